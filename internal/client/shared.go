@@ -1,0 +1,83 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"sync"
+
+	"k8s.io/client-go/tools/cache"
+
+	"navarch.dev/navarch/internal/kinds"
+)
+
+// Informers shares one informer per kind among the parts of a process. Ask for
+// informers with InformerFor, then Start them all.
+type Informers struct {
+	client *Client
+
+	mu      sync.Mutex
+	byType  map[reflect.Type]runner
+	started bool
+}
+
+type runner interface {
+	Run(context.Context)
+	Synced() <-chan struct{}
+}
+
+// NewInformers returns an empty set.
+func NewInformers(c *Client) *Informers {
+	return &Informers{client: c, byType: make(map[reflect.Type]runner)}
+}
+
+// InformerFor returns the set's informer for all objects of type T, with the
+// given indexers added. It must be called before Start.
+func InformerFor[T kinds.Object](s *Informers, indexers cache.Indexers) (*Informer[T], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started {
+		return nil, fmt.Errorf("informer for %v asked for after the informers were started", reflect.TypeFor[T]())
+	}
+	if have, ok := s.byType[reflect.TypeFor[T]()]; ok {
+		i := have.(*Informer[T])
+		fresh := maps.Clone(indexers)
+		for name := range i.indexer.GetIndexers() {
+			delete(fresh, name)
+		}
+		if err := i.indexer.AddIndexers(fresh); err != nil {
+			return nil, fmt.Errorf("add indexers to the informer of %s: %w", i.kind.Resource, err)
+		}
+		return i, nil
+	}
+	i, err := NewInformer[T](s.client, InformerOptions{Indexers: indexers})
+	if err != nil {
+		return nil, err
+	}
+	s.byType[reflect.TypeFor[T]()] = i
+	return i, nil
+}
+
+// Start runs every informer until ctx ends and returns once all are synced, or
+// with ctx's error.
+func (s *Informers) Start(ctx context.Context) error {
+	s.mu.Lock()
+	s.started = true
+	all := make([]runner, 0, len(s.byType))
+	for _, r := range s.byType {
+		all = append(all, r)
+	}
+	s.mu.Unlock()
+	for _, r := range all {
+		go r.Run(ctx)
+	}
+	for _, r := range all {
+		select {
+		case <-r.Synced():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}

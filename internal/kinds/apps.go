@@ -1,0 +1,41 @@
+package kinds
+
+import appsv1 "k8s.io/api/apps/v1"
+
+// appsKinds are the kinds of apps/v1.
+func appsKinds() []*Kind {
+	return []*Kind{
+		object[appsv1.ControllerRevision, appsv1.ControllerRevisionList](Kind{
+			Group: "apps", Version: "v1", Resource: "controllerrevisions", Kind: "ControllerRevision", Singular: "controllerrevision",
+			Namespaced: true,
+		}),
+		object[appsv1.DaemonSet, appsv1.DaemonSetList](Kind{
+			Group: "apps", Version: "v1", Resource: "daemonsets", Kind: "DaemonSet", Singular: "daemonset",
+			ShortNames:   []string{"ds"},
+			Categories:   []string{"all"},
+			Namespaced:   true,
+			Subresources: []string{"status"},
+		}),
+		object[appsv1.Deployment, appsv1.DeploymentList](Kind{
+			Group: "apps", Version: "v1", Resource: "deployments", Kind: "Deployment", Singular: "deployment",
+			ShortNames:   []string{"deploy"},
+			Categories:   []string{"all"},
+			Namespaced:   true,
+			Subresources: []string{"status", "scale"},
+		}),
+		object[appsv1.ReplicaSet, appsv1.ReplicaSetList](Kind{
+			Group: "apps", Version: "v1", Resource: "replicasets", Kind: "ReplicaSet", Singular: "replicaset",
+			ShortNames:   []string{"rs"},
+			Categories:   []string{"all"},
+			Namespaced:   true,
+			Subresources: []string{"status", "scale"},
+		}),
+		object[appsv1.StatefulSet, appsv1.StatefulSetList](Kind{
+			Group: "apps", Version: "v1", Resource: "statefulsets", Kind: "StatefulSet", Singular: "statefulset",
+			ShortNames:   []string{"sts"},
+			Categories:   []string{"all"},
+			Namespaced:   true,
+			Subresources: []string{"status", "scale"},
+		}),
+	}
+}

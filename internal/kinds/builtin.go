@@ -1,0 +1,50 @@
+package kinds
+
+import "slices"
+
+// builtin lists every kind, group by group. Each group's entries are in the
+// file named for the group.
+func builtin() []*Kind {
+	return slices.Concat(
+		coreKinds(),
+		appsKinds(),
+		batchKinds(),
+		autoscalingKinds(),
+		networkingKinds(),
+		discoveryKinds(),
+		policyKinds(),
+		rbacKinds(),
+		storageKinds(),
+		schedulingKinds(),
+		coordinationKinds(),
+		eventsKinds(),
+		nodeKinds(),
+		certificatesKinds(),
+		authenticationKinds(),
+		authorizationKinds(),
+	)
+}
+
+// object makes the constructors of a kind from its object and list types.
+func object[O any, L any, PO interface {
+	*O
+	Object
+}, PL interface {
+	*L
+	List
+}](k Kind) *Kind {
+	k.newObject = func() Object { return PO(new(O)) }
+	k.newList = func() List { return PL(new(L)) }
+	return &k
+}
+
+// review makes the constructor of a create-only kind.
+func review[O any, PO interface {
+	*O
+	Object
+}](k Kind) *Kind {
+	k.CreateOnly = true
+	k.newObject = func() Object { return PO(new(O)) }
+	k.newList = func() List { return nil }
+	return &k
+}

@@ -1,0 +1,90 @@
+package kinds
+
+import corev1 "k8s.io/api/core/v1"
+
+// coreKinds are the kinds of the core group.
+func coreKinds() []*Kind {
+	return []*Kind{
+		object[corev1.Namespace, corev1.NamespaceList](Kind{
+			Group: "", Version: "v1", Resource: "namespaces", Kind: "Namespace", Singular: "namespace",
+			ShortNames:   []string{"ns"},
+			Subresources: []string{"status", "finalize"},
+		}),
+		object[corev1.Node, corev1.NodeList](Kind{
+			Group: "", Version: "v1", Resource: "nodes", Kind: "Node", Singular: "node",
+			ShortNames:   []string{"no"},
+			Subresources: []string{"status"},
+		}),
+		object[corev1.PersistentVolume, corev1.PersistentVolumeList](Kind{
+			Group: "", Version: "v1", Resource: "persistentvolumes", Kind: "PersistentVolume", Singular: "persistentvolume",
+			ShortNames:   []string{"pv"},
+			Subresources: []string{"status"},
+		}),
+		object[corev1.Pod, corev1.PodList](Kind{
+			Group: "", Version: "v1", Resource: "pods", Kind: "Pod", Singular: "pod",
+			ShortNames:   []string{"po"},
+			Categories:   []string{"all"},
+			Namespaced:   true,
+			Subresources: []string{"status", "log", "exec", "attach", "portforward", "binding", "eviction", "ephemeralcontainers"},
+		}),
+		object[corev1.Service, corev1.ServiceList](Kind{
+			Group: "", Version: "v1", Resource: "services", Kind: "Service", Singular: "service",
+			ShortNames:   []string{"svc"},
+			Categories:   []string{"all"},
+			Namespaced:   true,
+			Subresources: []string{"status"},
+		}),
+		object[corev1.ReplicationController, corev1.ReplicationControllerList](Kind{
+			Group: "", Version: "v1", Resource: "replicationcontrollers", Kind: "ReplicationController", Singular: "replicationcontroller",
+			ShortNames:   []string{"rc"},
+			Categories:   []string{"all"},
+			Namespaced:   true,
+			Subresources: []string{"status", "scale"},
+		}),
+		object[corev1.ConfigMap, corev1.ConfigMapList](Kind{
+			Group: "", Version: "v1", Resource: "configmaps", Kind: "ConfigMap", Singular: "configmap",
+			ShortNames: []string{"cm"},
+			Namespaced: true,
+		}),
+		object[corev1.Secret, corev1.SecretList](Kind{
+			Group: "", Version: "v1", Resource: "secrets", Kind: "Secret", Singular: "secret",
+			Namespaced: true,
+		}),
+		object[corev1.Endpoints, corev1.EndpointsList](Kind{
+			Group: "", Version: "v1", Resource: "endpoints", Kind: "Endpoints", Singular: "endpoints",
+			ShortNames: []string{"ep"},
+			Namespaced: true,
+		}),
+		object[corev1.Event, corev1.EventList](Kind{
+			Group: "", Version: "v1", Resource: "events", Kind: "Event", Singular: "event",
+			ShortNames: []string{"ev"},
+			Namespaced: true,
+		}),
+		object[corev1.LimitRange, corev1.LimitRangeList](Kind{
+			Group: "", Version: "v1", Resource: "limitranges", Kind: "LimitRange", Singular: "limitrange",
+			ShortNames: []string{"limits"},
+			Namespaced: true,
+		}),
+		object[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList](Kind{
+			Group: "", Version: "v1", Resource: "persistentvolumeclaims", Kind: "PersistentVolumeClaim", Singular: "persistentvolumeclaim",
+			ShortNames:   []string{"pvc"},
+			Namespaced:   true,
+			Subresources: []string{"status"},
+		}),
+		object[corev1.PodTemplate, corev1.PodTemplateList](Kind{
+			Group: "", Version: "v1", Resource: "podtemplates", Kind: "PodTemplate", Singular: "podtemplate",
+			Namespaced: true,
+		}),
+		object[corev1.ResourceQuota, corev1.ResourceQuotaList](Kind{
+			Group: "", Version: "v1", Resource: "resourcequotas", Kind: "ResourceQuota", Singular: "resourcequota",
+			ShortNames:   []string{"quota"},
+			Namespaced:   true,
+			Subresources: []string{"status"},
+		}),
+		object[corev1.ServiceAccount, corev1.ServiceAccountList](Kind{
+			Group: "", Version: "v1", Resource: "serviceaccounts", Kind: "ServiceAccount", Singular: "serviceaccount",
+			ShortNames: []string{"sa"},
+			Namespaced: true,
+		}),
+	}
+}

@@ -1,0 +1,104 @@
+// Package kinds is the registry of every API kind that Navarch serves: its
+// names, its Go type, its Protobuf message and how it behaves. The Store, the
+// gateway and the client package all read it; adding a kind is adding an entry.
+//
+// A Kind is one resource, for example apps/v1 "deployments". Kinds are found
+// by resource (KindFor), by Go type (KindOf) or by group, version and kind
+// (KindForGVK).
+package kinds
+
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Object is any API object: one of the structs of k8s.io/api.
+type Object interface {
+	runtime.Object
+	v1.Object
+}
+
+// List is the list type of a kind, for example *corev1.PodList.
+type List interface {
+	runtime.Object
+	v1.ListInterface
+}
+
+// Kind describes one resource.
+type Kind struct {
+	// Group, Version, Resource ("deployments") and Kind ("Deployment") name it.
+	Group, Version, Resource, Kind string
+	// Singular is the lower-case singular name, "deployment".
+	Singular string
+	// ShortNames are kubectl's abbreviations.
+	ShortNames []string
+	// Categories are groups such as "all".
+	Categories []string
+	// Namespaced is false for cluster-scoped kinds.
+	Namespaced bool
+	// Subresources are the served ones: "status", "scale", "log", …
+	Subresources []string
+	// CreateOnly marks kinds that are evaluated, not stored (access and token
+	// reviews): they have the verb create and nothing else.
+	CreateOnly bool
+	// Columns are what kubectl get prints. Empty means name and age.
+	Columns []Column
+	// Fields returns the fields, beyond metadata.name and metadata.namespace,
+	// that field selectors may name. Nil means none.
+	Fields FieldsFunc
+	// FieldNames are the keys that Fields returns, in order.
+	FieldNames []string
+	// Strategy is the kind's own behaviour on writes.
+	Strategy Strategy
+	// StoredAs names the kind under which objects are stored, where two kinds
+	// show the same objects (events.k8s.io and core Events). Nil: itself.
+	StoredAs *Sharing
+
+	newObject func() Object
+	newList   func() List
+}
+
+// Sharing converts between a kind and the one it is stored as.
+type Sharing struct {
+	GVR    schema.GroupVersionResource
+	Decode func(stored Object) (Object, error)
+	Encode func(Object) (stored Object, err error)
+}
+
+// FieldsFunc returns an object's selectable fields.
+type FieldsFunc func(Object) map[string]string
+
+// GVR returns the kind's group, version and resource.
+func (k *Kind) GVR() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: k.Group, Version: k.Version, Resource: k.Resource}
+}
+
+// GVK returns the kind's group, version and kind.
+func (k *Kind) GVK() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: k.Group, Version: k.Version, Kind: k.Kind}
+}
+
+// GroupResource returns the kind's group and resource.
+func (k *Kind) GroupResource() schema.GroupResource {
+	return schema.GroupResource{Group: k.Group, Resource: k.Resource}
+}
+
+// New returns an empty object of the kind, its TypeMeta unset.
+func (k *Kind) New() Object { return k.newObject() }
+
+// NewList returns an empty list of the kind, its TypeMeta unset.
+func (k *Kind) NewList() List { return k.newList() }
+
+// HasSubresource says whether the kind serves a subresource.
+func (k *Kind) HasSubresource(name string) bool {
+	for _, s := range k.Subresources {
+		if s == name {
+			return true
+		}
+	}
+	return false
+}
+
+// APIVersion returns "v1", "apps/v1" and the like.
+func (k *Kind) APIVersion() string { return k.GVK().GroupVersion().String() }

@@ -1,0 +1,31 @@
+package kinds
+
+import networkingv1 "k8s.io/api/networking/v1"
+
+// networkingKinds are the kinds of networking.k8s.io/v1.
+func networkingKinds() []*Kind {
+	return []*Kind{
+		object[networkingv1.Ingress, networkingv1.IngressList](Kind{
+			Group: "networking.k8s.io", Version: "v1", Resource: "ingresses", Kind: "Ingress", Singular: "ingress",
+			ShortNames:   []string{"ing"},
+			Namespaced:   true,
+			Subresources: []string{"status"},
+		}),
+		object[networkingv1.IngressClass, networkingv1.IngressClassList](Kind{
+			Group: "networking.k8s.io", Version: "v1", Resource: "ingressclasses", Kind: "IngressClass", Singular: "ingressclass",
+		}),
+		object[networkingv1.NetworkPolicy, networkingv1.NetworkPolicyList](Kind{
+			Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies", Kind: "NetworkPolicy", Singular: "networkpolicy",
+			ShortNames: []string{"netpol"},
+			Namespaced: true,
+		}),
+		object[networkingv1.IPAddress, networkingv1.IPAddressList](Kind{
+			Group: "networking.k8s.io", Version: "v1", Resource: "ipaddresses", Kind: "IPAddress", Singular: "ipaddress",
+			ShortNames: []string{"ip"},
+		}),
+		object[networkingv1.ServiceCIDR, networkingv1.ServiceCIDRList](Kind{
+			Group: "networking.k8s.io", Version: "v1", Resource: "servicecidrs", Kind: "ServiceCIDR", Singular: "servicecidr",
+			Subresources: []string{"status"},
+		}),
+	}
+}

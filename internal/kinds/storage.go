@@ -1,0 +1,31 @@
+package kinds
+
+import storagev1 "k8s.io/api/storage/v1"
+
+// storageKinds are the kinds of storage.k8s.io/v1.
+func storageKinds() []*Kind {
+	return []*Kind{
+		object[storagev1.CSIDriver, storagev1.CSIDriverList](Kind{
+			Group: "storage.k8s.io", Version: "v1", Resource: "csidrivers", Kind: "CSIDriver", Singular: "csidriver",
+		}),
+		object[storagev1.CSINode, storagev1.CSINodeList](Kind{
+			Group: "storage.k8s.io", Version: "v1", Resource: "csinodes", Kind: "CSINode", Singular: "csinode",
+		}),
+		object[storagev1.CSIStorageCapacity, storagev1.CSIStorageCapacityList](Kind{
+			Group: "storage.k8s.io", Version: "v1", Resource: "csistoragecapacities", Kind: "CSIStorageCapacity", Singular: "csistoragecapacity",
+			Namespaced: true,
+		}),
+		object[storagev1.StorageClass, storagev1.StorageClassList](Kind{
+			Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses", Kind: "StorageClass", Singular: "storageclass",
+			ShortNames: []string{"sc"},
+		}),
+		object[storagev1.VolumeAttachment, storagev1.VolumeAttachmentList](Kind{
+			Group: "storage.k8s.io", Version: "v1", Resource: "volumeattachments", Kind: "VolumeAttachment", Singular: "volumeattachment",
+			Subresources: []string{"status"},
+		}),
+		object[storagev1.VolumeAttributesClass, storagev1.VolumeAttributesClassList](Kind{
+			Group: "storage.k8s.io", Version: "v1", Resource: "volumeattributesclasses", Kind: "VolumeAttributesClass", Singular: "volumeattributesclass",
+			ShortNames: []string{"vac"},
+		}),
+	}
+}

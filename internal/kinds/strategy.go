@@ -1,0 +1,42 @@
+package kinds
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Strategy is a kind's own behaviour on writes. Every field may be nil. What
+// holds for all kinds (metadata, resourceVersion, uid, generation, deletion)
+// is the Store's and not repeated here.
+//
+// The Store calls, on create: PrepareForCreate, Default, Validate; on update:
+// PrepareForUpdate, Default, Validate, ValidateUpdate; on a write to the
+// status subresource: PrepareForStatusUpdate, Default, ValidateStatusUpdate.
+type Strategy struct {
+	// PrepareForCreate drops what a creator may not set (usually the status).
+	PrepareForCreate func(obj Object)
+	// PrepareForUpdate restores what a plain update may not change (usually
+	// the status) from the stored object.
+	PrepareForUpdate func(obj, old Object)
+	// PrepareForStatusUpdate restores what a status update may not change
+	// (usually the spec and most metadata) from the stored object.
+	PrepareForStatusUpdate func(obj, old Object)
+	// Default fills what the user left out. It must be idempotent.
+	Default func(obj Object)
+	// Validate returns every rule that obj breaks.
+	Validate func(obj Object) field.ErrorList
+	// ValidateUpdate returns the rules that the change breaks: immutable
+	// fields and the like.
+	ValidateUpdate func(obj, old Object) field.ErrorList
+	// ValidateStatusUpdate is ValidateUpdate for the status subresource.
+	ValidateStatusUpdate func(obj, old Object) field.ErrorList
+	// SpecChanged says whether metadata.generation must rise. Nil means that
+	// the kind has no generation.
+	SpecChanged func(obj, old Object) bool
+	// Warnings returns what a user should be told about an accepted object.
+	Warnings func(ctx context.Context, obj Object) []string
+	// GracePeriod returns the seconds an object lingers on deletion when the
+	// request does not say; nil and 0 mean that it goes at once.
+	GracePeriod func(obj Object) int64
+}

@@ -1,0 +1,55 @@
+package kinds
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/anypb"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// typeURLPrefix precedes the message name in every Any.
+const typeURLPrefix = "type.googleapis.com/"
+
+// message is what every struct of k8s.io/api generates.
+type message interface {
+	Marshal() ([]byte, error)
+	Unmarshal([]byte) error
+}
+
+// MessageName returns the full name of the published Protobuf message of a
+// k8s.io/api struct, for example "k8s.io.api.core.v1.Pod".
+func MessageName(obj runtime.Object) string {
+	t := reflect.TypeOf(obj).Elem()
+	return strings.ReplaceAll(t.PkgPath(), "/", ".") + "." + t.Name()
+}
+
+// Encode wraps an object as its published message. TypeMeta is not part of
+// the message; the Any's type URL tells the kind.
+func Encode(obj runtime.Object) (*anypb.Any, error) {
+	m, ok := obj.(message)
+	if !ok {
+		return nil, fmt.Errorf("encode %T: it has no Protobuf message", obj)
+	}
+	b, err := m.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", obj, err)
+	}
+	return &anypb.Any{TypeUrl: typeURLPrefix + MessageName(obj), Value: b}, nil
+}
+
+// Decode fills obj from an Any of its own message type.
+func Decode(any *anypb.Any, obj runtime.Object) error {
+	m, ok := obj.(message)
+	if !ok {
+		return fmt.Errorf("decode %T: it has no Protobuf message", obj)
+	}
+	if name := strings.TrimPrefix(any.GetTypeUrl(), typeURLPrefix); name != MessageName(obj) {
+		return fmt.Errorf("decode %T: the message is a %q", obj, name)
+	}
+	if err := m.Unmarshal(any.GetValue()); err != nil {
+		return fmt.Errorf("decode %T: %w", obj, err)
+	}
+	return nil
+}
