@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,10 +45,16 @@ type Handler[T kinds.Object] struct {
 // when the Store says that it has fallen too far behind; then it tells the
 // handlers of just the differences.
 type Informer[T kinds.Object] struct {
-	client  *Client
-	kind    *kinds.Kind
-	opts    InformerOptions
+	client     *Client
+	kind       *kinds.Kind
+	opts       InformerOptions
+	projection storev1.Projection
+	newObject  func() (T, error)
+	// trim drops what the copy need not hold; nil keeps all.
+	trim    func(T)
 	indexer cache.Indexer
+	// reached is the number of the version that the indexer holds.
+	reached atomic.Uint64
 
 	mu       sync.RWMutex // guards handlers and traces
 	handlers []Handler[T]
@@ -66,16 +74,27 @@ func NewInformer[T kinds.Object](c *Client, opts InformerOptions) (*Informer[T],
 	if err != nil {
 		return nil, fmt.Errorf("make an informer: %w", err)
 	}
+	newObject := func() (T, error) {
+		obj, ok := kind.New().(T)
+		if !ok {
+			return obj, errors.New("the kind's constructor does not make the informer's type")
+		}
+		return obj, nil
+	}
+	return newInformer(c, kind, opts, newObject), nil
+}
+
+func newInformer[T kinds.Object](c *Client, kind *kinds.Kind, opts InformerOptions, newObject func() (T, error)) *Informer[T] {
 	indexers := cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 	for name, f := range opts.Indexers {
 		indexers[name] = f
 	}
 	return &Informer[T]{
-		client: c, kind: kind, opts: opts,
+		client: c, kind: kind, opts: opts, newObject: newObject,
 		indexer: cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers),
 		traces:  make(map[string]*storev1.TraceContext),
 		synced:  make(chan struct{}),
-	}, nil
+	}
 }
 
 // Kind returns the kind that the informer follows.
@@ -93,6 +112,20 @@ func (i *Informer[T]) AddHandler(h Handler[T]) {
 
 // Synced is closed once the copy has been complete for the first time.
 func (i *Informer[T]) Synced() <-chan struct{} { return i.synced }
+
+// HasReached says whether the copy holds every change up to a resourceVersion
+// that the Store has handed out, for example in answer to a write. Versions are
+// ordered over all resources, so a deleted object's version counts as well.
+func (i *Informer[T]) HasReached(resourceVersion string) bool {
+	version, err := strconv.ParseUint(resourceVersion, 10, 64)
+	return err == nil && i.reached.Load() >= version
+}
+
+func (i *Informer[T]) reach(resourceVersion string) {
+	if version, err := strconv.ParseUint(resourceVersion, 10, 64); err == nil {
+		i.reached.Store(version)
+	}
+}
 
 // Get returns the object by its name.
 func (i *Informer[T]) Get(namespace, name string) (obj T, ok bool) {
@@ -176,6 +209,7 @@ func (i *Informer[T]) follow(ctx context.Context) (progressed bool, err error) {
 		Resource: resourceOf(i.kind), Namespace: i.opts.Namespace,
 		LabelSelector: selectorString(i.opts.Labels), FieldSelector: selectorString(i.opts.Fields),
 		ResourceVersion: i.revision, SendInitialEvents: i.revision == "", AllowBookmarks: true,
+		Projection: i.projection,
 	})
 	if err != nil {
 		return false, apistatus.FromGRPC(err)
@@ -200,6 +234,7 @@ func (i *Informer[T]) follow(ctx context.Context) (progressed bool, err error) {
 			}
 			if initial == nil {
 				i.revision = e.GetResourceVersion()
+				i.reach(i.revision)
 				progressed = true
 			}
 		}
@@ -211,19 +246,26 @@ func (i *Informer[T]) follow(ctx context.Context) (progressed bool, err error) {
 
 // apply takes one change over into the copy and tells the handlers.
 func (i *Informer[T]) apply(e *storev1.WatchEvent, initial map[string]bool) error {
-	obj, ok := i.kind.New().(T)
-	if !ok {
-		return errors.New("the kind's constructor does not make the informer's type")
+	obj, err := i.newObject()
+	if err != nil {
+		return err
 	}
 	if err := kinds.Decode(e.GetObject().GetObject(), obj); err != nil {
 		return err
+	}
+	if i.trim != nil {
+		i.trim(obj)
 	}
 	key := cache.MetaObjectToName(obj).String()
 	if initial != nil {
 		initial[key] = true
 	}
 	if e.GetType() == storev1.WatchEvent_TYPE_DELETED {
-		i.remove(key, obj)
+		version := e.GetResourceVersion()
+		if initial != nil {
+			version = ""
+		}
+		i.remove(key, obj, version)
 		return nil
 	}
 	old, existed := i.GetByKey(key)
@@ -240,6 +282,9 @@ func (i *Informer[T]) apply(e *storev1.WatchEvent, initial map[string]bool) erro
 	if err := i.indexer.Update(obj); err != nil {
 		return fmt.Errorf("index %s %s: %w", i.kind.Resource, key, err)
 	}
+	if initial == nil { // before the handlers, so that whom they wake sees it
+		i.reach(e.GetResourceVersion())
+	}
 	if existed && old.GetUID() != obj.GetUID() {
 		i.notifyDelete(old)
 		existed = false
@@ -255,7 +300,9 @@ func (i *Informer[T]) apply(e *storev1.WatchEvent, initial map[string]bool) erro
 	return nil
 }
 
-func (i *Informer[T]) remove(key string, last T) {
+// remove takes an object out of the copy. version is that of its removal, ""
+// if that is not known.
+func (i *Informer[T]) remove(key string, last T, version string) {
 	if _, ok := i.GetByKey(key); !ok {
 		return
 	}
@@ -263,6 +310,7 @@ func (i *Informer[T]) remove(key string, last T) {
 	i.mu.Lock()
 	delete(i.traces, key)
 	i.mu.Unlock()
+	i.reach(version)
 	i.notifyDelete(last)
 }
 
@@ -281,7 +329,7 @@ func (i *Informer[T]) dropAbsent(present map[string]bool) {
 			continue
 		}
 		if obj, ok := i.GetByKey(key); ok {
-			i.remove(key, obj)
+			i.remove(key, obj, "")
 		}
 	}
 }
