@@ -1,0 +1,39 @@
+package rpc
+
+import (
+	"crypto/tls"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/propagation"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"navarch.dev/navarch/internal/telemetry"
+)
+
+// Dial returns a connection to the service at target, an address or several
+// separated by commas, tried in turn. It does not wait for the service: calls
+// fail with UNAVAILABLE until it can be reached.
+func Dial(tel telemetry.Set, target string, config *tls.Config) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient(resolverTarget(target),
+		grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithStatsHandler(otelgrpc.NewClientHandler(
+			otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}))),
+		grpc.WithResolvers(addressListBuilder{}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize), grpc.MaxCallSendMsgSize(maxMessageSize)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.WithIdleTimeout(0),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", target, err)
+	}
+	return conn, nil
+}

@@ -1,0 +1,117 @@
+// Package rpc makes the gRPC servers and connections of Navarch: every service
+// is served and called in the same way, whether across the network with mutual
+// TLS or within one process.
+//
+// A Server takes service registrations once and serves them on both paths. The
+// caller's identity, the trace, the conversion of errors, panics and metrics
+// are the same on both.
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/fullstorydev/grpchan/inprocgrpc"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/propagation"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/protobuf/reflect/protodesc"
+
+	"navarch.dev/navarch/internal/telemetry"
+)
+
+const (
+	// maxMessageSize bounds one message: the largest object etcd takes, a
+	// batch of them, or a chunk of a list.
+	maxMessageSize = 64 << 20
+	// drainTime is how long calls in progress may finish when a server stops.
+	drainTime = 2 * time.Second
+)
+
+// Server serves gRPC services to the network and to its own process.
+type Server struct {
+	grpc   *grpc.Server
+	local  *inprocgrpc.Channel
+	health *health.Server
+}
+
+// ServerOptions qualify a Server.
+type ServerOptions struct {
+	// TLS is for the network; it must verify client certificates.
+	TLS *tls.Config
+	// Descriptors resolve messages for reflection; nil is the linked-in ones.
+	Descriptors protodesc.Resolver
+}
+
+// NewServer returns a server that has health and reflection, and nothing else
+// yet.
+func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
+	edge := newEdge(tel)
+	s := &Server{
+		grpc: grpc.NewServer(
+			grpc.Creds(credentials.NewTLS(opts.TLS)),
+			grpc.StatsHandler(otelgrpc.NewServerHandler(
+				otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}))),
+			grpc.ChainUnaryInterceptor(edge.unary),
+			grpc.ChainStreamInterceptor(edge.stream),
+			grpc.MaxRecvMsgSize(maxMessageSize), grpc.MaxSendMsgSize(maxMessageSize),
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		),
+		local:  new(inprocgrpc.Channel),
+		health: health.NewServer(),
+	}
+	s.local.WithCloner(sharingCloner{}).
+		WithServerUnaryInterceptor(edge.unary).
+		WithServerStreamInterceptor(edge.stream)
+	healthv1.RegisterHealthServer(s, s.health)
+	reflectionOptions := reflection.ServerOptions{Services: s.grpc}
+	if opts.Descriptors != nil {
+		reflectionOptions.DescriptorResolver = opts.Descriptors
+	}
+	registerReflection(s, reflectionOptions)
+	return s
+}
+
+// RegisterService adds a service. Call it before Serve and Local.
+func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	s.grpc.RegisterService(desc, impl)
+	s.local.RegisterService(desc, impl)
+}
+
+// SetServing tells health checks that a service, or the whole server for "",
+// can take calls or cannot.
+func (s *Server) SetServing(service string, serving bool) {
+	status := healthv1.HealthCheckResponse_NOT_SERVING
+	if serving {
+		status = healthv1.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus(service, status)
+}
+
+// Serve serves the network on listener until ctx ends, then lets calls in
+// progress finish for a short while.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		s.health.Shutdown()
+		hard := time.AfterFunc(drainTime, s.grpc.Stop)
+		defer hard.Stop()
+		s.grpc.GracefulStop()
+	}()
+	if err := s.grpc.Serve(listener); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("serve gRPC on %s: %w", listener.Addr(), err)
+	}
+	<-stopped
+	return nil
+}
