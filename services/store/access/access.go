@@ -1,0 +1,103 @@
+// Package access holds what the Store asks of those who decide about its
+// callers: who a bearer token belongs to, whether a call is allowed, and what
+// the review kinds (SelfSubjectAccessReview and its like) answer. The Store
+// calls these interfaces; package auth implements them.
+package access
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kinds"
+)
+
+// Attributes describe one call: who wants to do what to which resource.
+type Attributes struct {
+	User identity.Identity
+	// Verb is Kubernetes' verb: get, list, watch, create, update, patch,
+	// delete, deletecollection.
+	Verb string
+	// Group, Version and Resource name the kind, Subresource is "" for the
+	// object itself.
+	Group, Version, Resource, Subresource string
+	// Namespace is empty for all namespaces and for cluster-scoped kinds, Name
+	// for calls about no single object.
+	Namespace, Name string
+	// FieldSelector and LabelSelector are those of a list, a watch or a
+	// deletecollection, as the caller wrote them.
+	FieldSelector, LabelSelector string
+	// Path is set for calls about no resource at all ("/metrics"); then the
+	// fields above, but for User and Verb, are empty.
+	Path string
+}
+
+// Decision is an Authorizer's answer.
+type Decision struct {
+	Allowed bool
+	// Denied says that the call is refused even if another rule allowed it.
+	Denied bool
+	// Reason explains the decision to an administrator. It may be empty.
+	Reason string
+}
+
+// Authorizer decides whether a call is allowed. An error means that it could
+// not tell; the Store then refuses the call.
+type Authorizer interface {
+	Authorize(ctx context.Context, a Attributes) (Decision, error)
+}
+
+// Authenticator finds out whose a bearer token is. It returns false for a
+// token that is nobody's.
+type Authenticator interface {
+	AuthenticateToken(ctx context.Context, token string, audiences []string) (identity.Identity, bool, error)
+}
+
+// Reviewer answers the kinds that are evaluated and not stored: access
+// reviews, rules reviews and token reviews. It fills obj's status.
+type Reviewer interface {
+	Review(ctx context.Context, user identity.Identity, kind *kinds.Kind, namespace string, obj kinds.Object) error
+}
+
+// TokenIssuer makes service account tokens (serviceaccounts/token). request is
+// an *authenticationv1.TokenRequest; its status is filled. account is the
+// ServiceAccount asked for.
+type TokenIssuer interface {
+	IssueToken(ctx context.Context, account, request kinds.Object) error
+}
+
+// Reader reads the Store's own objects from memory. What it returns is shared
+// and must not be changed.
+type Reader interface {
+	// Get returns an object, or an error for which apierrors.IsNotFound holds.
+	Get(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error)
+	// List returns the objects of a namespace ("" is all), ordered by
+	// namespace and name.
+	List(ctx context.Context, resource schema.GroupVersionResource, namespace string) ([]kinds.Object, error)
+	// Version returns a number that changes whenever an object of the resource
+	// does, so that what is derived from a List can be kept until then.
+	Version(ctx context.Context, resource schema.GroupVersionResource) (int64, error)
+}
+
+// Control is everything that decides about callers. A nil Authenticator knows
+// no token, a nil Reviewer answers no review, a nil TokenIssuer issues
+// nothing; the Authorizer must be set.
+type Control struct {
+	Authorizer    Authorizer
+	Authenticator Authenticator
+	Reviewer      Reviewer
+	TokenIssuer   TokenIssuer
+}
+
+// MastersOnly allows everything to the group system:masters and nothing to
+// anybody else. It is what a Store without RBAC enforces.
+type MastersOnly struct{}
+
+// Authorize implements Authorizer.
+func (MastersOnly) Authorize(_ context.Context, a Attributes) (Decision, error) {
+	if a.User.InGroup(identity.GroupMasters) {
+		return Decision{Allowed: true, Reason: "member of " + identity.GroupMasters}, nil
+	}
+	return Decision{Reason: "only " + identity.GroupMasters + " may use this Store"}, nil
+}

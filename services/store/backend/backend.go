@@ -1,0 +1,145 @@
+// Package backend is the seam between the Store and what keeps its data: an
+// ordered, revisioned key-value store, as etcd is.
+//
+// The model: every transaction that changes something raises the revision by
+// one, and each key remembers the revision of its last change. Reads see the
+// newest revision or an older one, until that is compacted. A watch delivers
+// every change after a revision, in order, each exactly once.
+//
+// Two packages implement Backend: etcd, and memory for tests and simulations.
+// Package backendtest holds the tests that both pass.
+package backend
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var (
+	// ErrCompacted says that a read or a watch asked for a revision whose
+	// history has been dropped.
+	ErrCompacted = errors.New("the revision has been compacted")
+	// ErrFutureRevision says that a read asked for a revision that does not
+	// exist yet.
+	ErrFutureRevision = errors.New("the revision has not been reached yet")
+	// ErrUnavailable says that the backend cannot be reached, or cannot answer
+	// for now. What became of a write is unknown.
+	ErrUnavailable = errors.New("the backend is unavailable")
+	// ErrTooLarge says that a value is larger than the backend takes.
+	ErrTooLarge = errors.New("the value is too large")
+	// ErrNoSpace says that the backend's quota is used up.
+	ErrNoSpace = errors.New("the backend is out of space")
+)
+
+// KeyValue is one key as of one revision.
+type KeyValue struct {
+	Key   string
+	Value []byte
+	// Revision is that of the key's last change.
+	Revision int64
+}
+
+// Backend is an ordered key-value store with revisions. Its methods are safe
+// for concurrent use. Values must not be changed once handed over or returned.
+type Backend interface {
+	// Get returns a key, nil if it is absent. Revision 0 reads the newest
+	// state: everything that was written before the call began.
+	Get(ctx context.Context, key string, revision int64) (*KeyValue, error)
+	// List returns the keys that begin with a prefix, in order.
+	List(ctx context.Context, prefix string, opts ListOptions) (Page, error)
+	// Count returns how many keys begin with a prefix.
+	Count(ctx context.Context, prefix string) (int64, error)
+	// Commit applies all operations as one transaction, at one revision, if
+	// every condition holds. Otherwise it changes nothing.
+	Commit(ctx context.Context, ops ...Op) (Result, error)
+	// Watch delivers the changes of keys that begin with a prefix, from a
+	// revision on (that revision included). The channel is closed when ctx
+	// ends or after a Batch with an error.
+	Watch(ctx context.Context, prefix string, revision int64) <-chan Batch
+	// RequestProgress asks that every open watch delivers a Batch that says
+	// how far it has come. It may be lost; ask again.
+	RequestProgress(ctx context.Context) error
+	// Revision returns the newest revision, at least that of every write that
+	// ended before the call.
+	Revision(ctx context.Context) (int64, error)
+	// Compact drops the history before a revision. Keys' newest values stay.
+	Compact(ctx context.Context, revision int64) error
+	// Close frees what the backend holds.
+	Close() error
+}
+
+// ListOptions narrow a List.
+type ListOptions struct {
+	// Revision 0 is the newest.
+	Revision int64
+	// Limit is the most keys to return, 0 is all.
+	Limit int64
+	// After, if not empty, is a key to start behind.
+	After string
+}
+
+// Page is what List returns.
+type Page struct {
+	Items []KeyValue
+	// Revision is that of the state that was read.
+	Revision int64
+	// Remaining is how many keys follow the page.
+	Remaining int64
+}
+
+// OpType says what an Op does.
+type OpType int
+
+// The operations.
+const (
+	// Put stores a value.
+	Put OpType = iota + 1
+	// Delete removes a key.
+	Delete
+	// Check only tests the condition.
+	Check
+)
+
+// Any as an Op's Expect means no condition.
+const Any = -1
+
+// Op is one operation of a transaction.
+type Op struct {
+	Type  OpType
+	Key   string
+	Value []byte
+	// Expect is the revision that the key must have: 0 is absent, Any is no
+	// condition.
+	Expect int64
+	// TTL, with Put, removes the key after a while. 0 keeps it.
+	TTL time.Duration
+}
+
+// Result is what became of a Commit.
+type Result struct {
+	// Committed is false if a condition did not hold.
+	Committed bool
+	// Revision is that of the transaction, or of the state that was checked.
+	Revision int64
+	// Current holds, if not committed, each operation's key as it is: nil if
+	// it is absent.
+	Current []*KeyValue
+}
+
+// Event is one change.
+type Event struct {
+	KeyValue
+	// Deleted says that the key was removed; Value is empty then.
+	Deleted bool
+}
+
+// Batch is what a watch delivers: whole transactions, in order.
+type Batch struct {
+	Events []Event
+	// Progress says that every change up to this revision has been delivered;
+	// 0 says nothing.
+	Progress int64
+	// Err ends the watch: ErrCompacted or ErrUnavailable.
+	Err error
+}
