@@ -1,0 +1,61 @@
+package runtime
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+)
+
+// Config is what a Runtime needs to know.
+type Config struct {
+	// StateDir holds the runtime's state; see the package comment.
+	StateDir string
+	// CgroupParent is the cgroup of this node, from the root of the hierarchy:
+	// "navarch/<cluster>/<node>".
+	CgroupParent string
+	// RuncPath and ShimPath are the programs runc and navarch-shim.
+	RuncPath string
+	ShimPath string
+	// SeccompDir is where Localhost profiles are looked up.
+	SeccompDir string
+	// LogMaxBytes is the size at which a container's log is rotated, LogMaxFiles
+	// how many files are kept, the one being written included.
+	LogMaxBytes int64
+	LogMaxFiles int
+	// OnEvent is called each time a container or a sandbox has changed by itself.
+	// It must not block: enqueue a key. It may be nil.
+	OnEvent func(Event)
+}
+
+// DefaultConfig returns the defaults of what can have one.
+func DefaultConfig() Config {
+	return Config{LogMaxBytes: 10 << 20, LogMaxFiles: 5}
+}
+
+// Validate reports the first setting that cannot work.
+func (c Config) Validate() error {
+	for name, path := range map[string]string{"StateDir": c.StateDir, "RuncPath": c.RuncPath, "ShimPath": c.ShimPath} {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("%s %q is not an absolute path", name, path)
+		}
+	}
+	if c.CgroupParent == "" || !filepath.IsLocal(c.CgroupParent) {
+		return fmt.Errorf("CgroupParent %q is not a relative path", c.CgroupParent)
+	}
+	if c.LogMaxBytes < 4096 {
+		return errors.New("LogMaxBytes is less than 4096")
+	}
+	if c.LogMaxFiles < 2 {
+		return errors.New("LogMaxFiles is less than 2")
+	}
+	return nil
+}
+
+// NewID returns a new container ID: 32 random bytes in hexadecimal.
+func NewID() string {
+	var id [32]byte
+	_, _ = rand.Read(id[:]) // documented never to fail
+	return hex.EncodeToString(id[:])
+}
