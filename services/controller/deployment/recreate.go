@@ -1,0 +1,53 @@
+package deployment
+
+import (
+	"context"
+
+	"navarch.dev/navarch/services/controller/ownership"
+	"navarch.dev/navarch/services/controller/podset"
+)
+
+// recreate ends every old pod before it starts a new one.
+func (ro *rollout) recreate(ctx context.Context) error {
+	scaled := false
+	for _, rs := range active(ro.oldRSs) {
+		ok, err := ro.scaleTo(ctx, rs, 0)
+		if err != nil {
+			return err
+		}
+		scaled = scaled || ok
+	}
+	if scaled {
+		return nil
+	}
+	running, err := ro.oldPodsRun()
+	if err != nil || running {
+		return err
+	}
+	if err := ro.ensureNew(ctx); err != nil {
+		return err
+	}
+	if _, err := ro.scaleTo(ctx, ro.newRS, *ro.d.Spec.Replicas); err != nil {
+		return err
+	}
+	return ro.cleanUpIfComplete(ctx)
+}
+
+// oldPodsRun says whether a pod of an old version has not ended yet.
+func (ro *rollout) oldPodsRun() (bool, error) {
+	for _, rs := range ro.oldRSs {
+		if rs.Status.Replicas > 0 {
+			return true, nil // the informer of pods may be behind that of sets
+		}
+		pods, err := ownership.Owned(ro.pods, rs.UID)
+		if err != nil {
+			return false, err
+		}
+		for _, pod := range pods {
+			if !podset.IsFinished(pod) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}

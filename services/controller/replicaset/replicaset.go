@@ -1,0 +1,184 @@
+// Package replicaset keeps as many pods of a template as a ReplicaSet, or a
+// ReplicationController, asks for.
+//
+// Both kinds share one engine, which works on ReplicaSets; what differs is in
+// a source: how an object is read, and how its status is written.
+package replicaset
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/tools/cache"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/controller/ownership"
+	"navarch.dev/navarch/services/controller/podset"
+	"navarch.dev/navarch/services/controller/runner"
+)
+
+// settleTimeout is the longest wait for the informer to show our own writes
+// before looking again. Usually the writes' events wake the key much sooner.
+const settleTimeout = time.Second
+
+// source is where the engine's objects come from.
+type source struct {
+	// get returns the object twice: as the engine sees it, and as the owner
+	// that events and references name.
+	get func(key string) (rs *appsv1.ReplicaSet, owner kinds.Object, ok bool)
+	// writeStatus stores rs.Status.
+	writeStatus func(ctx context.Context, rs *appsv1.ReplicaSet, owner kinds.Object) error
+	kind        *kinds.Kind
+	// countsTerminating says whether the kind's status has terminatingReplicas.
+	countsTerminating bool
+}
+
+// reconciler is the engine.
+type reconciler struct {
+	source  source
+	client  *client.Client
+	pods    *client.Informer[*corev1.Pod]
+	control *podset.Control
+	tracker *podset.Tracker
+}
+
+// New returns the controller of ReplicaSets.
+func New(deps runner.Deps) (*runner.Controller, error) {
+	sets, err := client.InformerFor[*appsv1.ReplicaSet](deps.Informers, ownership.Indexers())
+	if err != nil {
+		return nil, err
+	}
+	src := source{
+		kind: sets.Kind(), countsTerminating: true,
+		get: func(key string) (*appsv1.ReplicaSet, kinds.Object, bool) {
+			rs, ok := sets.GetByKey(key)
+			return rs, rs, ok
+		},
+		writeStatus: func(ctx context.Context, rs *appsv1.ReplicaSet, _ kinds.Object) error {
+			return deps.Client.UpdateStatus(ctx, rs)
+		},
+	}
+	return assemble(deps, "replicaset", src, sets, func(rs *appsv1.ReplicaSet) (labels.Selector, error) {
+		return metav1.LabelSelectorAsSelector(rs.Spec.Selector)
+	})
+}
+
+// assemble makes the engine for objects of type T and declares its inputs.
+func assemble[T kinds.Object](deps runner.Deps, name string, src source, owners *client.Informer[T], selector func(T) (labels.Selector, error)) (*runner.Controller, error) {
+	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
+	if err != nil {
+		return nil, err
+	}
+	tracker := podset.NewTracker(pods)
+	r := &reconciler{
+		source: src, client: deps.Client, pods: pods, tracker: tracker,
+		control: &podset.Control{Client: deps.Client, Events: deps.Events(name + "-controller"), Tracker: tracker},
+	}
+	c := runner.New(name, r, deps, runner.Options{Trace: owners.TraceContext})
+	runner.Primary(c, owners)
+	runner.Watch(c, pods, runner.Input[*corev1.Pod]{Keys: ownership.Keys[*corev1.Pod](owners, selector)})
+	return c, nil
+}
+
+// Reconcile makes the number of active pods what the spec says and reports
+// what there is.
+func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
+	rs, owner, ok := r.source.get(key)
+	if !ok {
+		r.tracker.Forget(key)
+		return runner.Done(), nil
+	}
+	if !r.tracker.Settled(key) {
+		return runner.RequeueAfter(settleTimeout), nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
+	if err != nil {
+		return runner.Done(), runner.Terminal(fmt.Errorf("read the selector: %w", err))
+	}
+	candidates, err := ownership.Candidates(r.pods, rs)
+	if err != nil {
+		return runner.Done(), err
+	}
+	candidates = slices.DeleteFunc(candidates, podset.IsFinished)
+	claimed, err := ownership.Claim(ctx, ownership.Claimer{Client: r.client, Owner: owner, Selector: selector}, candidates)
+	if err != nil {
+		return runner.Done(), err
+	}
+	var manageErr error
+	if rs.DeletionTimestamp == nil {
+		manageErr = r.manage(ctx, rs, owner, slices.DeleteFunc(slices.Clone(claimed), isTerminating))
+	}
+	now := time.Now()
+	if err := r.updateStatus(ctx, rs, owner, claimed, manageErr, now); err != nil {
+		return runner.Done(), err
+	}
+	return nextAvailable(rs, claimed, now), manageErr
+}
+
+func isTerminating(pod *corev1.Pod) bool { return pod.DeletionTimestamp != nil }
+
+// manage creates what is missing or deletes what is too many.
+func (r *reconciler) manage(ctx context.Context, rs *appsv1.ReplicaSet, owner kinds.Object, active []*corev1.Pod) error {
+	missing := int(replicas(rs)) - len(active)
+	switch {
+	case missing > 0:
+		pods := make([]*corev1.Pod, min(missing, podset.BurstLimit))
+		for i := range pods {
+			pods[i] = podset.FromTemplate(&rs.Spec.Template, rs, r.source.kind.GVK())
+		}
+		_, err := r.control.Create(ctx, owner, pods)
+		return err
+	case missing < 0:
+		podset.SortForDeletion(active, r.siblings(rs, active), time.Now())
+		return r.control.Delete(ctx, owner, active[:min(-missing, podset.BurstLimit)])
+	}
+	return nil
+}
+
+// siblings returns the pods of the whole workload: those of all the sets with
+// the same controller, so that scaling down during a rollout spreads the pods
+// that stay.
+func (r *reconciler) siblings(rs *appsv1.ReplicaSet, own []*corev1.Pod) []*corev1.Pod {
+	ref := metav1.GetControllerOfNoCopy(rs)
+	if ref == nil {
+		return own
+	}
+	var all []*corev1.Pod
+	for _, pod := range r.pods.InNamespace(rs.Namespace) {
+		podRef := metav1.GetControllerOfNoCopy(pod)
+		if podRef == nil {
+			continue
+		}
+		if set, _, ok := r.source.get(cache.NewObjectName(pod.Namespace, podRef.Name).String()); ok && set.UID == podRef.UID {
+			if setRef := metav1.GetControllerOfNoCopy(set); setRef != nil && setRef.UID == ref.UID {
+				all = append(all, pod)
+			}
+		}
+	}
+	return all
+}
+
+// nextAvailable asks to be called when the next ready pod becomes available.
+func nextAvailable(rs *appsv1.ReplicaSet, pods []*corev1.Pod, now time.Time) runner.Outcome {
+	outcome := runner.Done()
+	for _, pod := range pods {
+		if wait, ready := podset.AvailableIn(pod, rs.Spec.MinReadySeconds, now); ready {
+			outcome = outcome.Sooner(runner.RequeueAfter(wait))
+		}
+	}
+	return outcome
+}
+
+func replicas(rs *appsv1.ReplicaSet) int32 {
+	if rs.Spec.Replicas == nil {
+		return 1
+	}
+	return *rs.Spec.Replicas
+}
