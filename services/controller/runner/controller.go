@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ type Controller struct {
 // package's, for example "deployment".
 func New(name string, r Reconciler, deps Deps, opts Options) *Controller {
 	if opts.Workers == 0 {
-		opts.Workers = defaultWorkers
+		opts.Workers = cmp.Or(deps.Workers, defaultWorkers)
 	}
 	if opts.Timeout == 0 {
 		opts.Timeout = defaultTimeout

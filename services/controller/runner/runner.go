@@ -95,4 +95,7 @@ type Deps struct {
 	Metrics   *Metrics
 	// Feed is told of every reconcile.
 	Feed *Feed
+	// Workers is how many keys a controller reconciles at the same time unless
+	// its Options say otherwise; 0 is a default.
+	Workers int
 }

@@ -1,0 +1,143 @@
+// Package controller is the Controller service: the reconcilers, each a
+// package of its own below this one, run by package runner over one shared set
+// of informers, and a gRPC service that shows what they are doing.
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/client/events"
+	"navarch.dev/navarch/internal/client/leader"
+	"navarch.dev/navarch/internal/telemetry"
+	controllerv1 "navarch.dev/navarch/proto/navarch/controller/v1"
+	"navarch.dev/navarch/services/controller/runner"
+)
+
+// fieldManager is recorded with everything the controllers write.
+const fieldManager = "navarch-controller"
+
+// leaseName is the Lease that the leader holds, in kube-system.
+const leaseName = "navarch-controller"
+
+// Controller is the service.
+type Controller struct {
+	cfg     Config
+	tel     telemetry.Set
+	client  *client.Client
+	metrics *runner.Metrics
+	feed    *runner.Feed
+
+	mu sync.Mutex // guards running
+	// running are this process's controllers while it leads, nil otherwise.
+	running []*runner.Controller
+}
+
+// New returns the service on top of the Store behind conn.
+func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Controller, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("controller configuration: %w", err)
+	}
+	metrics, err := runner.NewMetrics(tel.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return &Controller{
+		cfg: cfg, tel: tel, metrics: metrics, feed: runner.NewFeed(),
+		client: client.New(runner.TracedConn(store), fieldManager),
+	}, nil
+}
+
+// Register adds the gRPC service to a server.
+func (c *Controller) Register(s grpc.ServiceRegistrar) {
+	controllerv1.RegisterControllerServiceServer(s, &server{controller: c})
+}
+
+// Run reconciles until ctx ends: at once or, with leader election, whenever
+// this process holds the Lease.
+func (c *Controller) Run(ctx context.Context) error {
+	if !c.cfg.LeaderElect {
+		return c.lead(ctx)
+	}
+	cfg := leader.DefaultConfig()
+	cfg.Client, cfg.Name, cfg.Identity, cfg.Log = c.client, leaseName, c.cfg.Identity, c.tel.Log
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	err := leader.Run(ctx, cfg, func(ctx context.Context) {
+		if err := c.lead(ctx); err != nil {
+			stop(err)
+		}
+	})
+	if cause := context.Cause(ctx); err == nil && cause != context.Canceled {
+		return cause
+	}
+	return err
+}
+
+// lead runs every controller until ctx ends. Each call starts from nothing, so
+// that a process which has lost the Lease and won it again acts on nothing it
+// knew before.
+func (c *Controller) lead(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	informers := client.NewInformers(c.client)
+	deps := runner.Deps{
+		Client: c.client, Informers: informers, Telemetry: c.tel, Metrics: c.metrics, Feed: c.feed,
+		Workers: c.cfg.Workers,
+		Events: func(component string) runner.EventRecorder {
+			r := events.NewRecorder(c.client, component, "", c.tel)
+			wg.Go(func() { r.Run(ctx) })
+			return r
+		},
+	}
+	all, err := c.assemble(deps)
+	if err != nil {
+		return err
+	}
+	if err := informers.Start(ctx); err != nil {
+		return nil //nolint:nilerr // only ctx's end makes it fail, and that is how we are stopped
+	}
+	c.setRunning(all)
+	defer c.setRunning(nil)
+	for _, one := range all {
+		wg.Go(func() { one.Run(ctx) })
+	}
+	c.tel.Log.Info("controllers are running", "count", len(all))
+	<-ctx.Done()
+	return nil
+}
+
+func (c *Controller) assemble(deps runner.Deps) ([]*runner.Controller, error) {
+	var all []*runner.Controller
+	for _, f := range controllers(&c.cfg) {
+		if slices.Contains(c.cfg.Disabled, f.name) {
+			continue
+		}
+		one, err := f.make(deps)
+		if err != nil {
+			return nil, fmt.Errorf("make the %s controller: %w", f.name, err)
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+func (c *Controller) setRunning(all []*runner.Controller) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = all
+}
+
+// snapshot returns the running controllers.
+func (c *Controller) snapshot() []*runner.Controller {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.running
+}
