@@ -22,6 +22,8 @@ func appsKinds() []*Kind {
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status", "scale"},
+			Columns:      deploymentColumns(),
+			Strategy:     deploymentStrategy(),
 		}),
 		object[appsv1.ReplicaSet, appsv1.ReplicaSetList](Kind{
 			Group: "apps", Version: "v1", Resource: "replicasets", Kind: "ReplicaSet", Singular: "replicaset",
@@ -29,6 +31,10 @@ func appsKinds() []*Kind {
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status", "scale"},
+			Columns:      replicaSetColumns(),
+			Fields:       fields(replicaSetFields),
+			FieldNames:   []string{"status.replicas"},
+			Strategy:     replicaSetStrategy(),
 		}),
 		object[appsv1.StatefulSet, appsv1.StatefulSetList](Kind{
 			Group: "apps", Version: "v1", Resource: "statefulsets", Kind: "StatefulSet", Singular: "statefulset",

@@ -1,6 +1,10 @@
 package kinds
 
-import "slices"
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/validation"
+)
 
 // builtin lists every kind, group by group. Each group's entries are in the
 // file named for the group.
@@ -35,7 +39,7 @@ func object[O any, L any, PO interface {
 }](k Kind) *Kind {
 	k.newObject = func() Object { return PO(new(O)) }
 	k.newList = func() List { return PL(new(L)) }
-	return &k
+	return k.filled()
 }
 
 // review makes the constructor of a create-only kind.
@@ -46,5 +50,16 @@ func review[O any, PO interface {
 	k.CreateOnly = true
 	k.newObject = func() Object { return PO(new(O)) }
 	k.newList = func() List { return nil }
+	return k.filled()
+}
+
+// filled gives a kind what every kind has and most need not say.
+func (k Kind) filled() *Kind {
+	if k.NameRule == nil {
+		k.NameRule = validation.NameIsDNSSubdomain
+	}
+	if len(k.Columns) == 0 {
+		k.Columns = columns(ageColumn())
+	}
 	return &k
 }

@@ -1,6 +1,9 @@
 package kinds
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+)
 
 // coreKinds are the kinds of the core group.
 func coreKinds() []*Kind {
@@ -9,11 +12,20 @@ func coreKinds() []*Kind {
 			Group: "", Version: "v1", Resource: "namespaces", Kind: "Namespace", Singular: "namespace",
 			ShortNames:   []string{"ns"},
 			Subresources: []string{"status", "finalize"},
+			NameRule:     validation.NameIsDNSLabel,
+			Columns:      namespaceColumns(),
+			Fields:       fields(namespaceFields),
+			FieldNames:   []string{"status.phase"},
+			Strategy:     namespaceStrategy(),
 		}),
 		object[corev1.Node, corev1.NodeList](Kind{
 			Group: "", Version: "v1", Resource: "nodes", Kind: "Node", Singular: "node",
 			ShortNames:   []string{"no"},
 			Subresources: []string{"status"},
+			Columns:      nodeColumns(),
+			Fields:       fields(nodeFields),
+			FieldNames:   []string{"spec.unschedulable"},
+			Strategy:     nodeStrategy(),
 		}),
 		object[corev1.PersistentVolume, corev1.PersistentVolumeList](Kind{
 			Group: "", Version: "v1", Resource: "persistentvolumes", Kind: "PersistentVolume", Singular: "persistentvolume",
@@ -26,6 +38,10 @@ func coreKinds() []*Kind {
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status", "log", "exec", "attach", "portforward", "binding", "eviction", "ephemeralcontainers"},
+			Columns:      podColumns(),
+			Fields:       fields(podFields),
+			FieldNames:   podFieldNames(),
+			Strategy:     podStrategy(),
 		}),
 		object[corev1.Service, corev1.ServiceList](Kind{
 			Group: "", Version: "v1", Resource: "services", Kind: "Service", Singular: "service",
@@ -33,6 +49,11 @@ func coreKinds() []*Kind {
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status"},
+			NameRule:     validation.NameIsDNS1035Label,
+			Columns:      serviceColumns(),
+			Fields:       fields(serviceFields),
+			FieldNames:   []string{"spec.clusterIP", "spec.type"},
+			Strategy:     serviceStrategy(),
 		}),
 		object[corev1.ReplicationController, corev1.ReplicationControllerList](Kind{
 			Group: "", Version: "v1", Resource: "replicationcontrollers", Kind: "ReplicationController", Singular: "replicationcontroller",
@@ -40,15 +61,25 @@ func coreKinds() []*Kind {
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status", "scale"},
+			Columns:      replicationControllerColumns(),
+			Fields:       fields(replicationControllerFields),
+			FieldNames:   []string{"status.replicas"},
+			Strategy:     replicationControllerStrategy(),
 		}),
 		object[corev1.ConfigMap, corev1.ConfigMapList](Kind{
 			Group: "", Version: "v1", Resource: "configmaps", Kind: "ConfigMap", Singular: "configmap",
 			ShortNames: []string{"cm"},
 			Namespaced: true,
+			Columns:    configMapColumns(),
+			Strategy:   configMapStrategy(),
 		}),
 		object[corev1.Secret, corev1.SecretList](Kind{
 			Group: "", Version: "v1", Resource: "secrets", Kind: "Secret", Singular: "secret",
 			Namespaced: true,
+			Columns:    secretColumns(),
+			Fields:     fields(secretFields),
+			FieldNames: []string{"type"},
+			Strategy:   secretStrategy(),
 		}),
 		object[corev1.Endpoints, corev1.EndpointsList](Kind{
 			Group: "", Version: "v1", Resource: "endpoints", Kind: "Endpoints", Singular: "endpoints",

@@ -42,7 +42,11 @@ type Kind struct {
 	// CreateOnly marks kinds that are evaluated, not stored (access and token
 	// reviews): they have the verb create and nothing else.
 	CreateOnly bool
-	// Columns are what kubectl get prints. Empty means name and age.
+	// NameRule returns what is wrong with a name, or with a generateName where
+	// prefix is set. Kinds that name none have DNS subdomains as names.
+	NameRule func(name string, prefix bool) []string
+	// Columns are what kubectl get prints. Kinds that name none show their
+	// objects' name and age.
 	Columns []Column
 	// Fields returns the fields, beyond metadata.name and metadata.namespace,
 	// that field selectors may name. Nil means none.
