@@ -1,0 +1,109 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/metadata"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/services/store/access"
+)
+
+// The metadata in which a gateway forwards whose request it carries.
+const (
+	remoteUser        = "navarch-remote-user"
+	remoteUID         = "navarch-remote-uid"
+	remoteGroup       = "navarch-remote-group"
+	remoteExtraPrefix = "navarch-remote-extra-"
+)
+
+// caller returns who makes the call: the connection's identity or, on a
+// gateway's connection, the user whose request the gateway forwards.
+func (s *Store) caller(ctx context.Context) (identity.Identity, error) {
+	id := identity.FromContext(ctx)
+	if !id.InGroup(identity.GroupGateways) {
+		return id, nil
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	if token := bearerToken(md); token != "" {
+		return s.tokenOwner(ctx, token)
+	}
+	if user := md.Get(remoteUser); len(user) > 0 {
+		return forwarded(user[0], md), nil
+	}
+	return id, nil
+}
+
+func bearerToken(md metadata.MD) string {
+	for _, v := range md.Get("authorization") {
+		if scheme, token, ok := strings.Cut(v, " "); ok && strings.EqualFold(scheme, "bearer") {
+			return strings.TrimSpace(token)
+		}
+	}
+	return ""
+}
+
+func (s *Store) tokenOwner(ctx context.Context, token string) (identity.Identity, error) {
+	if s.control.Authenticator == nil {
+		return identity.Identity{}, apierrors.NewUnauthorized("Unauthorized")
+	}
+	id, ok, err := s.control.Authenticator.AuthenticateToken(ctx, token, nil)
+	if err != nil {
+		return identity.Identity{}, fmt.Errorf("authenticate a token: %w", err)
+	}
+	if !ok {
+		return identity.Identity{}, apierrors.NewUnauthorized("Unauthorized")
+	}
+	return id, nil
+}
+
+func forwarded(user string, md metadata.MD) identity.Identity {
+	id := identity.Identity{Name: user, Groups: md.Get(remoteGroup)}
+	if uid := md.Get(remoteUID); len(uid) > 0 {
+		id.UID = uid[0]
+	}
+	for key, values := range md {
+		if name, ok := strings.CutPrefix(key, remoteExtraPrefix); ok {
+			if id.Extra == nil {
+				id.Extra = make(map[string][]string)
+			}
+			id.Extra[name] = values
+		}
+	}
+	return id
+}
+
+// authorize refuses the call unless its attributes are allowed.
+func (s *Store) authorize(ctx context.Context, a access.Attributes) error {
+	d, err := s.control.Authorizer.Authorize(ctx, a)
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("authorize %s: %w", a.User.Name, err))
+	}
+	if d.Allowed && !d.Denied {
+		return nil
+	}
+	return forbidden(a, d.Reason)
+}
+
+// forbidden says who may not do what, in Kubernetes' words.
+func forbidden(a access.Attributes, reason string) error {
+	resource := a.Resource
+	if a.Subresource != "" {
+		resource += "/" + a.Subresource
+	}
+	message := fmt.Sprintf("User %q cannot %s resource %q in API group %q", a.User.Name, a.Verb, resource, a.Group)
+	if a.Namespace != "" {
+		message += fmt.Sprintf(" in the namespace %q", a.Namespace)
+	} else {
+		message += " at the cluster scope"
+	}
+	if reason != "" {
+		message += ": " + reason
+	}
+	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name, errors.New(message))
+}

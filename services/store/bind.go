@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+
+	"google.golang.org/grpc/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"navarch.dev/navarch/internal/apistatus"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// Bind implements the RPC.
+func (s *Store) Bind(ctx context.Context, req *storev1.BindRequest) (resp *storev1.BindResponse, err error) {
+	sc, err := s.enterBind(ctx, req.GetBindings())
+	if err != nil {
+		return nil, err
+	}
+	ctx, span := s.span(ctx, "store.Bind", sc)
+	defer func() { finish(span, err) }()
+	resp = &storev1.BindResponse{}
+	for _, err := range s.registry.Bind(ctx, sc.write(nil), req.GetBindings()) {
+		resp.Results = append(resp.Results, bindResult(err))
+	}
+	return resp, nil
+}
+
+// enterBind authorizes the bindings of every namespace among them.
+func (s *Store) enterBind(ctx context.Context, bindings []*storev1.Binding) (scope, error) {
+	pods := &storev1.Resource{Version: "v1", Resource: "pods"}
+	var sc scope
+	seen := make(map[string]bool)
+	for _, b := range bindings {
+		if seen[b.GetNamespace()] {
+			continue
+		}
+		seen[b.GetNamespace()] = true
+		var err error
+		sc, err = s.enter(ctx, target{resource: pods, verb: "create", namespace: b.GetNamespace(), subresource: "binding"})
+		if err != nil {
+			return scope{}, err
+		}
+	}
+	if len(seen) == 0 {
+		return scope{}, apierrors.NewBadRequest("the request has no bindings")
+	}
+	sc.subresource = "binding"
+	if len(seen) > 1 {
+		sc.namespace = ""
+	}
+	return sc, nil
+}
+
+func bindResult(err error) *storev1.BindResult {
+	if err == nil {
+		return &storev1.BindResult{}
+	}
+	return &storev1.BindResult{
+		Code: int32(status.Code(apistatus.ToGRPC(err))), Reason: string(apierrors.ReasonForError(err)), Message: err.Error(),
+	}
+}

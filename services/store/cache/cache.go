@@ -1,0 +1,234 @@
+// Package cache keeps resources in memory and serves every read and watch from
+// there. Each resource has one Cache, fed by one watch of the backend.
+//
+// A Cache holds the present objects, ordered by key, and the recent changes.
+// Readers see immutable Versions; encodings of a Version are made once and
+// shared. A watcher is a position in the history of changes that moves at the
+// watcher's own pace: it can never hold up the cache or another watcher, and
+// when the history has moved past it, it is told so.
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/btree"
+
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/backend"
+)
+
+var (
+	// ErrExpired says that a read or a watch asked for a version that is no
+	// longer held.
+	ErrExpired = errors.New("the version is too old")
+	// ErrSlow says that a watcher fell behind by more than the history holds.
+	ErrSlow = errors.New("the watcher was too slow")
+	// ErrFuture says that a version has not been reached in time.
+	ErrFuture = errors.New("the version has not been reached")
+)
+
+// Cache is one resource in memory.
+type Cache struct {
+	kind    *kinds.Kind
+	prefix  string
+	backend backend.Backend
+	clock   *Clock
+	log     *slog.Logger
+
+	wanted   chan struct{}
+	wantOnce sync.Once
+
+	mu sync.RWMutex // guards the fields below
+	// ready is false until the resource has been read for the first time.
+	ready bool
+	items *btree.BTreeG[*Version]
+	// revision is the one up to which every change has been applied.
+	revision int64
+	history  history
+	// epoch is raised when the history has a gap; older watches end.
+	epoch int
+	// changed is closed and replaced whenever any of the above changes.
+	changed chan struct{}
+
+	draftsMu sync.Mutex // guards drafts; a leaf lock
+	drafts   map[string][]*Draft
+
+	// asked is the highest revision that progress has been asked for.
+	asked atomic.Int64
+}
+
+// New returns a cache of the objects of a kind, whose keys begin with prefix.
+// It reads nothing until it is used for the first time.
+func New(kind *kinds.Kind, prefix string, b backend.Backend, clock *Clock, log *slog.Logger) *Cache {
+	return &Cache{
+		kind: kind, prefix: prefix, backend: b, clock: clock, log: log.With("resource", kind.Resource, "group", kind.Group),
+		wanted: make(chan struct{}), changed: make(chan struct{}),
+		items:  newTree(),
+		drafts: make(map[string][]*Draft),
+	}
+}
+
+func newTree() *btree.BTreeG[*Version] {
+	return btree.NewG(32, func(a, b *Version) bool { return a.Key < b.Key })
+}
+
+// Run feeds the cache until ctx ends.
+func (c *Cache) Run(ctx context.Context) {
+	select {
+	case <-c.wanted:
+	case <-ctx.Done():
+		return
+	}
+	const shortest, longest = 20 * time.Millisecond, 2 * time.Second
+	delay := shortest
+	for {
+		progressed, err := c.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if progressed {
+			delay = shortest
+		}
+		c.log.WarnContext(ctx, "the watch cache lost its feed and tries again", "error", err, "retry", delay)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(delay/2 + rand.N(delay/2)):
+		}
+		delay = min(2*delay, longest)
+	}
+}
+
+// want makes Run begin, if it has not.
+func (c *Cache) want() { c.wantOnce.Do(func() { close(c.wanted) }) }
+
+// follow reads the resource if that is needed, then applies changes until the
+// backend's watch ends.
+func (c *Cache) follow(ctx context.Context) (progressed bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.mu.RLock()
+	ready, revision := c.ready, c.revision
+	c.mu.RUnlock()
+	if !ready {
+		if revision, err = c.load(ctx); err != nil {
+			return false, err
+		}
+	}
+	for batch := range c.backend.Watch(ctx, c.prefix, revision+1) {
+		if errors.Is(batch.Err, backend.ErrCompacted) {
+			c.reset()
+		}
+		if batch.Err != nil {
+			return progressed, batch.Err
+		}
+		if err := c.apply(batch); err != nil {
+			c.reset()
+			return progressed, err
+		}
+		progressed = true
+	}
+	return progressed, fmt.Errorf("watch %s: the watch ended", c.prefix)
+}
+
+// reset makes the next follow begin with a fresh read.
+func (c *Cache) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ready = false
+	c.epoch++
+	c.announce()
+}
+
+// load reads the whole resource as of one revision.
+func (c *Cache) load(ctx context.Context) (int64, error) {
+	items, revision, err := readAll(ctx, c.backend, c.kind, c.prefix, 0)
+	if err != nil {
+		return 0, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.items, c.revision, c.ready = items, revision, true
+	c.history = history{first: c.history.next(), since: revision}
+	c.epoch++
+	c.announce()
+	c.dropDrafts(revision)
+	return revision, nil
+}
+
+// readAll reads and decodes a resource page by page, as of one revision.
+func readAll(ctx context.Context, b backend.Backend, kind *kinds.Kind, prefix string, revision int64) (*btree.BTreeG[*Version], int64, error) {
+	items := newTree()
+	opts := backend.ListOptions{Revision: revision, Limit: 1000}
+	for {
+		page, err := b.List(ctx, prefix, opts)
+		if err != nil {
+			return nil, 0, fmt.Errorf("read %s: %w", prefix, err)
+		}
+		for _, kv := range page.Items {
+			v, err := Decode(kind, kv)
+			if err != nil {
+				return nil, 0, err
+			}
+			items.ReplaceOrInsert(v)
+		}
+		opts.Revision = page.Revision
+		if page.Remaining == 0 || len(page.Items) == 0 {
+			return items, page.Revision, nil
+		}
+		opts.After = page.Items[len(page.Items)-1].Key
+	}
+}
+
+// apply takes a batch of changes over.
+func (c *Cache) apply(batch backend.Batch) error {
+	versions := make([]*Version, len(batch.Events))
+	for i, e := range batch.Events {
+		if e.Deleted {
+			continue
+		}
+		v, err := c.decode(e.KeyValue)
+		if err != nil {
+			return err
+		}
+		versions[i] = v
+	}
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, e := range batch.Events {
+		c.record(e, versions[i], now)
+		c.revision = max(c.revision, e.Revision)
+	}
+	if batch.Progress > c.revision {
+		c.revision = batch.Progress
+	}
+	c.announce()
+	return nil
+}
+
+// record applies one change. The caller holds mu.
+func (c *Cache) record(e backend.Event, v *Version, now time.Time) {
+	if !e.Deleted {
+		prev, _ := c.items.ReplaceOrInsert(v)
+		c.history.append(Event{Revision: e.Revision, Version: v, Prev: prev}, now)
+		return
+	}
+	prev, ok := c.items.Delete(&Version{Key: e.Key})
+	if ok {
+		c.history.append(Event{Revision: e.Revision, Version: prev.GoneAt(e.Revision), Prev: prev, Deleted: true}, now)
+	}
+}
+
+// announce wakes everybody who waits for a change. The caller holds mu.
+func (c *Cache) announce() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}

@@ -1,0 +1,146 @@
+package cache
+
+import (
+	"encoding/json"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// Form is how a reader wants objects.
+type Form struct {
+	Encoding   storev1.Encoding
+	Projection storev1.Projection
+}
+
+// Table says whether the form is one of the table rows.
+func (f Form) Table() bool {
+	switch f.Projection {
+	case storev1.Projection_PROJECTION_TABLE,
+		storev1.Projection_PROJECTION_TABLE_WITH_METADATA,
+		storev1.Projection_PROJECTION_TABLE_WITH_OBJECT:
+		return true
+	}
+	return false
+}
+
+// Encode returns the version in a form. The result is shared and must not be
+// changed.
+func (v *Version) Encode(f Form) (*storev1.Object, error) {
+	switch {
+	case f.Table():
+		row, err := v.row(f.Projection)
+		return &storev1.Object{Json: row, Trace: v.Trace}, err
+	case f.Projection == storev1.Projection_PROJECTION_METADATA && f.Encoding == storev1.Encoding_ENCODING_JSON:
+		b, err := v.metadataJSON()
+		return &storev1.Object{Json: b, Trace: v.Trace}, err
+	case f.Projection == storev1.Projection_PROJECTION_METADATA:
+		return v.metadata.get(v.encodeMetadata)
+	case f.Encoding == storev1.Encoding_ENCODING_JSON:
+		b, err := v.JSON()
+		return &storev1.Object{Json: b, Trace: v.Trace}, err
+	}
+	return v.object.get(func() (*storev1.Object, error) {
+		return &storev1.Object{Object: anyOf(v.Object, v.wire), Trace: v.Trace}, nil
+	})
+}
+
+// JSON returns the object as Kubernetes JSON.
+func (v *Version) JSON() ([]byte, error) {
+	return v.json.get(func() ([]byte, error) { return marshalJSON(v.Object) })
+}
+
+func (v *Version) metadataJSON() ([]byte, error) {
+	return v.metaJSON.get(func() ([]byte, error) { return marshalJSON(PartialMetadata(v.Object)) })
+}
+
+func (v *Version) encodeMetadata() (*storev1.Object, error) {
+	any, err := kinds.Encode(PartialMetadata(v.Object))
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.Object{Object: any, Trace: v.Trace}, nil
+}
+
+// row makes a table row. It is not kept: cells such as the age change with
+// time.
+func (v *Version) row(p storev1.Projection) ([]byte, error) {
+	row := struct {
+		Cells  []any           `json:"cells"`
+		Object json.RawMessage `json:"object,omitempty"`
+	}{Cells: Cells(v.kind, v.Object)}
+	var err error
+	switch p {
+	case storev1.Projection_PROJECTION_TABLE_WITH_OBJECT:
+		row.Object, err = v.JSON()
+	case storev1.Projection_PROJECTION_TABLE_WITH_METADATA:
+		row.Object, err = v.metadataJSON()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return marshalJSON(row)
+}
+
+// PartialMetadata returns an object's metadata alone.
+func PartialMetadata(obj kinds.Object) *metav1.PartialObjectMetadata {
+	accessor, ok := obj.(metav1.ObjectMetaAccessor)
+	if !ok {
+		return &metav1.PartialObjectMetadata{}
+	}
+	m := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}}
+	if meta, ok := accessor.GetObjectMeta().(*metav1.ObjectMeta); ok {
+		m.ObjectMeta = *meta
+	}
+	return m
+}
+
+// EncodeUnstored encodes a message that is not a stored version: a Scale, a
+// review, a status.
+func EncodeUnstored(obj runtime.Object, gvk schema.GroupVersionKind, f Form) (*storev1.Object, error) {
+	if f.Encoding != storev1.Encoding_ENCODING_JSON {
+		any, err := kinds.Encode(obj)
+		return &storev1.Object{Object: any}, err
+	}
+	obj = obj.DeepCopyObject()
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	b, err := marshalJSON(obj)
+	return &storev1.Object{Json: b}, err
+}
+
+func marshalJSON(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T as JSON: %w", v, err)
+	}
+	return b, nil
+}
+
+// Bookmark returns an object that holds nothing but a resourceVersion and, at
+// the end of a watch's initial events, the annotation that says so.
+func Bookmark(kind *kinds.Kind, revision int64, initialEnd bool, f Form) (*storev1.Object, error) {
+	obj := kind.New()
+	obj.GetObjectKind().SetGroupVersionKind(kind.GVK())
+	obj.SetResourceVersion(ResourceVersion(revision))
+	if initialEnd {
+		obj.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+	}
+	var shown runtime.Object = obj
+	if f.Projection != storev1.Projection_PROJECTION_UNSPECIFIED && f.Projection != storev1.Projection_PROJECTION_OBJECT {
+		shown = PartialMetadata(obj)
+	}
+	if f.Encoding != storev1.Encoding_ENCODING_JSON && !f.Table() {
+		any, err := kinds.Encode(shown)
+		return &storev1.Object{Object: any}, err
+	}
+	b, err := marshalJSON(shown)
+	if err == nil && f.Table() {
+		b, err = marshalJSON(map[string]any{"cells": []any{}, "object": json.RawMessage(b)})
+	}
+	return &storev1.Object{Json: b}, err
+}

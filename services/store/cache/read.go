@@ -1,0 +1,207 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/btree"
+
+	"navarch.dev/navarch/services/store/backend"
+)
+
+// progressInterval is how often a reader that waits for the cache to catch up
+// asks the backend how far its watch has come.
+const progressInterval = 50 * time.Millisecond
+
+// Fresh waits until the cache holds everything that was written before the
+// call.
+func (c *Cache) Fresh(ctx context.Context) error {
+	c.want()
+	revision, err := c.clock.Now(ctx)
+	if err != nil {
+		return fmt.Errorf("read the newest revision: %w", err)
+	}
+	return c.Reach(ctx, revision)
+}
+
+// Reach waits until the cache has reached a revision. It gives up when ctx
+// ends, with ErrFuture if the cache is alive but has not come that far.
+func (c *Cache) Reach(ctx context.Context, revision int64) error {
+	c.want()
+	for {
+		c.mu.RLock()
+		ready, reached, changed := c.ready, c.revision, c.changed
+		c.mu.RUnlock()
+		if ready && reached >= revision {
+			return nil
+		}
+		if ready && c.asked.Swap(revision) < revision {
+			c.requestProgress(ctx)
+		}
+		timer := time.NewTimer(progressInterval)
+		select {
+		case <-changed:
+		case <-timer.C:
+			if ready {
+				c.requestProgress(ctx)
+			}
+		case <-ctx.Done():
+			timer.Stop()
+			if ready {
+				return fmt.Errorf("%w: %d, the newest is %d", ErrFuture, revision, reached)
+			}
+			return ctx.Err()
+		}
+		timer.Stop()
+	}
+}
+
+func (c *Cache) requestProgress(ctx context.Context) {
+	if err := c.backend.RequestProgress(ctx); err != nil && ctx.Err() == nil {
+		c.log.DebugContext(ctx, "the backend was not asked for its progress", "error", err)
+	}
+}
+
+// Get returns the present version of a key, nil if there is none. Call Fresh
+// or Reach first.
+func (c *Cache) Get(key string) *Version {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	v, _ := c.items.Get(&Version{Key: key})
+	return v
+}
+
+// Revision returns the revision that the cache has reached.
+func (c *Cache) Revision() int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.revision
+}
+
+// LastChange returns a number that differs after every change of the resource.
+func (c *Cache) LastChange() int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.history.next() + int64(c.epoch)<<40
+}
+
+// Snapshot is the state of a resource as of one revision.
+type Snapshot struct {
+	// Revision is the one that the snapshot shows.
+	Revision int64
+	items    *btree.BTreeG[*Version]
+}
+
+// Ascend calls yield for each version whose key begins with prefix and is
+// greater than after, in order, until yield returns false.
+func (s Snapshot) Ascend(prefix, after string, yield func(*Version) bool) {
+	s.items.AscendGreaterOrEqual(&Version{Key: max(prefix, after)}, func(v *Version) bool {
+		if !strings.HasPrefix(v.Key, prefix) {
+			return false
+		}
+		return v.Key == after || yield(v)
+	})
+}
+
+// Snapshot returns the present state.
+func (c *Cache) Snapshot() Snapshot {
+	c.mu.Lock() // not RLock: Clone marks the tree as shared
+	defer c.mu.Unlock()
+	return Snapshot{Revision: c.revision, items: c.items.Clone()}
+}
+
+// SnapshotAt returns the state as of a revision that the cache has reached:
+// from the history of changes, or else from the backend. ErrExpired says that
+// neither holds it any more.
+func (c *Cache) SnapshotAt(ctx context.Context, revision int64) (Snapshot, error) {
+	if s, ok := c.rewind(revision); ok {
+		return s, nil
+	}
+	items, revision, err := readAll(ctx, c.backend, c.kind, c.prefix, revision)
+	if errors.Is(err, backend.ErrCompacted) {
+		return Snapshot{}, fmt.Errorf("%w: %w", ErrExpired, err)
+	}
+	return Snapshot{Revision: revision, items: items}, err
+}
+
+// rewind undoes the changes after a revision, if the history holds them all.
+func (c *Cache) rewind(revision int64) (Snapshot, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ready || revision < c.history.since || revision > c.revision {
+		return Snapshot{}, false
+	}
+	items := c.items.Clone()
+	for n := c.history.next() - 1; n >= c.history.after(revision); n-- {
+		e := c.history.events[n-c.history.first]
+		if e.Prev != nil {
+			items.ReplaceOrInsert(e.Prev)
+		} else {
+			items.Delete(e.Version)
+		}
+	}
+	return Snapshot{Revision: revision, items: items}, true
+}
+
+// Watcher is a position in the history of a resource.
+type Watcher struct {
+	cache *Cache
+	epoch int
+	// next is the number of the first change not yet seen.
+	next int64
+	// revision is the one up to which the watcher has seen everything.
+	revision int64
+}
+
+// Watch returns a watcher of the changes after a revision that the cache has
+// reached, or ErrExpired.
+func (c *Cache) Watch(revision int64) (*Watcher, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if !c.ready || revision < c.history.since {
+		return nil, fmt.Errorf("%w: %d, the oldest is %d", ErrExpired, revision, c.history.since)
+	}
+	return &Watcher{cache: c, epoch: c.epoch, next: c.history.after(revision), revision: revision}, nil
+}
+
+// WatchPresent returns the present state and a watcher of the changes after
+// it.
+func (c *Cache) WatchPresent() (Snapshot, *Watcher) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Snapshot{Revision: c.revision, items: c.items.Clone()},
+		&Watcher{cache: c, epoch: c.epoch, next: c.history.next(), revision: c.revision}
+}
+
+// Next returns the changes that the watcher has not seen, at most about limit,
+// in order, without waiting, and the revision up to which it has now seen
+// everything. more is closed when there may be further ones; it is closed
+// already if the limit was met. ErrSlow and ErrExpired end the watch.
+func (w *Watcher) Next(limit int) (events []Event, revision int64, more <-chan struct{}, err error) {
+	c := w.cache
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	switch {
+	case w.epoch != c.epoch:
+		return nil, w.revision, nil, fmt.Errorf("%w: the watch cache had to start over", ErrExpired)
+	case w.next < c.history.first:
+		return nil, w.revision, nil, fmt.Errorf("%w: %d changes behind", ErrSlow, c.history.next()-w.next)
+	}
+	events = c.history.from(w.next, limit)
+	w.next += int64(len(events))
+	if w.next < c.history.next() {
+		w.revision = events[len(events)-1].Revision
+		return events, w.revision, closedChannel(), nil
+	}
+	w.revision = max(w.revision, c.revision)
+	return events, w.revision, c.changed, nil
+}
+
+func closedChannel() <-chan struct{} {
+	ch := make(chan struct{})
+	close(ch)
+	return ch
+}

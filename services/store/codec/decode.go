@@ -1,0 +1,93 @@
+// Package codec reads what clients send: objects as Protobuf messages or as
+// JSON, with strict field validation, selectors and page tokens.
+package codec
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "sigs.k8s.io/json"
+
+	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// Decode fills obj from a request's body and returns warnings about unknown
+// and duplicate fields. gvk is what the body must be.
+func Decode(body *storev1.Object, obj kinds.Object, gvk schema.GroupVersionKind, validation storev1.FieldValidation) ([]string, error) {
+	switch {
+	case len(body.GetJson()) > 0:
+		return DecodeJSON(body.GetJson(), obj, gvk, validation)
+	case body.GetObject() != nil:
+		if err := kinds.Decode(body.GetObject(), obj); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		obj.GetObjectKind().SetGroupVersionKind(gvk)
+		return nil, nil
+	}
+	return nil, apierrors.NewBadRequest("the request has no object")
+}
+
+// DecodeJSON is Decode for a JSON body.
+func DecodeJSON(body []byte, obj kinds.Object, gvk schema.GroupVersionKind, validation storev1.FieldValidation) ([]string, error) {
+	strict, err := unmarshal(body, obj, validation)
+	if err != nil {
+		return nil, cannotHandle(gvk, err)
+	}
+	if err := checkType(obj.GetObjectKind().GroupVersionKind(), gvk); err != nil {
+		return nil, err
+	}
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	if len(strict) == 0 {
+		return nil, nil
+	}
+	if validation == storev1.FieldValidation_FIELD_VALIDATION_STRICT {
+		return nil, cannotHandle(gvk, fmt.Errorf("strict decoding error: %w", joined(strict)))
+	}
+	warnings := make([]string, len(strict))
+	for i, err := range strict {
+		warnings[i] = err.Error()
+	}
+	return warnings, nil
+}
+
+func unmarshal(body []byte, obj kinds.Object, validation storev1.FieldValidation) (strict []error, err error) {
+	if trimmed := bytes.TrimSpace(body); len(trimmed) == 0 || trimmed[0] != '{' {
+		return nil, errors.New("the body is not a JSON object")
+	}
+	if validation == storev1.FieldValidation_FIELD_VALIDATION_IGNORE {
+		return nil, kjson.UnmarshalCaseSensitivePreserveInts(body, obj)
+	}
+	return kjson.UnmarshalStrict(body, obj)
+}
+
+// checkType refuses a body that says it is of another kind than the request.
+// A body that does not say is taken at the request's word.
+func checkType(got, want schema.GroupVersionKind) error {
+	if got.Kind != "" && got.Kind != want.Kind {
+		return apierrors.NewBadRequest(fmt.Sprintf("the kind in the data (%s) does not match the expected kind (%s)", got.Kind, want.Kind))
+	}
+	if gv := got.GroupVersion(); !gv.Empty() && gv != want.GroupVersion() {
+		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", gv, want.GroupVersion()))
+	}
+	return nil
+}
+
+func cannotHandle(gvk schema.GroupVersionKind, err error) error {
+	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", gvk.Kind, gvk.Version, gvk.Kind, err))
+}
+
+// joined lists errors on one line.
+func joined(errs []error) error {
+	var b bytes.Buffer
+	for i, err := range errs {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(err.Error())
+	}
+	return errors.New(b.String())
+}

@@ -1,0 +1,72 @@
+package codec
+
+import (
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/cache"
+)
+
+// Selector picks versions by labels and fields.
+type Selector struct {
+	labels labels.Selector
+	fields fields.Selector
+}
+
+// ParseSelector reads a label and a field selector. Only fields that the kind
+// declares selectable may be named.
+func ParseSelector(kind *kinds.Kind, labelSelector, fieldSelector string) (Selector, error) {
+	l, err := labels.Parse(labelSelector)
+	if err != nil {
+		return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
+	}
+	f, err := fields.ParseSelector(fieldSelector)
+	if err != nil {
+		return Selector{}, apierrors.NewBadRequest(err.Error())
+	}
+	for _, r := range f.Requirements() {
+		if !selectable(kind, r.Field) {
+			return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
+		}
+	}
+	return Selector{labels: l, fields: f}, nil
+}
+
+func selectable(kind *kinds.Kind, field string) bool {
+	switch field {
+	case "metadata.name":
+		return true
+	case "metadata.namespace":
+		return kind.Namespaced
+	}
+	return slices.Contains(kind.FieldNames, field)
+}
+
+// Everything says whether the selector picks every version.
+func (s Selector) Everything() bool { return s.labels.Empty() && s.fields.Empty() }
+
+// Name returns the only name that the selector can pick, if there is one.
+func (s Selector) Name() (string, bool) { return s.fields.RequiresExactMatch("metadata.name") }
+
+// Matches says whether the selector picks a version; a nil version it never
+// picks.
+func (s Selector) Matches(v *cache.Version) bool {
+	if v == nil {
+		return false
+	}
+	if !s.labels.Empty() && !s.labels.Matches(labels.Set(v.Object.GetLabels())) {
+		return false
+	}
+	return s.fields.Empty() || s.fields.Matches(versionFields{v})
+}
+
+// versionFields shows a version as fields.Fields.
+type versionFields struct{ v *cache.Version }
+
+func (f versionFields) Has(string) bool         { return true }
+func (f versionFields) Get(field string) string { return f.v.Field(field) }

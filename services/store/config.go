@@ -1,0 +1,89 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Config is what an operator can set about a Store.
+type Config struct {
+	// ServiceCIDR is where cluster IPs come from. Its first address is the
+	// Service default/kubernetes.
+	ServiceCIDR string
+	// DNSServiceIP is the cluster IP of kube-system/kube-dns; empty is the
+	// tenth address of ServiceCIDR.
+	DNSServiceIP string
+	// NodePortMin and NodePortMax are the range of node ports, both included.
+	NodePortMin, NodePortMax int
+	// GatewayAddresses are the host:port at which pods reach the gateway: the
+	// endpoints of default/kubernetes. Empty leaves that Service without any.
+	GatewayAddresses []string
+	// EventTTL is how long Events are kept.
+	EventTTL time.Duration
+	// BookmarkInterval is how often a watch that allows bookmarks gets one.
+	BookmarkInterval time.Duration
+	// CompactInterval is how often old revisions are dropped; those younger
+	// than the interval stay. 0 never drops any.
+	CompactInterval time.Duration
+}
+
+// DefaultConfig returns the stock settings.
+func DefaultConfig() Config {
+	return Config{
+		ServiceCIDR: "10.96.0.0/16",
+		NodePortMin: 30000, NodePortMax: 32767,
+		EventTTL:         24 * time.Hour,
+		BookmarkInterval: time.Minute,
+		CompactInterval:  5 * time.Minute,
+	}
+}
+
+// AddFlags registers a flag for every setting, with c's values as defaults.
+func (c *Config) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&c.ServiceCIDR, "service-cidr", c.ServiceCIDR, "range of the Services' cluster IPs")
+	fs.StringVar(&c.DNSServiceIP, "dns-service-ip", c.DNSServiceIP, "cluster IP of the DNS Service (default: the tenth address of --service-cidr)")
+	fs.IntVar(&c.NodePortMin, "node-port-min", c.NodePortMin, "lowest node port")
+	fs.IntVar(&c.NodePortMax, "node-port-max", c.NodePortMax, "highest node port")
+	fs.StringSliceVar(&c.GatewayAddresses, "gateway-address", c.GatewayAddresses, "host:port at which pods reach the gateway (repeatable)")
+	fs.DurationVar(&c.EventTTL, "event-ttl", c.EventTTL, "how long Events are kept")
+	fs.DurationVar(&c.BookmarkInterval, "watch-bookmark-interval", c.BookmarkInterval, "how often an idle watch is told how far it has come")
+	fs.DurationVar(&c.CompactInterval, "compact-interval", c.CompactInterval, "how often old revisions are dropped; 0 keeps them all")
+}
+
+// Validate says what is wrong with the settings.
+func (c *Config) Validate() error {
+	var errs []error
+	prefix, err := netip.ParsePrefix(c.ServiceCIDR)
+	switch {
+	case err != nil:
+		errs = append(errs, fmt.Errorf("--service-cidr %q is not an address range", c.ServiceCIDR))
+	case !prefix.Addr().Is4() || prefix.Bits() > 24 || prefix.Bits() < 12:
+		errs = append(errs, fmt.Errorf("--service-cidr %s must be an IPv4 range between /12 and /24", c.ServiceCIDR))
+	case c.DNSServiceIP != "":
+		if ip, err := netip.ParseAddr(c.DNSServiceIP); err != nil || !prefix.Contains(ip) {
+			errs = append(errs, fmt.Errorf("--dns-service-ip %q is not an address of %s", c.DNSServiceIP, c.ServiceCIDR))
+		}
+	}
+	if c.NodePortMin < 1 || c.NodePortMax > 65535 || c.NodePortMin > c.NodePortMax {
+		errs = append(errs, fmt.Errorf("--node-port-min %d and --node-port-max %d are not a range of ports", c.NodePortMin, c.NodePortMax))
+	}
+	for _, a := range c.GatewayAddresses {
+		if _, err := netip.ParseAddrPort(a); err != nil {
+			errs = append(errs, fmt.Errorf("--gateway-address %q is not IP:port", a))
+		}
+	}
+	if c.EventTTL < time.Second {
+		errs = append(errs, fmt.Errorf("--event-ttl %s must be at least 1s", c.EventTTL))
+	}
+	if c.BookmarkInterval < time.Second {
+		errs = append(errs, fmt.Errorf("--watch-bookmark-interval %s must be at least 1s", c.BookmarkInterval))
+	}
+	if c.CompactInterval < 0 {
+		errs = append(errs, fmt.Errorf("--compact-interval %s must not be negative", c.CompactInterval))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/cache"
+	"navarch.dev/navarch/services/store/codec"
+)
+
+// Create implements the RPC.
+func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *storev1.CreateResponse, err error) {
+	sc, err := s.enter(ctx, target{
+		resource: req.GetResource(), verb: "create", namespace: req.GetNamespace(), name: req.GetName(), subresource: req.GetSubresource(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, span := s.span(ctx, "store.Create", sc)
+	defer func() { finish(span, err) }()
+	switch {
+	case sc.kind.CreateOnly:
+		return s.review(ctx, sc, req)
+	case sc.subresource != "":
+		return s.createSubresource(ctx, sc, req)
+	}
+	obj := sc.kind.New()
+	warnings, err := codec.Decode(req.GetObject(), obj, sc.kind.GVK(), req.GetOptions().GetFieldValidation())
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.registry.Create(ctx, sc.write(req.GetOptions()), obj)
+	if err != nil {
+		return nil, err
+	}
+	span.SetAttributes(attribute.String("k8s.object.name", v.Object.GetName()))
+	a, err := s.answer(ctx, sc, v, req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.CreateResponse{Object: a.object, Warnings: append(warnings, a.warnings...), TableColumns: a.columns}, nil
+}
+
+// answer is what a write returns.
+type answer struct {
+	object   *storev1.Object
+	warnings []string
+	columns  []byte
+}
+
+func (s *Store) answer(ctx context.Context, sc scope, v *cache.Version, opts *storev1.WriteOptions) (answer, error) {
+	f := form(opts)
+	var a answer
+	var err error
+	if a.object, err = v.Encode(f); err != nil {
+		return a, err
+	}
+	if warn := sc.kind.Strategy.Warnings; warn != nil && sc.subresource == "" {
+		a.warnings = warn(ctx, v.Object)
+	}
+	a.columns, err = columns(sc.kind, f)
+	return a, err
+}
+
+// span begins the span of a write. Its trace context is what is kept with the
+// object.
+func (s *Store) span(ctx context.Context, name string, sc scope) (context.Context, trace.Span) {
+	return s.tracer.Start(ctx, name, trace.WithAttributes(
+		attribute.String("k8s.resource", sc.kind.GroupResource().String()),
+		attribute.String("k8s.namespace.name", sc.namespace),
+		attribute.String("k8s.object.name", sc.name),
+		attribute.String("k8s.subresource", sc.subresource),
+		attribute.String("enduser.id", sc.user.Name),
+	))
+}
+
+func finish(span trace.Span, err error) {
+	if err != nil {
+		span.RecordError(err)
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
+}

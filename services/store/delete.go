@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/cache"
+	"navarch.dev/navarch/services/store/codec"
+)
+
+// Delete implements the RPC.
+func (s *Store) Delete(ctx context.Context, req *storev1.DeleteRequest) (resp *storev1.DeleteResponse, err error) {
+	sc, err := s.enter(ctx, target{resource: req.GetResource(), verb: "delete", namespace: req.GetNamespace(), name: req.GetName()})
+	if err != nil {
+		return nil, err
+	}
+	if err := sc.named(); err != nil {
+		return nil, err
+	}
+	ctx, span := s.span(ctx, "store.Delete", sc)
+	defer func() { finish(span, err) }()
+	v, removed, err := s.deleteOne(ctx, sc, req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	obj, err := v.Encode(deleteForm(req.GetOptions()))
+	return &storev1.DeleteResponse{Object: obj, Deleted: removed}, err
+}
+
+func (s *Store) deleteOne(ctx context.Context, sc scope, opts *storev1.DeleteOptions) (*cache.Version, bool, error) {
+	if opts == nil {
+		opts = &storev1.DeleteOptions{}
+	}
+	w := sc.write(&storev1.WriteOptions{DryRun: opts.GetDryRun()})
+	return s.registry.Delete(ctx, w, opts)
+}
+
+func deleteForm(opts *storev1.DeleteOptions) cache.Form {
+	return cache.Form{Encoding: opts.GetEncoding(), Projection: opts.GetProjection()}
+}
+
+// deleteWorkers is how many objects of a collection are deleted at a time.
+const deleteWorkers = 16
+
+// DeleteCollection implements the RPC.
+func (s *Store) DeleteCollection(ctx context.Context, req *storev1.DeleteCollectionRequest) (resp *storev1.DeleteCollectionResponse, err error) {
+	sc, err := s.enter(ctx, target{
+		resource: req.GetResource(), verb: "deletecollection", namespace: req.GetNamespace(),
+		labels: req.GetLabelSelector(), fields: req.GetFieldSelector(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	selector, err := codec.ParseSelector(sc.kind, req.GetLabelSelector(), req.GetFieldSelector())
+	if err != nil {
+		return nil, err
+	}
+	ctx, span := s.span(ctx, "store.DeleteCollection", sc)
+	defer func() { finish(span, err) }()
+	p, err := s.page(ctx, sc, &storev1.ListRequest{}, selector)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := s.deleteAll(ctx, sc, p.versions, req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	resp = &storev1.DeleteCollectionResponse{}
+	for _, v := range gone {
+		obj, err := v.Encode(deleteForm(req.GetOptions()))
+		if err != nil {
+			return nil, err
+		}
+		resp.Objects = append(resp.Objects, obj)
+	}
+	return resp, nil
+}
+
+// deleteAll deletes versions, several at a time. What is gone already is no
+// error.
+func (s *Store) deleteAll(ctx context.Context, sc scope, versions []*cache.Version, opts *storev1.DeleteOptions) ([]*cache.Version, error) {
+	results := make([]*cache.Version, len(versions))
+	errs := make([]error, len(versions))
+	slots := make(chan struct{}, deleteWorkers)
+	var wg sync.WaitGroup
+	for i, v := range versions {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			one := sc
+			one.namespace, one.name = v.Object.GetNamespace(), v.Object.GetName()
+			results[i], _, errs[i] = s.deleteOne(ctx, one, opts)
+			if apierrors.IsNotFound(errs[i]) {
+				errs[i] = nil
+			}
+		})
+	}
+	wg.Wait()
+	var gone []*cache.Version
+	for _, v := range results {
+		if v != nil {
+			gone = append(gone, v)
+		}
+	}
+	return gone, first(errs)
+}
+
+// first returns the first error that is one. API errors are not joined: the
+// caller is told of one, as Kubernetes does.
+func first(errs []error) error {
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}

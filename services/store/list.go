@@ -1,0 +1,182 @@
+package store
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/cache"
+	"navarch.dev/navarch/services/store/codec"
+)
+
+// batchBytes is about how large a message of a list or a watch gets: large
+// enough to be worth a message, small enough for every client's limit.
+const batchBytes = 512 << 10
+
+const expiredList = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter."
+
+// List implements the RPC.
+func (s *Store) List(req *storev1.ListRequest, stream grpc.ServerStreamingServer[storev1.ListResponse]) error {
+	ctx := stream.Context()
+	sc, err := s.enter(ctx, target{
+		resource: req.GetResource(), verb: "list", namespace: req.GetNamespace(),
+		labels: req.GetLabelSelector(), fields: req.GetFieldSelector(),
+	})
+	if err != nil {
+		return err
+	}
+	selector, err := codec.ParseSelector(sc.kind, req.GetLabelSelector(), req.GetFieldSelector())
+	if err != nil {
+		return err
+	}
+	page, err := s.page(ctx, sc, req, selector)
+	if err != nil {
+		return err
+	}
+	f := cache.Form{Encoding: req.GetEncoding(), Projection: req.GetProjection()}
+	header, err := s.listHeader(sc, page, f)
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&storev1.ListResponse{Message: &storev1.ListResponse_Header{Header: header}}); err != nil {
+		return err
+	}
+	return sendObjects(sc, page.versions, f, stream)
+}
+
+// page is one page of a list.
+type page struct {
+	revision  int64
+	versions  []*cache.Version
+	next      string
+	remaining *int64
+}
+
+func (s *Store) listHeader(sc scope, p page, f cache.Form) (*storev1.ListHeader, error) {
+	cols, err := columns(sc.kind, f)
+	return &storev1.ListHeader{
+		ResourceVersion: cache.ResourceVersion(p.revision), NextPageToken: p.next, RemainingItemCount: p.remaining,
+		TableColumns: cols, ApiVersion: sc.kind.APIVersion(), Kind: sc.kind.Kind + "List",
+	}, err
+}
+
+// page collects the objects that a list asks for.
+func (s *Store) page(ctx context.Context, sc scope, req *storev1.ListRequest, selector codec.Selector) (page, error) {
+	snapshot, after, err := s.snapshot(ctx, sc, req)
+	if err != nil {
+		return page{}, err
+	}
+	resource := s.registry.KeyPrefix(sc.kind, "")
+	if after != "" {
+		after = resource + after
+	}
+	p := page{revision: snapshot.Revision}
+	more, left := false, int64(0)
+	snapshot.Ascend(s.registry.KeyPrefix(sc.kind, sc.namespace), after, func(stored *cache.Version) bool {
+		var v *cache.Version
+		if v, err = stored.As(sc.kind); err != nil {
+			return false
+		}
+		if !selector.Matches(v) {
+			return true
+		}
+		if size := req.GetPageSize(); size > 0 && int64(len(p.versions)) >= size {
+			more = true
+			left++
+			return selector.Everything()
+		}
+		p.versions = append(p.versions, v)
+		return true
+	})
+	if more {
+		last := p.versions[len(p.versions)-1].Key
+		p.next = codec.PageToken{Revision: p.revision, After: last[len(resource):]}.String()
+		if selector.Everything() {
+			p.remaining = proto.Int64(left)
+		}
+	}
+	return p, err
+}
+
+// snapshot returns the state that a list reads, and the key to start after.
+func (s *Store) snapshot(ctx context.Context, sc scope, req *storev1.ListRequest) (cache.Snapshot, string, error) {
+	c := s.registry.Cache(sc.kind)
+	rv, match := req.GetResourceVersion(), req.GetResourceVersionMatch()
+	if req.GetPageToken() != "" {
+		return s.continued(ctx, c, req)
+	}
+	exact := match == storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_EXACT
+	unset := match == storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_UNSPECIFIED
+	switch {
+	case !unset && rv == "":
+		return cache.Snapshot{}, "", apierrors.NewBadRequest("resourceVersionMatch is forbidden unless resourceVersion is provided")
+	case exact && rv == "0":
+		return cache.Snapshot{}, "", apierrors.NewBadRequest("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"")
+	}
+	if err := s.await(ctx, c, rv); err != nil {
+		return cache.Snapshot{}, "", err
+	}
+	// A page of a given version without a match rule has always meant exactly
+	// that version.
+	if !exact && (!unset || req.GetPageSize() == 0 || rv == "" || rv == "0") {
+		return c.Snapshot(), "", nil
+	}
+	revision, err := parseRevision(rv)
+	if err != nil {
+		return cache.Snapshot{}, "", err
+	}
+	snapshot, err := c.SnapshotAt(ctx, revision)
+	return snapshot, "", historyError(err, "The resourceVersion for the provided list is too old.")
+}
+
+// continued is snapshot for a page after the first.
+func (s *Store) continued(ctx context.Context, c *cache.Cache, req *storev1.ListRequest) (cache.Snapshot, string, error) {
+	token, err := codec.ParsePageToken(req.GetPageToken())
+	if err != nil {
+		return cache.Snapshot{}, "", err
+	}
+	rv := cache.ResourceVersion(token.Revision)
+	if have := req.GetResourceVersion(); have != "" && have != "0" && have != rv {
+		return cache.Snapshot{}, "", apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+	}
+	if err := s.await(ctx, c, rv); err != nil {
+		return cache.Snapshot{}, "", err
+	}
+	snapshot, err := c.SnapshotAt(ctx, token.Revision)
+	return snapshot, token.After, historyError(err, expiredList)
+}
+
+// sendObjects streams versions in batches.
+func sendObjects(sc scope, versions []*cache.Version, f cache.Form, stream grpc.ServerStreamingServer[storev1.ListResponse]) error {
+	var batch []*storev1.Object
+	size := 0
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := stream.Send(&storev1.ListResponse{Message: &storev1.ListResponse_Objects{Objects: &storev1.ObjectBatch{Objects: batch}}})
+		batch, size = nil, 0
+		return err
+	}
+	for _, v := range versions {
+		obj, err := v.Encode(f)
+		if err != nil {
+			return err
+		}
+		batch = append(batch, obj)
+		if size += weight(obj); size >= batchBytes {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// weight is about how large an object is in a message.
+func weight(obj *storev1.Object) int {
+	return len(obj.GetJson()) + len(obj.GetObject().GetValue()) + 64
+}

@@ -1,0 +1,41 @@
+package store
+
+import (
+	"context"
+
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/registry"
+)
+
+// Patch implements the RPC.
+func (s *Store) Patch(ctx context.Context, req *storev1.PatchRequest) (resp *storev1.PatchResponse, err error) {
+	sc, err := s.enter(ctx, target{
+		resource: req.GetResource(), verb: "patch", namespace: req.GetNamespace(), name: req.GetName(), subresource: req.GetSubresource(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := sc.only("patch", "status", "scale", "approval", "ephemeralcontainers"); err != nil {
+		return nil, err
+	}
+	if err := sc.named(); err != nil {
+		return nil, err
+	}
+	ctx, span := s.span(ctx, "store.Patch", sc)
+	defer func() { finish(span, err) }()
+	opts := registry.PatchOptions{
+		Type: req.GetType(), Patch: req.GetPatch(), Validation: req.GetOptions().GetFieldValidation(), Force: req.GetForce(),
+	}
+	if sc.subresource == "scale" {
+		return s.patchScale(ctx, sc, req, opts)
+	}
+	v, warnings, err := s.registry.Patch(ctx, sc.write(req.GetOptions()), opts)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.answer(ctx, sc, v, req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.PatchResponse{Object: a.object, Warnings: append(warnings, a.warnings...), TableColumns: a.columns}, nil
+}

@@ -1,0 +1,175 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/cache"
+)
+
+// generatedAttempts is how many names are tried for one generateName.
+const generatedAttempts = 8
+
+// Create stores a new object, which it takes over, and returns what was
+// stored.
+func (r *Registry) Create(ctx context.Context, w Write, obj kinds.Object) (*cache.Version, error) {
+	if err := placeNew(w, obj); err != nil {
+		return nil, err
+	}
+	if obj.GetName() != "" || obj.GetGenerateName() == "" {
+		return r.createNamed(ctx, w, obj)
+	}
+	base := obj.GetGenerateName()
+	for range generatedAttempts {
+		attempt := obj.DeepCopyObject().(kinds.Object)
+		attempt.SetName(generateName(base))
+		v, err := r.createNamed(ctx, w, attempt)
+		if !apierrors.IsAlreadyExists(err) {
+			return v, err
+		}
+	}
+	return nil, apierrors.NewGenerateNameConflict(w.Kind.GroupResource(), base, 1)
+}
+
+// createNamed is Create for an object whose name is settled.
+func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (*cache.Version, error) {
+	prepareNew(w.Kind, obj, time.Now())
+	w.Name = obj.GetName()
+	runPrepareForCreate(w.Kind, obj)
+	runDefault(w.Kind, obj)
+	prepareNamespace(obj)
+	request := &admission.Request{
+		Operation: admission.Create, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User, Object: obj,
+	}
+	if err := r.admission.Admit(ctx, request); err != nil {
+		return nil, err
+	}
+	errs := append(validateMetadata(w.Kind, obj), runValidate(w.Kind, obj)...)
+	if err := invalid(w.Kind, w.Name, errs); err != nil {
+		return nil, err
+	}
+	if err := r.applier.track(w, obj, nil); err != nil {
+		return nil, err
+	}
+	return r.storeNew(ctx, w, obj)
+}
+
+// storeNew commits a new object, with the addresses it needs if it is a
+// Service: those are taken in the same transaction.
+func (r *Registry) storeNew(ctx context.Context, w Write, obj kinds.Object) (*cache.Version, error) {
+	for range conflictAttempts {
+		attempt := obj.DeepCopyObject().(kinds.Object)
+		claims, err := r.claims(ctx, w, attempt, nil)
+		if err != nil {
+			return nil, err
+		}
+		v, err := r.commitNew(ctx, w, attempt, claims)
+		if !errors.Is(err, errClaimLost) {
+			return v, err
+		}
+	}
+	return nil, apierrors.NewServerTimeout(w.Kind.GroupResource(), "create", 1)
+}
+
+// errClaimLost says that somebody else took an address meanwhile.
+var errClaimLost = errors.New("an address was taken meanwhile")
+
+func (r *Registry) commitNew(ctx context.Context, w Write, obj kinds.Object, claims []backend.Op) (*cache.Version, error) {
+	kind := r.stored(w.Kind)
+	key := r.Key(w.Kind, obj.GetNamespace(), obj.GetName())
+	obj, err := r.toStored(w.Kind, obj)
+	if err != nil {
+		return nil, err
+	}
+	draft, err := cache.NewDraft(kind, key, obj, client.TraceOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if w.DryRun {
+		return r.dryCreate(ctx, w, draft, key)
+	}
+	put := backend.Op{Type: backend.Put, Key: key, Value: draft.Value(), TTL: r.ttl(kind)}
+	result, v, err := r.commit(ctx, kind, draft, append([]backend.Op{put}, claims...)...)
+	switch {
+	case err != nil:
+		return nil, err
+	case result.Committed:
+		return v.As(w.Kind)
+	case result.Current[0] != nil:
+		return nil, apierrors.NewAlreadyExists(w.Kind.GroupResource(), w.Name)
+	}
+	return nil, errClaimLost
+}
+
+func (r *Registry) dryCreate(ctx context.Context, w Write, draft *cache.Draft, key string) (*cache.Version, error) {
+	have, err := r.read(ctx, w.Kind, key)
+	if err != nil {
+		return nil, err
+	}
+	if have != nil {
+		return nil, apierrors.NewAlreadyExists(w.Kind.GroupResource(), w.Name)
+	}
+	return draft.Unstored(0).As(w.Kind)
+}
+
+// commit writes a draft and hands it to the cache.
+func (r *Registry) commit(ctx context.Context, kind *kinds.Kind, draft *cache.Draft, ops ...backend.Op) (backend.Result, *cache.Version, error) {
+	c := r.caches[kind.GVR()]
+	c.Expect(draft)
+	defer c.Settle(draft)
+	result, err := r.Backend.Commit(ctx, ops...)
+	if err != nil || !result.Committed {
+		return result, nil, BackendError(err)
+	}
+	if v := draft.At(result.Revision); v != nil {
+		return result, v, nil
+	}
+	// An identical value of another writer was taken for this one.
+	v, err := cache.Decode(kind, backend.KeyValue{Key: ops[0].Key, Value: draft.Value(), Revision: result.Revision})
+	return result, v, err
+}
+
+// toStored converts an object to the kind it is stored as.
+func (r *Registry) toStored(kind *kinds.Kind, obj kinds.Object) (kinds.Object, error) {
+	if kind.StoredAs == nil {
+		return obj, nil
+	}
+	stored, err := kind.StoredAs.Encode(obj)
+	if err != nil {
+		return nil, fmt.Errorf("store %s %s: %w", kind.Kind, obj.GetName(), err)
+	}
+	return stored, nil
+}
+
+// ttl returns how long objects of a kind are kept; 0 is for ever.
+func (r *Registry) ttl(kind *kinds.Kind) time.Duration {
+	if kind.Group == "" && kind.Resource == "events" {
+		return r.EventTTL
+	}
+	return 0
+}
+
+// prepareNamespace makes a new Namespace stay, when it is deleted, until its
+// contents are gone.
+func prepareNamespace(obj kinds.Object) {
+	ns, ok := obj.(*corev1.Namespace)
+	if !ok {
+		return
+	}
+	ns.Status.Phase = corev1.NamespaceActive
+	for _, f := range ns.Spec.Finalizers {
+		if f == corev1.FinalizerKubernetes {
+			return
+		}
+	}
+	ns.Spec.Finalizers = append(ns.Spec.Finalizers, corev1.FinalizerKubernetes)
+}

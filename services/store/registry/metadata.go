@@ -1,0 +1,163 @@
+package registry
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	corevalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds"
+)
+
+// maxGeneratedBase leaves room for the random suffix in a name of 63
+// characters.
+const (
+	randomSuffix     = 5
+	maxGeneratedBase = 63 - randomSuffix
+)
+
+// generateName returns a name that begins with base.
+func generateName(base string) string {
+	if len(base) > maxGeneratedBase {
+		base = base[:maxGeneratedBase]
+	}
+	return base + utilrand.String(randomSuffix)
+}
+
+// prepareNew sets the metadata that is the Store's on a new object.
+func prepareNew(kind *kinds.Kind, obj kinds.Object, now time.Time) {
+	obj.SetUID(types.UID(uuid.NewString()))
+	obj.SetCreationTimestamp(metav1.NewTime(now.Truncate(time.Second)))
+	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionGracePeriodSeconds(nil)
+	obj.SetSelfLink("")
+	obj.SetGeneration(0)
+	if kind.Strategy.SpecChanged != nil {
+		obj.SetGeneration(1)
+	}
+}
+
+// placeNew checks the namespace and resourceVersion that a creator sent and
+// fills the namespace in.
+func placeNew(w Write, obj kinds.Object) error {
+	if err := place(w, obj); err != nil {
+		return err
+	}
+	switch {
+	case obj.GetResourceVersion() != "":
+		return apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	case w.Name != "" && obj.GetName() != w.Name:
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), w.Name))
+	}
+	return nil
+}
+
+// place checks an object's namespace against the request's.
+func place(w Write, obj kinds.Object) error {
+	if !w.Kind.Namespaced {
+		obj.SetNamespace("")
+		return nil
+	}
+	switch {
+	case w.Namespace == "":
+		return apierrors.NewBadRequest("an empty namespace may not be set during creation")
+	case obj.GetNamespace() == "":
+		obj.SetNamespace(w.Namespace)
+	case obj.GetNamespace() != w.Namespace:
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	return nil
+}
+
+// prepareChanged checks the metadata of a changed object against the stored
+// one and restores what is the Store's.
+func prepareChanged(w Write, obj, old kinds.Object) error {
+	if err := place(w, obj); err != nil {
+		return err
+	}
+	gr, name := w.Kind.GroupResource(), w.Name
+	if obj.GetName() == "" {
+		obj.SetName(name)
+	}
+	switch rv := obj.GetResourceVersion(); {
+	case obj.GetName() != name:
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), name))
+	case obj.GetUID() != "" && obj.GetUID() != old.GetUID():
+		return apierrors.NewConflict(gr, name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", obj.GetUID(), old.GetUID()))
+	case rv == "" && conditionalOnly(w.Kind):
+		return apierrors.NewInvalid(w.Kind.GVK().GroupKind(), name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "resourceVersion"), uint64(0), "must be specified for an update"),
+		})
+	case rv != "" && rv != "0" && rv != old.GetResourceVersion():
+		return conflict(w.Kind, name)
+	}
+	restoreSystemMetadata(obj, old)
+	return nil
+}
+
+// restoreSystemMetadata keeps what only the Store sets. What a writer changed
+// rather than left out is left for validation to refuse.
+func restoreSystemMetadata(obj, old kinds.Object) {
+	obj.SetUID(old.GetUID())
+	if created := obj.GetCreationTimestamp(); created.IsZero() {
+		obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	}
+	if obj.GetDeletionTimestamp() == nil || old.GetDeletionTimestamp() == nil {
+		obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	}
+	if obj.GetDeletionGracePeriodSeconds() == nil || old.GetDeletionGracePeriodSeconds() == nil {
+		obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	}
+	obj.SetGeneration(old.GetGeneration())
+	obj.SetSelfLink("")
+}
+
+// conditionalOnly says whether a kind's updates must name a resourceVersion:
+// those kinds that several writers compete for, where a blind write is a bug.
+func conditionalOnly(kind *kinds.Kind) bool {
+	switch kind.Group + "/" + kind.Resource {
+	case "coordination.k8s.io/leases",
+		"policy/poddisruptionbudgets",
+		"node.k8s.io/runtimeclasses",
+		"storage.k8s.io/csidrivers",
+		"storage.k8s.io/csinodes",
+		"storage.k8s.io/volumeattachments":
+		return true
+	}
+	return false
+}
+
+// validateMetadata returns the metadata rules that a new object breaks.
+func validateMetadata(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
+	return corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, nameRule(kind), field.NewPath("metadata"))
+}
+
+// validateMetadataUpdate returns the metadata rules that a change breaks.
+func validateMetadataUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
+	at := field.NewPath("metadata")
+	errs := corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, nameRule(kind), at)
+	return append(errs, corevalidation.ValidateObjectMetaAccessorUpdate(obj, old, at)...)
+}
+
+// nameRule returns how a kind's objects may be called.
+func nameRule(kind *kinds.Kind) corevalidation.ValidateNameFunc {
+	switch kind.Group + "/" + kind.Resource {
+	case "/namespaces":
+		return corevalidation.ValidateNamespaceName
+	case "/services":
+		return corevalidation.NameIsDNS1035Label
+	case "rbac.authorization.k8s.io/roles", "rbac.authorization.k8s.io/rolebindings",
+		"rbac.authorization.k8s.io/clusterroles", "rbac.authorization.k8s.io/clusterrolebindings":
+		return func(name string, _ bool) []string { return path.IsValidPathSegmentName(name) }
+	case "certificates.k8s.io/certificatesigningrequests", "networking.k8s.io/ipaddresses":
+		return func(name string, _ bool) []string { return path.IsValidPathSegmentName(name) }
+	}
+	return corevalidation.NameIsDNSSubdomain
+}

@@ -1,0 +1,195 @@
+// Package registry is the Store's write pipeline and its view of the stored
+// resources: it turns a decoded request into metadata rules, the kind's
+// strategy, admission and validation, and commits the outcome to the backend
+// with optimistic concurrency.
+//
+// A write reads the present object from the watch cache, which may lag behind.
+// So it never fails, and never leaves the object as it is, on the cache's word
+// alone: then it reads the object from the backend and decides again.
+package registry
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/cache"
+)
+
+// Prefix begins the key of every object.
+const Prefix = "/registry/"
+
+// Options are what a Registry is made of.
+type Options struct {
+	Kinds   *kinds.Registry
+	Backend backend.Backend
+	Log     *slog.Logger
+	Tracer  trace.Tracer
+	// EventTTL is how long Events are kept.
+	EventTTL time.Duration
+	// Services hands out cluster IPs and node ports; nil hands out none.
+	Services ServiceAllocator
+}
+
+// Registry holds the resources. It is safe for concurrent use.
+type Registry struct {
+	Options
+	admission admission.Chain
+	caches    map[schema.GroupVersionResource]*cache.Cache
+	clock     *cache.Clock
+	applier   applier
+}
+
+// New returns a registry with a cache for every stored kind. Admission is the
+// stock chain.
+func New(o Options) *Registry {
+	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend)}
+	for _, k := range o.Kinds.All() {
+		if !k.CreateOnly && k.StoredAs == nil {
+			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, o.Log)
+		}
+	}
+	r.admission = admission.NewChain(Reader{r})
+	return r
+}
+
+// Caches returns every cache, for running them.
+func (r *Registry) Caches() []*cache.Cache {
+	out := make([]*cache.Cache, 0, len(r.caches))
+	for _, c := range r.caches {
+		out = append(out, c)
+	}
+	return out
+}
+
+// Cache returns the cache that holds a kind's objects.
+func (r *Registry) Cache(kind *kinds.Kind) *cache.Cache { return r.caches[r.stored(kind).GVR()] }
+
+// stored returns the kind under which a kind's objects are stored.
+func (r *Registry) stored(kind *kinds.Kind) *kinds.Kind {
+	if kind.StoredAs == nil {
+		return kind
+	}
+	k, ok := r.Kinds.ForResource(kind.StoredAs.GVR)
+	if !ok {
+		return kind
+	}
+	return k
+}
+
+// resourcePrefix begins the keys of a kind's objects.
+func resourcePrefix(kind *kinds.Kind) string {
+	group := kind.Group
+	if group == "" {
+		group = "core"
+	}
+	return Prefix + group + "/" + kind.Resource + "/"
+}
+
+// KeyPrefix begins the keys of a kind's objects in a namespace; "" is all.
+func (r *Registry) KeyPrefix(kind *kinds.Kind, namespace string) string {
+	prefix := resourcePrefix(r.stored(kind))
+	if kind.Namespaced && namespace != "" {
+		prefix += namespace + "/"
+	}
+	return prefix
+}
+
+// Key returns an object's key.
+func (r *Registry) Key(kind *kinds.Kind, namespace, name string) string {
+	return r.KeyPrefix(kind, namespace) + name
+}
+
+// Write describes who writes what, and how.
+type Write struct {
+	Kind        *kinds.Kind
+	Namespace   string
+	Name        string
+	Subresource string
+	User        identity.Identity
+	DryRun      bool
+	// Manager is the field manager.
+	Manager string
+}
+
+// Reader reads from the caches. It implements access.Reader.
+type Reader struct{ registry *Registry }
+
+// Reader returns what admission and authorization read through.
+func (r *Registry) Reader() Reader { return Reader{r} }
+
+// Get implements access.Reader. What the cache lacks is looked for in the
+// backend, since the cache may lag behind a write that just ended.
+func (rd Reader) Get(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error) {
+	r := rd.registry
+	kind, c, err := rd.ready(ctx, resource)
+	if err != nil {
+		return nil, err
+	}
+	key := r.Key(kind, namespace, name)
+	if v := c.Get(key); v != nil {
+		return v.Object, nil
+	}
+	v, err := r.read(ctx, kind, key)
+	if err != nil {
+		return nil, err
+	}
+	if v == nil {
+		return nil, apierrors.NewNotFound(kind.GroupResource(), name)
+	}
+	return v.Object, nil
+}
+
+// List implements access.Reader.
+func (rd Reader) List(ctx context.Context, resource schema.GroupVersionResource, namespace string) ([]kinds.Object, error) {
+	kind, c, err := rd.ready(ctx, resource)
+	if err != nil {
+		return nil, err
+	}
+	var out []kinds.Object
+	c.Snapshot().Ascend(rd.registry.KeyPrefix(kind, namespace), "", func(v *cache.Version) bool {
+		out = append(out, v.Object)
+		return true
+	})
+	return out, nil
+}
+
+// Version implements access.Reader.
+func (rd Reader) Version(ctx context.Context, resource schema.GroupVersionResource) (int64, error) {
+	_, c, err := rd.ready(ctx, resource)
+	if err != nil {
+		return 0, err
+	}
+	return c.LastChange(), nil
+}
+
+// ready returns a kind and its cache once that holds anything.
+func (rd Reader) ready(ctx context.Context, resource schema.GroupVersionResource) (*kinds.Kind, *cache.Cache, error) {
+	kind, ok := rd.registry.Kinds.ForResource(resource)
+	if !ok || kind.CreateOnly {
+		return nil, nil, fmt.Errorf("read %v: it is not a stored resource", resource)
+	}
+	c := rd.registry.Cache(kind)
+	if err := c.Reach(ctx, 0); err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", resource.Resource, err)
+	}
+	return kind, c, nil
+}
+
+// read reads an object from the backend, nil if there is none.
+func (r *Registry) read(ctx context.Context, kind *kinds.Kind, key string) (*cache.Version, error) {
+	kv, err := r.Backend.Get(ctx, key, 0)
+	if err != nil || kv == nil {
+		return nil, BackendError(err)
+	}
+	return cache.Decode(r.stored(kind), *kv)
+}

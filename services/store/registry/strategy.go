@@ -1,0 +1,92 @@
+package registry
+
+import (
+	"reflect"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds"
+)
+
+// The functions below call a kind's strategy, or do what is right for most
+// kinds where it has none: the status is written through the status
+// subresource only, and nothing else is.
+
+func runPrepareForCreate(kind *kinds.Kind, obj kinds.Object) {
+	switch {
+	case kind.Strategy.PrepareForCreate != nil:
+		kind.Strategy.PrepareForCreate(obj)
+	case kind.HasSubresource("status"):
+		if s := statusOf(obj); s.IsValid() {
+			s.SetZero()
+		}
+	}
+}
+
+func runPrepareForUpdate(kind *kinds.Kind, obj, old kinds.Object) {
+	switch {
+	case kind.Strategy.PrepareForUpdate != nil:
+		kind.Strategy.PrepareForUpdate(obj, old)
+	case kind.HasSubresource("status"):
+		copyStatus(obj, old)
+	}
+}
+
+func runPrepareForStatusUpdate(kind *kinds.Kind, obj, old kinds.Object) {
+	if kind.Strategy.PrepareForStatusUpdate != nil {
+		kind.Strategy.PrepareForStatusUpdate(obj, old)
+		return
+	}
+	was := old.DeepCopyObject().(kinds.Object)
+	copyStatus(was, obj)
+	was.SetResourceVersion(obj.GetResourceVersion())
+	was.SetManagedFields(obj.GetManagedFields())
+	reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(was).Elem())
+}
+
+func runDefault(kind *kinds.Kind, obj kinds.Object) {
+	if kind.Strategy.Default != nil {
+		kind.Strategy.Default(obj)
+	}
+}
+
+func runValidate(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
+	if kind.Strategy.Validate == nil {
+		return nil
+	}
+	return kind.Strategy.Validate(obj)
+}
+
+func runValidateUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
+	errs := runValidate(kind, obj)
+	if kind.Strategy.ValidateUpdate != nil {
+		errs = append(errs, kind.Strategy.ValidateUpdate(obj, old)...)
+	}
+	return errs
+}
+
+func runValidateStatusUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
+	if kind.Strategy.ValidateStatusUpdate == nil {
+		return nil
+	}
+	return kind.Strategy.ValidateStatusUpdate(obj, old)
+}
+
+func statusOf(obj kinds.Object) reflect.Value {
+	return reflect.ValueOf(obj).Elem().FieldByName("Status")
+}
+
+func copyStatus(to, from kinds.Object) {
+	if s := statusOf(to); s.IsValid() {
+		s.Set(statusOf(from))
+	}
+}
+
+// invalid returns the API error for broken rules, nil if there are none.
+func invalid(kind *kinds.Kind, name string, errs field.ErrorList) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return apierrors.NewInvalid(kind.GVK().GroupKind(), name, errs)
+}

@@ -1,0 +1,129 @@
+package registry
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/cache"
+)
+
+// Update replaces an object by obj, or with the subresource "status" its
+// status by obj's.
+func (r *Registry) Update(ctx context.Context, w Write, obj kinds.Object) (*cache.Version, error) {
+	return r.Change(ctx, w, func(*cache.Version) (kinds.Object, error) {
+		return obj.DeepCopyObject().(kinds.Object), nil
+	})
+}
+
+// Change replaces an object by what compute makes of its present version. If
+// the result names a resourceVersion, it must be the present one; otherwise a
+// change that loses to another is computed again.
+func (r *Registry) Change(ctx context.Context, w Write, compute func(cur *cache.Version) (kinds.Object, error)) (*cache.Version, error) {
+	v, _, err := r.modify(ctx, w, func(stored *cache.Version) (outcome, error) {
+		cur, err := stored.As(w.Kind)
+		if err != nil {
+			return outcome{}, err
+		}
+		obj, err := compute(cur)
+		if err != nil {
+			return outcome{}, err
+		}
+		return r.settle(ctx, w, obj, cur)
+	})
+	return v, err
+}
+
+// settle takes a changed object through metadata rules, strategy, admission
+// and validation.
+func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *cache.Version) (outcome, error) {
+	old := cur.Object
+	if err := prepareChanged(w, obj, old); err != nil {
+		return outcome{}, err
+	}
+	obj.SetResourceVersion(old.GetResourceVersion())
+	r.prepareUpdate(w, obj, old)
+	request := &admission.Request{
+		Operation: admission.Update, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name,
+		Subresource: w.Subresource, User: w.User, Object: obj, Old: old,
+	}
+	if err := r.admission.Admit(ctx, request); err != nil {
+		return outcome{}, err
+	}
+	errs := validateMetadataUpdate(w.Kind, obj, old)
+	if w.Subresource == "status" {
+		errs = append(errs, runValidateStatusUpdate(w.Kind, obj, old)...)
+	} else {
+		errs = append(errs, runValidateUpdate(w.Kind, obj, old)...)
+	}
+	if err := invalid(w.Kind, w.Name, errs); err != nil {
+		return outcome{}, err
+	}
+	if err := r.applier.track(w, obj, old); err != nil {
+		return outcome{}, err
+	}
+	return r.outcomeOf(ctx, w, obj, cur)
+}
+
+// prepareUpdate restores what the written subresource may not change.
+func (r *Registry) prepareUpdate(w Write, obj, old kinds.Object) {
+	switch w.Subresource {
+	case "status":
+		runPrepareForStatusUpdate(w.Kind, obj, old)
+		restoreSystemMetadata(obj, old)
+		runDefault(w.Kind, obj)
+		return
+	case "finalize":
+		prepareFinalize(obj, old)
+		return
+	}
+	runPrepareForUpdate(w.Kind, obj, old)
+	runDefault(w.Kind, obj)
+	if ns, ok := obj.(*corev1.Namespace); ok {
+		ns.Spec.Finalizers = old.(*corev1.Namespace).Spec.Finalizers
+	}
+	if changed := w.Kind.Strategy.SpecChanged; changed != nil && changed(obj, old) {
+		obj.SetGeneration(old.GetGeneration() + 1)
+	}
+}
+
+// prepareFinalize keeps everything but a Namespace's spec.finalizers.
+func prepareFinalize(obj, old kinds.Object) {
+	ns, ok := obj.(*corev1.Namespace)
+	if !ok {
+		return
+	}
+	finalizers := ns.Spec.Finalizers
+	old.(*corev1.Namespace).DeepCopyInto(ns)
+	ns.Spec.Finalizers = finalizers
+}
+
+// outcomeOf decides whether a changed object is stored or, having lost the
+// last thing that held it back from deletion, removed.
+func (r *Registry) outcomeOf(ctx context.Context, w Write, obj kinds.Object, cur *cache.Version) (outcome, error) {
+	if deletionComplete(obj) {
+		return r.removal(cur.Object), nil
+	}
+	out := outcome{object: obj, trace: client.TraceOf(ctx)}
+	if w.Subresource == "status" {
+		out.trace = cur.Trace
+	}
+	ops, err := r.claims(ctx, w, obj, cur.Object)
+	out.ops = ops
+	return out, err
+}
+
+// deletionComplete says whether nothing holds an object back any longer.
+func deletionComplete(obj kinds.Object) bool {
+	if obj.GetDeletionTimestamp() == nil || len(obj.GetFinalizers()) > 0 {
+		return false
+	}
+	if ns, ok := obj.(*corev1.Namespace); ok {
+		return len(ns.Spec.Finalizers) == 0
+	}
+	grace := obj.GetDeletionGracePeriodSeconds()
+	return grace != nil && *grace == 0
+}

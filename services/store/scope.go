@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/access"
+	"navarch.dev/navarch/services/store/cache"
+	"navarch.dev/navarch/services/store/registry"
+)
+
+// scope is what a request is about, authorized.
+type scope struct {
+	kind        *kinds.Kind
+	user        identity.Identity
+	namespace   string
+	name        string
+	subresource string
+}
+
+// target is what a request names.
+type target struct {
+	resource    *storev1.Resource
+	verb        string
+	namespace   string
+	name        string
+	subresource string
+	// labels and fields are the selectors of requests that have them.
+	labels, fields string
+}
+
+// enter finds the kind that a request names and authorizes the call.
+func (s *Store) enter(ctx context.Context, t target) (scope, error) {
+	user, err := s.caller(ctx)
+	if err != nil {
+		return scope{}, err
+	}
+	kind, err := s.kindOf(t)
+	if err != nil {
+		return scope{}, err
+	}
+	if !kind.Namespaced && t.namespace != "" {
+		// A Namespace is asked for as /namespaces/x, which routers read as a
+		// namespace; every other cluster-scoped kind has none.
+		return scope{}, apierrors.NewBadRequest(fmt.Sprintf("%s are not namespaced", kind.Resource))
+	}
+	sc := scope{kind: kind, user: user, namespace: t.namespace, name: t.name, subresource: t.subresource}
+	err = s.authorize(ctx, access.Attributes{
+		User: user, Verb: t.verb, Group: kind.Group, Version: kind.Version, Resource: kind.Resource,
+		Subresource: t.subresource, Namespace: authorizedNamespace(kind, t), Name: t.name,
+		LabelSelector: t.labels, FieldSelector: t.fields,
+	})
+	return sc, err
+}
+
+// authorizedNamespace is the namespace that a call is authorized in: a
+// Namespace object counts as being in itself.
+func authorizedNamespace(kind *kinds.Kind, t target) string {
+	if kind.Group == "" && kind.Resource == "namespaces" {
+		return t.name
+	}
+	return t.namespace
+}
+
+func (s *Store) kindOf(t target) (*kinds.Kind, error) {
+	gvr := schema.GroupVersionResource{Group: t.resource.GetGroup(), Version: t.resource.GetVersion(), Resource: t.resource.GetResource()}
+	kind, ok := s.kinds.ForResource(gvr)
+	if !ok || (t.subresource != "" && !kind.HasSubresource(t.subresource)) {
+		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
+			Message: "the server could not find the requested resource",
+			Details: &metav1.StatusDetails{Group: gvr.Group, Kind: gvr.Resource},
+		}}
+	}
+	if kind.CreateOnly && t.verb != "create" {
+		return nil, apierrors.NewMethodNotSupported(kind.GroupResource(), t.verb)
+	}
+	return kind, nil
+}
+
+// only refuses subresources that an RPC does not serve.
+func (sc scope) only(verb string, subresources ...string) error {
+	if sc.subresource == "" || slices.Contains(subresources, sc.subresource) {
+		return nil
+	}
+	return apierrors.NewMethodNotSupported(schema.GroupResource{Group: sc.kind.Group, Resource: sc.kind.Resource + "/" + sc.subresource}, verb)
+}
+
+// named refuses a request that names no object, or that leaves the namespace
+// of a namespaced object open.
+func (sc scope) named() error {
+	switch {
+	case sc.name == "":
+		return apierrors.NewBadRequest("the request names no object")
+	case sc.kind.Namespaced && sc.namespace == "":
+		return apierrors.NewBadRequest("the request names no namespace")
+	}
+	return nil
+}
+
+// write returns the scope as the registry takes it.
+func (sc scope) write(opts *storev1.WriteOptions) registry.Write {
+	return registry.Write{
+		Kind: sc.kind, Namespace: sc.namespace, Name: sc.name, Subresource: sc.subresource,
+		User: sc.user, DryRun: opts.GetDryRun(), Manager: opts.GetFieldManager(),
+	}
+}
+
+// form returns the form of answer that a write asks for.
+func form(opts *storev1.WriteOptions) cache.Form {
+	return cache.Form{Encoding: opts.GetEncoding(), Projection: opts.GetProjection()}
+}
+
+// columns returns a table's columns, nothing where the form is no table.
+func columns(kind *kinds.Kind, f cache.Form) ([]byte, error) {
+	if !f.Table() {
+		return nil, nil
+	}
+	return cache.TableColumns(kind)
+}

@@ -1,0 +1,43 @@
+package store
+
+import (
+	"context"
+
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/codec"
+)
+
+// Update implements the RPC.
+func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *storev1.UpdateResponse, err error) {
+	sc, err := s.enter(ctx, target{
+		resource: req.GetResource(), verb: "update", namespace: req.GetNamespace(), name: req.GetName(), subresource: req.GetSubresource(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := sc.only("update", "status", "scale", "finalize", "approval", "ephemeralcontainers"); err != nil {
+		return nil, err
+	}
+	if err := sc.named(); err != nil {
+		return nil, err
+	}
+	ctx, span := s.span(ctx, "store.Update", sc)
+	defer func() { finish(span, err) }()
+	if sc.subresource == "scale" {
+		return s.updateScale(ctx, sc, req)
+	}
+	obj := sc.kind.New()
+	warnings, err := codec.Decode(req.GetObject(), obj, sc.kind.GVK(), req.GetOptions().GetFieldValidation())
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.registry.Update(ctx, sc.write(req.GetOptions()), obj)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.answer(ctx, sc, v, req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.UpdateResponse{Object: a.object, Warnings: append(warnings, a.warnings...), TableColumns: a.columns}, nil
+}

@@ -1,0 +1,254 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/cache"
+	"navarch.dev/navarch/services/store/codec"
+)
+
+const (
+	// watchBatch is how many changes a watcher takes at a time.
+	watchBatch = 256
+	// lastBookmark is how long before a watch's deadline it gets a last
+	// bookmark, so that the next watch begins where this one ended.
+	lastBookmark = 2 * time.Second
+
+	expiredWatch = "The resourceVersion for the provided watch is too old."
+)
+
+// Watch implements the RPC.
+func (s *Store) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingServer[storev1.WatchResponse]) error {
+	ctx := stream.Context()
+	sc, err := s.enter(ctx, target{
+		resource: req.GetResource(), verb: "watch", namespace: req.GetNamespace(),
+		labels: req.GetLabelSelector(), fields: req.GetFieldSelector(),
+	})
+	if err != nil {
+		return err
+	}
+	selector, err := codec.ParseSelector(sc.kind, req.GetLabelSelector(), req.GetFieldSelector())
+	if err != nil {
+		return err
+	}
+	w := &watch{
+		store: s, scope: sc, selector: selector, stream: stream,
+		form:   cache.Form{Encoding: req.GetEncoding(), Projection: req.GetProjection()},
+		prefix: s.registry.KeyPrefix(sc.kind, sc.namespace),
+	}
+	label := sc.kind.GroupResource().String()
+	s.metrics.watchers.WithLabelValues(label).Inc()
+	defer s.metrics.watchers.WithLabelValues(label).Dec()
+	if err := w.begin(ctx, req); err != nil {
+		return err
+	}
+	err = w.follow(ctx, req.GetAllowBookmarks())
+	if errors.Is(err, cache.ErrSlow) {
+		s.metrics.cutOff.WithLabelValues(label).Inc()
+	}
+	return historyError(err, expiredWatch)
+}
+
+// watch is one client's watch.
+type watch struct {
+	store    *Store
+	scope    scope
+	selector codec.Selector
+	form     cache.Form
+	prefix   string
+	stream   grpc.ServerStreamingServer[storev1.WatchResponse]
+
+	watcher *cache.Watcher
+	batch   []*storev1.WatchEvent
+	size    int
+}
+
+// begin says that the watch is live and sends the present objects, where they
+// are asked for.
+func (w *watch) begin(ctx context.Context, req *storev1.WatchRequest) error {
+	c := w.store.registry.Cache(w.scope.kind)
+	rv := req.GetResourceVersion()
+	if err := w.store.await(ctx, c, rv); err != nil {
+		return err
+	}
+	if req.GetSendInitialEvents() || rv == "" || rv == "0" {
+		snapshot, watcher := c.WatchPresent()
+		w.watcher = watcher
+		if err := w.started(snapshot.Revision); err != nil {
+			return err
+		}
+		return w.present(snapshot, req.GetSendInitialEvents())
+	}
+	revision, err := parseRevision(rv)
+	if err != nil {
+		return err
+	}
+	if w.watcher, err = c.Watch(revision); err != nil {
+		return historyError(err, expiredWatch)
+	}
+	return w.started(revision)
+}
+
+func (w *watch) started(revision int64) error {
+	cols, err := columns(w.scope.kind, w.form)
+	if err != nil {
+		return err
+	}
+	return w.stream.Send(&storev1.WatchResponse{Message: &storev1.WatchResponse_Started{
+		Started: &storev1.WatchStarted{ResourceVersion: cache.ResourceVersion(revision), TableColumns: cols},
+	}})
+}
+
+// present sends the objects that there are, then, if marked, the bookmark that
+// says so.
+func (w *watch) present(snapshot cache.Snapshot, marked bool) error {
+	var err error
+	snapshot.Ascend(w.prefix, "", func(stored *cache.Version) bool {
+		var v *cache.Version
+		if v, err = stored.As(w.scope.kind); err == nil && w.selector.Matches(v) {
+			err = w.add(storev1.WatchEvent_TYPE_ADDED, v)
+		}
+		return err == nil
+	})
+	if err == nil && marked {
+		err = w.bookmark(snapshot.Revision, true)
+	}
+	if err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// follow sends changes until the client or the cache ends the watch.
+func (w *watch) follow(ctx context.Context, bookmarks bool) error {
+	timer := time.NewTimer(w.untilBookmark(ctx))
+	defer timer.Stop()
+	for {
+		events, revision, more, err := w.watcher.Next(watchBatch)
+		if err != nil {
+			return err
+		}
+		if err := w.send(events); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			if bookmarks {
+				if err := w.bookmarkNow(revision); err != nil {
+					return err
+				}
+			}
+			timer.Reset(w.untilBookmark(ctx))
+		case <-more:
+		}
+	}
+}
+
+// untilBookmark is how long to wait for the next bookmark: the usual interval,
+// but one shortly before the watch's deadline.
+func (w *watch) untilBookmark(ctx context.Context) time.Duration {
+	interval := w.store.cfg.BookmarkInterval
+	if deadline, ok := ctx.Deadline(); ok {
+		if left := time.Until(deadline) - lastBookmark; left > 0 && left < interval {
+			return left
+		}
+	}
+	return interval
+}
+
+func (w *watch) bookmarkNow(revision int64) error {
+	if err := w.bookmark(revision, false); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// send sends those of the changes that the client has asked for.
+func (w *watch) send(events []cache.Event) error {
+	for _, e := range events {
+		if len(e.Version.Key) < len(w.prefix) || e.Version.Key[:len(w.prefix)] != w.prefix {
+			continue
+		}
+		if err := w.change(e); err != nil {
+			return err
+		}
+	}
+	return w.flush()
+}
+
+// change sends one change as the selector sees it: an object that begins to
+// match is added, one that ceases to is deleted.
+func (w *watch) change(e cache.Event) error {
+	now, err := viewed(e.Version, w.scope.kind)
+	if err != nil {
+		return err
+	}
+	prev, err := viewed(e.Prev, w.scope.kind)
+	if err != nil {
+		return err
+	}
+	was, is := w.selector.Matches(prev), !e.Deleted && w.selector.Matches(now)
+	switch {
+	case was && is:
+		return w.add(storev1.WatchEvent_TYPE_MODIFIED, now)
+	case is:
+		return w.add(storev1.WatchEvent_TYPE_ADDED, now)
+	case was && e.Deleted:
+		return w.add(storev1.WatchEvent_TYPE_DELETED, now)
+	case was:
+		return w.add(storev1.WatchEvent_TYPE_DELETED, prev.GoneAt(e.Revision))
+	}
+	return nil
+}
+
+// viewed returns a version as a kind; nil stays nil.
+func viewed(v *cache.Version, kind *kinds.Kind) (*cache.Version, error) {
+	if v == nil {
+		return nil, nil
+	}
+	return v.As(kind)
+}
+
+// add puts an event into the message to be sent, which goes once it is large.
+func (w *watch) add(t storev1.WatchEvent_Type, v *cache.Version) error {
+	obj, err := v.Encode(w.form)
+	if err != nil {
+		return err
+	}
+	w.batch = append(w.batch, &storev1.WatchEvent{Type: t, Object: obj, ResourceVersion: v.Object.GetResourceVersion()})
+	if w.size += weight(obj); w.size >= batchBytes {
+		return w.flush()
+	}
+	return nil
+}
+
+func (w *watch) bookmark(revision int64, initialEnd bool) error {
+	obj, err := cache.Bookmark(w.scope.kind, revision, initialEnd, w.form)
+	if err != nil {
+		return err
+	}
+	w.batch = append(w.batch, &storev1.WatchEvent{
+		Type: storev1.WatchEvent_TYPE_BOOKMARK, Object: obj,
+		ResourceVersion: cache.ResourceVersion(revision), InitialEventsEnd: initialEnd,
+	})
+	return nil
+}
+
+func (w *watch) flush() error {
+	if len(w.batch) == 0 {
+		return nil
+	}
+	n := len(w.batch)
+	err := w.stream.Send(&storev1.WatchResponse{Message: &storev1.WatchResponse_Events{Events: &storev1.WatchEvents{Events: w.batch}}})
+	w.batch, w.size = nil, 0
+	w.store.metrics.events.WithLabelValues(w.scope.kind.GroupResource().String()).Add(float64(n))
+	return err
+}
