@@ -1,0 +1,98 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	authorizationv1 "k8s.io/api/authorization/v1"
+
+	"navarch.dev/navarch/gateway/caller"
+	"navarch.dev/navarch/gateway/reply"
+	"navarch.dev/navarch/gateway/rest"
+	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// authorized serves a path that is no resource to those whom the Store lets
+// see it.
+func (g *Gateway) authorized(serve runtime.HandlerFunc) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
+		if err := g.authorize(r); err != nil {
+			reply.Error(w, r, err)
+			return
+		}
+		serve(w, r, params)
+	}
+}
+
+// authorize asks the Store, as the caller, whether the caller may see the
+// request's path.
+func (g *Gateway) authorize(r *http.Request) error {
+	who, err := caller.Of(r)
+	if err != nil {
+		return err
+	}
+	if who.Anonymous() {
+		return rest.Anonymous(r)
+	}
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: r.URL.Path, Verb: strings.ToLower(r.Method)},
+	}}
+	body, err := kinds.Encode(review)
+	if err != nil {
+		return err
+	}
+	resp, err := g.store.Create(who.NewContext(r.Context()), &storev1.CreateRequest{
+		Resource: &storev1.Resource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"},
+		Object:   &storev1.Object{Object: body},
+	})
+	if err != nil {
+		return fmt.Errorf("ask whether the path may be seen: %w", err)
+	}
+	if err := kinds.Decode(resp.GetObject().GetObject(), review); err != nil {
+		return err
+	}
+	if !review.Status.Allowed {
+		return rest.ForbiddenPath(who.Identity.Name, r)
+	}
+	return nil
+}
+
+// recovered turns a panic of one request into an error of that request.
+func (g *Gateway) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(p) // net/http cuts the connection
+			}
+			g.tel.Log.ErrorContext(r.Context(), "request panicked", "method", r.Method, "path", r.URL.Path,
+				"panic", fmt.Sprint(p), slog.String("stack", string(debug.Stack())))
+			reply.Error(w, r, errors.New("this request caused an internal error"))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// slashless takes a trailing slash off a path: /apis/ is /apis.
+func slashless(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path := r.URL.Path; len(path) > 1 && strings.HasSuffix(path, "/") {
+			u := *r.URL
+			u.Path = strings.TrimRight(path, "/")
+			u.RawPath = ""
+			r2 := *r
+			r2.URL = &u
+			r = &r2
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,155 @@
+// Package caller finds out who makes an HTTP request and tells the Store.
+//
+// A verified client certificate names the user (CN) and groups (O). A bearer
+// token is passed on for the Store to judge. A request with neither is
+// anonymous. The Store takes the user from gRPC metadata that only gateways
+// may send, so what a client puts into headers of those names never gets there.
+package caller
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"google.golang.org/grpc/metadata"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"navarch.dev/navarch/internal/identity"
+)
+
+// The metadata keys that the Store reads.
+const (
+	keyUser             = "navarch-remote-user"
+	keyGroup            = "navarch-remote-group"
+	keyAuthorization    = "authorization"
+	keyImpersonateUser  = "navarch-impersonate-user"
+	keyImpersonateUID   = "navarch-impersonate-uid"
+	keyImpersonateGroup = "navarch-impersonate-group"
+	keyImpersonateExtra = "navarch-impersonate-extra-"
+)
+
+// The headers of the Kubernetes API that ask to act as somebody else.
+const (
+	headerImpersonateUser  = "Impersonate-User"
+	headerImpersonateUID   = "Impersonate-Uid"
+	headerImpersonateGroup = "Impersonate-Group"
+	headerImpersonateExtra = "Impersonate-Extra-"
+)
+
+// Caller is who makes a request, as far as HTTP tells.
+type Caller struct {
+	// Identity is from the certificate; anonymous without one. It is not
+	// known, and empty, if there is a token.
+	Identity identity.Identity
+	// Token is a bearer token that nobody has judged yet.
+	Token string
+
+	metadata metadata.MD
+}
+
+// Anonymous says whether the request carries no credentials at all.
+func (c Caller) Anonymous() bool { return c.Identity.Name == identity.Anonymous }
+
+// Of returns the caller of a request. The error is Unauthorized or BadRequest.
+func Of(r *http.Request) (Caller, error) {
+	c := Caller{metadata: metadata.MD{}}
+	switch token, hasToken := bearer(r); {
+	case r.TLS != nil && len(r.TLS.VerifiedChains) > 0:
+		cert := r.TLS.VerifiedChains[0][0]
+		c.Identity = identity.Identity{
+			Name:   cert.Subject.CommonName,
+			Groups: append(append([]string(nil), cert.Subject.Organization...), identity.GroupAuthenticated),
+		}
+		if c.Identity.Name == "" {
+			return c, apierrors.NewUnauthorized("the client certificate names nobody")
+		}
+	case hasToken:
+		c.Token = token
+		c.metadata.Set(keyAuthorization, "Bearer "+token)
+	default:
+		c.Identity = identity.FromContext(context.Background())
+	}
+	if c.Identity.Name != "" {
+		c.metadata.Set(keyUser, c.Identity.Name)
+		c.metadata.Append(keyGroup, c.Identity.Groups...)
+	}
+	if err := c.impersonate(r.Header); err != nil {
+		return c, err
+	}
+	return c, c.validate()
+}
+
+// NewContext returns ctx with what the Store is told about the caller in its
+// outgoing metadata.
+func (c Caller) NewContext(ctx context.Context) context.Context {
+	have, _ := metadata.FromOutgoingContext(ctx)
+	return metadata.NewOutgoingContext(ctx, metadata.Join(have, c.metadata))
+}
+
+// bearer returns the request's bearer token.
+func bearer(r *http.Request) (string, bool) {
+	scheme, token, ok := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
+	token = strings.TrimSpace(token)
+	return token, ok && strings.EqualFold(scheme, "bearer") && token != ""
+}
+
+// impersonate passes the request to act as somebody else on.
+func (c Caller) impersonate(h http.Header) error {
+	user := h.Get(headerImpersonateUser)
+	if user != "" {
+		c.metadata.Set(keyImpersonateUser, user)
+	}
+	if uid := h.Get(headerImpersonateUID); uid != "" {
+		c.metadata.Set(keyImpersonateUID, uid)
+	}
+	c.metadata.Append(keyImpersonateGroup, h.Values(headerImpersonateGroup)...)
+	for name, values := range h {
+		if len(name) <= len(headerImpersonateExtra) || !strings.EqualFold(name[:len(headerImpersonateExtra)], headerImpersonateExtra) {
+			continue
+		}
+		key, err := url.PathUnescape(strings.ToLower(name[len(headerImpersonateExtra):]))
+		if err != nil {
+			return apierrors.NewBadRequest(fmt.Sprintf("the header %s has an invalid name: %v", name, err))
+		}
+		c.metadata.Append(keyImpersonateExtra+key, values...)
+	}
+	if user == "" && len(c.impersonation()) > 0 {
+		return apierrors.NewBadRequest("requested impersonation without impersonating a user")
+	}
+	return nil
+}
+
+// impersonation returns the keys that ask for somebody else.
+func (c Caller) impersonation() []string {
+	var keys []string
+	for k, v := range c.metadata {
+		if strings.HasPrefix(k, "navarch-impersonate-") && len(v) > 0 {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// validate refuses what gRPC metadata cannot carry.
+func (c Caller) validate() error {
+	for key, values := range c.metadata {
+		for _, b := range []byte(key) {
+			if !(b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || b == '-' || b == '_' || b == '.') {
+				return apierrors.NewBadRequest(fmt.Sprintf("%q cannot be used as an impersonation key", strings.TrimPrefix(key, keyImpersonateExtra)))
+			}
+		}
+		if strings.HasSuffix(key, "-bin") {
+			return apierrors.NewBadRequest(fmt.Sprintf("%q cannot be used as an impersonation key", strings.TrimPrefix(key, keyImpersonateExtra)))
+		}
+		for _, v := range values {
+			for _, b := range []byte(v) {
+				if b < 0x20 || b > 0x7e {
+					return apierrors.NewUnauthorized("user, group and token must be printable ASCII")
+				}
+			}
+		}
+	}
+	return nil
+}

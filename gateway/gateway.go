@@ -1,0 +1,188 @@
+// Package gateway serves the Kubernetes REST API. It owns nothing: every
+// request becomes a call of the Store's gRPC service, or a stream to the Node
+// service of the agent that the Store names, and the answer's bytes become the
+// response.
+//
+// The parts:
+//
+//	routes      paths to kinds, on grpc-gateway's mux
+//	caller      who makes a request, and how the Store is told
+//	negotiate   Accept headers
+//	envelope    Kubernetes' Protobuf framing
+//	reply       responses: Status errors, warnings, compression
+//	rest        get, list, watch, create, update, patch, delete
+//	podstream   logs, exec, attach, port-forward
+//	discovery   /api and /apis
+//	openapi     /openapi/v2 and /openapi/v3
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"navarch.dev/navarch/gateway/caller"
+	"navarch.dev/navarch/gateway/discovery"
+	"navarch.dev/navarch/gateway/envelope"
+	"navarch.dev/navarch/gateway/openapi"
+	"navarch.dev/navarch/gateway/podstream"
+	"navarch.dev/navarch/gateway/reply"
+	"navarch.dev/navarch/gateway/rest"
+	"navarch.dev/navarch/gateway/routes"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/telemetry"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// NodeDialer connects to agents.
+type NodeDialer = podstream.NodeDialer
+
+// Gateway is the Kubernetes API's HTTP face.
+type Gateway struct {
+	cfg       Config
+	tel       telemetry.Set
+	store     storev1.StoreServiceClient
+	health    healthv1.HealthClient
+	discovery *discovery.Documents
+	openapi   *openapi.Documents
+	rest      *rest.Handler
+	handler   http.Handler
+	stopping  chan struct{}
+	stop      func()
+}
+
+// New returns a gateway to the Store behind store. nodes connects to the
+// agents that the Store names.
+func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes NodeDialer) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("gateway configuration: %w", err)
+	}
+	registry := kinds.Default()
+	client := storev1.NewStoreServiceClient(store)
+	g := &Gateway{
+		cfg: cfg, tel: tel, store: client, health: healthv1.NewHealthClient(store),
+		discovery: discovery.New(registry), openapi: openapi.New(registry, cfg.Version),
+		stopping: make(chan struct{}),
+	}
+	lifetime, stop := context.WithCancel(context.Background())
+	g.stop = stop
+	context.AfterFunc(lifetime, func() { close(g.stopping) })
+	g.rest = rest.New(rest.Options{
+		Store: client, Types: envelope.NewTypes(registry), Tracer: tel.Tracer(), Log: tel.Log,
+		MaxBody: cfg.MaxBodyBytes, Timeout: cfg.RequestTimeout, Stopping: g.stopping,
+		Nodes: podstream.New(podstream.Options{Store: client, Nodes: nodes, Tracer: tel.Tracer(), Log: tel.Log, Stopping: g.stopping}),
+	})
+	handler, err := g.routes(registry)
+	if err != nil {
+		return nil, err
+	}
+	g.handler = handler
+	return g, nil
+}
+
+// Handler returns the gateway's handler, for a server of the caller's own.
+func (g *Gateway) Handler() http.Handler { return g.handler }
+
+// routes puts every path on one mux.
+func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
+	mux := runtime.NewServeMux(
+		runtime.WithDisablePathLengthFallback(), runtime.WithDisableHTTPMethodOverride(),
+		runtime.WithRoutingErrorHandler(g.routingError),
+	)
+	if err := routes.Register(mux, registry, resources{g}); err != nil {
+		return nil, err
+	}
+	open := map[string]http.HandlerFunc{
+		"/healthz": g.healthz, "/livez": g.healthz, "/readyz": g.readyz, "/version": g.version,
+	}
+	for path, serve := range open {
+		if err := mux.HandlePath(http.MethodGet, path, plain(serve)); err != nil {
+			return nil, fmt.Errorf("register %s: %w", path, err)
+		}
+	}
+	known := map[string]runtime.HandlerFunc{
+		"/api":                               plain(g.discovery.ServeCore),
+		"/apis":                              plain(g.discovery.ServeGroups),
+		"/api/{version}":                     g.discoverVersion,
+		"/apis/{group}":                      g.discoverGroup,
+		"/apis/{group}/{version}":            g.discoverVersion,
+		"/openapi/v2":                        plain(g.openapi.ServeV2),
+		"/openapi/v3":                        plain(g.openapi.ServeIndex),
+		"/openapi/v3/api/{version}":          g.openapiVersion,
+		"/openapi/v3/apis/{group}/{version}": g.openapiVersion,
+	}
+	for path, serve := range known {
+		if err := mux.HandlePath(http.MethodGet, path, g.authorized(serve)); err != nil {
+			return nil, fmt.Errorf("register %s: %w", path, err)
+		}
+	}
+	return g.recovered(slashless(mux)), nil
+}
+
+func plain(serve http.HandlerFunc) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, _ map[string]string) { serve(w, r) }
+}
+
+func groupVersion(params map[string]string) schema.GroupVersion {
+	return schema.GroupVersion{Group: params["group"], Version: params["version"]}
+}
+
+func (g *Gateway) discoverVersion(w http.ResponseWriter, r *http.Request, params map[string]string) {
+	if !g.discovery.ServeVersion(w, r, groupVersion(params)) {
+		unknownPath(w)
+	}
+}
+
+func (g *Gateway) discoverGroup(w http.ResponseWriter, r *http.Request, params map[string]string) {
+	if !g.discovery.ServeGroup(w, r, params["group"]) {
+		unknownPath(w)
+	}
+}
+
+func (g *Gateway) openapiVersion(w http.ResponseWriter, r *http.Request, params map[string]string) {
+	if !g.openapi.ServeVersion(w, r, groupVersion(params)) {
+		unknownPath(w)
+	}
+}
+
+// routingError answers what no pattern matches.
+func (g *Gateway) routingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
+	if code == http.StatusMethodNotAllowed {
+		g.rest.ServeError(w, r, routes.NotAllowed())
+		return
+	}
+	g.serveUnknown(w, r)
+}
+
+// serveUnknown answers a path that is not there: anonymous callers are not
+// told so.
+func (g *Gateway) serveUnknown(w http.ResponseWriter, r *http.Request) {
+	switch who, err := caller.Of(r); {
+	case err != nil:
+		reply.Error(w, r, err)
+	case who.Anonymous():
+		reply.Error(w, r, rest.Anonymous(r))
+	default:
+		unknownPath(w)
+	}
+}
+
+func unknownPath(w http.ResponseWriter) { http.Error(w, "404 page not found", http.StatusNotFound) }
+
+// resources serves resource paths.
+type resources struct{ *Gateway }
+
+func (h resources) ServeResource(w http.ResponseWriter, r *http.Request, t routes.Target) {
+	h.rest.ServeResource(w, r, t)
+}
+
+func (h resources) ServeError(w http.ResponseWriter, r *http.Request, err error) {
+	h.rest.ServeError(w, r, err)
+}
+
+func (h resources) ServeUnknown(w http.ResponseWriter, r *http.Request) { h.serveUnknown(w, r) }

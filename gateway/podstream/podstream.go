@@ -1,0 +1,186 @@
+// Package podstream serves the subresources of pods that their node's agent
+// answers: logs, exec, attach and port-forward. The Store authorizes the user
+// and names the agent; the agent's gRPC streams are then joined to the
+// client's HTTP response, WebSocket or SPDY connection.
+package podstream
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"navarch.dev/navarch/gateway/reply"
+	"navarch.dev/navarch/gateway/routes"
+	"navarch.dev/navarch/internal/kinds"
+	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+const (
+	// idleTimeout ends a connection on which nothing has moved for so long.
+	idleTimeout = 4 * time.Hour
+	// setupTimeout is how long a client may take to open the streams that it
+	// announced.
+	setupTimeout = 30 * time.Second
+	// copyBuffer is the most that is sent in one message.
+	copyBuffer = 32 << 10
+)
+
+// NodeDialer connects to the Node service of an agent.
+type NodeDialer interface {
+	// Dial returns a connection to endpoint (host:port), new or kept.
+	Dial(ctx context.Context, endpoint string) (grpc.ClientConnInterface, error)
+}
+
+// Options are what a Connector works with.
+type Options struct {
+	Store  storev1.StoreServiceClient
+	Nodes  NodeDialer
+	Tracer trace.Tracer
+	Log    *slog.Logger
+	// Stopping is closed when the server shuts down: streams end then.
+	Stopping <-chan struct{}
+}
+
+// Connector joins clients to agents.
+type Connector struct{ Options }
+
+// New returns a Connector.
+func New(o Options) *Connector { return &Connector{Options: o} }
+
+// Connect answers a request for a streaming subresource of a pod.
+func (c *Connector) Connect(w http.ResponseWriter, r *http.Request, t routes.Target) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-c.Stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := c.serve(w, r.WithContext(ctx), t); err != nil {
+		reply.Error(w, r, err)
+	}
+}
+
+// serve returns an error only while nothing was written.
+func (c *Connector) serve(w http.ResponseWriter, r *http.Request, t routes.Target) error {
+	target, err := c.authorize(r.Context(), t)
+	if err != nil {
+		return err
+	}
+	switch t.Subresource {
+	case "log":
+		return c.logs(w, r, target)
+	case "exec":
+		return c.exec(w, r, target)
+	case "attach":
+		return c.attach(w, r, target)
+	case "portforward":
+		return c.portForward(w, r, target)
+	}
+	return routes.NotAllowed()
+}
+
+// podTarget is a pod that the user may connect to.
+type podTarget struct {
+	pod      *corev1.Pod
+	endpoint string
+}
+
+// authorize asks the Store whether the user may do this, and where the pod is.
+func (c *Connector) authorize(ctx context.Context, t routes.Target) (podTarget, error) {
+	verb := "create"
+	if t.Subresource == "log" {
+		verb = "get"
+	}
+	ctx, span := c.Tracer.Start(ctx, "gateway.connect "+t.Kind.Resource+"/"+t.Subresource, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(attribute.String("k8s.namespace.name", t.Namespace), attribute.String("k8s.pod.name", t.Name)))
+	defer span.End()
+	resp, err := c.Store.Connect(ctx, &storev1.ConnectRequest{
+		Resource:  &storev1.Resource{Group: t.Kind.Group, Version: t.Kind.Version, Resource: t.Kind.Resource},
+		Namespace: t.Namespace, Name: t.Name, Subresource: t.Subresource, Verb: verb,
+	})
+	if err != nil {
+		return podTarget{}, err
+	}
+	pod := &corev1.Pod{}
+	if err := kinds.Decode(resp.GetObject().GetObject(), pod); err != nil {
+		return podTarget{}, fmt.Errorf("read the pod to connect to: %w", err)
+	}
+	return podTarget{pod: pod, endpoint: resp.GetNodeEndpoint()}, nil
+}
+
+// node connects to the pod's agent. The returned context does not carry the
+// user's credentials: the agent trusts the gateway, not them.
+func (c *Connector) node(ctx context.Context, t podTarget) (context.Context, nodev1.NodeServiceClient, error) {
+	if t.pod.Spec.NodeName == "" {
+		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", t.pod.Name))
+	}
+	if t.endpoint == "" {
+		return nil, nil, apierrors.NewServiceUnavailable(fmt.Sprintf("node %s has not said where its agent is reached", t.pod.Spec.NodeName))
+	}
+	ctx = metadata.NewOutgoingContext(ctx, metadata.MD{})
+	conn, err := c.Nodes.Dial(ctx, t.endpoint)
+	if err != nil {
+		return nil, nil, apierrors.NewServiceUnavailable(fmt.Sprintf("connect to node %s: %v", t.pod.Spec.NodeName, err))
+	}
+	return ctx, nodev1.NewNodeServiceClient(conn), nil
+}
+
+// container returns the container that a request means: the named one, or the
+// pod's only one.
+func container(pod *corev1.Pod, name string) (string, error) {
+	if name != "" {
+		if !hasContainer(pod, name) {
+			return "", apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", name, pod.Name))
+		}
+		return name, nil
+	}
+	switch len(pod.Spec.Containers) {
+	case 0:
+		return "", apierrors.NewBadRequest(fmt.Sprintf("no containers found in pod %s", pod.Name))
+	case 1:
+		return pod.Spec.Containers[0].Name, nil
+	}
+	text := fmt.Sprintf("a container name must be specified for pod %s, choose one of: [%s]", pod.Name, names(pod.Spec.Containers))
+	if len(pod.Spec.InitContainers) > 0 {
+		text += fmt.Sprintf(" or one of the init containers: [%s]", names(pod.Spec.InitContainers))
+	}
+	return "", apierrors.NewBadRequest(text)
+}
+
+func hasContainer(pod *corev1.Pod, name string) bool {
+	for _, list := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
+		for i := range list {
+			if list[i].Name == name {
+				return true
+			}
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		if pod.Spec.EphemeralContainers[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func names(containers []corev1.Container) string {
+	all := make([]string, len(containers))
+	for i := range containers {
+		all[i] = containers[i].Name
+	}
+	return strings.Join(all, " ")
+}

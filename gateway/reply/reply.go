@@ -1,0 +1,164 @@
+// Package reply writes the gateway's responses: API objects that the gateway
+// makes itself, errors as Kubernetes Status objects, warnings, and bodies that
+// are compressed once they turn out to be large.
+package reply
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"google.golang.org/grpc/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"sigs.k8s.io/yaml"
+
+	"navarch.dev/navarch/gateway/envelope"
+	"navarch.dev/navarch/gateway/negotiate"
+	"navarch.dev/navarch/internal/apistatus"
+)
+
+// Message is an API object that has a Protobuf form.
+type Message interface {
+	runtime.Object
+	Marshal() ([]byte, error)
+}
+
+// Object writes an object whose TypeMeta is set.
+func Object(w http.ResponseWriter, r *http.Request, code int, format negotiate.Format, obj Message) {
+	body, err := Encode(obj, format)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	Bytes(w, r, code, format.ContentType(), body)
+}
+
+// Encode returns an object in a format.
+func Encode(obj Message, format negotiate.Format) ([]byte, error) {
+	if format.Media == negotiate.Protobuf {
+		raw, err := obj.Marshal()
+		if err != nil {
+			return nil, fmt.Errorf("encode %T: %w", obj, err)
+		}
+		return envelope.Seal(obj.GetObjectKind().GroupVersionKind(), raw), nil
+	}
+	body, err := json.Marshal(obj)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", obj, err)
+	}
+	if format.Media == negotiate.YAML {
+		return YAML(body)
+	}
+	return append(body, '\n'), nil
+}
+
+// YAML turns JSON into YAML.
+func YAML(b []byte) ([]byte, error) {
+	out, err := yaml.JSONToYAML(b)
+	if err != nil {
+		return nil, fmt.Errorf("convert JSON to YAML: %w", err)
+	}
+	return out, nil
+}
+
+// Indent returns JSON as people read it.
+func Indent(b []byte) []byte {
+	var out bytes.Buffer
+	if json.Indent(&out, b, "", "  ") != nil {
+		return b
+	}
+	return out.Bytes()
+}
+
+// Bytes writes a whole body.
+func Bytes(w http.ResponseWriter, r *http.Request, code int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	if len(body) < compressFrom || !acceptsGzip(r) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.WriteHeader(code)
+		_, _ = w.Write(body) // the client has gone: nobody is left to tell
+		return
+	}
+	s := NewStream(w, r, code)
+	_, _ = s.Write(body)
+	_ = s.Close()
+}
+
+// Warnings adds warning headers. It must be called before the body is written.
+func Warnings(w http.ResponseWriter, warnings []string) {
+	for _, text := range warnings {
+		if header, err := utilnet.NewWarningHeader(299, "-", text); err == nil {
+			w.Header().Add("Warning", header)
+		}
+	}
+}
+
+// Error writes an error as a Status in the form that the client accepts.
+func Error(w http.ResponseWriter, r *http.Request, err error) {
+	s := Status(err)
+	format, ok := negotiate.Select(r.Header, negotiate.Plain)
+	if !ok {
+		format = negotiate.Format{Media: negotiate.JSON}
+	}
+	if s.Details != nil && s.Details.RetryAfterSeconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(s.Details.RetryAfterSeconds)))
+	}
+	Object(w, r, int(s.Code), format, s)
+}
+
+// Status returns the Kubernetes Status of any error, with its TypeMeta.
+func Status(err error) *metav1.Status {
+	s := statusOf(err)
+	s.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
+	if s.Status == "" {
+		s.Status = metav1.StatusFailure
+	}
+	if s.Code < 400 || s.Code > 599 {
+		s.Code = http.StatusInternalServerError
+	}
+	return &s
+}
+
+func statusOf(err error) metav1.Status {
+	if _, ok := status.FromError(err); ok {
+		err = apistatus.FromGRPC(err)
+	}
+	var api apierrors.APIStatus
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &api):
+		s := api.Status()
+		return *s.DeepCopy()
+	case errors.As(err, &tooLarge):
+		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", tooLarge.Limit)).ErrStatus
+	case errors.Is(err, context.DeadlineExceeded):
+		return apierrors.NewTimeoutError("request did not complete within the allowed duration", 0).ErrStatus
+	case errors.Is(err, context.Canceled):
+		return apierrors.NewTimeoutError("the request was cancelled", 0).ErrStatus
+	}
+	return apierrors.NewInternalError(err).ErrStatus
+}
+
+// NotAcceptable is the error of a request whose Accept header matches nothing.
+func NotAcceptable() error {
+	s := apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "", "", 0, false)
+	s.ErrStatus.Reason = metav1.StatusReasonNotAcceptable
+	s.ErrStatus.Message = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+	return s
+}
+
+// UnsupportedMediaType is the error of a request whose body's form is unknown.
+func UnsupportedMediaType(accepted string) error {
+	s := apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "", schema.GroupResource{}, "", "", 0, false)
+	s.ErrStatus.Reason = metav1.StatusReasonUnsupportedMediaType
+	s.ErrStatus.Message = "the body of the request was in an unknown format - accepted media types include: " + accepted
+	return s
+}

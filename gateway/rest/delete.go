@@ -1,0 +1,239 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
+
+	"navarch.dev/navarch/gateway/envelope"
+	"navarch.dev/navarch/gateway/negotiate"
+	"navarch.dev/navarch/gateway/reply"
+	"navarch.dev/navarch/gateway/routes"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// returnsDeleted says whether a finished delete answers with the object. For
+// most kinds it answers with a Status.
+func returnsDeleted(gr schema.GroupResource) bool {
+	switch gr.Group {
+	case "storage.k8s.io":
+		return true
+	case "":
+		switch gr.Resource {
+		case "pods", "services", "serviceaccounts", "persistentvolumes", "persistentvolumeclaims", "podtemplates", "resourcequotas":
+			return true
+		}
+	}
+	return false
+}
+
+// delete serves DELETE on an object.
+func (h *Handler) delete(w http.ResponseWriter, r *http.Request, t routes.Target, f negotiate.Format) error {
+	given, options, err := deleteOptions(r, f)
+	if err != nil {
+		return err
+	}
+	resp, err := h.Store.Delete(r.Context(), &storev1.DeleteRequest{
+		Resource: resource(t), Namespace: t.Namespace, Name: t.Name, Options: options,
+	})
+	if err != nil {
+		return err
+	}
+	reply.Warnings(w, resp.GetWarnings())
+	if !resp.GetDeleted() {
+		code := http.StatusOK
+		if given.OrphanDependents != nil && !*given.OrphanDependents {
+			code = http.StatusAccepted
+		}
+		return h.object(w, r, code, f, resp.GetObject(), nil)
+	}
+	if returnsDeleted(t.Kind.GroupResource()) {
+		return h.object(w, r, http.StatusOK, f, resp.GetObject(), nil)
+	}
+	uid, err := uidOf(resp.GetObject())
+	if err != nil {
+		return err
+	}
+	f.As = ""
+	reply.Object(w, r, http.StatusOK, f, &metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess,
+		Details: &metav1.StatusDetails{Name: t.Name, Group: t.Kind.Group, Kind: t.Kind.Resource, UID: uid},
+	})
+	return nil
+}
+
+// uidOf returns the uid of a returned object.
+func uidOf(obj *storev1.Object) (types.UID, error) {
+	var partial metav1.PartialObjectMetadata
+	var err error
+	if raw := obj.GetObject().GetValue(); raw != nil {
+		// Every kind's metadata is field 1, as it is here.
+		err = partial.Unmarshal(raw)
+	} else {
+		err = json.Unmarshal(obj.GetJson(), &partial)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the deleted object's uid: %w", err)
+	}
+	return partial.UID, nil
+}
+
+// deleteCollection serves DELETE on a collection.
+func (h *Handler) deleteCollection(w http.ResponseWriter, r *http.Request, t routes.Target, f negotiate.Format) error {
+	list, err := parseListOptions(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	f.As, f.Group, f.Version = "", "", "" // answered in full whatever was asked for
+	_, options, err := deleteOptions(r, f)
+	if err != nil {
+		return err
+	}
+	resp, err := h.Store.DeleteCollection(r.Context(), &storev1.DeleteCollectionRequest{
+		Resource: resource(t), Namespace: t.Namespace, LabelSelector: list.labels, FieldSelector: list.fields, Options: options,
+	})
+	if err != nil {
+		return err
+	}
+	header := &storev1.ListHeader{}
+	l := &lister{header: header, kind: listKind(t, f, header), next: once(resp.GetObjects())}
+	if f.Media == negotiate.Protobuf {
+		return l.protobuf(w, r, f)
+	}
+	var body bytes.Buffer
+	if err := l.json(&body); err != nil {
+		return err
+	}
+	return h.json(w, r, http.StatusOK, f, body.Bytes())
+}
+
+// once yields one batch of objects, then the end.
+func once(objects []*storev1.Object) func() (*storev1.ListResponse, error) {
+	return func() (*storev1.ListResponse, error) {
+		if objects == nil {
+			return nil, io.EOF
+		}
+		batch := &storev1.ListResponse{Message: &storev1.ListResponse_Objects{Objects: &storev1.ObjectBatch{Objects: objects}}}
+		objects = nil
+		return batch, nil
+	}
+}
+
+// deleteOptions reads the options of a delete from the body or, without one,
+// from the query.
+func deleteOptions(r *http.Request, f negotiate.Format) (*metav1.DeleteOptions, *storev1.DeleteOptions, error) {
+	body, media, err := readBody(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	var o *metav1.DeleteOptions
+	if len(body) > 0 {
+		o, err = decodeDeleteOptions(body, media)
+	} else {
+		o, err = queryDeleteOptions(r.URL.Query())
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := storeDeleteOptions(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	out.Encoding, out.Projection = encoding(f), storev1.Projection_PROJECTION_OBJECT
+	if f.IsMetadata() {
+		out.Projection = storev1.Projection_PROJECTION_METADATA
+	}
+	return o, out, nil
+}
+
+func decodeDeleteOptions(body []byte, media string) (*metav1.DeleteOptions, error) {
+	o := &metav1.DeleteOptions{}
+	var err error
+	switch media {
+	case negotiate.JSON:
+		err = json.Unmarshal(body, o)
+	case negotiate.YAML:
+		err = yaml.Unmarshal(body, o)
+	case negotiate.Protobuf:
+		var raw []byte
+		if _, raw, err = envelope.Open(body); err == nil {
+			err = o.Unmarshal(raw)
+		}
+	default:
+		return nil, reply.UnsupportedMediaType(mediaTypes)
+	}
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the body is no DeleteOptions: %v", err))
+	}
+	return o, nil
+}
+
+func queryDeleteOptions(q url.Values) (*metav1.DeleteOptions, error) {
+	o := &metav1.DeleteOptions{DryRun: q["dryRun"]}
+	seconds, err := integer(q, "gracePeriodSeconds")
+	if err != nil {
+		return nil, err
+	}
+	o.GracePeriodSeconds = seconds
+	if _, ok := q["orphanDependents"]; ok {
+		v := truthy(q, "orphanDependents")
+		o.OrphanDependents = &v
+	}
+	if v := q.Get("propagationPolicy"); v != "" {
+		policy := metav1.DeletionPropagation(v)
+		o.PropagationPolicy = &policy
+	}
+	return o, nil
+}
+
+var propagations = map[metav1.DeletionPropagation]storev1.PropagationPolicy{
+	metav1.DeletePropagationOrphan:     storev1.PropagationPolicy_PROPAGATION_POLICY_ORPHAN,
+	metav1.DeletePropagationBackground: storev1.PropagationPolicy_PROPAGATION_POLICY_BACKGROUND,
+	metav1.DeletePropagationForeground: storev1.PropagationPolicy_PROPAGATION_POLICY_FOREGROUND,
+}
+
+// storeDeleteOptions turns the API's options into the Store's.
+func storeDeleteOptions(o *metav1.DeleteOptions) (*storev1.DeleteOptions, error) {
+	invalid := func(err *field.Error) error {
+		return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "DeleteOptions"}, "", field.ErrorList{err})
+	}
+	dry, err := dryRun(o.DryRun)
+	if err != nil {
+		return nil, err
+	}
+	out := &storev1.DeleteOptions{GracePeriodSeconds: o.GracePeriodSeconds, DryRun: dry}
+	if p := o.Preconditions; p != nil {
+		if p.UID != nil {
+			out.Uid = string(*p.UID)
+		}
+		if p.ResourceVersion != nil {
+			out.ResourceVersion = *p.ResourceVersion
+		}
+	}
+	switch {
+	case o.PropagationPolicy != nil && o.OrphanDependents != nil:
+		return nil, invalid(field.Invalid(field.NewPath("propagationPolicy"), *o.PropagationPolicy, "orphanDependents and deletionPropagation cannot be both set"))
+	case o.PropagationPolicy != nil:
+		policy, ok := propagations[*o.PropagationPolicy]
+		if !ok {
+			return nil, invalid(field.NotSupported(field.NewPath("propagationPolicy"), *o.PropagationPolicy, []metav1.DeletionPropagation{
+				metav1.DeletePropagationForeground, metav1.DeletePropagationBackground, metav1.DeletePropagationOrphan}))
+		}
+		out.PropagationPolicy = policy
+	case o.OrphanDependents != nil && *o.OrphanDependents:
+		out.PropagationPolicy = storev1.PropagationPolicy_PROPAGATION_POLICY_ORPHAN
+	case o.OrphanDependents != nil:
+		out.PropagationPolicy = storev1.PropagationPolicy_PROPAGATION_POLICY_BACKGROUND
+	}
+	return out, nil
+}

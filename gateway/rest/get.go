@@ -1,0 +1,111 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"navarch.dev/navarch/gateway/envelope"
+	"navarch.dev/navarch/gateway/negotiate"
+	"navarch.dev/navarch/gateway/reply"
+	"navarch.dev/navarch/gateway/routes"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// get serves one object.
+func (h *Handler) get(w http.ResponseWriter, r *http.Request, t routes.Target, f negotiate.Format) error {
+	q := r.URL.Query()
+	p, err := projection(f, q)
+	if err != nil {
+		return err
+	}
+	resp, err := h.Store.Get(r.Context(), &storev1.GetRequest{
+		Resource: resource(t), Namespace: t.Namespace, Name: t.Name, Subresource: t.Subresource,
+		ResourceVersion: q.Get("resourceVersion"), Encoding: encoding(f), Projection: p,
+	})
+	if err != nil {
+		return err
+	}
+	return h.object(w, r, http.StatusOK, f, resp.GetObject(), resp.GetTableColumns())
+}
+
+// object writes one object of the Store as the response.
+func (h *Handler) object(w http.ResponseWriter, r *http.Request, code int, f negotiate.Format, obj *storev1.Object, columns []byte) error {
+	if f.Media == negotiate.Protobuf {
+		gvk, err := h.kindOf(obj)
+		if err != nil {
+			return err
+		}
+		reply.Bytes(w, r, code, f.ContentType(), envelope.Seal(gvk, obj.GetObject().GetValue()))
+		return nil
+	}
+	body := obj.GetJson()
+	// What is no row (the Status of a finished delete, a review) stays as it is.
+	if f.IsTable() && columns != nil {
+		body = tableOfRow(columns, body)
+	}
+	return h.json(w, r, code, f, body)
+}
+
+// json writes a JSON document in the client's format.
+func (h *Handler) json(w http.ResponseWriter, r *http.Request, code int, f negotiate.Format, body []byte) error {
+	switch {
+	case f.Media == negotiate.YAML:
+		text, err := reply.YAML(body)
+		if err != nil {
+			return err
+		}
+		body = text
+	case truthy(r.URL.Query(), "pretty"):
+		body = reply.Indent(body)
+	case !bytes.HasSuffix(body, newline):
+		body = append(body[:len(body):len(body)], '\n') // a copy: the Store shares these bytes
+	}
+	reply.Bytes(w, r, code, f.ContentType(), body)
+	return nil
+}
+
+var newline = []byte("\n")
+
+// kindOf returns the kind of a Protobuf object.
+func (h *Handler) kindOf(obj *storev1.Object) (schema.GroupVersionKind, error) {
+	gvk, ok := h.Types.KindOf(obj.GetObject().GetTypeUrl())
+	if !ok {
+		return gvk, fmt.Errorf("the Store answered with a message of unknown type %q", obj.GetObject().GetTypeUrl())
+	}
+	return gvk, nil
+}
+
+// tableOfRow returns a Table of one row.
+func tableOfRow(columns, row []byte) []byte {
+	var b bytes.Buffer
+	b.Grow(len(columns) + len(row) + 160)
+	b.WriteString(`{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{`)
+	if v := rowVersion(row); v != "" {
+		fmt.Fprintf(&b, `"resourceVersion":%q`, v)
+	}
+	b.WriteString(`},"columnDefinitions":`)
+	b.Write(columns)
+	b.WriteString(`,"rows":[`)
+	b.Write(row)
+	b.WriteString("]}")
+	return b.Bytes()
+}
+
+// rowVersion returns the resourceVersion of the object in a table row.
+func rowVersion(row []byte) string {
+	var r struct {
+		Object struct {
+			Metadata struct {
+				ResourceVersion string `json:"resourceVersion"`
+			} `json:"metadata"`
+		} `json:"object"`
+	}
+	if json.Unmarshal(row, &r) != nil {
+		return ""
+	}
+	return r.Object.Metadata.ResourceVersion
+}

@@ -1,0 +1,203 @@
+// Package rest serves the verbs of the Kubernetes REST API on resources: it
+// turns each request into one call of the Store and the answer's bytes into
+// the response. It holds no state and never decodes a listed object.
+package rest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"navarch.dev/navarch/gateway/caller"
+	"navarch.dev/navarch/gateway/envelope"
+	"navarch.dev/navarch/gateway/negotiate"
+	"navarch.dev/navarch/gateway/reply"
+	"navarch.dev/navarch/gateway/routes"
+	"navarch.dev/navarch/internal/identity"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// Connector serves the subresources that a node's agent answers: log, exec,
+// attach and portforward.
+type Connector interface {
+	Connect(w http.ResponseWriter, r *http.Request, t routes.Target)
+}
+
+// Options are what a Handler works with.
+type Options struct {
+	Store  storev1.StoreServiceClient
+	Types  *envelope.Types
+	Nodes  Connector
+	Tracer trace.Tracer
+	Log    *slog.Logger
+	// MaxBody is the most bytes of a request's body.
+	MaxBody int64
+	// Timeout ends requests that are not meant to last.
+	Timeout time.Duration
+	// Stopping is closed when the server shuts down: watches end then.
+	Stopping <-chan struct{}
+}
+
+// Handler serves resource requests.
+type Handler struct{ Options }
+
+// New returns a Handler.
+func New(o Options) *Handler { return &Handler{Options: o} }
+
+// verbOf returns the Kubernetes verb of a request that is no watch.
+func verbOf(method string, t routes.Target) string {
+	switch method {
+	case http.MethodPost:
+		return "create"
+	case http.MethodPut:
+		return "update"
+	case http.MethodPatch:
+		return "patch"
+	case http.MethodDelete:
+		if t.Name == "" {
+			return "deletecollection"
+		}
+		return "delete"
+	}
+	return "get"
+}
+
+// ServeResource answers a request for an existing resource.
+func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes.Target) {
+	who, err := caller.Of(r)
+	if err != nil {
+		reply.Error(w, r, err)
+		return
+	}
+	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	ctx = who.NewContext(ctx)
+	if routes.Subresources()[t.Subresource].Stream {
+		h.Nodes.Connect(w, r.WithContext(ctx), t)
+		return
+	}
+	if r.Method == http.MethodGet {
+		h.read(w, r.WithContext(ctx), t)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
+	defer cancel()
+	h.write(w, r.WithContext(ctx), t)
+}
+
+// read serves get, list and watch. They make no span of their own: what a
+// caller's trace says is passed on.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, t routes.Target) {
+	format, ok := negotiate.Select(r.Header, negotiate.Objects)
+	if !ok {
+		reply.Error(w, r, reply.NotAcceptable())
+		return
+	}
+	q := r.URL.Query()
+	if t.Watch || t.Subresource == "" && truthy(q, "watch") {
+		if err := h.watch(w, r, t, format); err != nil {
+			reply.Error(w, r, err)
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.Timeout)
+	defer cancel()
+	r = r.WithContext(ctx)
+	var err error
+	if t.Name == "" {
+		err = h.list(w, r, t, format)
+	} else {
+		err = h.get(w, r, t, format)
+	}
+	if err != nil {
+		reply.Error(w, r, err)
+	}
+}
+
+// write serves every changing verb in a span, the root of the trace of what
+// the change causes.
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, t routes.Target) {
+	verb := verbOf(r.Method, t)
+	name := "gateway." + verb + " " + t.Kind.Resource
+	if t.Subresource != "" {
+		name += "/" + t.Subresource
+	}
+	ctx, span := h.Tracer.Start(r.Context(), name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+		attribute.String("http.request.method", r.Method),
+		attribute.String("url.path", r.URL.Path),
+		attribute.String("k8s.namespace.name", t.Namespace),
+		attribute.String("navarch.resource", t.Kind.GroupResource().String()),
+		attribute.String("navarch.name", t.Name),
+		attribute.String("user_agent.original", r.UserAgent()),
+	))
+	defer span.End()
+	r = r.WithContext(ctx)
+	format, ok := negotiate.Select(r.Header, negotiate.Objects)
+	if !ok {
+		reply.Error(w, r, reply.NotAcceptable())
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, h.MaxBody)
+	if err := h.change(w, r, t, verb, format); err != nil {
+		s := reply.Status(err)
+		span.SetAttributes(attribute.Int("http.response.status_code", int(s.Code)))
+		if s.Code >= http.StatusInternalServerError {
+			h.Log.ErrorContext(ctx, "request failed", "verb", verb, "path", r.URL.Path, "error", err)
+		}
+		span.SetStatus(otelcodes.Error, s.Message)
+		reply.Error(w, r, err)
+	}
+}
+
+func (h *Handler) change(w http.ResponseWriter, r *http.Request, t routes.Target, verb string, f negotiate.Format) error {
+	switch verb {
+	case "create":
+		return h.create(w, r, t, f)
+	case "update":
+		return h.update(w, r, t, f)
+	case "patch":
+		return h.patch(w, r, t, f)
+	case "delete":
+		return h.delete(w, r, t, f)
+	case "deletecollection":
+		return h.deleteCollection(w, r, t, f)
+	}
+	return routes.NotAllowed()
+}
+
+// ServeError answers a request that names nothing that is served.
+func (h *Handler) ServeError(w http.ResponseWriter, r *http.Request, err error) {
+	if who, cerr := caller.Of(r); cerr != nil {
+		err = cerr
+	} else if who.Anonymous() {
+		err = Anonymous(r)
+	}
+	reply.Error(w, r, err)
+}
+
+// Anonymous is the error of an anonymous request for what needs a user.
+func Anonymous(r *http.Request) error { return ForbiddenPath(identity.Anonymous, r) }
+
+// ForbiddenPath is the error of a request for a path that is no resource and
+// that the user may not see.
+func ForbiddenPath(user string, r *http.Request) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
+		Details: &metav1.StatusDetails{},
+		Message: fmt.Sprintf("forbidden: User %q cannot %s path %q", user, strings.ToLower(r.Method), r.URL.Path),
+	}}
+}
+
+// resource returns what the Store calls the target's kind.
+func resource(t routes.Target) *storev1.Resource {
+	return &storev1.Resource{Group: t.Kind.Group, Version: t.Kind.Version, Resource: t.Kind.Resource}
+}

@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of the HTTP server that keep a client from holding what it does not
+// use.
+const (
+	readHeaderTimeout    = 10 * time.Second
+	idleTimeout          = 2 * time.Minute
+	maxHeaderBytes       = 64 << 10
+	maxConcurrentStreams = 250
+)
+
+// Run serves HTTPS until ctx ends, then lets requests finish.
+func (g *Gateway) Run(ctx context.Context) error {
+	defer g.stop()
+	if g.cfg.Certificate == nil || g.cfg.ClientCAs == nil {
+		return errors.New("serve the Kubernetes API: the configuration has no certificates")
+	}
+	listener := g.cfg.Listener
+	if listener == nil {
+		var lc net.ListenConfig
+		l, err := lc.Listen(ctx, "tcp", g.cfg.Listen)
+		if err != nil {
+			return fmt.Errorf("serve the Kubernetes API: %w", err)
+		}
+		listener = l
+	}
+	server := &http.Server{
+		Handler:           g.handler,
+		TLSConfig:         g.tlsConfig(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxConcurrentStreams},
+		ErrorLog:          slog.NewLogLogger(g.tel.Log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.ServeTLS(listener, "", "") }()
+	g.tel.Log.InfoContext(ctx, "serving the Kubernetes API", "address", listener.Addr().String())
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the Kubernetes API: %w", err)
+	case <-ctx.Done():
+	}
+	return g.shutdown(ctx, server)
+}
+
+// shutdown ends watches and streams, waits for other requests, and cuts off
+// what is left.
+func (g *Gateway) shutdown(ctx context.Context, server *http.Server) error {
+	g.stop()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		g.tel.Log.WarnContext(ctx, "requests were cut off", "error", err)
+		if cerr := server.Close(); cerr != nil {
+			return fmt.Errorf("close the Kubernetes API's server: %w", cerr)
+		}
+	}
+	return nil
+}
+
+// tlsConfig asks clients for a certificate and checks one that is given.
+func (g *Gateway) tlsConfig() *tls.Config {
+	base := &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: g.cfg.Certificate,
+		ClientAuth:     tls.VerifyClientCertIfGiven,
+		ClientCAs:      g.cfg.ClientCAs(),
+		NextProtos:     []string{"h2", "http/1.1"},
+	}
+	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		c := base.Clone()
+		c.GetConfigForClient = nil
+		c.ClientCAs = g.cfg.ClientCAs()
+		return c, nil
+	}
+	return base
+}
