@@ -29,6 +29,9 @@ func (tx *transaction) addFixedPart() error {
 	for _, name := range []string{chainServices, chainNodePorts, chainReject} {
 		tx.conn.AddChain(t.chain(name))
 	}
+	if t.opts.Note != "" {
+		tx.conn.AddChain(t.chain(t.opts.Note))
+	}
 	tx.addBase(chainPrerouting, nf.ChainTypeNAT, nf.ChainHookPrerouting, nf.ChainPriorityNATDest)
 	tx.addBase(chainOutput, nf.ChainTypeNAT, nf.ChainHookOutput, nf.ChainPriorityNATDest)
 	tx.addBase(chainPostrouting, nf.ChainTypeNAT, nf.ChainHookPostrouting, nf.ChainPriorityNATSource)

@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	nf "github.com/google/nftables"
@@ -59,6 +60,9 @@ type Options struct {
 	MasqueradeMark uint32
 	// LocalhostNodePorts makes node ports answer on 127.0.0.1 too.
 	LocalhostNodePorts bool
+	// Note, if any, is kept with the table, as the name of an empty chain, for
+	// whoever deletes it: it outlives the process.
+	Note string
 }
 
 // Table is the kernel's table. It is for one goroutine at a time.
@@ -112,25 +116,16 @@ func (t *Table) Apply(state *routes.State) error {
 	return nil
 }
 
+// Current says whether the kernel is known to hold what was applied last.
+func (t *Table) Current() bool { return t.current != nil }
+
 // Forget makes the next Apply replace the whole table.
 func (t *Table) Forget() { t.current = nil }
 
 // Exists says whether the kernel has the table.
 func (t *Table) Exists() (bool, error) {
-	conn, err := t.open()
-	if err != nil {
-		return false, err
-	}
-	tables, err := conn.ListTablesOfFamily(t.table.Family)
-	if err != nil {
-		return false, fmt.Errorf("list nftables tables: %w", err)
-	}
-	for _, have := range tables {
-		if have.Name == t.opts.Name {
-			return true, nil
-		}
-	}
-	return false, nil
+	names, err := Names(t.opts.NetNS)
+	return slices.Contains(names, t.opts.Name), err
 }
 
 // Delete removes the table from the kernel, if it is there.
