@@ -1,0 +1,224 @@
+// Package etcd is a Backend kept by etcd: by a server inside this process,
+// which listens nowhere and is reached by function calls, or by an external
+// cluster.
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"navarch.dev/navarch/services/store/backend"
+)
+
+const (
+	// requestTimeout bounds one request; etcd gives up on its own a little
+	// earlier when it has no leader.
+	requestTimeout = 10 * time.Second
+	dialTimeout    = 5 * time.Second
+	// maxTxnOps is etcd's limit for one transaction.
+	maxTxnOps = 128
+	// maxRequestBytes is the largest transaction.
+	maxRequestBytes = 3 << 20
+)
+
+// Backend is a backend.Backend on etcd.
+type Backend struct {
+	client *clientv3.Client
+	// server is nil with an external cluster.
+	server *server
+	leases *leases
+	log    *slog.Logger
+}
+
+// Open starts the embedded etcd, or connects to the external one, and returns
+// once it answers or ctx ends.
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Backend, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configure etcd: %w", err)
+	}
+	b := &Backend{log: log}
+	var err error
+	if len(cfg.Endpoints) == 0 {
+		if b.server, err = startServer(ctx, cfg, log); err != nil {
+			return nil, err
+		}
+		b.client = b.server.client()
+	} else if b.client, err = dial(cfg, log); err != nil {
+		return nil, err
+	}
+	b.leases = newLeases(b.client)
+	if _, err := b.Revision(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("reach etcd: %w", err), b.Close())
+	}
+	return b, nil
+}
+
+func dial(cfg Config, log *slog.Logger) (*clientv3.Client, error) {
+	tlsConfig, err := cfg.clientTLS()
+	if err != nil {
+		return nil, err
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: cfg.Endpoints, TLS: tlsConfig, DialTimeout: dialTimeout,
+		DialKeepAliveTime: 30 * time.Second, DialKeepAliveTimeout: 10 * time.Second,
+		MaxCallSendMsgSize: maxRequestBytes, Logger: zapTo(log),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to etcd at %v: %w", cfg.Endpoints, err)
+	}
+	return client, nil
+}
+
+// Stopped is closed when the embedded etcd has stopped by itself, which it
+// does when it cannot go on. With an external cluster it never is.
+func (b *Backend) Stopped() <-chan struct{} {
+	if b.server == nil {
+		return nil
+	}
+	return b.server.stopped()
+}
+
+// Close implements backend.Backend. It stops the embedded etcd.
+func (b *Backend) Close() error {
+	err := b.client.Close()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	if b.server != nil {
+		b.server.close()
+	}
+	return err
+}
+
+// Get implements backend.Backend.
+func (b *Backend) Get(ctx context.Context, key string, revision int64) (*backend.KeyValue, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	resp, err := b.client.Get(ctx, key, clientv3.WithRev(revision))
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", key, translate(err))
+	}
+	if len(resp.Kvs) == 0 {
+		return nil, nil
+	}
+	kv := resp.Kvs[0]
+	return &backend.KeyValue{Key: key, Value: kv.Value, Revision: kv.ModRevision}, nil
+}
+
+// List implements backend.Backend.
+func (b *Backend) List(ctx context.Context, prefix string, opts backend.ListOptions) (backend.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	start := prefix
+	if opts.After >= prefix && opts.After != "" {
+		start = opts.After + "\x00"
+	}
+	resp, err := b.client.Get(ctx, start, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)),
+		clientv3.WithRev(opts.Revision), clientv3.WithLimit(opts.Limit))
+	if err != nil {
+		return backend.Page{}, fmt.Errorf("list %s: %w", prefix, translate(err))
+	}
+	page := backend.Page{Revision: opts.Revision, Remaining: resp.Count - int64(len(resp.Kvs))}
+	if page.Revision == 0 {
+		page.Revision = resp.Header.Revision
+	}
+	for _, kv := range resp.Kvs {
+		page.Items = append(page.Items, backend.KeyValue{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision})
+	}
+	return page, nil
+}
+
+// Count implements backend.Backend.
+func (b *Backend) Count(ctx context.Context, prefix string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	resp, err := b.client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("count %s: %w", prefix, translate(err))
+	}
+	return resp.Count, nil
+}
+
+// Revision implements backend.Backend.
+func (b *Backend) Revision(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	// Any linearizable read tells the revision; this one finds nothing.
+	resp, err := b.client.Get(ctx, "\x00", clientv3.WithKeysOnly())
+	if err != nil {
+		return 0, fmt.Errorf("read etcd's revision: %w", translate(err))
+	}
+	return resp.Header.Revision, nil
+}
+
+// Commit implements backend.Backend.
+func (b *Backend) Commit(ctx context.Context, ops ...backend.Op) (backend.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	var conditions []clientv3.Cmp
+	var then, otherwise []clientv3.Op
+	for _, op := range ops {
+		if op.Expect != backend.Any {
+			conditions = append(conditions, clientv3.Compare(clientv3.ModRevision(op.Key), "=", op.Expect))
+		}
+		otherwise = append(otherwise, clientv3.OpGet(op.Key))
+		switch op.Type {
+		case backend.Put:
+			opts, err := b.leases.options(ctx, op.TTL)
+			if err != nil {
+				return backend.Result{}, err
+			}
+			then = append(then, clientv3.OpPut(op.Key, string(op.Value), opts...))
+		case backend.Delete:
+			then = append(then, clientv3.OpDelete(op.Key))
+		}
+	}
+	resp, err := b.client.Txn(ctx).If(conditions...).Then(then...).Else(otherwise...).Commit()
+	if err != nil {
+		return backend.Result{}, fmt.Errorf("commit %s: %w", ops[0].Key, translate(err))
+	}
+	result := backend.Result{Committed: resp.Succeeded, Revision: resp.Header.Revision}
+	if !resp.Succeeded {
+		result.Current = currentOf(resp)
+	}
+	return result, nil
+}
+
+// currentOf returns the keys that a refused transaction read instead.
+func currentOf(resp *clientv3.TxnResponse) []*backend.KeyValue {
+	current := make([]*backend.KeyValue, len(resp.Responses))
+	for i, r := range resp.Responses {
+		if kvs := r.GetResponseRange().GetKvs(); len(kvs) > 0 {
+			current[i] = &backend.KeyValue{Key: string(kvs[0].Key), Value: kvs[0].Value, Revision: kvs[0].ModRevision}
+		}
+	}
+	return current
+}
+
+// translate turns etcd's errors into the backend's. A context's own error
+// stays what it is.
+func translate(err error) error {
+	switch {
+	case errors.Is(err, rpctypes.ErrCompacted):
+		return backend.ErrCompacted
+	case errors.Is(err, rpctypes.ErrFutureRev):
+		return backend.ErrFutureRevision
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return backend.ErrNoSpace
+	case errors.Is(err, rpctypes.ErrRequestTooLarge), status.Code(err) == codes.ResourceExhausted:
+		return fmt.Errorf("%w: %w", backend.ErrTooLarge, err)
+	case errors.Is(err, context.Canceled):
+		return err
+	}
+	return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+}
+
+var _ backend.Backend = (*Backend)(nil)

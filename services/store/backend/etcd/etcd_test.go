@@ -1,0 +1,45 @@
+package etcd_test
+
+import (
+	"log/slog"
+	"testing"
+
+	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/backend/backendtest"
+	"navarch.dev/navarch/services/store/backend/etcd"
+)
+
+func open(t testing.TB, dir string) *etcd.Backend {
+	t.Helper()
+	cfg := etcd.DefaultConfig()
+	cfg.Dir = dir
+	b, err := etcd.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestConformance(t *testing.T) {
+	b := open(t, t.TempDir())
+	t.Cleanup(func() { _ = b.Close() })
+	backendtest.Run(t, func(*testing.T) backend.Backend { return b })
+}
+
+func TestRestart(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir)
+	r, err := b.Commit(t.Context(), backend.Op{Type: backend.Put, Key: "/a", Value: []byte("v")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, dir)
+	defer func() { _ = b.Close() }()
+	kv, err := b.Get(t.Context(), "/a", 0)
+	if err != nil || kv == nil || string(kv.Value) != "v" || kv.Revision != r.Revision {
+		t.Errorf("after a restart: %+v, %v", kv, err)
+	}
+}

@@ -1,0 +1,71 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+)
+
+// server is the embedded etcd: one member, no listeners.
+type server struct {
+	etcd  *embed.Etcd
+	quota int64
+}
+
+// startServer starts the embedded etcd and returns once it answers.
+func startServer(ctx context.Context, cfg Config, log *slog.Logger) (*server, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make etcd's data folder: %w", err)
+	}
+	e, err := embed.StartEtcd(embedConfig(cfg, log))
+	if err != nil {
+		return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
+	}
+	select {
+	case <-e.Server.ReadyNotify():
+		return &server{etcd: e, quota: cfg.QuotaBytes}, nil
+	case <-ctx.Done():
+		err = ctx.Err()
+	case err = <-e.Err():
+	case <-e.Server.StopNotify():
+		err = errors.New("it stopped by itself")
+	}
+	e.Close()
+	return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
+}
+
+// embedConfig returns settings for a small member that is alone.
+func embedConfig(cfg Config, log *slog.Logger) *embed.Config {
+	ec := embed.NewConfig()
+	ec.Name = "navarch"
+	ec.Dir = cfg.Dir
+	// Nobody connects: the client makes function calls, and there are no
+	// peers. The advertised URL is only this member's name in the raft log.
+	nowhere := url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	ec.ListenPeerUrls, ec.ListenClientUrls = nil, nil
+	ec.AdvertisePeerUrls, ec.AdvertiseClientUrls = []url.URL{nowhere}, []url.URL{nowhere}
+	ec.InitialCluster = ec.Name + "=" + nowhere.String()
+	// No follower needs to catch up from memory.
+	ec.SnapshotCount, ec.SnapshotCatchUpEntries = 5000, 100
+	ec.MaxTxnOps, ec.MaxRequestBytes = maxTxnOps, maxRequestBytes
+	ec.QuotaBackendBytes = cfg.QuotaBytes
+	ec.BootstrapDefragThresholdMegabytes = 64
+	ec.WatchProgressNotifyInterval = time.Minute
+	ec.StrictReconfigCheck = false
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(log))
+	return ec
+}
+
+func (s *server) client() *clientv3.Client { return v3client.New(s.etcd.Server) }
+
+func (s *server) stopped() <-chan struct{} { return s.etcd.Server.StopNotify() }
+
+func (s *server) close() { s.etcd.Close() }
