@@ -150,6 +150,12 @@ func (c *Client) UpdateStatus(ctx context.Context, obj kinds.Object) error {
 	return c.update(ctx, obj, "status")
 }
 
+// UpdateSubresource replaces what the subresource covers of the stored object,
+// for example a namespace's "finalize".
+func (c *Client) UpdateSubresource(ctx context.Context, obj kinds.Object, subresource string) error {
+	return c.update(ctx, obj, subresource)
+}
+
 func (c *Client) update(ctx context.Context, obj kinds.Object, subresource string) error {
 	kind, err := c.kinds.ForObject(obj)
 	if err != nil {
@@ -217,13 +223,24 @@ func (c *Client) Delete(ctx context.Context, obj kinds.Object, opts DeleteOption
 		return err
 	}
 	_, err = c.store.Delete(ctx, &storev1.DeleteRequest{
-		Resource: resourceOf(kind), Namespace: obj.GetNamespace(), Name: obj.GetName(),
-		Options: &storev1.DeleteOptions{
-			GracePeriodSeconds: opts.GracePeriodSeconds, Uid: string(opts.UID),
-			ResourceVersion: opts.ResourceVersion, PropagationPolicy: propagations[opts.Propagation],
-		},
+		Resource: resourceOf(kind), Namespace: obj.GetNamespace(), Name: obj.GetName(), Options: opts.proto(),
 	})
 	return apistatus.FromGRPC(err)
+}
+
+// DeleteCollection deletes all objects of a kind in a namespace.
+func (c *Client) DeleteCollection(ctx context.Context, kind *kinds.Kind, namespace string, opts DeleteOptions) error {
+	_, err := c.store.DeleteCollection(ctx, &storev1.DeleteCollectionRequest{
+		Resource: resourceOf(kind), Namespace: namespace, Options: opts.proto(),
+	})
+	return apistatus.FromGRPC(err)
+}
+
+func (o DeleteOptions) proto() *storev1.DeleteOptions {
+	return &storev1.DeleteOptions{
+		GracePeriodSeconds: o.GracePeriodSeconds, Uid: string(o.UID),
+		ResourceVersion: o.ResourceVersion, PropagationPolicy: propagations[o.Propagation],
+	}
 }
 
 // RetryOnConflict reads the object that obj names, lets change alter it and

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"io"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -32,4 +34,32 @@ func (c *Client) GetMetadata(ctx context.Context, kind *kinds.Kind, namespace, n
 	}
 	meta := &metav1.PartialObjectMetadata{}
 	return meta, kinds.Decode(resp.GetObject().GetObject(), meta)
+}
+
+// ListMetadata reads the metadata of all objects of a kind in a namespace; an
+// empty namespace is all of them. The read is consistent.
+func (c *Client) ListMetadata(ctx context.Context, kind *kinds.Kind, namespace string) ([]*metav1.PartialObjectMetadata, error) {
+	stream, err := c.store.List(ctx, &storev1.ListRequest{
+		Resource: resourceOf(kind), Namespace: namespace, Projection: storev1.Projection_PROJECTION_METADATA,
+	})
+	if err != nil {
+		return nil, apistatus.FromGRPC(err)
+	}
+	var all []*metav1.PartialObjectMetadata
+	for {
+		resp, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, apistatus.FromGRPC(err)
+		}
+		for _, o := range resp.GetObjects().GetObjects() {
+			meta := &metav1.PartialObjectMetadata{}
+			if err := kinds.Decode(o.GetObject(), meta); err != nil {
+				return nil, err
+			}
+			all = append(all, meta)
+		}
+	}
 }
