@@ -16,6 +16,7 @@ import (
 	"navarch.dev/navarch/internal/client/leader"
 	"navarch.dev/navarch/internal/telemetry"
 	controllerv1 "navarch.dev/navarch/proto/navarch/controller/v1"
+	"navarch.dev/navarch/services/controller/inventory"
 	"navarch.dev/navarch/services/controller/runner"
 )
 
@@ -88,7 +89,8 @@ func (c *Controller) lead(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	informers := client.NewInformers(c.client)
-	deps := runner.Deps{
+	inv := inventory.New(c.client)
+	shared := runner.Deps{
 		Client: c.client, Informers: informers, Telemetry: c.tel, Metrics: c.metrics, Feed: c.feed,
 		Workers: c.cfg.Workers,
 		Events: func(component string) runner.EventRecorder {
@@ -97,12 +99,12 @@ func (c *Controller) lead(ctx context.Context) error {
 			return r
 		},
 	}
-	all, err := c.assemble(deps)
+	all, err := c.assemble(deps{Deps: shared, inventory: inv})
 	if err != nil {
 		return err
 	}
-	if err := informers.Start(ctx); err != nil {
-		return nil //nolint:nilerr // only ctx's end makes it fail, and that is how we are stopped
+	if informers.Start(ctx) != nil || inv.Start(ctx, &wg) != nil {
+		return nil // ctx ended first, and that is how we are stopped
 	}
 	c.setRunning(all)
 	defer c.setRunning(nil)
@@ -114,13 +116,13 @@ func (c *Controller) lead(ctx context.Context) error {
 	return nil
 }
 
-func (c *Controller) assemble(deps runner.Deps) ([]*runner.Controller, error) {
+func (c *Controller) assemble(d deps) ([]*runner.Controller, error) {
 	var all []*runner.Controller
 	for _, f := range controllers(&c.cfg) {
 		if slices.Contains(c.cfg.Disabled, f.name) {
 			continue
 		}
-		one, err := f.make(deps)
+		one, err := f.make(d)
 		if err != nil {
 			return nil, fmt.Errorf("make the %s controller: %w", f.name, err)
 		}

@@ -1,22 +1,59 @@
 package controller
 
 import (
+	"net/netip"
+
 	"navarch.dev/navarch/services/controller/deployment"
+	"navarch.dev/navarch/services/controller/endpoints"
+	"navarch.dev/navarch/services/controller/endpointslice"
+	"navarch.dev/navarch/services/controller/garbagecollector"
+	"navarch.dev/navarch/services/controller/inventory"
+	"navarch.dev/navarch/services/controller/namespace"
+	"navarch.dev/navarch/services/controller/nodeipam"
+	"navarch.dev/navarch/services/controller/nodelifecycle"
+	"navarch.dev/navarch/services/controller/podgc"
 	"navarch.dev/navarch/services/controller/replicaset"
 	"navarch.dev/navarch/services/controller/runner"
+	"navarch.dev/navarch/services/controller/serviceaccount"
 )
+
+// deps is what controllers are made from: what every one needs, and the
+// inventory for those that work on all kinds.
+type deps struct {
+	runner.Deps
+	inventory *inventory.Inventory
+}
 
 // factory makes one controller.
 type factory struct {
 	name string
-	make func(runner.Deps) (*runner.Controller, error)
+	make func(deps) (*runner.Controller, error)
+}
+
+// plain is the factory of a controller that has no options.
+func plain(name string, make func(runner.Deps) (*runner.Controller, error)) factory {
+	return factory{name, func(d deps) (*runner.Controller, error) { return make(d.Deps) }}
 }
 
 // controllers lists every controller that the configuration asks for.
 func controllers(cfg *Config) []factory {
-	return []factory{
-		{"deployment", deployment.New},
-		{"replicaset", replicaset.New},
-		{"replicationcontroller", replicaset.NewReplicationController},
+	all := []factory{
+		plain("deployment", deployment.New),
+		plain("replicaset", replicaset.New),
+		plain("replicationcontroller", replicaset.NewReplicationController),
+		plain("endpointslice", endpointslice.New),
+		plain("endpoints", endpoints.New),
+		{"namespace", func(d deps) (*runner.Controller, error) { return namespace.New(d.Deps, d.inventory) }},
+		{"garbagecollector", func(d deps) (*runner.Controller, error) { return garbagecollector.New(d.Deps, d.inventory) }},
+		{"nodelifecycle", func(d deps) (*runner.Controller, error) {
+			return nodelifecycle.New(d.Deps, cfg.NodeMonitorGracePeriod)
+		}},
+		{"serviceaccount", func(d deps) (*runner.Controller, error) { return serviceaccount.New(d.Deps, cfg.RootCA) }},
+		{"podgc", func(d deps) (*runner.Controller, error) { return podgc.New(d.Deps, cfg.TerminatedPodThreshold) }},
 	}
+	if prefix, err := netip.ParsePrefix(cfg.ClusterCIDR); err == nil {
+		ipam := nodeipam.Config{ClusterCIDR: prefix.Masked(), NodeMaskSize: cfg.NodeCIDRMaskSize}
+		all = append(all, factory{"nodeipam", func(d deps) (*runner.Controller, error) { return nodeipam.New(d.Deps, ipam) }})
+	}
+	return all
 }

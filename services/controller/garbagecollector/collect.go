@@ -1,0 +1,173 @@
+package garbagecollector
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/services/controller/inventory"
+)
+
+// owners sorts an object's owner references by what has become of the owners.
+type owners struct {
+	// solid owners are there and keep the object.
+	solid []metav1.OwnerReference
+	// waiting owners are being deleted in the foreground.
+	waiting []metav1.OwnerReference
+	// dangling references name owners that are gone.
+	dangling []metav1.OwnerReference
+}
+
+// collect deletes an object without an owner, and takes references to owners
+// that are gone, or on their way, off one that has another.
+func (r *reconciler) collect(ctx context.Context, obj inventory.Found) error {
+	if len(obj.OwnerReferences) == 0 {
+		return nil
+	}
+	o, err := r.classify(ctx, obj)
+	if err != nil {
+		return err
+	}
+	lost := slices.Concat(o.dangling, o.waiting)
+	switch {
+	case len(o.solid) > 0 && len(lost) > 0:
+		return r.dropReferences(ctx, obj, lost)
+	case len(o.solid) > 0:
+		return nil
+	case len(o.waiting) > 0:
+		return r.deleteInForeground(ctx, obj)
+	default:
+		return r.delete(ctx, obj, propagation(obj))
+	}
+}
+
+// propagation keeps the way of deletion that an object's finalizers ask for.
+func propagation(obj inventory.Found) metav1.DeletionPropagation {
+	switch {
+	case slices.Contains(obj.Finalizers, metav1.FinalizerOrphanDependents):
+		return metav1.DeletePropagationOrphan
+	case slices.Contains(obj.Finalizers, metav1.FinalizerDeleteDependents):
+		return metav1.DeletePropagationForeground
+	default:
+		return metav1.DeletePropagationBackground
+	}
+}
+
+// deleteInForeground deletes a dependent of an owner that waits: with
+// dependents of its own, it in turn waits for them.
+func (r *reconciler) deleteInForeground(ctx context.Context, obj inventory.Found) error {
+	dependents, err := r.inventory.Dependents(obj.UID)
+	if err != nil {
+		return err
+	}
+	if len(dependents) > 0 {
+		return r.delete(ctx, obj, metav1.DeletePropagationForeground)
+	}
+	return r.delete(ctx, obj, propagation(obj))
+}
+
+// delete deletes the very version that was judged: if its references have
+// changed meanwhile it may not be garbage any more.
+func (r *reconciler) delete(ctx context.Context, obj inventory.Found, p metav1.DeletionPropagation) error {
+	target := obj.Kind.New()
+	target.SetNamespace(obj.Namespace)
+	target.SetName(obj.Name)
+	err := r.client.Delete(ctx, target, client.DeleteOptions{UID: obj.UID, ResourceVersion: obj.ResourceVersion, Propagation: p})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete %s %s/%s: %w", obj.Kind.Resource, obj.Namespace, obj.Name, err)
+	}
+	return nil
+}
+
+func (r *reconciler) classify(ctx context.Context, obj inventory.Found) (owners, error) {
+	var o owners
+	for _, ref := range obj.OwnerReferences {
+		owner, known, err := r.owner(ctx, obj.Namespace, ref)
+		switch {
+		case err != nil:
+			return o, err
+		case !known:
+			o.solid = append(o.solid, ref)
+		case owner == nil:
+			o.dangling = append(o.dangling, ref)
+		case deletesDependents(owner):
+			o.waiting = append(o.waiting, ref)
+		default:
+			o.solid = append(o.solid, ref)
+		}
+	}
+	return o, nil
+}
+
+// owner returns the owner that a reference names, nil if it is gone. known is
+// false for kinds that this cluster does not have: nothing can be said then.
+func (r *reconciler) owner(ctx context.Context, namespace string, ref metav1.OwnerReference) (owner *inventory.Object, known bool, err error) {
+	kind, ok := r.inventory.OwnerKind(ref)
+	if !ok {
+		return nil, false, nil
+	}
+	if kind.Namespaced && namespace == "" {
+		return nil, false, nil // no object outside namespaces can be owned by one inside
+	}
+	namespace = ownerNamespace(kind, namespace)
+	if owner, ok := r.inventory.Get(kind, namespace, ref.Name); ok && owner.UID == ref.UID {
+		return owner, true, nil
+	}
+	if r.wasAbsent(ref.UID) {
+		return nil, true, nil
+	}
+	owner, err = r.client.GetMetadata(ctx, kind, namespace, ref.Name)
+	if apierrors.IsNotFound(err) || (err == nil && owner.UID != ref.UID) {
+		r.noteAbsent(ref.UID)
+		return nil, true, nil
+	}
+	if err != nil {
+		return nil, true, fmt.Errorf("look for owner %s %s/%s: %w", kind.Resource, namespace, ref.Name, err)
+	}
+	return owner, true, nil
+}
+
+// deleteDependents has the dependents of an owner that is being deleted in the
+// foreground looked at, and lets the owner go when none blocks it.
+func (r *reconciler) deleteDependents(ctx context.Context, owner inventory.Found) error {
+	dependents, err := r.inventory.Dependents(owner.UID)
+	if err != nil {
+		return err
+	}
+	blocked := false
+	for _, d := range dependents {
+		blocked = blocked || slices.ContainsFunc(d.OwnerReferences, func(ref metav1.OwnerReference) bool {
+			return ref.UID == owner.UID && blocks(ref)
+		})
+		if d.DeletionTimestamp == nil {
+			r.controller.Enqueue(keyOf(d.Kind, d.Namespace, d.Name))
+		}
+	}
+	if blocked {
+		return nil // the end of each dependent brings us back
+	}
+	return r.dropFinalizer(ctx, owner, metav1.FinalizerDeleteDependents)
+}
+
+// orphan frees an owner's dependents, then the owner.
+func (r *reconciler) orphan(ctx context.Context, owner inventory.Found) error {
+	dependents, err := r.inventory.Dependents(owner.UID)
+	if err != nil {
+		return err
+	}
+	for _, d := range dependents {
+		if err := r.dropReferences(ctx, d, []metav1.OwnerReference{{UID: owner.UID}}); err != nil {
+			return err
+		}
+	}
+	return r.dropFinalizer(ctx, owner, metav1.FinalizerOrphanDependents)
+}
+
+func hasUID(refs []metav1.OwnerReference, uid types.UID) bool {
+	return slices.ContainsFunc(refs, func(r metav1.OwnerReference) bool { return r.UID == uid })
+}
