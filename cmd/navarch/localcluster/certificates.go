@@ -1,0 +1,124 @@
+package localcluster
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"navarch.dev/navarch/internal/atomicfile"
+	"navarch.dev/navarch/internal/certs"
+	"navarch.dev/navarch/internal/identity"
+)
+
+// Names of the certificates in the pki folder.
+const (
+	controlPlaneCert = "control-plane"
+	adminCert        = "admin"
+)
+
+// services are the services whose names the control plane's certificate holds.
+var services = []string{"store", "scheduler", "controller", "gateway"}
+
+// issueCertificates makes what is missing of the cluster's certificates, or
+// renews what nears its end.
+func (s *State) issueCertificates(l Layout, nodes []node) (*certs.Authority, error) {
+	authority, err := certs.LoadOrCreate(l.PKI())
+	if err != nil {
+		return nil, err
+	}
+	requests := map[string]certs.Request{
+		controlPlaneCert: {
+			Identity: identity.Service(identity.Gateway),
+			DNSNames: s.controlPlaneNames(),
+			IPs:      s.controlPlaneAddresses(nodes),
+		},
+		adminCert: {Identity: identity.Identity{Name: "kubernetes-admin", Groups: []string{identity.GroupMasters}}},
+		// One certificate a service, for running the services apart.
+		"store":      {Identity: identity.Service(identity.Store), DNSNames: []string{certs.ServerName("store"), "localhost"}},
+		"scheduler":  {Identity: identity.Service(identity.Scheduler), DNSNames: []string{certs.ServerName("scheduler"), "localhost"}},
+		"controller": {Identity: identity.Service(identity.Controller), DNSNames: []string{certs.ServerName("controller"), "localhost"}},
+	}
+	for _, n := range nodes {
+		ips := []net.IP{n.address.AsSlice(), net.IPv4(127, 0, 0, 1)}
+		requests[agentCert(n)] = certs.Request{
+			Identity: identity.Node(n.name),
+			DNSNames: []string{certs.ServerName("agent"), certs.NodeServerName(n.name), n.name},
+			IPs:      ips,
+		}
+		requests[proxyCert(n)] = certs.Request{
+			Identity: identity.Service(identity.Proxy),
+			DNSNames: []string{certs.ServerName("proxy")},
+			IPs:      ips,
+		}
+	}
+	for name, request := range requests {
+		if _, err := authority.Ensure(l.PKI(), name, request); err != nil {
+			return nil, fmt.Errorf("make the certificate of %s: %w", name, err)
+		}
+	}
+	return authority, nil
+}
+
+func agentCert(n node) string { return "agent-" + n.name }
+
+func proxyCert(n node) string { return "proxy-" + n.name }
+
+func (s *State) controlPlaneNames() []string {
+	names := []string{
+		"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+	}
+	for _, service := range services {
+		names = append(names, certs.ServerName(service))
+	}
+	return names
+}
+
+func (s *State) controlPlaneAddresses(nodes []node) []net.IP {
+	ips := []net.IP{net.IPv4(127, 0, 0, 1), s.ServiceCIDR().Addr().Next().AsSlice(), s.advertised(nodes).AsSlice()}
+	if a, err := netip.ParseAddr(s.GatewayHost); err == nil && !a.IsUnspecified() {
+		ips = append(ips, a.AsSlice())
+	}
+	return ips
+}
+
+// advertised is the host's address as pods and nodes reach it.
+func (s *State) advertised(nodes []node) netip.Addr {
+	if s.Nodes > 1 {
+		return s.HostAddress()
+	}
+	return nodes[0].address
+}
+
+const kubeconfigFormat = `apiVersion: v1
+kind: Config
+clusters:
+- name: navarch
+  cluster:
+    certificate-authority-data: %s
+    server: https://%s
+contexts:
+- name: navarch
+  context:
+    cluster: navarch
+    user: navarch-admin
+current-context: navarch
+users:
+- name: navarch-admin
+  user:
+    client-certificate-data: %s
+    client-key-data: %s
+`
+
+// writeKubeconfig writes the local user's kubeconfig, with a client certificate
+// in it.
+func (s *State) writeKubeconfig(l Layout, authority *certs.Authority) error {
+	pair, err := certs.ReadPair(l.PKI(), adminCert)
+	if err != nil {
+		return fmt.Errorf("read the user's certificate: %w", err)
+	}
+	config := fmt.Sprintf(kubeconfigFormat, base64Of(authority.CertPEM()), s.gatewayAddress(), base64Of(pair.Cert), base64Of(pair.Key))
+	if err := atomicfile.Write(s.Kubeconfig, []byte(config), 0o600); err != nil {
+		return fmt.Errorf("write the kubeconfig: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+module navarch.dev/navarch/tools/lint
+
+go 1.26.0
