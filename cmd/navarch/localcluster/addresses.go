@@ -64,3 +64,11 @@ func (s *State) nodes(hostAddress netip.Addr) []node {
 	}
 	return all
 }
+
+// schedulerPort is where the Scheduler is served.
+func (s *State) schedulerPort() int {
+	if s.SchedulerPort != 0 {
+		return s.SchedulerPort
+	}
+	return s.StorePort
+}

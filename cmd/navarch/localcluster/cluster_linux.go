@@ -141,7 +141,7 @@ func (c *Cluster) describe() error {
 		return err
 	}
 	c.state, c.nodes = state, state.nodes(address)
-	if err := state.choosePorts(); err != nil {
+	if err := state.choosePorts(c.options.SplitServices); err != nil {
 		return err
 	}
 	return c.layout.writeState(state)
@@ -204,8 +204,13 @@ func (s *State) gatewayAddress() string {
 
 // choosePorts picks free ports for what needs no known one. Nodes that are
 // namespaces of their own have the usual ports.
-func (s *State) choosePorts() error {
+func (s *State) choosePorts(split bool) error {
 	wanted := []*int{&s.StorePort}
+	if split {
+		wanted = append(wanted, &s.SchedulerPort, &s.ControllerPort)
+	} else {
+		s.SchedulerPort, s.ControllerPort = 0, 0
+	}
 	if s.Nodes > 1 {
 		s.AgentPort, s.ProxyPort, s.DNSPort = 10250, 10256, 10053
 	} else {

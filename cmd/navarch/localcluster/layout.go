@@ -124,6 +124,10 @@ type State struct {
 	// StorePort and GatewayPort are served on the host.
 	StorePort   int `json:"storePort"`
 	GatewayPort int `json:"gatewayPort"`
+	// SchedulerPort and ControllerPort are served on loopback where the
+	// services run apart; 0 where they share the Store's address.
+	SchedulerPort  int `json:"schedulerPort,omitempty"`
+	ControllerPort int `json:"controllerPort,omitempty"`
 	// AgentPort and ProxyPort are served on every node's address.
 	AgentPort int `json:"agentPort"`
 	ProxyPort int `json:"proxyPort"`

@@ -37,7 +37,8 @@ func (c *Cluster) controlPlane() []processSpec {
 		args = append(args, controller...)
 		return []processSpec{{name: "control-plane", args: append(args, gateway...)}}
 	}
-	toStore := []string{"--store", c.storeEndpoint(), "--trace-endpoint", c.storeEndpoint(), "--listen", "127.0.0.1:0"}
+	toStore := []string{"--store", c.storeEndpoint(), "--trace-endpoint", c.storeEndpoint()}
+	on := func(port int) []string { return []string{"--listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))} }
 	service := func(name, cert string, args ...[]string) processSpec {
 		all := append([]string{name}, c.common(cert)...)
 		for _, a := range args {
@@ -47,9 +48,9 @@ func (c *Cluster) controlPlane() []processSpec {
 	}
 	return []processSpec{
 		service("store", "store", store, []string{"--trace-memory"}),
-		service("scheduler", "scheduler", toStore),
-		service("controller", "controller", toStore, controller),
-		service("gateway", controlPlaneCert, toStore[:4], gateway),
+		service("scheduler", "scheduler", toStore, on(s.SchedulerPort)),
+		service("controller", "controller", toStore, on(s.ControllerPort), controller),
+		service("gateway", controlPlaneCert, toStore, gateway),
 	}
 }
 
