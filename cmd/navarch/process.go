@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/spf13/pflag"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/trace/noop"
@@ -159,7 +160,7 @@ func (p *process) telemetry(ctx context.Context, service string) (telemetry.Set,
 	return set, nil
 }
 
-// Gather implements prometheus.Gatherer over all services of the process.
+// gather returns the metrics of all services of the process.
 func (p *process) gather() prometheus.Gatherers {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,7 +180,7 @@ func (p *process) serveDebug(ctx context.Context) error {
 	}
 	p.log.Info("serving metrics and profiles", "address", listener.Addr().String())
 	go func() {
-		gather := prometheus.GathererFunc(func() (families []*metricFamily, err error) { return p.gather().Gather() })
+		gather := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return p.gather().Gather() })
 		if err := rpc.ServeDebug(ctx, listener, gather); err != nil {
 			p.log.Warn("metrics are not served", "error", err)
 		}
