@@ -12,6 +12,8 @@ need() { # need PACKAGE TEST…: the package is missing if the test fails
 need libseccomp-dev test -e /usr/include/seccomp.h
 need pkg-config command -v pkg-config
 need busybox-static test -x /bin/busybox
+need nftables command -v nft
+need iproute2 command -v ip
 
 if ((${#missing[@]} == 0)); then
 	exit 0

@@ -242,8 +242,25 @@ func (c *Cluster) provide() error {
 	if err := c.state.setUpNetwork(); err != nil {
 		return err
 	}
+	if err := c.checkGatewayPort(); err != nil {
+		return err
+	}
 	pid := []byte(strconv.Itoa(os.Getpid()) + "\n")
 	return atomicfile.Write(c.layout.PidFile("up"), pid, 0o644)
+}
+
+// checkGatewayPort tells a port in use before anything is started.
+func (c *Cluster) checkGatewayPort() error {
+	for address := range strings.SplitSeq(c.gatewayAddresses(), ",") {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("flag --gateway-listen: %w", err)
+		}
+		if err := l.Close(); err != nil {
+			return fmt.Errorf("flag --gateway-listen: %w", err)
+		}
+	}
+	return nil
 }
 
 // Run keeps the cluster's processes running until ctx ends. onReady is called
