@@ -4,16 +4,19 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 
-	"navarch.dev/navarch/internal/atomicfile"
 	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kubeconfig"
 )
 
 // Names of the certificates in the pki folder.
 const (
 	controlPlaneCert = "control-plane"
 	adminCert        = "admin"
+	// signingKeyFile signs service accounts' tokens.
+	signingKeyFile = "service-account.key"
 )
 
 // services are the services whose names the control plane's certificate holds.
@@ -56,7 +59,7 @@ func (s *State) issueCertificates(l Layout, nodes []node) (*certs.Authority, err
 			return nil, fmt.Errorf("make the certificate of %s: %w", name, err)
 		}
 	}
-	return authority, nil
+	return authority, certs.EnsureSigningKey(filepath.Join(l.PKI(), signingKeyFile))
 }
 
 func agentCert(n node) string { return "agent-" + n.name }
@@ -89,26 +92,6 @@ func (s *State) advertised(nodes []node) netip.Addr {
 	return nodes[0].address
 }
 
-const kubeconfigFormat = `apiVersion: v1
-kind: Config
-clusters:
-- name: navarch
-  cluster:
-    certificate-authority-data: %s
-    server: https://%s
-contexts:
-- name: navarch
-  context:
-    cluster: navarch
-    user: navarch-admin
-current-context: navarch
-users:
-- name: navarch-admin
-  user:
-    client-certificate-data: %s
-    client-key-data: %s
-`
-
 // writeKubeconfig writes the local user's kubeconfig, with a client certificate
 // in it.
 func (s *State) writeKubeconfig(l Layout, authority *certs.Authority) error {
@@ -116,9 +99,5 @@ func (s *State) writeKubeconfig(l Layout, authority *certs.Authority) error {
 	if err != nil {
 		return fmt.Errorf("read the user's certificate: %w", err)
 	}
-	config := fmt.Sprintf(kubeconfigFormat, base64Of(authority.CertPEM()), s.gatewayAddress(), base64Of(pair.Cert), base64Of(pair.Key))
-	if err := atomicfile.Write(s.Kubeconfig, []byte(config), 0o600); err != nil {
-		return fmt.Errorf("write the kubeconfig: %w", err)
-	}
-	return nil
+	return kubeconfig.Write(s.Kubeconfig, kubeconfig.Config{Server: s.gatewayAddress(), Authority: authority.CertPEM(), User: pair})
 }

@@ -2,7 +2,6 @@ package localcluster
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -290,5 +289,3 @@ type Summary struct {
 	Nodes      int
 	Kubeconfig string
 }
-
-func base64Of(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -27,7 +27,7 @@ func (c *Cluster) controlPlane() []processSpec {
 		"--service-cidr", s.ServiceCIDR().String(),
 		"--dns-address", s.DNSAddress().String(),
 		"--gateway-address", net.JoinHostPort(s.advertised(c.nodes).String(), strconv.Itoa(s.GatewayPort)),
-		"--service-account-key-file", filepath.Join(c.layout.PKI(), "service-account.key"),
+		"--service-account-key-file", filepath.Join(c.layout.PKI(), signingKeyFile),
 	}
 	controller := []string{"--cluster-cidr", s.PodCIDR().String(), "--root-ca-file", filepath.Join(c.layout.PKI(), "ca.crt")}
 	gateway := []string{"--gateway-listen", c.gatewayAddresses()}
