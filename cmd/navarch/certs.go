@@ -120,4 +120,3 @@ func splitNames(all []string) (names []string, ips []net.IP) {
 	}
 	return names, ips
 }
-

@@ -38,7 +38,9 @@ func (c *Cluster) controlPlane() []processSpec {
 		return []processSpec{{name: "control-plane", args: append(args, gateway...)}}
 	}
 	toStore := []string{"--store", c.storeEndpoint(), "--trace-endpoint", c.storeEndpoint()}
-	on := func(port int) []string { return []string{"--listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))} }
+	on := func(port int) []string {
+		return []string{"--listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	}
 	service := func(name, cert string, args ...[]string) processSpec {
 		all := append([]string{name}, c.common(cert)...)
 		for _, a := range args {
