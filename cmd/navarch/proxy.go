@@ -13,7 +13,7 @@ func newProxyCommand() *cobra.Command {
 	return storeClient{
 		name: "proxy", short: "Run a node's Proxy", defaultListen: "127.0.0.1:10256",
 		settings: &config,
-		node:     func() string { return config.NodeName },
+		node:     func() string { return config.Node },
 		make: func(tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
 			return proxy.New(config, tel, conn)
 		},

@@ -211,9 +211,9 @@ func (s *State) choosePorts(split bool) error {
 		s.SchedulerPort, s.ControllerPort = 0, 0
 	}
 	if s.Nodes > 1 {
-		s.AgentPort, s.ProxyPort, s.DNSPort = 10250, 10256, 10053
+		s.AgentPort, s.ProxyPort = 10250, 10256
 	} else {
-		wanted = append(wanted, &s.AgentPort, &s.ProxyPort, &s.DNSPort)
+		wanted = append(wanted, &s.AgentPort, &s.ProxyPort)
 	}
 	for _, port := range wanted {
 		if *port != 0 {

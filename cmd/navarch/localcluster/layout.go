@@ -131,8 +131,6 @@ type State struct {
 	// AgentPort and ProxyPort are served on every node's address.
 	AgentPort int `json:"agentPort"`
 	ProxyPort int `json:"proxyPort"`
-	// DNSPort is where a node's proxy answers names.
-	DNSPort int `json:"dnsPort"`
 	// Host is the name of the single node that is the host itself.
 	Host       string `json:"host,omitempty"`
 	Kubeconfig string `json:"kubeconfig"`

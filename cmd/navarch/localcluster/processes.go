@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,17 +26,17 @@ func (c *Cluster) controlPlane() []processSpec {
 		"--etcd-data-dir", c.layout.Etcd(),
 		"--listen", c.listenAddresses(s.StorePort),
 		"--service-cidr", s.ServiceCIDR().String(),
-		"--dns-address", s.DNSAddress().String(),
+		"--dns-service-ip", s.DNSAddress().String(),
 		"--gateway-address", net.JoinHostPort(s.advertised(c.nodes).String(), strconv.Itoa(s.GatewayPort)),
 		"--service-account-key-file", filepath.Join(c.layout.PKI(), signingKeyFile),
 	}
 	controller := []string{"--cluster-cidr", s.PodCIDR().String(), "--root-ca-file", filepath.Join(c.layout.PKI(), "ca.crt")}
-	gateway := []string{"--gateway-listen", c.gatewayAddresses()}
+	gateway := []string{"--listen", c.gatewayAddresses()}
 	if !c.options.SplitServices {
 		args := append([]string{"control-plane"}, c.common(controlPlaneCert)...)
 		args = append(args, store...)
-		args = append(args, controller...)
-		return []processSpec{{name: "control-plane", args: append(args, gateway...)}}
+		args = append(args, withPrefix("controller-", controller)...)
+		return []processSpec{{name: "control-plane", args: append(args, withPrefix("gateway-", gateway)...)}}
 	}
 	toStore := []string{"--store", c.storeEndpoint(), "--trace-endpoint", c.storeEndpoint()}
 	on := func(port int) []string {
@@ -56,12 +57,24 @@ func (c *Cluster) controlPlane() []processSpec {
 	}
 }
 
+// withPrefix puts a prefix before each flag of a command line.
+func withPrefix(prefix string, args []string) []string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if name, ok := strings.CutPrefix(a, "--"); ok {
+			out[i] = "--" + prefix + name
+		}
+	}
+	return out
+}
+
 func (c *Cluster) agent(n node) processSpec {
 	args := append([]string{"agent"}, c.common(agentCert(n))...)
 	args = append(args, c.nodeArgs(n)...)
 	args = append(args,
 		"--listen", net.JoinHostPort(n.address.String(), strconv.Itoa(c.state.AgentPort)),
 		"--data-dir", c.layout.Node(n.name),
+		"--node-ip", n.address.String(),
 		"--cluster-cidr", c.state.PodCIDR().String(),
 		"--service-cidr", c.state.ServiceCIDR().String(),
 		"--cluster-dns", c.state.DNSAddress().String(),
@@ -78,9 +91,9 @@ func (c *Cluster) proxy(n node) processSpec {
 	args = append(args, c.nodeArgs(n)...)
 	args = append(args,
 		"--listen", net.JoinHostPort(n.address.String(), strconv.Itoa(c.state.ProxyPort)),
-		"--cluster-cidr", c.state.PodCIDR().String(),
-		"--cluster-dns", c.state.DNSAddress().String(),
-		"--dns-port", strconv.Itoa(c.state.DNSPort),
+		"--pod-cidr", c.state.PodCIDR().String(),
+		"--service-cidr", c.state.ServiceCIDR().String(),
+		"--dns-address", c.state.DNSAddress().String(),
 	)
 	return processSpec{name: "proxy-" + n.name, args: args, namespace: n.namespace}
 }
@@ -89,7 +102,6 @@ func (c *Cluster) proxy(n node) processSpec {
 func (c *Cluster) nodeArgs(n node) []string {
 	return []string{
 		"--node-name", n.name,
-		"--node-ip", n.address.String(),
 		"--cluster-id", c.state.ID,
 		"--store", c.storeEndpoint(),
 		"--trace-endpoint", c.storeEndpoint(),
