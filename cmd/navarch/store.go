@@ -11,10 +11,10 @@ import (
 	"navarch.dev/navarch/internal/rpc"
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/internal/tracing"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store"
 	"navarch.dev/navarch/services/store/auth"
 	"navarch.dev/navarch/services/store/backend/etcd"
-	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
 // storeSettings are the Store's settings and those of what it keeps its data
