@@ -58,10 +58,7 @@ func (s *controlPlaneSettings) run(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	server, err := p.newServer(tel)
-	if err != nil {
-		return err
-	}
+	server := p.newServer(tel)
 	group := newGroup(ctx)
 	clients, err := s.clients(ctx, p, server)
 	if err != nil {

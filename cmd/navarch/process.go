@@ -202,12 +202,8 @@ func (p *process) dialStore(tel telemetry.Set, endpoints string) (*grpc.ClientCo
 }
 
 // newServer makes a gRPC server with the process's certificate.
-func (p *process) newServer(tel telemetry.Set) (*rpc.Server, error) {
-	descriptors, err := apidescriptors.Resolver()
-	if err != nil {
-		return nil, fmt.Errorf("prepare reflection: %w", err)
-	}
-	return rpc.NewServer(tel, rpc.ServerOptions{TLS: p.bundle.Server(), Descriptors: descriptors}), nil
+func (p *process) newServer(tel telemetry.Set) *rpc.Server {
+	return rpc.NewServer(tel, rpc.ServerOptions{TLS: p.bundle.Server(), Descriptors: apidescriptors.Resolver()})
 }
 
 // listenAll listens on every address of a comma-separated list.

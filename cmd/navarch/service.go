@@ -76,10 +76,7 @@ func (s storeClient) run(ctx context.Context, p *process, store, listen string) 
 	if err != nil {
 		return fmt.Errorf("start the %s: %w", s.name, err)
 	}
-	server, err := p.newServer(tel)
-	if err != nil {
-		return err
-	}
+	server := p.newServer(tel)
 	c.Register(server)
 	listeners, err := listenAll(ctx, "listen", listen)
 	if err != nil {

@@ -72,10 +72,7 @@ func runStore(ctx context.Context, p *process, settings *storeSettings) error {
 	if err != nil {
 		return err
 	}
-	server, err := p.newServer(tel)
-	if err != nil {
-		return err
-	}
+	server := p.newServer(tel)
 	group := newGroup(ctx)
 	if err := p.startStore(ctx, tel, group, server, settings); err != nil {
 		return err
