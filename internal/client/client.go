@@ -53,7 +53,7 @@ func (c *Client) Get(ctx context.Context, namespace, name string, obj kinds.Obje
 	if err != nil {
 		return apistatus.FromGRPC(err)
 	}
-	return kinds.Decode(resp.GetObject().GetObject(), obj)
+	return replace(resp.GetObject(), kind, obj)
 }
 
 // ListOptions narrow a List.
