@@ -122,7 +122,7 @@ func (c *Controller) work(ctx context.Context) {
 // process reconciles one key and decides when it comes back.
 func (c *Controller) process(ctx context.Context, key string) {
 	start := time.Now()
-	outcome, err := c.reconcile(ctx, key)
+	outcome, err := c.Reconcile(ctx, key)
 	if ctx.Err() != nil {
 		return // what fails during shutdown says nothing
 	}
@@ -147,9 +147,10 @@ func (c *Controller) process(ctx context.Context, key string) {
 	c.record(r, c.queue.NumRequeues(key))
 }
 
-// reconcile calls the reconciler with a deadline, a span that is recorded if
+// Reconcile calls the reconciler once, now, with a deadline, a span that is
+// recorded if
 // something is written, and panics turned into errors.
-func (c *Controller) reconcile(ctx context.Context, key string) (outcome Outcome, err error) {
+func (c *Controller) Reconcile(ctx context.Context, key string) (outcome Outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
 	ctx, span := c.startSpan(ctx, key)
