@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// upstreamTimeout is how long one resolver may take; then the next is asked.
-	upstreamTimeout = 2 * time.Second
+	// defaultTimeout is a Forwarder's timeout.
+	defaultTimeout = 2 * time.Second
 	// maxForwards is how many questions may be with resolvers at a time.
 	maxForwards = 512
 )
@@ -34,6 +34,8 @@ type Forwarder struct {
 	flights   singleflight.Group
 	slots     chan struct{}
 	log       *slog.Logger
+	// timeout is how long one resolver may take; then the next is asked.
+	timeout time.Duration
 }
 
 // NewForwarder returns a forwarder to the resolvers that a resolv.conf file
@@ -45,6 +47,7 @@ func NewForwarder(path string, self []netip.Addr, log *slog.Logger) *Forwarder {
 		cache:     newAnswerCache(),
 		slots:     make(chan struct{}, maxForwards),
 		log:       log,
+		timeout:   defaultTimeout,
 	}
 }
 
@@ -86,8 +89,9 @@ func (f *Forwarder) fly(ctx context.Context, q Query) (*mdns.Msg, error) {
 	err = errNoResolver
 	var refusal *mdns.Msg
 	for _, address := range addresses {
-		answer, askErr := ask(ctx, address, q)
+		answer, askErr := f.ask(ctx, address, q)
 		if askErr != nil {
+			f.log.DebugContext(ctx, "a resolver did not answer", "resolver", address, "name", q.Name, "error", askErr)
 			err = fmt.Errorf("ask resolver %s: %w", address, askErr)
 			continue
 		}
@@ -105,13 +109,13 @@ func (f *Forwarder) fly(ctx context.Context, q Query) (*mdns.Msg, error) {
 }
 
 // ask puts one question to one resolver, over TCP if a datagram is too small.
-func ask(ctx context.Context, address string, q Query) (*mdns.Msg, error) {
+func (f *Forwarder) ask(ctx context.Context, address string, q Query) (*mdns.Msg, error) {
 	req := new(mdns.Msg)
 	req.SetQuestion(q.Name, q.Qtype)
 	req.CheckingDisabled = q.Unchecked
 	req.SetEdns0(maxUDPSize, q.DNSSEC)
 	for _, network := range []string{"udp", "tcp"} {
-		client := &mdns.Client{Net: network, Timeout: upstreamTimeout, UDPSize: maxUDPSize}
+		client := &mdns.Client{Net: network, Timeout: f.timeout, UDPSize: maxUDPSize}
 		answer, _, err := client.ExchangeContext(ctx, req, address)
 		if err != nil {
 			return nil, err

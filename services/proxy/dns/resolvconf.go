@@ -16,6 +16,8 @@ import (
 type resolvConf struct {
 	path string
 	self []netip.Addr
+	// port is the resolvers' port.
+	port string
 
 	mu       sync.Mutex // guards what follows
 	read     []string
@@ -27,7 +29,7 @@ type resolvConf struct {
 const recheck = 5 * time.Second
 
 func newResolvConf(path string, self []netip.Addr) *resolvConf {
-	return &resolvConf{path: path, self: self}
+	return &resolvConf{path: path, self: self, port: "53"}
 }
 
 // addresses returns the resolvers as host:port, in the file's order.
@@ -60,7 +62,7 @@ func (r *resolvConf) others(config *mdns.ClientConfig) []string {
 		if addr, err := netip.ParseAddr(server); err == nil && slices.Contains(r.self, addr) {
 			continue
 		}
-		out = append(out, net.JoinHostPort(server, config.Port))
+		out = append(out, net.JoinHostPort(server, r.port))
 	}
 	return out
 }
