@@ -133,7 +133,7 @@ func prefix4(flag, text string) (netip.Prefix, error) {
 }
 
 // tablePrefix begins the names of all proxies' tables.
-const tablePrefix = "navarch-"
+const tablePrefix = "navarch-proxy-"
 
 // tableName is unique for a cluster's node in a network namespace. The kernel
 // allows 255 bytes; a node's name alone may take 253.

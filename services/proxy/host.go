@@ -41,7 +41,8 @@ func (p *Proxy) prepare(ctx context.Context, opts *nftables.Options) error {
 // showBridgedPackets makes bridges show what they carry to netfilter. An answer
 // from one pod to another on the same bridge never leaves the bridge; unless
 // it is shown, the client sees it come from an address it never asked. Kernels
-// without br_netfilter cannot; there, pods are hidden from each other.
+// without br_netfilter cannot; there, pods on one bridge are hidden from each
+// other.
 func (p *Proxy) showBridgedPackets(ctx context.Context, opts *nftables.Options) error {
 	err := p.ns.do(func() error { return os.WriteFile(sysctlBridgeFilter, []byte("1"), 0o644) })
 	if err == nil {
@@ -50,9 +51,9 @@ func (p *Proxy) showBridgedPackets(ctx context.Context, opts *nftables.Options) 
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("show bridged packets to netfilter: %w", err)
 	}
-	p.log.WarnContext(ctx, "bridged packets are not shown to netfilter: pods that talk to each other through a Service will not see each other's addresses",
+	p.log.WarnContext(ctx, "bridged packets are not shown to netfilter: pods on one bridge that talk through a Service will not see each other's addresses",
 		"sysctl", sysctlBridgeFilter, "error", err)
-	opts.LinkedPods = opts.PodCIDR
+	opts.HideBridgedPods = true
 	return nil
 }
 

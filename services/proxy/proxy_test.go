@@ -292,7 +292,7 @@ func TestComesBack(t *testing.T) {
 	f.web()
 	f.create(webSlice(web1))
 	until(web1 + ":8080")
-	table := nftables.New(nftables.Options{Name: "navarch-test-node", NetNS: f.node.FD()})
+	table := nftables.New(nftables.Options{Name: "navarch-proxy-test-node", NetNS: f.node.FD()})
 	if err := table.Delete(); err != nil {
 		t.Fatal(err)
 	}

@@ -91,9 +91,9 @@ func (tx *transaction) addPostroutingRules() {
 	tx.addRule(chainPostrouting, rule{}.translated().pair().in(t.hairpins).masquerade())
 	// An answer to 127.0.0.1 would never come back.
 	tx.addRule(chainPostrouting, rule{}.translated().addressIn(offsetSource, loopbackPrefix(), true).masquerade())
-	if linked := t.opts.LinkedPods; linked.IsValid() {
-		tx.addRule(chainPostrouting, rule{}.translated().addressIn(offsetSource, linked, true).
-			addressIn(offsetDestination, linked, true).masquerade())
+	if pods := t.opts.PodCIDR; pods.IsValid() && t.opts.HideBridgedPods {
+		tx.addRule(chainPostrouting, rule{}.translated().byBridge().addressIn(offsetSource, pods, true).
+			addressIn(offsetDestination, pods, true).masquerade())
 	}
 }
 

@@ -82,16 +82,28 @@ func isLocal() expr.Any {
 	return &expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: nativeUint32(unix.RTN_LOCAL)}
 }
 
-// link goes on only if a packet comes in by (IIFNAME) or leaves by (OIFNAME)
+// loopback goes on only if a packet comes in by (IIFNAME) or leaves by (OIFNAME)
 // the loopback link, or does not.
 func (r rule) loopback(direction expr.MetaKey, is bool) rule {
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, "lo")
 	op := expr.CmpOpEq
 	if !is {
 		op = expr.CmpOpNeq
 	}
-	return append(r, &expr.Meta{Key: direction, Register: regFirst}, &expr.Cmp{Op: op, Register: regFirst, Data: name})
+	return append(r, &expr.Meta{Key: direction, Register: regFirst}, &expr.Cmp{Op: op, Register: regFirst, Data: linkText("lo")})
+}
+
+// byBridge goes on only if the packet leaves by a bridge.
+func (r rule) byBridge() rule {
+	const outputLinkKind expr.MetaKey = 27 // NFT_META_OIFKIND
+	return append(r, &expr.Meta{Key: outputLinkKind, Register: regFirst},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: linkText("bridge")})
+}
+
+// linkText is a link's name or kind as the kernel loads it.
+func linkText(text string) []byte {
+	out := make([]byte, unix.IFNAMSIZ)
+	copy(out, text)
+	return out
 }
 
 // tcp goes on only for TCP.

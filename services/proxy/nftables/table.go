@@ -51,11 +51,10 @@ type Options struct {
 	PodCIDR netip.Prefix
 	// ServiceCIDR holds the cluster addresses. What no Service has is rejected.
 	ServiceCIDR netip.Prefix
-	// LinkedPods holds the addresses of pods on a bridge whose traffic among
-	// themselves the kernel does not show to netfilter; they are hidden from
-	// each other when they talk through a Service, so that answers come back
-	// the same way. Invalid: none are.
-	LinkedPods netip.Prefix
+	// HideBridgedPods is for kernels that do not show netfilter what bridges
+	// carry: pods on one bridge are hidden from each other when they talk
+	// through a Service, so that answers come back the same way.
+	HideBridgedPods bool
 	// MasqueradeMark is the bit of the packet mark that says 'masquerade'.
 	MasqueradeMark uint32
 	// LocalhostNodePorts makes node ports answer on 127.0.0.1 too.
