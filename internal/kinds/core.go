@@ -114,9 +114,8 @@ func coreKinds() []*Kind {
 		}),
 		object[corev1.ServiceAccount, corev1.ServiceAccountList](Kind{
 			Group: "", Version: "v1", Resource: "serviceaccounts", Kind: "ServiceAccount", Singular: "serviceaccount",
-			ShortNames:   []string{"sa"},
-			Namespaced:   true,
-			Subresources: []string{"token"},
+			ShortNames: []string{"sa"},
+			Namespaced: true,
 		}),
 	}
 }

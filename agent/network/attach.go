@@ -1,0 +1,225 @@
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"navarch.dev/navarch/agent/statefile"
+)
+
+// ifName is the name of a pod's link inside its namespace.
+const ifName = "eth0"
+
+// maxAddresses bounds what a plugin may give one pod.
+const maxAddresses = 16
+
+// MakeNamespace makes the pod's network namespace, so that other steps can
+// begin while Attach is under way. It does nothing if it is there.
+func (n *Network) MakeNamespace(uid string) (path string, err error) {
+	path = n.netnsPath(uid)
+	if isNetNS(path) {
+		return path, nil
+	}
+	return path, makeNetNS(path)
+}
+
+// Attach connects a pod: a namespace, an address in it, and the node's ports
+// that lead to it. Nothing is left behind if it fails. It is done once: called
+// again for a connected pod it returns what was done.
+func (n *Network) Attach(ctx context.Context, pod PodRef, ports []HostPort) (Attachment, error) {
+	if a, ok, err := n.Attachment(pod.UID); err != nil || ok {
+		return a, err
+	}
+	n.mu.Lock()
+	list := n.list
+	n.mu.Unlock()
+	if list == nil {
+		return Attachment{}, ErrNotReady
+	}
+	path, err := n.MakeNamespace(pod.UID)
+	if err != nil {
+		return Attachment{}, err
+	}
+	a, err := n.add(ctx, list, pod, path, ports)
+	if err != nil {
+		undo := n.Detach(context.WithoutCancel(ctx), pod)
+		return Attachment{}, errors.Join(err, undo)
+	}
+	return a, nil
+}
+
+func (n *Network) add(ctx context.Context, list *libcni.NetworkConfigList, pod PodRef, path string, ports []HostPort) (Attachment, error) {
+	res, err := n.cni.AddNetworkList(ctx, list, runtimeConf(pod, path))
+	if err != nil {
+		return Attachment{}, fmt.Errorf("connect the pod by CNI network %s: %w", list.Name, err)
+	}
+	ips, err := addresses(res)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("CNI network %s: %w", list.Name, err)
+	}
+	a := Attachment{NetNS: path, IPs: ips, HostPorts: ports}
+	if err := n.remember(pod.UID, a); err != nil {
+		return Attachment{}, err
+	}
+	if len(ports) > 0 {
+		if err := n.syncTable(); err != nil {
+			return Attachment{}, fmt.Errorf("open the pod's host ports: %w", err)
+		}
+	}
+	return a, nil
+}
+
+// Detach takes a pod out of the network. A pod that is not in it is fine.
+func (n *Network) Detach(ctx context.Context, pod PodRef) error {
+	a, known, err := n.Attachment(pod.UID)
+	if err != nil {
+		known = false // an unreadable record is removed like any other
+	}
+	n.mu.Lock()
+	list := n.list
+	n.mu.Unlock()
+	path := n.netnsPath(pod.UID)
+	if list != nil && (known || isNetNS(path)) {
+		if err := n.cni.DelNetworkList(ctx, list, runtimeConf(pod, path)); err != nil {
+			return fmt.Errorf("disconnect the pod from CNI network %s: %w", list.Name, err)
+		}
+	}
+	if err := removeNetNS(path); err != nil {
+		return err
+	}
+	if err := os.Remove(n.recordPath(pod.UID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("forget the pod's network: %w", err)
+	}
+	if len(a.HostPorts) > 0 {
+		return n.syncTable()
+	}
+	return nil
+}
+
+// Attachment returns a pod's place in the network, if it still has one. After
+// a reboot its namespace is gone, and so is the attachment.
+func (n *Network) Attachment(uid string) (Attachment, bool, error) {
+	b, err := os.ReadFile(n.recordPath(uid))
+	if errors.Is(err, os.ErrNotExist) {
+		return Attachment{}, false, nil
+	}
+	if err != nil {
+		return Attachment{}, false, fmt.Errorf("read the pod's network: %w", err)
+	}
+	var a Attachment
+	if err := json.Unmarshal(b, &a); err != nil {
+		return Attachment{}, false, fmt.Errorf("read the pod's network: %w", err)
+	}
+	return a, isNetNS(a.NetNS), nil
+}
+
+func (n *Network) remember(uid string, a Attachment) error {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encode the pod's network: %w", err)
+	}
+	if err := statefile.Write(n.recordPath(uid), b, 0o600); err != nil {
+		return fmt.Errorf("record the pod's network: %w", err)
+	}
+	return nil
+}
+
+func (n *Network) recordPath(uid string) string { return filepath.Join(n.cfg.StateDir, "pods", uid) }
+
+func runtimeConf(pod PodRef, path string) *libcni.RuntimeConf {
+	return &libcni.RuntimeConf{
+		ContainerID: pod.UID, NetNS: path, IfName: ifName,
+		Args: [][2]string{
+			{"IgnoreUnknown", "1"},
+			{"K8S_POD_NAMESPACE", pod.Namespace},
+			{"K8S_POD_NAME", pod.Name},
+			{"K8S_POD_UID", pod.UID},
+			{"K8S_POD_INFRA_CONTAINER_ID", pod.UID},
+		},
+	}
+}
+
+// addresses returns a pod's addresses from what a plugin answered, which is
+// taken for granted by nobody: it must name at least one usable address.
+func addresses(res types.Result) ([]netip.Addr, error) {
+	result, err := types100.NewResultFromResult(res)
+	if err != nil {
+		return nil, fmt.Errorf("understand the plugin's result: %w", err)
+	}
+	if len(result.IPs) > maxAddresses {
+		return nil, fmt.Errorf("the plugin's result has %d addresses, more than %d", len(result.IPs), maxAddresses)
+	}
+	var ips []netip.Addr
+	for _, c := range result.IPs {
+		if c == nil || !inPod(result, c) {
+			continue
+		}
+		ip, ok := netip.AddrFromSlice(c.Address.IP)
+		if !ok || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() {
+			return nil, fmt.Errorf("the plugin's result has the unusable address %q", c.Address.String())
+		}
+		ips = append(ips, ip.Unmap())
+	}
+	if len(ips) == 0 {
+		return nil, errors.New("the plugin's result has no address for the pod")
+	}
+	return ips, nil
+}
+
+// inPod says whether an address belongs to a link inside the pod. Plugins may
+// leave the link out.
+func inPod(r *types100.Result, c *types100.IPConfig) bool {
+	if c.Interface == nil {
+		return true
+	}
+	i := *c.Interface
+	return i >= 0 && i < len(r.Interfaces) && r.Interfaces[i] != nil && r.Interfaces[i].Sandbox != ""
+}
+
+// CollectGarbage disconnects every pod that live does not name, and frees
+// addresses that no pod has.
+func (n *Network) CollectGarbage(ctx context.Context, live func(uid string) bool) error {
+	uids, err := n.known()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	var valid []types.GCAttachment
+	for _, uid := range uids {
+		if live(uid) {
+			valid = append(valid, types.GCAttachment{ContainerID: uid, IfName: ifName})
+			continue
+		}
+		n.log.InfoContext(ctx, "disconnecting a pod that is gone", "uid", uid)
+		errs = append(errs, n.Detach(ctx, PodRef{UID: uid}))
+	}
+	return errors.Join(append(errs, n.freeLeases(valid))...)
+}
+
+// known returns the pods that have a namespace or a record.
+func (n *Network) known() ([]string, error) {
+	seen := make(map[string]bool)
+	var uids []string
+	for _, dir := range []string{"pods", "netns"} {
+		entries, err := os.ReadDir(filepath.Join(n.cfg.StateDir, dir))
+		if err != nil {
+			return nil, fmt.Errorf("list the pods of the network: %w", err)
+		}
+		for _, e := range entries {
+			if !seen[e.Name()] {
+				seen[e.Name()] = true
+				uids = append(uids, e.Name())
+			}
+		}
+	}
+	return uids, nil
+}

@@ -1,0 +1,218 @@
+// Package node tells the Store about the node that the agent runs on: it
+// registers the Node object, renews its Lease, and keeps its status true.
+//
+// The Lease is renewed every ten seconds and is all that an idle node writes,
+// besides a status every five minutes. What has changed of the status is
+// written at once. The not-ready taint is not the agent's: the Store adds it
+// to a new Node, and the node lifecycle controller takes it away.
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
+)
+
+// Config describes the node.
+type Config struct {
+	Name string
+	// Addresses are the node's, the first InternalIP being its main one.
+	Addresses []corev1.NodeAddress
+	// Labels are added to the usual ones.
+	Labels map[string]string
+	// Port is where the agent serves the Node service.
+	Port int32
+	// MaxPods bounds the pods of the node.
+	MaxPods int64
+	// CapacityShare is the part of the machine that is this node's, of 1.
+	CapacityShare float64
+	// DiskPath is on the filesystem that pods write to.
+	DiskPath string
+	// RuntimeVersion is "runc://1.4.0" or the like.
+	RuntimeVersion string
+	// StateDir keeps the node's machine ID where it shares a machine.
+	StateDir string
+	// SharesMachine says that other nodes run on the same machine.
+	SharesMachine bool
+}
+
+const (
+	leaseNamespace = "kube-node-lease"
+	leaseDuration  = 40 // seconds
+	renewInterval  = 10 * time.Second
+	statusInterval = 5 * time.Minute
+	// checkInterval is how often the node's own conditions are looked at.
+	checkInterval = 10 * time.Second
+	retryInterval = time.Second
+)
+
+// Node keeps one Node object true.
+type Node struct {
+	cfg    Config
+	client *client.Client
+	log    *slog.Logger
+	facts  facts
+	images func() []corev1.ContainerImage
+	// ready says whether pods can be run, and why not.
+	ready   func() (bool, string)
+	changed chan struct{}
+	last    *corev1.NodeStatus // as the Store has it; keepStatus's own
+}
+
+// New returns the node, with the capacity that the machine has. images lists
+// what the node has; ready says whether it can run pods.
+func New(cfg Config, c *client.Client, log *slog.Logger, images func() []corev1.ContainerImage, ready func() (bool, string)) (*Node, error) {
+	f, err := readFacts(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Node{cfg: cfg, client: c, log: log, facts: f, images: images, ready: ready, changed: make(chan struct{}, 1)}, nil
+}
+
+// Allocatable is what the node's pods may share.
+func (n *Node) Allocatable() corev1.ResourceList { return n.facts.allocatable }
+
+// Changed asks for the status to be looked at again, at once.
+func (n *Node) Changed() {
+	select {
+	case n.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Register puts the Node into the Store, or adopts the one that is there, and
+// returns it. It tries until it succeeds or ctx ends.
+func (n *Node) Register(ctx context.Context) (*corev1.Node, error) {
+	for {
+		node, err := n.register(ctx)
+		if err == nil {
+			return node, nil
+		}
+		n.log.InfoContext(ctx, "the node is not registered yet", "error", err)
+		if err := sleep(ctx, retryInterval); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (n *Node) register(ctx context.Context) (*corev1.Node, error) {
+	node := n.object()
+	err := n.client.Create(ctx, node)
+	if err == nil {
+		n.log.InfoContext(ctx, "registered the node")
+		return node, nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return nil, fmt.Errorf("register the node: %w", err)
+	}
+	have := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name}}
+	err = n.client.RetryOnConflict(ctx, have, func() bool { return adopt(have, node.Labels) }, n.updateNode)
+	if err != nil {
+		return nil, fmt.Errorf("adopt the node's object: %w", err)
+	}
+	return have, nil
+}
+
+func (n *Node) updateNode(ctx context.Context, obj kinds.Object) error {
+	return n.client.Update(ctx, obj)
+}
+
+// adopt puts the agent's labels on a Node, and says whether that changed it.
+func adopt(have *corev1.Node, want map[string]string) bool {
+	changed := false
+	for k, v := range want {
+		if have.Labels[k] == v {
+			continue
+		}
+		if have.Labels == nil {
+			have.Labels = make(map[string]string)
+		}
+		have.Labels[k], changed = v, true
+	}
+	return changed
+}
+
+// object is the Node as it is registered.
+func (n *Node) object() *corev1.Node {
+	labels := map[string]string{
+		corev1.LabelHostname: n.cfg.Name, corev1.LabelOSStable: n.facts.info.OperatingSystem,
+		corev1.LabelArchStable:  n.facts.info.Architecture,
+		"beta.kubernetes.io/os": n.facts.info.OperatingSystem, "beta.kubernetes.io/arch": n.facts.info.Architecture,
+	}
+	for k, v := range n.cfg.Labels {
+		labels[k] = v
+	}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: labels}}
+	n.fill(&node.Status, time.Now())
+	return node
+}
+
+// Run renews the Lease and keeps the status true until ctx ends.
+func (n *Node) Run(ctx context.Context) error {
+	go n.renew(ctx)
+	return n.keepStatus(ctx)
+}
+
+// renew renews the Lease until ctx ends.
+func (n *Node) renew(ctx context.Context) {
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: n.cfg.Name}}
+	for ctx.Err() == nil {
+		wait := renewInterval
+		if err := n.renewOnce(ctx, lease); err != nil && ctx.Err() == nil {
+			n.log.WarnContext(ctx, "the node's Lease was not renewed", "error", err)
+			lease.ResourceVersion = "" // read it again
+			wait = retryInterval
+		}
+		if sleep(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+// renewOnce writes the Lease with the present time: in one call while nobody
+// else writes it.
+func (n *Node) renewOnce(ctx context.Context, lease *coordinationv1.Lease) error {
+	ctx, cancel := context.WithTimeout(ctx, renewInterval)
+	defer cancel()
+	if lease.ResourceVersion == "" {
+		err := n.client.Get(ctx, leaseNamespace, n.cfg.Name, lease)
+		if apierrors.IsNotFound(err) {
+			*lease = coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: n.cfg.Name}}
+			n.stamp(lease)
+			return n.client.Create(ctx, lease)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	n.stamp(lease)
+	return n.client.Update(ctx, lease)
+}
+
+func (n *Node) stamp(lease *coordinationv1.Lease) {
+	now := metav1.NewMicroTime(time.Now())
+	lease.Spec.HolderIdentity = ptr.To(n.cfg.Name)
+	lease.Spec.LeaseDurationSeconds = ptr.To(int32(leaseDuration))
+	lease.Spec.RenewTime = &now
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

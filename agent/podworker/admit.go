@@ -1,0 +1,130 @@
+package podworker
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	podresource "k8s.io/component-helpers/resource"
+
+	"navarch.dev/navarch/agent/network"
+)
+
+// grant is what one pod has been given of the node.
+type grant struct {
+	requests corev1.ResourceList
+	ports    []network.HostPort
+}
+
+// admit decides whether the node can run the pod, and takes it on.
+func (w *worker) admit(now time.Time) {
+	if w.startTime.IsZero() {
+		w.startTime = now
+	}
+	if reason, message := w.m.grant(w.pod, w.uid, w.static); reason != "" {
+		w.event(nil, corev1.EventTypeWarning, reason, message)
+		w.rejected = &corev1.PodStatus{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}
+		w.beginStopping(now)
+		w.stopContainers(now)
+		return
+	}
+	w.phase = phaseRunning
+	w.makeMirror()
+	w.setUp(now, func(time.Time) {})
+	w.runContainers(now, func(time.Time) {})
+}
+
+// grant gives a pod what it asks for, or says why it cannot. A pod that has it
+// already keeps it.
+func (m *Manager) grant(pod *corev1.Pod, uid string, static bool) (reason, message string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.granted[uid]; ok {
+		return "", ""
+	}
+	g := grantOf(pod)
+	if !static {
+		if reason, message := m.fits(g); reason != "" {
+			return reason, message
+		}
+	}
+	m.granted[uid] = g
+	return "", ""
+}
+
+// grantOf returns what a pod asks of the node.
+func grantOf(pod *corev1.Pod) grant {
+	g := grant{requests: podresource.PodRequests(pod, podresource.PodResourcesOptions{}), ports: hostPorts(pod)}
+	if pod.Spec.HostNetwork {
+		g.ports = containerPorts(pod)
+	}
+	return g
+}
+
+// fits says why a grant is not possible. The caller holds the lock.
+func (m *Manager) fits(g grant) (reason, message string) {
+	if m.cfg.MaxPods > 0 && len(m.granted) >= m.cfg.MaxPods {
+		return "OutOfpods", fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(m.granted), m.cfg.MaxPods)
+	}
+	for _, other := range m.granted {
+		for _, p := range g.ports {
+			if conflicts(p, other.ports) {
+				return "NodePorts", fmt.Sprintf("Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports (%d)", p.HostPort)
+			}
+		}
+	}
+	for name, available := range m.allocatable() {
+		asked, ok := g.requests[name]
+		if !ok || asked.IsZero() || name == corev1.ResourcePods {
+			continue
+		}
+		used := available.DeepCopy()
+		used.Sub(available)
+		for _, other := range m.granted {
+			used.Add(other.requests[name])
+		}
+		free := available.DeepCopy()
+		free.Sub(used)
+		if asked.Cmp(free) > 0 {
+			return "OutOf" + string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
+				name, amount(name, asked), amount(name, used), amount(name, available))
+		}
+	}
+	return "", ""
+}
+
+// release takes back what a pod has of the node.
+func (m *Manager) release(uid string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.granted, uid)
+}
+
+func conflicts(p network.HostPort, taken []network.HostPort) bool {
+	for _, t := range taken {
+		if p.HostPort == t.HostPort && protocolOf(p) == protocolOf(t) && (p.HostIP == t.HostIP || wild(p.HostIP) || wild(t.HostIP)) {
+			return true
+		}
+	}
+	return false
+}
+
+func protocolOf(p network.HostPort) corev1.Protocol {
+	if p.Protocol == "" {
+		return corev1.ProtocolTCP
+	}
+	return p.Protocol
+}
+
+func wild(ip string) bool { return ip == "" || ip == "0.0.0.0" || ip == "::" }
+
+// containerPorts returns the ports that a pod in the node's own network takes.
+func containerPorts(pod *corev1.Pod) []network.HostPort {
+	var ports []network.HostPort
+	for _, c := range pod.Spec.Containers {
+		for _, p := range c.Ports {
+			ports = append(ports, network.HostPort{HostIP: p.HostIP, HostPort: p.ContainerPort, ContainerPort: p.ContainerPort, Protocol: p.Protocol})
+		}
+	}
+	return ports
+}

@@ -1,0 +1,128 @@
+package podworker
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/agent/runtime"
+)
+
+// role is what a container is for.
+type role int
+
+const (
+	roleInit role = iota
+	// roleSidecar is an init container that goes on running.
+	roleSidecar
+	roleMain
+	roleEphemeral
+)
+
+// container is what a worker knows of one container of its pod. Only the
+// worker's goroutine touches it.
+type container struct {
+	spec *corev1.Container
+	role role
+
+	// present says that current is a container of the runtime.
+	present bool
+	current runtime.ContainerStatus
+	// last is how the attempt before the current one ended.
+	last *corev1.ContainerStateTerminated
+	// attempt numbers the next one to be made.
+	attempt uint32
+	// lastID is the ended attempt that is kept for its state.
+	lastID string
+
+	// launching is an operation under way; launched is closed once it has tried.
+	launching bool
+	launched  chan struct{}
+	// settled says that the current attempt's postStart hook is over.
+	settled bool
+	// stopping says that the container is being ended, and why.
+	stopping   bool
+	stopReason string
+	// waitReason and waitMessage explain why it does not run.
+	waitReason, waitMessage string
+
+	restarts backoff
+	pulls    backoff
+	// counted says that the current attempt's end has been counted in restarts.
+	counted bool
+
+	// startedUp and ready are what the probes found.
+	startedUp, ready bool
+	stopProbes       context.CancelFunc
+	imageName        string
+	imageID          string
+}
+
+// running says whether the container's process runs.
+func (c *container) running() bool { return c.present && c.current.State == runtime.StateRunning }
+
+// exited says whether its process has ended.
+func (c *container) exited() bool { return c.present && c.current.State == runtime.StateExited }
+
+// succeeded says whether it ended well.
+func (c *container) succeeded() bool { return c.exited() && c.current.ExitCode == 0 }
+
+// idle says that it does not run and nothing is under way with it.
+func (c *container) idle() bool { return !c.launching && !c.stopping && !c.running() }
+
+// restartable says whether the container, having ended, is to be started
+// again.
+func (c *container) restartable(pod *corev1.Pod) bool {
+	switch c.role {
+	case roleEphemeral:
+		return false
+	case roleSidecar:
+		return true
+	}
+	policy := pod.Spec.RestartPolicy
+	if c.spec.RestartPolicy != nil {
+		policy = corev1.RestartPolicy(*c.spec.RestartPolicy)
+	}
+	switch {
+	case policy == corev1.RestartPolicyNever:
+		return false
+	case policy == corev1.RestartPolicyOnFailure, c.role == roleInit:
+		return !c.succeeded()
+	}
+	return true
+}
+
+// noteExit counts the current attempt's end once.
+func (c *container) noteExit(now time.Time) {
+	if c.counted {
+		return
+	}
+	c.counted = true
+	at := c.current.FinishedAt
+	if at.IsZero() {
+		at = now
+	}
+	c.restarts.fail(at, at.Sub(c.current.StartedAt))
+}
+
+// containersOf makes the state of every container of a pod.
+func containersOf(pod *corev1.Pod) []*container {
+	var all []*container
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		r := roleInit
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			r = roleSidecar
+		}
+		all = append(all, &container{spec: c, role: r})
+	}
+	for i := range pod.Spec.Containers {
+		all = append(all, &container{spec: &pod.Spec.Containers[i], role: roleMain})
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		c := corev1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		all = append(all, &container{spec: &c, role: roleEphemeral})
+	}
+	return all
+}

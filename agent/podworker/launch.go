@@ -1,0 +1,283 @@
+package podworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/network"
+	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/volume"
+)
+
+// Reasons of waiting containers that this package gives.
+const (
+	reasonConfigError  = "CreateContainerConfigError"
+	reasonCreateError  = "CreateContainerError"
+	reasonRunError     = "RunContainerError"
+	reasonNeverPull    = "ErrImageNeverPull"
+	reasonPullBackOff  = "ImagePullBackOff"
+	reasonPostStart    = "PostStartHookError"
+	annotationImage    = "navarch.dev/image"
+	annotationPodImage = "navarch.dev/image-name"
+)
+
+// launchError says why a container could not be started, in the word that
+// users know.
+type launchError struct {
+	reason string
+	pull   bool // it waits for an image
+	err    error
+}
+
+func (e *launchError) Error() string { return e.err.Error() }
+func (e *launchError) Unwrap() error { return e.err }
+
+// launchInput is what a launch takes from the worker's state, copied for it.
+type launchInput struct {
+	pod      *corev1.Pod
+	spec     *corev1.Container
+	role     role
+	attempt  uint32
+	remove   string // an older attempt to remove
+	sandbox  *future[struct{}]
+	attached *future[network.Attachment]
+	volumes  *future[volume.Volumes]
+	after    <-chan struct{} // closed once the container before has been tried
+	tried    chan struct{}
+}
+
+// launch begins to pull, create and start a container.
+func (w *worker) launch(c *container) {
+	if broken(w.sandbox) || broken(w.attached) || broken(w.volumes) {
+		return // it is being made anew; that sends a letter
+	}
+	c.launching, c.settled, c.counted = true, false, false
+	if c.waitReason == "" || c.waitReason == "CrashLoopBackOff" {
+		c.waitReason, c.waitMessage = "ContainerCreating", ""
+	}
+	if c.present {
+		w.retire(c)
+	}
+	in := launchInput{
+		pod: w.podWithIPs(), spec: c.spec, role: c.role, attempt: c.attempt, remove: c.lastID,
+		sandbox: w.sandbox, attached: w.attached, volumes: w.volumes, after: w.before(c), tried: make(chan struct{}),
+	}
+	c.launched = in.tried
+	ctx := w.setupCtx
+	w.operate(func() func() {
+		defer close(in.tried)
+		status, img, err := w.create(ctx, in)
+		if err == nil {
+			status, err = w.start(ctx, in, status.Spec.ID)
+		}
+		if err != nil {
+			return func() { w.launchFailed(c, in, err) }
+		}
+		return func() { w.started(c, in, status, img) }
+	})
+}
+
+// before returns what closes once the container before c has been tried: main
+// containers are started in their order.
+func (w *worker) before(c *container) <-chan struct{} {
+	var prior *container
+	for _, other := range w.containers {
+		if other == c {
+			break
+		}
+		if other.role == roleMain {
+			prior = other
+		}
+	}
+	if c.role == roleMain && prior != nil && prior.launching {
+		return prior.launched
+	}
+	return nil
+}
+
+// retire turns the current, ended attempt into the last one.
+func (w *worker) retire(c *container) {
+	t := terminated(&c.current)
+	c.last, c.lastID = &t, c.current.Spec.ID
+	c.attempt = c.current.Spec.Attempt + 1
+	c.present, c.ready, c.startedUp = false, false, false
+	c.endProbes()
+}
+
+// create does all that comes before a container's first instruction.
+func (w *worker) create(ctx context.Context, in launchInput) (runtime.ContainerStatus, image.Image, error) {
+	var none runtime.ContainerStatus
+	img, err := w.ensureImage(ctx, in)
+	if err != nil {
+		return none, img, err
+	}
+	if _, err := in.sandbox.wait(ctx); err != nil {
+		return none, img, errors.Join(errSetup, err)
+	}
+	vols, err := in.volumes.wait(ctx)
+	if err != nil {
+		return none, img, errors.Join(errSetup, err)
+	}
+	if needsPodIP(in.spec) && !in.pod.Spec.HostNetwork {
+		a, err := in.attached.wait(ctx)
+		if err != nil {
+			return none, img, errors.Join(errSetup, err)
+		}
+		in.pod = w.m.withIPs(in.pod, a.IPs)
+	}
+	w.m.removeOld(ctx, in)
+	id := runtime.NewID()
+	_, err = span(ctx, w, "container.create", func(ctx context.Context) (struct{}, error) {
+		spec, err := w.m.containerSpec(ctx, in, id, img, vols)
+		if err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, w.m.createContainer(ctx, w.uid, spec)
+	})
+	if err != nil {
+		return none, img, classifyCreate(err)
+	}
+	return runtime.ContainerStatus{Spec: runtime.ContainerSpec{ID: id}}, img, nil
+}
+
+// errSetup says that what the containers share is not there; that is told by
+// itself.
+var errSetup = errors.New("the pod is not set up")
+
+func classifyCreate(err error) error {
+	var known *launchError
+	switch {
+	case errors.As(err, &known), errors.Is(err, runtime.ErrShimDied), errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, runtime.ErrInvalid):
+		return &launchError{reason: reasonConfigError, err: err}
+	}
+	return &launchError{reason: reasonCreateError, err: err}
+}
+
+func (m *Manager) createContainer(ctx context.Context, podUID string, spec runtime.ContainerSpec) error {
+	root, err := m.deps.Images.Mount(ctx, spec.ImageID, spec.ID)
+	if err != nil {
+		return fmt.Errorf("mount the image: %w", err)
+	}
+	spec.RootFS, spec.Image = root.Path, root.Config
+	if err := m.deps.Runtime.CreateContainer(ctx, podUID, spec); err != nil {
+		return errors.Join(err, m.deps.Images.Unmount(context.WithoutCancel(ctx), spec.ID))
+	}
+	return nil
+}
+
+// removeContainer removes an old attempt; one that stays is removed with the
+// pod.
+func (m *Manager) removeContainer(ctx context.Context, id string) {
+	err := errors.Join(m.deps.Runtime.RemoveContainer(ctx, id), m.deps.Images.Unmount(ctx, id))
+	if err != nil {
+		m.deps.Log.WarnContext(ctx, "an old container was not removed", "container", id, "error", err)
+	}
+}
+
+// removeOld removes the attempt before, whose end is known by now, and the log
+// of the one before that.
+func (m *Manager) removeOld(ctx context.Context, in launchInput) {
+	if in.remove != "" {
+		m.removeContainer(ctx, in.remove)
+	}
+	if in.attempt < 2 {
+		return
+	}
+	old := m.logPath(in.pod.Namespace, in.pod.Name, string(in.pod.UID), in.spec.Name, in.attempt-2)
+	rotated, _ := filepath.Glob(old + "*") // the pattern is well-formed
+	for _, path := range rotated {
+		if err := os.Remove(path); err != nil {
+			m.deps.Log.WarnContext(ctx, "an old log was not removed", "file", path, "error", err)
+		}
+	}
+}
+
+// start runs a created container once the network is there.
+func (w *worker) start(ctx context.Context, in launchInput, id string) (runtime.ContainerStatus, error) {
+	_, err := in.attached.wait(ctx)
+	if err == nil && in.after != nil {
+		select {
+		case <-in.after:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err != nil {
+		w.m.removeContainer(context.WithoutCancel(ctx), id)
+		return runtime.ContainerStatus{}, errors.Join(errSetup, err)
+	}
+	_, err = span(ctx, w, "container.start", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, w.m.deps.Runtime.StartContainer(ctx, id)
+	})
+	status, statusErr := w.m.deps.Runtime.ContainerStatus(ctx, id)
+	if statusErr != nil {
+		return status, errors.Join(err, statusErr)
+	}
+	if err != nil && status.State != runtime.StateExited {
+		w.m.removeContainer(context.WithoutCancel(ctx), id)
+		return status, &launchError{reason: reasonRunError, err: err}
+	}
+	return status, nil
+}
+
+// started notes that a container has been started, even if it has ended
+// already.
+func (w *worker) started(c *container, in launchInput, status runtime.ContainerStatus, img image.Image) {
+	c.launching = false
+	c.present, c.current = true, status
+	c.attempt = status.Spec.Attempt
+	c.waitReason, c.waitMessage = "", ""
+	c.pulls = backoff{}
+	c.lastID = ""
+	c.imageID = img.ID
+	if status.Reason == runtime.ReasonStartError {
+		w.event(c, corev1.EventTypeWarning, "Failed", "Error: "+status.Message)
+		c.settled = true
+		return
+	}
+	w.event(c, corev1.EventTypeNormal, "Created", "Container created")
+	w.event(c, corev1.EventTypeNormal, "Started", "Container started")
+	c.settled = true
+	if h := c.spec.Lifecycle; h != nil && h.PostStart != nil {
+		c.settled = false
+		w.postStart(c)
+	}
+	w.beginProbes(c)
+	// An end in between has been missed: its event named an unknown container.
+	w.refresh(status.Spec.ID)
+}
+
+// launchFailed notes why a container was not started.
+func (w *worker) launchFailed(c *container, in launchInput, err error) {
+	c.launching = false
+	c.lastID = in.remove
+	if w.setupCtx.Err() != nil || errors.Is(err, errSetup) {
+		return
+	}
+	if errors.Is(err, runtime.ErrShimDied) || errors.Is(err, runtime.ErrNotFound) {
+		w.sandboxLost()
+		return
+	}
+	var known *launchError
+	if !errors.As(err, &known) {
+		known = &launchError{reason: reasonCreateError, err: err}
+	}
+	now := time.Now()
+	c.waitMessage = known.err.Error()
+	if known.pull {
+		w.pullFailed(c, known, now)
+		return
+	}
+	c.waitReason = known.reason
+	w.event(c, corev1.EventTypeWarning, "Failed", "Error: "+c.waitMessage)
+	c.restarts.failSlowly(now)
+}

@@ -1,0 +1,230 @@
+package podworker
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+
+	"go.opentelemetry.io/otel/attribute"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"navarch.dev/navarch/agent/network"
+	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/internal/client"
+)
+
+type podRef = network.PodRef
+
+// mirrorAnnotation marks the Store's image of a pod that comes from a file.
+const mirrorAnnotation = corev1.MirrorPodAnnotationKey
+
+// Manager runs the pods of a node, each by a worker.
+type Manager struct {
+	cfg  Config
+	deps Deps
+	ctx  context.Context // ends the workers; set by Run
+
+	mu      sync.Mutex // guards the fields below
+	workers map[string]*worker
+	waiting map[string]*corev1.Pod // pods whose name is still used by an ending one
+	granted map[string]grant       // what admitted pods have of the node
+	running bool
+	wg      sync.WaitGroup
+}
+
+// New returns a manager. It must be told of the runtime's events, from before
+// the runtime's Recover on.
+func New(cfg Config, deps Deps) *Manager {
+	return &Manager{
+		cfg: cfg, deps: deps,
+		workers: make(map[string]*worker), waiting: make(map[string]*corev1.Pod), granted: make(map[string]grant),
+	}
+}
+
+// Run recovers what an earlier agent left, then runs the node's pods until
+// ctx ends. The pods go on running then.
+func (m *Manager) Run(ctx context.Context) error {
+	if err := os.MkdirAll(m.cfg.LogsDir, 0o755); err != nil {
+		return fmt.Errorf("make the folder of logs: %w", err)
+	}
+	m.ctx = ctx
+	m.deps.Pods.AddHandler(client.Handler[*corev1.Pod]{
+		OnAdd:    m.podChanged,
+		OnUpdate: func(_, pod *corev1.Pod) { m.podChanged(pod) },
+		OnDelete: m.podDeleted,
+	})
+	go m.deps.Pods.Run(ctx)
+	select {
+	case <-m.deps.Pods.Synced():
+	case <-ctx.Done():
+		return nil
+	}
+	static, err := m.readStatic(ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.recover(ctx, static); err != nil {
+		return fmt.Errorf("recover the node's pods: %w", err)
+	}
+	var wg sync.WaitGroup
+	if m.cfg.StaticPodDir != "" {
+		wg.Go(func() { m.watchStatic(ctx) })
+	}
+	<-ctx.Done()
+	wg.Wait()
+	m.wg.Wait()
+	return nil
+}
+
+// podChanged takes a pod of the watch over. Before recovery is over the pods
+// are only noted, in the informer.
+func (m *Manager) podChanged(pod *corev1.Pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.running {
+		return
+	}
+	if _, ok := pod.Annotations[mirrorAnnotation]; ok {
+		m.mirrorChanged(pod)
+		return
+	}
+	m.ensure(pod, nil)
+}
+
+// ensure gives a pod to its worker, making one if it has none. The caller
+// holds the lock. found is what an earlier agent left of it.
+func (m *Manager) ensure(pod *corev1.Pod, found []runtime.ContainerStatus) {
+	uid := string(pod.UID)
+	if w, ok := m.workers[uid]; ok {
+		go w.send(func() { w.update(pod) })
+		return
+	}
+	m.start(pod, false, found)
+}
+
+// start makes a pod's worker. The caller holds the lock.
+func (m *Manager) start(pod *corev1.Pod, static bool, found []runtime.ContainerStatus) *worker {
+	key := cache.MetaObjectToName(pod).String()
+	ctx := m.deps.Pods.TraceContext(m.ctx, key)
+	w := newWorker(ctx, m, pod, static)
+	w.adopt(found)
+	m.workers[w.uid] = w
+	m.wg.Go(w.run)
+	return w
+}
+
+func (m *Manager) podDeleted(pod *corev1.Pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := pod.Annotations[mirrorAnnotation]; ok {
+		m.mirrorDeleted(pod)
+		return
+	}
+	if w, ok := m.workers[string(pod.UID)]; ok {
+		go w.send(func() { w.deleted = true })
+	}
+}
+
+// forget removes the worker of a pod that is gone.
+func (m *Manager) forget(w *worker) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.workers[w.uid] == w {
+		delete(m.workers, w.uid)
+	}
+	delete(m.granted, w.uid)
+	if next, ok := m.waiting[w.uid]; ok {
+		delete(m.waiting, w.uid)
+		m.start(next, true, nil)
+	}
+}
+
+// RuntimeEvent is told that a sandbox or a container has changed by itself. It
+// does not block.
+func (m *Manager) RuntimeEvent(e runtime.Event) {
+	m.mu.Lock()
+	w, ok := m.workers[e.PodUID]
+	m.mu.Unlock()
+	if !ok {
+		return
+	}
+	go w.send(func() {
+		if e.ContainerID == "" {
+			w.checkSandbox()
+			return
+		}
+		w.refresh(e.ContainerID)
+	})
+}
+
+// refresh reads a container's state again.
+func (w *worker) refresh(id string) {
+	c := w.findID(id)
+	if c == nil {
+		return
+	}
+	status, err := w.m.deps.Runtime.ContainerStatus(w.ctx, id)
+	if err != nil {
+		w.log.WarnContext(w.ctx, "a container's state cannot be read", "container", c.spec.Name, "error", err)
+		return
+	}
+	c.current = status
+	if status.State == runtime.StateExited {
+		c.ready = false
+		c.endProbes()
+		w.m.explainExit(c)
+	}
+}
+
+// checkSandbox looks whether the sandbox is still there.
+func (w *worker) checkSandbox() {
+	status, err := w.m.deps.Runtime.SandboxStatus(w.ctx, w.uid)
+	if err == nil && status.Ready {
+		return
+	}
+	for _, c := range w.containers {
+		if c.present {
+			w.refresh(c.current.Spec.ID)
+		}
+	}
+	w.sandboxLost()
+}
+
+func (m *Manager) allocatable() corev1.ResourceList {
+	if m.cfg.Allocatable == nil {
+		return nil
+	}
+	return m.cfg.Allocatable()
+}
+
+func (m *Manager) removeLogs(ref podRef) error {
+	if ref.Name == "" {
+		return nil
+	}
+	if err := os.RemoveAll(m.logDir(ref.Namespace, ref.Name, ref.UID)); err != nil {
+		return fmt.Errorf("remove the pod's logs: %w", err)
+	}
+	return nil
+}
+
+// withIPs returns a copy of the pod that knows its addresses.
+func (m *Manager) withIPs(pod *corev1.Pod, ips []netip.Addr) *corev1.Pod {
+	pod = pod.DeepCopy()
+	pod.Status.PodIPs = nil
+	for i, ip := range ips {
+		if i == 0 {
+			pod.Status.PodIP = ip.String()
+		}
+		pod.Status.PodIPs = append(pod.Status.PodIPs, corev1.PodIP{IP: ip.String()})
+	}
+	return pod
+}
+
+func podAttributes(pod *corev1.Pod) []attribute.KeyValue {
+	return []attribute.KeyValue{
+		attribute.String("k8s.namespace.name", pod.Namespace), attribute.String("k8s.pod.name", pod.Name),
+	}
+}

@@ -1,0 +1,120 @@
+// Package podworker makes the pods of one node be what the Store says, and
+// tells the Store what they are.
+//
+// Each pod has a worker: one goroutine that owns the pod's state. Whatever
+// takes time (connecting the pod to the network, a pull, a container's end)
+// runs beside it as an operation and sends its result into the worker's mail.
+// After each letter the worker takes one look at what is wanted and what is,
+// and begins the operations that are missing (step). Nothing is polled: the
+// mail is written by the watch, the runtime's events, operations, probes and
+// one timer.
+//
+// # The critical path
+//
+// From the watch event to the status that says Running:
+//
+//	watch event ─┬─ network namespace ─┬─ CNI ADD ───────────────┐
+//	             │                     └─ sandbox ─┐             │
+//	             ├─ images (nothing if present) ───┼─ create ────┴─ start ─ status
+//	             └─ volumes ───────────────────────┘
+//
+// The steps on parallel lines run at once. In particular `runc create` does
+// not wait for CNI ADD unless the container's environment asks for the pod's
+// address; /etc/hosts is filled in before the start. The status that a
+// container runs is written at once, one that says no more than that it is
+// being made is held back for a moment, because it is mostly overtaken.
+//
+// # Crash-only
+//
+// What a worker knows can be found again in the runtime, the network's
+// records and the Store. A new Manager recovers: it adopts what runs for a pod
+// that is still wanted, and ends the rest.
+package podworker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/network"
+	"navarch.dev/navarch/agent/objects"
+	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/volume"
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
+)
+
+// Config says where pods live and what they are told about the cluster.
+type Config struct {
+	NodeName string
+	// HostIPs are the node's addresses.
+	HostIPs []string
+	// PodsDir holds a folder for each pod: volumes, and the file /etc/hosts.
+	PodsDir string
+	// LogsDir holds the containers' logs.
+	LogsDir string
+	// ClusterDomain and DNSServers make pods' resolv.conf.
+	ClusterDomain string
+	DNSServers    []string
+	// HostResolvConf is the node's own resolv.conf.
+	HostResolvConf string
+	// StaticPodDir may hold manifests of pods that run whatever the Store says.
+	StaticPodDir string
+	// MaxPods bounds the pods of the node.
+	MaxPods int
+	// Allocatable is what the pods may share.
+	Allocatable func() corev1.ResourceList
+}
+
+// Network connects pods. *network.Network implements it.
+type Network interface {
+	Ready() <-chan struct{}
+	MakeNamespace(uid string) (string, error)
+	Attach(ctx context.Context, pod network.PodRef, ports []network.HostPort) (network.Attachment, error)
+	Detach(ctx context.Context, pod network.PodRef) error
+	Attachment(uid string) (network.Attachment, bool, error)
+	CollectGarbage(ctx context.Context, live func(uid string) bool) error
+}
+
+// Recorder records events about pods.
+type Recorder interface {
+	EventAt(obj kinds.Object, fieldPath, eventType, reason, message string)
+}
+
+// Deps are what a Manager works with.
+type Deps struct {
+	Client   *client.Client
+	Pods     *client.Informer[*corev1.Pod]
+	Services *client.Informer[*corev1.Service]
+	Runtime  runtime.Runtime
+	Images   image.Images
+	Network  Network
+	Volumes  *volume.Manager
+	Objects  *objects.Objects
+	Events   Recorder
+	Log      *slog.Logger
+	Tracer   trace.Tracer
+}
+
+const (
+	// firstBackoff and longestBackoff bound the wait before a container is
+	// started, or an image pulled, again.
+	firstBackoff   = 10 * time.Second
+	longestBackoff = 5 * time.Minute
+	// backoffReset is how long a container must have run to begin anew.
+	backoffReset = 10 * time.Minute
+	// statusHold is how long a status without news is held back.
+	statusHold = 250 * time.Millisecond
+)
+
+// NewInformer returns the informer of a node's pods that Deps asks for.
+func NewInformer(c *client.Client, nodeName string) (*client.Informer[*corev1.Pod], error) {
+	return client.NewInformer[*corev1.Pod](c, client.InformerOptions{
+		Fields: fields.OneTermEqualSelector("spec.nodeName", nodeName),
+	})
+}

@@ -1,0 +1,298 @@
+package podworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/agent/network"
+	"navarch.dev/navarch/agent/runtime"
+)
+
+// recover finds what an earlier agent left: pods that are still wanted get
+// workers that go on where theirs were, everything else is ended.
+func (m *Manager) recover(ctx context.Context, static []*corev1.Pod) error {
+	if err := m.deps.Runtime.Recover(ctx); err != nil {
+		return fmt.Errorf("recover the runtime: %w", err)
+	}
+	found, err := m.found(ctx)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	wanted := make(map[string]*corev1.Pod)
+	isStatic := make(map[string]bool)
+	for _, pod := range m.deps.Pods.List() {
+		if _, ok := pod.Annotations[mirrorAnnotation]; !ok {
+			wanted[string(pod.UID)] = pod
+		}
+	}
+	for _, pod := range static {
+		wanted[string(pod.UID)], isStatic[string(pod.UID)] = pod, true
+	}
+	m.mu.Unlock()
+	if err := m.removeOrphans(ctx, found, wanted); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for uid := range found { // what runs keeps its place, whoever else asks
+		if pod := wanted[uid]; pod != nil {
+			m.granted[uid] = grantOf(pod)
+		}
+	}
+	for uid, pod := range wanted {
+		m.start(pod, isStatic[uid], found[uid])
+	}
+	m.running = true
+	// What changed while this went on, and the mirrors, which have no worker.
+	for _, pod := range m.deps.Pods.List() {
+		if _, ok := pod.Annotations[mirrorAnnotation]; ok {
+			m.mirrorChanged(pod)
+		} else {
+			m.ensure(pod, nil)
+		}
+	}
+	for uid, w := range m.workers {
+		if _, ok := m.deps.Pods.Get(w.pod.Namespace, w.pod.Name); !ok && !isStatic[uid] {
+			go w.send(func() { w.deleted = true })
+		}
+	}
+	return nil
+}
+
+// found returns the runtime's containers by pod; a pod with a sandbox but
+// without containers is there, too.
+func (m *Manager) found(ctx context.Context) (map[string][]runtime.ContainerStatus, error) {
+	sandboxes, err := m.deps.Runtime.ListSandboxes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the sandboxes: %w", err)
+	}
+	found := make(map[string][]runtime.ContainerStatus)
+	for _, s := range sandboxes {
+		found[s.Spec.UID] = nil
+	}
+	containers, err := m.deps.Runtime.ListContainers(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("list the containers: %w", err)
+	}
+	for _, c := range containers {
+		found[c.PodUID] = append(found[c.PodUID], c)
+	}
+	return found, nil
+}
+
+// removeOrphans ends what belongs to no pod of this node any more.
+func (m *Manager) removeOrphans(ctx context.Context, found map[string][]runtime.ContainerStatus, wanted map[string]*corev1.Pod) error {
+	uids := make(map[string]bool)
+	for uid := range found {
+		uids[uid] = true
+	}
+	folders, err := m.deps.Volumes.Pods()
+	if err != nil {
+		return err
+	}
+	for _, uid := range folders {
+		uids[uid] = true
+	}
+	var errs []error
+	for uid := range uids {
+		if wanted[uid] != nil {
+			continue
+		}
+		m.deps.Log.InfoContext(ctx, "ending a pod that is not wanted any more", "uid", uid)
+		errs = append(errs, m.tearDown(ctx, m.orphanRef(ctx, uid), true))
+	}
+	errs = append(errs, m.unmountStray(ctx, found), m.removeStrayLogs(wanted))
+	errs = append(errs, m.deps.Network.CollectGarbage(ctx, func(uid string) bool { return wanted[uid] != nil }))
+	if err := errors.Join(errs...); err != nil {
+		m.deps.Log.WarnContext(ctx, "not everything of pods that are gone was removed", "error", err)
+	}
+	return nil
+}
+
+func (m *Manager) orphanRef(ctx context.Context, uid string) podRef {
+	ref := podRef{UID: uid}
+	if s, err := m.deps.Runtime.SandboxStatus(ctx, uid); err == nil {
+		ref.Namespace, ref.Name = s.Spec.Namespace, s.Spec.Name
+	}
+	return ref
+}
+
+// unmountStray unmounts root filesystems without a container: an agent that
+// died between a mount and the container's creation leaves one.
+func (m *Manager) unmountStray(ctx context.Context, found map[string][]runtime.ContainerStatus) error {
+	ids, err := m.deps.Images.Mounts()
+	if err != nil {
+		return fmt.Errorf("list the mounted images: %w", err)
+	}
+	known := make(map[string]bool)
+	for _, containers := range found {
+		for _, c := range containers {
+			known[c.Spec.ID] = true
+		}
+	}
+	var errs []error
+	for _, id := range ids {
+		if !known[id] {
+			errs = append(errs, m.deps.Images.Unmount(ctx, id))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (m *Manager) removeStrayLogs(wanted map[string]*corev1.Pod) error {
+	entries, err := os.ReadDir(m.cfg.LogsDir)
+	if err != nil {
+		return fmt.Errorf("list the logs: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		parts := strings.SplitN(e.Name(), "_", 3)
+		if len(parts) == 3 && wanted[parts[2]] == nil {
+			errs = append(errs, m.removeLogs(podRef{Namespace: parts[0], Name: parts[1], UID: parts[2]}))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// adopt continues with what an earlier agent left of the pod. It runs before
+// the worker does.
+func (w *worker) adopt(found []runtime.ContainerStatus) {
+	w.adoptStatus()
+	newest := make(map[string]runtime.ContainerStatus)
+	for _, st := range found {
+		have, ok := newest[st.Spec.Name]
+		if ok && have.Spec.Attempt >= st.Spec.Attempt {
+			have, st = st, have
+		}
+		newest[st.Spec.Name] = st
+		if c := w.find(st.Spec.Name); c != nil && ok {
+			t := terminated(&have)
+			c.last, c.lastID = &t, have.Spec.ID
+		}
+	}
+	for _, c := range w.containers {
+		if st, ok := newest[c.spec.Name]; ok {
+			w.adoptContainer(c, st)
+		}
+		if told := w.toldEnd(c); told != nil && !c.present {
+			c.last = told
+		}
+	}
+	w.adoptSandbox()
+}
+
+// adoptContainer takes a container over. One that was only created is
+// started over: whether its start was under way cannot be known.
+func (w *worker) adoptContainer(c *container, st runtime.ContainerStatus) {
+	if st.State == runtime.StateCreated {
+		c.attempt, c.lastID = st.Spec.Attempt, st.Spec.ID
+		return
+	}
+	c.present, c.current, c.settled = true, st, true
+	c.attempt, c.imageID, c.waitReason, c.waitMessage = st.Spec.Attempt, st.Spec.ImageID, "", ""
+	if c.role == roleMain {
+		w.initialized = true
+	}
+	if st.State == runtime.StateRunning {
+		c.startedUp = c.startedUp || c.spec.StartupProbe == nil
+	}
+	w.m.explainExit(c)
+}
+
+// adoptStatus continues with what the Store was told: restart counts and how
+// containers ended.
+func (w *worker) adoptStatus() {
+	s := &w.pod.Status
+	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
+		for _, cs := range list {
+			c := w.find(cs.Name)
+			if c == nil {
+				continue
+			}
+			c.last = cs.LastTerminationState.Terminated.DeepCopy()
+			c.imageID = cs.ImageID
+			c.startedUp = cs.Started != nil && *cs.Started
+			c.attempt = uint32(max(cs.RestartCount, 0))
+			if cs.ContainerID != "" {
+				c.attempt++
+			}
+		}
+	}
+}
+
+// toldEnd returns how a container ended, if the Store was told that it has.
+func (w *worker) toldEnd(c *container) *corev1.ContainerStateTerminated {
+	s := &w.pod.Status
+	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
+		for _, cs := range list {
+			if cs.Name == c.spec.Name {
+				return cs.State.Terminated.DeepCopy()
+			}
+		}
+	}
+	return nil
+}
+
+// adoptSandbox takes the sandbox over if it is whole.
+func (w *worker) adoptSandbox() {
+	status, err := w.m.deps.Runtime.SandboxStatus(w.ctx, w.uid)
+	if err != nil {
+		return
+	}
+	a, attached := network.Attachment{}, w.pod.Spec.HostNetwork
+	if !attached {
+		a, attached, err = w.m.deps.Network.Attachment(w.uid)
+	}
+	if err != nil || !attached || !status.Ready {
+		w.dropSandbox()
+		return
+	}
+	w.sandbox, w.attached, w.netns = resolved(struct{}{}), resolved(a), resolved(a.NetNS)
+	w.makeVolumes()
+	for _, c := range w.containers {
+		if c.running() {
+			was := w.wasReady(c)
+			w.beginProbes(c)
+			c.ready = c.ready || was && c.startedUp
+		}
+	}
+}
+
+// wasReady says whether the Store was told that a container is ready: until
+// its probe says otherwise it stays so.
+func (w *worker) wasReady(c *container) bool {
+	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.InitContainerStatuses, w.pod.Status.ContainerStatuses} {
+		for _, cs := range list {
+			if cs.Name == c.spec.Name && cs.ContainerID == idPrefix+c.current.Spec.ID {
+				return cs.Ready
+			}
+		}
+	}
+	return false
+}
+
+// dropSandbox removes a sandbox that is not whole, with its dead containers,
+// so that all is made anew.
+func (w *worker) dropSandbox() {
+	if w.mustStayOver() {
+		return
+	}
+	for _, c := range w.containers {
+		if c.present {
+			w.retire(c)
+		}
+	}
+	w.initialized = false
+	w.remakeSandbox()
+}
+
+// mustStayOver says that the pod has ended and its sandbox is gone for good.
+func (w *worker) mustStayOver() bool {
+	return w.pod.Status.Phase == corev1.PodSucceeded || w.pod.Status.Phase == corev1.PodFailed || w.pod.DeletionTimestamp != nil
+}

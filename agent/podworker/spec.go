@@ -1,0 +1,157 @@
+package podworker
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	podresource "k8s.io/component-helpers/resource"
+	"k8s.io/kubectl/pkg/util/qos"
+
+	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/podenv"
+	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/volume"
+)
+
+// containerSpec says how a container is run.
+func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, img image.Image, vols volume.Volumes) (runtime.ContainerSpec, error) {
+	pod, c := in.pod, in.spec
+	env, err := podenv.Make(ctx, pod, c, podenv.Source{
+		Objects: m.deps.Objects, Allocatable: m.allocatable(), Services: m.servicesOf(pod.Namespace),
+	})
+	if err != nil {
+		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
+	}
+	security, err := securityOf(pod, c)
+	if err != nil {
+		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
+	}
+	mounts, err := m.deps.Volumes.Mounts(pod, c, vols, env.Lookup)
+	if err != nil {
+		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
+	}
+	return runtime.ContainerSpec{
+		ID: id, Name: c.Name, Attempt: in.attempt, ImageID: img.ID,
+		Annotations: map[string]string{annotationImage: c.Image, annotationPodImage: c.Image},
+		Command:     podenv.ExpandAll(c.Command, env.Lookup), Args: podenv.ExpandAll(c.Args, env.Lookup),
+		Env: append([]runtime.EnvVar{{Name: "HOSTNAME", Value: m.hostname(pod)}}, envVars(env)...),
+
+		WorkingDir: c.WorkingDir, TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
+		Mounts: m.withHosts(pod, c, mounts), Security: security,
+		Resources: resourcesOf(c), OOMScoreAdj: oomScore(pod, c, m.allocatable()),
+		LogPath:                m.logPath(pod.Namespace, pod.Name, string(pod.UID), c.Name, in.attempt),
+		TerminationMessagePath: c.TerminationMessagePath,
+	}, nil
+}
+
+func envVars(env *podenv.Env) []runtime.EnvVar {
+	list := env.List()
+	out := make([]runtime.EnvVar, 0, len(list))
+	for _, kv := range list {
+		name, value, _ := strings.Cut(kv, "=")
+		out = append(out, runtime.EnvVar{Name: name, Value: value})
+	}
+	return out
+}
+
+// needsPodIP says whether a container must know its pod's address before it
+// is created.
+func needsPodIP(c *corev1.Container) bool {
+	return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
+		return e.ValueFrom != nil && e.ValueFrom.FieldRef != nil && strings.HasPrefix(e.ValueFrom.FieldRef.FieldPath, "status.podIP")
+	})
+}
+
+func (m *Manager) servicesOf(namespace string) []*corev1.Service {
+	services := m.deps.Services.InNamespace(namespace)
+	if namespace != "default" {
+		if api, ok := m.deps.Services.Get("default", "kubernetes"); ok {
+			services = append(services, api)
+		}
+	}
+	return services
+}
+
+// sandboxSpec says what the pod's containers share.
+func (m *Manager) sandboxSpec(pod *corev1.Pod, netns string) (runtime.SandboxSpec, error) {
+	dns, err := m.dns(pod)
+	if err != nil {
+		return runtime.SandboxSpec{}, err
+	}
+	spec := runtime.SandboxSpec{
+		UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Hostname: m.hostname(pod), NetNSPath: netns,
+		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
+		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
+		DNS:                   dns, Resources: podResources(pod),
+	}
+	if sc := pod.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
+		spec.Sysctls = make(map[string]string, len(sc.Sysctls))
+		for _, s := range sc.Sysctls {
+			spec.Sysctls[s.Name] = s.Value
+		}
+	}
+	return spec, nil
+}
+
+func resourcesOf(c *corev1.Container) runtime.Resources {
+	r := runtime.Resources{MemoryLimit: c.Resources.Limits.Memory().Value()}
+	cpu, requested := c.Resources.Requests[corev1.ResourceCPU]
+	if !requested {
+		cpu = c.Resources.Limits[corev1.ResourceCPU]
+	}
+	r.CPUShares = runtime.SharesForMilliCPU(cpu.MilliValue())
+	r.CPUQuota = runtime.QuotaForMilliCPU(c.Resources.Limits.Cpu().MilliValue())
+	return r
+}
+
+// podResources are the limits of the pod as a whole: the sum of its
+// containers', where all of them have one.
+func podResources(pod *corev1.Pod) runtime.Resources {
+	requests := podresource.PodRequests(pod, podresource.PodResourcesOptions{})
+	limits := podresource.PodLimits(pod, podresource.PodResourcesOptions{})
+	r := runtime.Resources{CPUShares: runtime.SharesForMilliCPU(requests.Cpu().MilliValue())}
+	memory, cpu := true, true
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for _, c := range list {
+			memory = memory && !c.Resources.Limits.Memory().IsZero()
+			cpu = cpu && !c.Resources.Limits.Cpu().IsZero()
+		}
+	}
+	if memory {
+		r.MemoryLimit = limits.Memory().Value()
+	}
+	if cpu {
+		r.CPUQuota = runtime.QuotaForMilliCPU(limits.Cpu().MilliValue())
+	}
+	return r
+}
+
+// oomScore says how soon the kernel kills the container when memory is short.
+func oomScore(pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList) int {
+	switch qos.ComputePodQOS(pod) {
+	case corev1.PodQOSGuaranteed:
+		return -997
+	case corev1.PodQOSBestEffort:
+		return 1000
+	}
+	capacity := allocatable.Memory().Value()
+	if capacity <= 0 {
+		return 999
+	}
+	score := 1000 - 1000*c.Resources.Requests.Memory().Value()/capacity
+	return int(min(max(score, 3), 999))
+}
+
+// logPath returns where an attempt of a container logs to.
+func (m *Manager) logPath(namespace, pod, uid, name string, attempt uint32) string {
+	return filepath.Join(m.logDir(namespace, pod, uid), name, strconv.FormatUint(uint64(attempt), 10)+".log")
+}
+
+func (m *Manager) logDir(namespace, pod, uid string) string {
+	return filepath.Join(m.cfg.LogsDir, fmt.Sprintf("%s_%s_%s", namespace, pod, uid))
+}

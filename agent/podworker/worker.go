@@ -1,0 +1,240 @@
+package podworker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"navarch.dev/navarch/agent/network"
+	"navarch.dev/navarch/agent/volume"
+)
+
+// phase is how far a worker has come with its pod.
+type phase int
+
+const (
+	// phaseNew: not admitted yet.
+	phaseNew phase = iota
+	// phaseRunning: its containers are started, watched and restarted.
+	phaseRunning
+	// phaseStopping: its containers are being ended.
+	phaseStopping
+	// phaseTearingDown: what they used is being given back.
+	phaseTearingDown
+	// phaseOver: nothing of it runs any more; it waits to be deleted.
+	phaseOver
+	// phaseGone: nothing is left, and the Store knows.
+	phaseGone
+)
+
+// worker runs one pod. All fields but the first ones belong to its goroutine.
+type worker struct {
+	m   *Manager
+	uid string
+	log *slog.Logger
+	// key is the pod's name.
+	key   types.NamespacedName
+	mail  chan func()
+	ended chan struct{} // closed when the goroutine has returned
+	ops   sync.WaitGroup
+
+	// ctx ends with the agent; span is the pod's start.
+	ctx       context.Context
+	span      trace.Span
+	spanEnded bool
+
+	pod        *corev1.Pod // the newest version seen, never changed
+	static     bool        // from a file; the Store has a mirror of it
+	mirror     *corev1.Pod // that mirror, nil if there is none
+	deleted    bool        // the Store has it no more
+	phase      phase
+	rejected   *corev1.PodStatus // why it was not admitted, or was ended
+	startTime  time.Time
+	containers []*container
+	// initialized says that the init containers are over.
+	initialized bool
+
+	sandbox   *future[struct{}]
+	netns     *future[string]
+	attached  *future[network.Attachment]
+	volumes   *future[volume.Volumes]
+	setupWait backoff
+	setupCtx  context.Context
+	cancelOps context.CancelFunc // ends what makes the pod, not what ends it
+
+	graceEnd   time.Time // when stopping containers are killed
+	status     *corev1.PodStatus
+	written    *corev1.PodStatus // what the Store has of ours
+	writing    bool
+	writeAfter time.Time
+	retryWrite backoff
+	timer      *time.Timer
+}
+
+func newWorker(ctx context.Context, m *Manager, pod *corev1.Pod, static bool) *worker {
+	w := &worker{
+		m: m, uid: string(pod.UID), pod: pod, static: static,
+		log:  m.deps.Log.With("namespace", pod.Namespace, "pod", pod.Name, "uid", string(pod.UID)),
+		key:  types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
+		mail: make(chan func(), 64), ended: make(chan struct{}), containers: containersOf(pod),
+	}
+	if pod.Status.StartTime != nil {
+		w.startTime = pod.Status.StartTime.Time
+	}
+	w.ctx, w.span = m.deps.Tracer.Start(ctx, "agent.startPod", trace.WithAttributes(
+		attribute.String("k8s.namespace.name", pod.Namespace), attribute.String("k8s.pod.name", pod.Name),
+		attribute.String("k8s.pod.uid", w.uid), attribute.String("k8s.node.name", m.cfg.NodeName),
+	))
+	w.setupCtx, w.cancelOps = context.WithCancel(w.ctx)
+	w.timer = time.NewTimer(time.Hour)
+	return w
+}
+
+// send puts a letter into the worker's mail. It is done by whoever is not the
+// worker.
+func (w *worker) send(letter func()) {
+	select {
+	case w.mail <- letter:
+	case <-w.ended:
+	case <-w.ctx.Done():
+	}
+}
+
+// operate runs f beside the worker and then, in the worker, what f returned.
+func (w *worker) operate(f func() (then func())) {
+	w.ops.Go(func() { w.send(f()) })
+}
+
+// run is the worker's goroutine. It returns when the pod is gone, or when the
+// agent ends; then the pod goes on running.
+func (w *worker) run() {
+	defer w.end()
+	for w.phase != phaseGone {
+		w.step()
+		if w.phase == phaseGone {
+			return
+		}
+		select {
+		case <-w.ctx.Done():
+			return
+		case letter := <-w.mail:
+			letter()
+			w.drain()
+		case <-w.timer.C:
+		}
+	}
+}
+
+// drain reads what else is in the mail, so that one step answers all of it.
+func (w *worker) drain() {
+	for {
+		select {
+		case letter := <-w.mail:
+			letter()
+		default:
+			return
+		}
+	}
+}
+
+func (w *worker) end() {
+	close(w.ended)
+	w.cancelOps()
+	w.timer.Stop()
+	for _, c := range w.containers {
+		c.endProbes()
+	}
+	w.endSpan()
+	if w.phase == phaseGone {
+		w.m.forget(w)
+	}
+}
+
+func (w *worker) endSpan() {
+	if !w.spanEnded {
+		w.spanEnded = true
+		w.span.End()
+	}
+}
+
+// update takes a newer version of the pod over.
+func (w *worker) update(pod *corev1.Pod) {
+	if w.static {
+		w.mirror = pod
+		return
+	}
+	if !newer(pod, w.pod) {
+		return
+	}
+	w.adoptSpec(pod)
+}
+
+// adoptSpec makes the containers follow the pod's spec: what may change of it
+// are images, resources and the list of ephemeral containers.
+func (w *worker) adoptSpec(pod *corev1.Pod) {
+	w.pod = pod
+	for _, fresh := range containersOf(pod) {
+		if c := w.find(fresh.spec.Name); c != nil {
+			c.spec = fresh.spec
+		} else {
+			w.containers = append(w.containers, fresh)
+		}
+	}
+}
+
+func (w *worker) find(name string) *container {
+	for _, c := range w.containers {
+		if c.spec.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func (w *worker) findID(id string) *container {
+	for _, c := range w.containers {
+		if c.present && c.current.Spec.ID == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// ref names the pod for the network.
+func (w *worker) ref() network.PodRef {
+	return network.PodRef{Namespace: w.pod.Namespace, Name: w.pod.Name, UID: w.uid}
+}
+
+// event records an event about the pod, or one of its containers.
+func (w *worker) event(c *container, eventType, reason, message string) {
+	field := ""
+	if c != nil {
+		field = c.fieldPath()
+	}
+	pod := w.pod
+	if w.mirror != nil {
+		pod = w.mirror
+	}
+	w.m.deps.Events.EventAt(pod, field, eventType, reason, message)
+}
+
+func (c *container) fieldPath() string {
+	switch c.role {
+	case roleMain:
+		return "spec.containers{" + c.spec.Name + "}"
+	case roleEphemeral:
+		return "spec.ephemeralContainers{" + c.spec.Name + "}"
+	}
+	return "spec.initContainers{" + c.spec.Name + "}"
+}
+
+// wakeAt asks for a step at a time, if nothing happens before.
+func (w *worker) wakeAt(at time.Time) {
+	w.timer.Reset(max(0, time.Until(at)))
+}

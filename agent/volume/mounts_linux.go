@@ -1,0 +1,153 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/agent/podenv"
+	"navarch.dev/navarch/agent/runtime"
+)
+
+// Mounts returns what a container mounts of its pod's volumes. env answers
+// for the variables of subPathExpr.
+func (m *Manager) Mounts(pod *corev1.Pod, c *corev1.Container, vols Volumes, env func(string) (string, bool)) ([]runtime.Mount, error) {
+	mounts := make([]runtime.Mount, 0, len(c.VolumeMounts))
+	for i, vm := range c.VolumeMounts {
+		v, ok := vols[vm.Name]
+		if !ok {
+			return nil, fmt.Errorf("container %q mounts the volume %q, which the pod does not have", c.Name, vm.Name)
+		}
+		source := v.HostPath
+		if sub := subPathOf(vm, env); sub != "" {
+			at := filepath.Join(m.cfg.Dir, string(pod.UID), "subpaths", c.Name, strconv.Itoa(i))
+			if err := bindSubPath(v.HostPath, sub, at, fsGroup(pod)); err != nil {
+				return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", vm.Name, c.Name, err)
+			}
+			source = at
+		}
+		target := vm.MountPath
+		if !filepath.IsAbs(target) {
+			target = "/" + target
+		}
+		mounts = append(mounts, runtime.Mount{
+			HostPath: source, ContainerPath: target, ReadOnly: vm.ReadOnly || v.ReadOnly,
+			RecursiveReadOnly: vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled,
+			Propagation:       propagation(vm.MountPropagation),
+		})
+	}
+	return mounts, nil
+}
+
+func subPathOf(vm corev1.VolumeMount, env func(string) (string, bool)) string {
+	if vm.SubPathExpr != "" {
+		return podenv.Expand(vm.SubPathExpr, env)
+	}
+	return vm.SubPath
+}
+
+func propagation(mode *corev1.MountPropagationMode) runtime.Propagation {
+	if mode == nil {
+		return runtime.PropagationPrivate
+	}
+	switch *mode {
+	case corev1.MountPropagationHostToContainer:
+		return runtime.PropagationHostToContainer
+	case corev1.MountPropagationBidirectional:
+		return runtime.PropagationBidirectional
+	}
+	return runtime.PropagationPrivate
+}
+
+var errEscapes = errors.New("the path must stay inside its volume")
+
+// bindSubPath binds what sub names below volume to at, making a folder of
+// that name if there is nothing. Links are followed, but never out of the
+// volume, whatever is changed below it meanwhile.
+func bindSubPath(volume, sub, at string, group *int64) error {
+	if filepath.IsAbs(sub) || strings.Contains("/"+sub+"/", "/../") {
+		return errEscapes
+	}
+	root, err := unix.Open(volume, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the volume: %w", err)
+	}
+	defer unix.Close(root)
+	fd, err := openBeneath(root, sub)
+	if errors.Is(err, unix.ENOENT) {
+		if err := makeBeneath(volume, sub, group); err != nil {
+			return err
+		}
+		fd, err = openBeneath(root, sub)
+	}
+	if errors.Is(err, unix.EXDEV) {
+		return errEscapes
+	}
+	if err != nil {
+		return fmt.Errorf("open the subPath %q: %w", sub, err)
+	}
+	defer unix.Close(fd)
+	return bindDescriptor(fd, at)
+}
+
+func openBeneath(root int, sub string) (int, error) {
+	return unix.Openat2(root, sub, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	})
+}
+
+// makeBeneath makes the folder sub below volume; os.Root refuses to leave it.
+func makeBeneath(volume, sub string, group *int64) error {
+	root, err := os.OpenRoot(volume)
+	if err != nil {
+		return fmt.Errorf("open the volume: %w", err)
+	}
+	defer root.Close()
+	if err := root.MkdirAll(sub, 0o750); err != nil {
+		return fmt.Errorf("make the subPath %q: %w", sub, err)
+	}
+	mode := os.FileMode(0o755)
+	if group != nil {
+		if err := root.Lchown(sub, -1, int(*group)); err != nil {
+			return fmt.Errorf("give the subPath to group %d: %w", *group, err)
+		}
+		mode = 0o775 | os.ModeSetgid
+	}
+	return root.Chmod(sub, mode)
+}
+
+// bindDescriptor binds what an O_PATH descriptor refers to.
+func bindDescriptor(fd int, at string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("look at the subPath: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return fmt.Errorf("make the subPath's mount point: %w", err)
+	}
+	// A restarted container binds anew: the path may name something else now.
+	for unix.Unmount(at, unix.MNT_DETACH) == nil {
+	}
+	if err := os.RemoveAll(at); err != nil {
+		return fmt.Errorf("make the subPath's mount point: %w", err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		if err := os.Mkdir(at, 0o755); err != nil {
+			return fmt.Errorf("make the subPath's mount point: %w", err)
+		}
+	} else if err := os.WriteFile(at, nil, 0o644); err != nil {
+		return fmt.Errorf("make the subPath's mount point: %w", err)
+	}
+	source := fmt.Sprintf("/proc/self/fd/%d", fd)
+	if err := unix.Mount(source, at, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("bind the subPath: %w", err)
+	}
+	return nil
+}

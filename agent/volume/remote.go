@@ -1,0 +1,86 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/internal/apistatus"
+	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// claim returns the host path behind a PersistentVolumeClaim. The volumes of
+// this node are hostPath and local ones.
+func (m *Manager) claim(ctx context.Context, pod *corev1.Pod, ref *corev1.PersistentVolumeClaimVolumeSource) (Volume, error) {
+	var pvc corev1.PersistentVolumeClaim
+	if err := m.client.Get(ctx, pod.Namespace, ref.ClaimName, &pvc); err != nil {
+		return Volume{}, fmt.Errorf("persistentvolumeclaim %q: %w", ref.ClaimName, err)
+	}
+	if pvc.Status.Phase != corev1.ClaimBound || pvc.Spec.VolumeName == "" {
+		return Volume{}, fmt.Errorf("persistentvolumeclaim %q is not bound", ref.ClaimName)
+	}
+	var pv corev1.PersistentVolume
+	if err := m.client.Get(ctx, "", pvc.Spec.VolumeName, &pv); err != nil {
+		return Volume{}, fmt.Errorf("persistentvolume %q: %w", pvc.Spec.VolumeName, err)
+	}
+	if r := pv.Spec.ClaimRef; r == nil || r.UID != pvc.UID {
+		return Volume{}, fmt.Errorf("persistentvolume %q is not bound to the claim %q", pv.Name, pvc.Name)
+	}
+	switch {
+	case pv.Spec.HostPath != nil:
+		return Volume{HostPath: pv.Spec.HostPath.Path, ReadOnly: ref.ReadOnly}, checkHostPath(pv.Spec.HostPath)
+	case pv.Spec.Local != nil:
+		if _, err := os.Stat(pv.Spec.Local.Path); err != nil {
+			return Volume{}, fmt.Errorf("persistentvolume %q: %w", pv.Name, err)
+		}
+		return Volume{HostPath: pv.Spec.Local.Path, ReadOnly: ref.ReadOnly}, nil
+	}
+	return Volume{}, fmt.Errorf("persistentvolume %q is of a type that this node does not support", pv.Name)
+}
+
+// defaultTokenLife is how long a token lives if the pod does not say.
+const defaultTokenLife = 3600
+
+// requestToken asks the Store for a token of the pod's service account, bound
+// to the pod.
+func (m *Manager) requestToken(ctx context.Context, pod *corev1.Pod, s *corev1.ServiceAccountTokenProjection) (string, time.Time, error) {
+	req := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: ptr.To(ptr.Deref(s.ExpirationSeconds, defaultTokenLife)),
+		BoundObjectRef: &authenticationv1.BoundObjectReference{
+			Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID,
+		},
+	}}
+	if s.Audience != "" {
+		req.Spec.Audiences = []string{s.Audience}
+	}
+	body, err := kinds.Encode(req)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	account := pod.Spec.ServiceAccountName
+	if account == "" {
+		account = "default"
+	}
+	resp, err := m.client.Store().Create(ctx, &storev1.CreateRequest{
+		Resource:  &storev1.Resource{Version: "v1", Resource: "serviceaccounts"},
+		Namespace: pod.Namespace, Name: account, Subresource: "token", Object: &storev1.Object{Object: body},
+	})
+	if err != nil {
+		return "", time.Time{}, apistatus.FromGRPC(err)
+	}
+	var made authenticationv1.TokenRequest
+	if err := kinds.Decode(resp.GetObject().GetObject(), &made); err != nil {
+		return "", time.Time{}, err
+	}
+	if made.Status.Token == "" {
+		return "", time.Time{}, errors.New("the Store issued an empty token")
+	}
+	return made.Status.Token, made.Status.ExpirationTimestamp.Time, nil
+}

@@ -1,0 +1,191 @@
+// Package volume sets up pods' volumes on a node and says what of them each
+// container mounts.
+//
+// # State on disk
+//
+//	<dir>/<pod uid>/volumes/<volume name>/   emptyDir, and projections of
+//	                                         ConfigMaps, Secrets, fields, tokens
+//	<dir>/<pod uid>/subpaths/<container>/<n> a bound subPath
+//
+// Projections change as a whole, by a switched symlink, when their source
+// changes. A subPath is opened below its volume without following a link out
+// of it, and bound by its descriptor, so that a container cannot trade a
+// folder for a link between the check and the mount.
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/agent/objects"
+	"navarch.dev/navarch/internal/client"
+)
+
+// Config says where volumes are.
+type Config struct {
+	// Dir has a folder per pod.
+	Dir string
+	// Allocatable is what resource references of the downward API fall back to.
+	Allocatable func() corev1.ResourceList
+}
+
+// Manager sets up the volumes of a node's pods. It is safe for concurrent use,
+// for different pods.
+type Manager struct {
+	cfg     Config
+	client  *client.Client
+	objects *objects.Objects
+	log     *slog.Logger
+
+	mu       sync.Mutex
+	renewals map[string]*time.Timer // by pod UID
+}
+
+// Volumes are a pod's volumes that are set up: host paths by volume name.
+type Volumes map[string]Volume
+
+// Volume is one volume that is set up.
+type Volume struct {
+	HostPath string
+	ReadOnly bool
+}
+
+// New returns a manager.
+func New(cfg Config, c *client.Client, o *objects.Objects, log *slog.Logger) *Manager {
+	return &Manager{cfg: cfg, client: c, objects: o, log: log, renewals: make(map[string]*time.Timer)}
+}
+
+func (m *Manager) allocatable() corev1.ResourceList {
+	if m.cfg.Allocatable == nil {
+		return nil
+	}
+	return m.cfg.Allocatable()
+}
+
+// Error says which volume could not be set up; it is shown to the user.
+type Error struct {
+	Volume string
+	Err    error
+}
+
+// Error returns the words that users know.
+func (e *Error) Error() string {
+	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// SetUp sets up all of a pod's volumes. It may be called again, to bring
+// projections up to date; what is there stays.
+func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod) (Volumes, error) {
+	out := make(Volumes, len(pod.Spec.Volumes))
+	var renewal time.Time
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		vol, refresh, err := m.setUpOne(ctx, pod, v)
+		if err != nil {
+			return nil, &Error{Volume: v.Name, Err: err}
+		}
+		out[v.Name] = vol
+		if !refresh.IsZero() && (renewal.IsZero() || refresh.Before(renewal)) {
+			renewal = refresh
+		}
+	}
+	m.scheduleRenewal(pod, renewal)
+	return out, nil
+}
+
+func (m *Manager) setUpOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (Volume, time.Time, error) {
+	switch {
+	case v.EmptyDir != nil:
+		vol, err := m.emptyDir(pod, v)
+		return vol, time.Time{}, err
+	case v.HostPath != nil:
+		return Volume{HostPath: v.HostPath.Path}, time.Time{}, checkHostPath(v.HostPath)
+	case v.PersistentVolumeClaim != nil:
+		vol, err := m.claim(ctx, pod, v.PersistentVolumeClaim)
+		return vol, time.Time{}, err
+	}
+	p, err := m.project(ctx, pod, v)
+	if err != nil {
+		return Volume{}, time.Time{}, err
+	}
+	if p == nil {
+		return Volume{}, time.Time{}, errors.New("volumes of this type are not supported by this node")
+	}
+	dir := m.path(pod, v.Name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Volume{}, time.Time{}, fmt.Errorf("make the volume: %w", err)
+	}
+	group := fsGroup(pod)
+	err = writePayload(dir, p.files, func(version string) error { return giveToGroup(version, group) })
+	return Volume{HostPath: dir, ReadOnly: true}, p.refresh, err
+}
+
+// scheduleRenewal sets a pod's tokens up again before they expire.
+func (m *Manager) scheduleRenewal(pod *corev1.Pod, at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	uid := string(pod.UID)
+	if t, ok := m.renewals[uid]; ok {
+		t.Stop()
+		delete(m.renewals, uid)
+	}
+	if at.IsZero() {
+		return
+	}
+	m.renewals[uid] = time.AfterFunc(max(time.Until(at), 10*time.Second), func() { m.renew(pod) })
+}
+
+func (m *Manager) renew(pod *corev1.Pod) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := m.SetUp(ctx, pod); err != nil {
+		m.log.WarnContext(ctx, "a pod's tokens were not renewed", "namespace", pod.Namespace, "pod", pod.Name, "error", err)
+		m.scheduleRenewal(pod, time.Now().Add(time.Minute))
+	}
+}
+
+// TearDown unmounts and removes all of a pod's volumes. What is gone is fine.
+func (m *Manager) TearDown(podUID string) error {
+	m.mu.Lock()
+	if t, ok := m.renewals[podUID]; ok {
+		t.Stop()
+		delete(m.renewals, podUID)
+	}
+	m.mu.Unlock()
+	return removeTree(filepath.Join(m.cfg.Dir, podUID))
+}
+
+// Pods returns the UIDs of the pods that have a folder.
+func (m *Manager) Pods() ([]string, error) {
+	entries, err := os.ReadDir(m.cfg.Dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("list the pods' folders: %w", err)
+	}
+	uids := make([]string, 0, len(entries))
+	for _, e := range entries {
+		uids = append(uids, e.Name())
+	}
+	return uids, nil
+}
+
+func (m *Manager) path(pod *corev1.Pod, volume string) string {
+	return filepath.Join(m.cfg.Dir, string(pod.UID), "volumes", volume)
+}
+
+func fsGroup(pod *corev1.Pod) *int64 {
+	if pod.Spec.SecurityContext == nil {
+		return nil
+	}
+	return pod.Spec.SecurityContext.FSGroup
+}
