@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,13 +44,23 @@ func (s *Store) bootstrap(ctx context.Context) error {
 
 // createAll creates each of the first objects that does not exist.
 func (s *Store) createAll(ctx context.Context) error {
-	for _, obj := range append(firstObjects(), s.seed...) {
+	services, err := s.firstServices()
+	if err != nil {
+		return err
+	}
+	if err := s.repairServices(ctx); err != nil {
+		return err
+	}
+	for _, obj := range slices.Concat(firstObjects(), services, s.seed) {
 		if err := s.createFirst(ctx, obj); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.publishGateways(ctx)
 }
+
+// fieldManager is the Store's own, for the objects it makes itself.
+const fieldManager = "navarch-store"
 
 func (s *Store) createFirst(ctx context.Context, obj kinds.Object) error {
 	kind, err := s.kinds.ForObject(obj)
@@ -59,7 +70,7 @@ func (s *Store) createFirst(ctx context.Context, obj kinds.Object) error {
 	if _, err := s.Reader().Get(ctx, kind.GVR(), obj.GetNamespace(), obj.GetName()); !apierrors.IsNotFound(err) {
 		return err
 	}
-	w := registry.Write{Kind: kind, Namespace: obj.GetNamespace(), User: identity.Service(identity.Store), Manager: "navarch-store"}
+	w := registry.Write{Kind: kind, Namespace: obj.GetNamespace(), User: identity.Service(identity.Store), Manager: fieldManager}
 	_, err = s.registry.Create(ctx, w, obj.DeepCopyObject().(kinds.Object))
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create %s %s: %w", kind.Kind, obj.GetName(), err)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/registry"
 )
 
@@ -29,7 +30,7 @@ func (s *Store) Patch(ctx context.Context, req *storev1.PatchRequest) (resp *sto
 	if sc.subresource == "scale" {
 		return s.patchScale(ctx, sc, req, opts)
 	}
-	v, warnings, err := s.registry.Patch(ctx, sc.write(req.GetOptions()), opts)
+	v, created, warnings, err := s.patch(ctx, sc, req, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -37,5 +38,20 @@ func (s *Store) Patch(ctx context.Context, req *storev1.PatchRequest) (resp *sto
 	if err != nil {
 		return nil, err
 	}
-	return &storev1.PatchResponse{Object: a.object, Warnings: append(warnings, a.warnings...), TableColumns: a.columns}, nil
+	return &storev1.PatchResponse{Object: a.object, Warnings: append(warnings, a.warnings...), Created: created, TableColumns: a.columns}, nil
+}
+
+// patch applies or patches.
+func (s *Store) patch(ctx context.Context, sc scope, req *storev1.PatchRequest, opts registry.PatchOptions) (v *cache.Version, created bool, warnings []string, err error) {
+	w := sc.write(req.GetOptions())
+	if opts.Type != storev1.PatchType_PATCH_TYPE_APPLY {
+		v, warnings, err = s.registry.Patch(ctx, w, opts)
+		return v, false, warnings, err
+	}
+	opts.MayCreate = func() error {
+		_, err := s.enter(ctx, target{resource: req.GetResource(), verb: "create", namespace: sc.namespace, name: sc.name})
+		return err
+	}
+	v, created, err = s.registry.Apply(ctx, w, opts)
+	return v, created, nil, err
 }

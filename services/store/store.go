@@ -12,6 +12,7 @@ import (
 	"navarch.dev/navarch/internal/telemetry"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/access"
+	"navarch.dev/navarch/services/store/allocator"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/registry"
 )
@@ -25,16 +26,17 @@ type NewControl func(access.Reader) (access.Control, error)
 type Store struct {
 	storev1.UnimplementedStoreServiceServer
 
-	cfg      Config
-	tel      telemetry.Set
-	tracer   trace.Tracer
-	kinds    *kinds.Registry
-	backend  backend.Backend
-	registry *registry.Registry
-	control  access.Control
-	seed     []kinds.Object
-	metrics  *metrics
-	ready    chan struct{}
+	cfg       Config
+	tel       telemetry.Set
+	tracer    trace.Tracer
+	kinds     *kinds.Registry
+	backend   backend.Backend
+	registry  *registry.Registry
+	allocator *allocator.Allocator
+	control   access.Control
+	seed      []kinds.Object
+	metrics   *metrics
+	ready     chan struct{}
 }
 
 // New returns a Store on a backend, which stays the caller's to close. control
@@ -53,6 +55,10 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 		Kinds: s.kinds, Backend: b, Log: tel.Log, Tracer: s.tracer, EventTTL: cfg.EventTTL,
 	})
 	var err error
+	if s.allocator, err = newAllocator(s); err != nil {
+		return nil, err
+	}
+	s.registry.Services = s.allocator
 	if s.metrics, err = newMetrics(tel.Metrics); err != nil {
 		return nil, err
 	}

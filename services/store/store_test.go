@@ -101,17 +101,14 @@ func TestInformerFollows(t *testing.T) {
 	}
 }
 
-func TestGracefulDeletionAndBind(t *testing.T) {
-	ctx := t.Context()
+// A decoder adds to what an object holds already; a read must not.
+func TestReadIntoAFilledObject(t *testing.T) {
 	c := storetest.New(t).Client(storetest.Admin())
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", GenerateName: "p-"},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
-	}
-	if err := c.Create(ctx, pod); err != nil {
-		t.Fatal(err)
-	}
-	if pod.Spec.ServiceAccountName != "default" || len(pod.Spec.Tolerations) != 2 || pod.Spec.Priority == nil {
-		t.Errorf("admission left out defaults: %+v", pod.Spec)
+	cm := configMap("a", map[string]string{"k": "v"})
+	cm.Finalizers = []string{"example.com/x"}
+	create(t, c, cm)
+	cm.Data["other"] = "value"
+	if err := reread(t, c, cm); err != nil || len(cm.Finalizers) != 1 || len(cm.Data) != 1 {
+		t.Errorf("read again: %v, %+v", err, cm)
 	}
 }

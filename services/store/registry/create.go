@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/internal/client"
@@ -46,7 +45,6 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 	w.Name = obj.GetName()
 	runPrepareForCreate(w.Kind, obj)
 	runDefault(w.Kind, obj)
-	prepareNamespace(obj)
 	request := &admission.Request{
 		Operation: admission.Create, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User, Object: obj,
 	}
@@ -156,20 +154,4 @@ func (r *Registry) ttl(kind *kinds.Kind) time.Duration {
 		return r.EventTTL
 	}
 	return 0
-}
-
-// prepareNamespace makes a new Namespace stay, when it is deleted, until its
-// contents are gone.
-func prepareNamespace(obj kinds.Object) {
-	ns, ok := obj.(*corev1.Namespace)
-	if !ok {
-		return
-	}
-	ns.Status.Phase = corev1.NamespaceActive
-	for _, f := range ns.Spec.Finalizers {
-		if f == corev1.FinalizerKubernetes {
-			return
-		}
-	}
-	ns.Spec.Finalizers = append(ns.Spec.Finalizers, corev1.FinalizerKubernetes)
 }

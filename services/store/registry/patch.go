@@ -26,6 +26,8 @@ type PatchOptions struct {
 	Validation storev1.FieldValidation
 	// Force makes an apply take fields over from other managers.
 	Force bool
+	// MayCreate is asked before an apply creates the object; nil allows it.
+	MayCreate func() error
 }
 
 // Patch changes an object by a patch and returns warnings about the fields

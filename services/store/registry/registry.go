@@ -46,13 +46,13 @@ type Registry struct {
 	admission admission.Chain
 	caches    map[schema.GroupVersionResource]*cache.Cache
 	clock     *cache.Clock
-	applier   applier
+	applier   *applier
 }
 
 // New returns a registry with a cache for every stored kind. Admission is the
 // stock chain.
 func New(o Options) *Registry {
-	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend)}
+	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend), applier: newApplier(o.Kinds)}
 	for _, k := range o.Kinds.All() {
 		if !k.CreateOnly && k.StoredAs == nil {
 			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, o.Log)
@@ -119,6 +119,9 @@ type Write struct {
 	DryRun      bool
 	// Manager is the field manager.
 	Manager string
+
+	// applied says that managedFields are up to date already.
+	applied bool
 }
 
 // Reader reads from the caches. It implements access.Reader.

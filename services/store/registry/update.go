@@ -82,9 +82,6 @@ func (r *Registry) prepareUpdate(w Write, obj, old kinds.Object) {
 	}
 	runPrepareForUpdate(w.Kind, obj, old)
 	runDefault(w.Kind, obj)
-	if ns, ok := obj.(*corev1.Namespace); ok {
-		ns.Spec.Finalizers = old.(*corev1.Namespace).Spec.Finalizers
-	}
 	if changed := w.Kind.Strategy.SpecChanged; changed != nil && changed(obj, old) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}

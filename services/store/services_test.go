@@ -1,0 +1,150 @@
+package store_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/services/store"
+	"navarch.dev/navarch/services/store/allocator"
+	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/backend/memory"
+	"navarch.dev/navarch/services/store/storetest"
+)
+
+func service(name string, change ...func(*corev1.Service)) *corev1.Service {
+	s := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+	for _, c := range change {
+		c(s)
+	}
+	return s
+}
+
+func nodePort(port int32) func(*corev1.Service) {
+	return func(s *corev1.Service) {
+		s.Spec.Type, s.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, port
+	}
+}
+
+func clusterIP(ip string) func(*corev1.Service) {
+	return func(s *corev1.Service) { s.Spec.ClusterIP = ip }
+}
+
+func TestServicesOfEveryCluster(t *testing.T) {
+	cfg := store.DefaultConfig()
+	cfg.GatewayAddresses = []string{"10.1.2.3:6443"}
+	c := storetest.New(t, storetest.WithConfig(cfg)).Client(storetest.Admin())
+	for name, want := range map[string]string{"default/kubernetes": "10.96.0.1", "kube-system/kube-dns": "10.96.0.10"} {
+		namespace, name, _ := strings.Cut(name, "/")
+		var svc corev1.Service
+		if err := c.Get(t.Context(), namespace, name, &svc); err != nil || svc.Spec.ClusterIP != want {
+			t.Errorf("%s/%s: %v, %s", namespace, name, err, svc.Spec.ClusterIP)
+		}
+	}
+	var e corev1.Endpoints
+	if err := c.Get(t.Context(), "default", "kubernetes", &e); err != nil || e.Subsets[0].Addresses[0].IP != "10.1.2.3" {
+		t.Errorf("endpoints of kubernetes: %v, %+v", err, e.Subsets)
+	}
+}
+
+func TestServiceAddresses(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	a := service("a", nodePort(0))
+	create(t, c, a)
+	if !strings.HasPrefix(a.Spec.ClusterIP, "10.96.") || a.Spec.Ports[0].NodePort < 30000 || len(a.Spec.ClusterIPs) != 1 {
+		t.Fatalf("allocated %+v", a.Spec)
+	}
+	tests := []struct {
+		name string
+		svc  *corev1.Service
+		want string
+	}{
+		{"an address that is taken", service("b", clusterIP(a.Spec.ClusterIP)), "provided IP is already allocated"},
+		{"an address out of range", service("b", clusterIP("10.0.0.1")), "does not match the current range"},
+		{"a port that is taken", service("b", nodePort(a.Spec.Ports[0].NodePort)), "provided port is already allocated"},
+		{"a port out of range", service("b", nodePort(80)), "The range of valid ports is 30000-32767"},
+	}
+	for _, test := range tests {
+		if err := c.Create(ctx, test.svc); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+	headless := service("headless", clusterIP(corev1.ClusterIPNone))
+	create(t, c, headless)
+	if headless.Spec.ClusterIP != corev1.ClusterIPNone {
+		t.Errorf("headless got %s", headless.Spec.ClusterIP)
+	}
+	port := a.Spec.Ports[0].NodePort
+	a.Spec.Type = corev1.ServiceTypeClusterIP
+	if err := c.Update(ctx, a); err != nil || a.Spec.Ports[0].NodePort != 0 {
+		t.Fatalf("made a ClusterIP service: %v, %+v", err, a.Spec.Ports)
+	}
+	create(t, c, service("c", nodePort(port)))
+	ip := a.Spec.ClusterIP
+	if err := c.Delete(ctx, a, client.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	create(t, c, service("d", clusterIP(ip)))
+}
+
+// A range of 32 addresses, of which two are never used and two are taken from
+// the start, has room for 28 Services however many come at once.
+func TestNoAddressIsGivenTwice(t *testing.T) {
+	cfg := store.DefaultConfig()
+	cfg.ServiceCIDR = "10.7.0.0/24"
+	cfg.NodePortMin, cfg.NodePortMax = 31000, 31039
+	c := storetest.New(t, storetest.WithConfig(cfg)).Client(storetest.Admin())
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	ips, ports, failed := map[string]int{}, map[int32]int{}, 0
+	for i := range 50 {
+		wg.Go(func() {
+			s := service(fmt.Sprintf("s%d", i), nodePort(0))
+			err := c.Create(t.Context(), s)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed++
+				return
+			}
+			ips[s.Spec.ClusterIP]++
+			ports[s.Spec.Ports[0].NodePort]++
+		})
+	}
+	wg.Wait()
+	if len(ports) != 40 || len(ips) != 40 || failed != 10 {
+		t.Errorf("%d ports, %d addresses, %d failures; want 40, 40, 10", len(ports), len(ips), failed)
+	}
+}
+
+func TestRepairOfAddresses(t *testing.T) {
+	ctx := t.Context()
+	b := memory.New()
+	defer func() { _ = b.Close() }()
+	t.Run("before", func(t *testing.T) {
+		create(t, storetest.New(t, storetest.WithBackend(b)).Client(storetest.Admin()), service("a", clusterIP("10.96.7.7")))
+	})
+	for _, op := range []backend.Op{
+		{Type: backend.Delete, Key: allocator.Prefix + "clusterips/10.96.7.7", Expect: backend.Any},
+		{Type: backend.Put, Key: allocator.Prefix + "clusterips/10.96.8.8", Value: []byte("default/gone")},
+	} {
+		if _, err := b.Commit(ctx, op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := storetest.New(t, storetest.WithBackend(b)).Client(storetest.Admin())
+	if err := c.Create(ctx, service("b", clusterIP("10.96.7.7"))); !apierrors.IsInvalid(err) {
+		t.Errorf("an address that a service has: %v", err)
+	}
+	create(t, c, service("c", clusterIP("10.96.8.8")))
+}

@@ -1,0 +1,461 @@
+package store_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"navarch.dev/navarch/internal/apistatus"
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/storetest"
+)
+
+func pod(name string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{"app": "x"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+	}
+}
+
+func deployment(name string) *appsv1.Deployment {
+	labels := map[string]string{"app": name}
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+			},
+		},
+	}
+}
+
+func create(t *testing.T, c *client.Client, objs ...kinds.Object) {
+	t.Helper()
+	for _, obj := range objs {
+		if err := c.Create(t.Context(), obj); err != nil {
+			t.Fatalf("create %T %s: %v", obj, obj.GetName(), err)
+		}
+	}
+}
+
+func reread(t *testing.T, c *client.Client, obj kinds.Object) error {
+	t.Helper()
+	return c.Get(t.Context(), obj.GetNamespace(), obj.GetName(), obj)
+}
+
+func bind(t *testing.T, c *client.Client, bindings ...*storev1.Binding) []string {
+	t.Helper()
+	resp, err := c.Store().Bind(t.Context(), &storev1.BindRequest{Bindings: bindings})
+	if err != nil {
+		t.Fatalf("bind: %v", err)
+	}
+	var reasons []string
+	for _, r := range resp.GetResults() {
+		reasons = append(reasons, r.GetReason())
+	}
+	return reasons
+}
+
+func TestPodAdmission(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	p := pod("")
+	p.GenerateName = "web-"
+	create(t, c, p)
+	if !strings.HasPrefix(p.Name, "web-") || len(p.Name) != len("web-")+5 {
+		t.Errorf("generated name %q", p.Name)
+	}
+	if p.Spec.ServiceAccountName != "default" || len(p.Spec.Tolerations) != 2 || p.Spec.Priority == nil || *p.Spec.Priority != 0 {
+		t.Errorf("admission left out defaults: %+v", p.Spec)
+	}
+	critical := pod("critical")
+	critical.Spec.PriorityClassName = "system-node-critical"
+	create(t, c, critical)
+	if *critical.Spec.Priority != 2_000_001_000 {
+		t.Errorf("priority %d", *critical.Spec.Priority)
+	}
+	lost := pod("lost")
+	lost.Namespace = "nowhere"
+	if err := c.Create(t.Context(), lost); !apierrors.IsNotFound(err) || err.Error() != `namespaces "nowhere" not found` {
+		t.Errorf("in a namespace that is not there: %v", err)
+	}
+	lost.Namespace, lost.Spec.PriorityClassName = "default", "none"
+	if err := c.Create(t.Context(), lost); !apierrors.IsForbidden(err) {
+		t.Errorf("of a priority class that is not there: %v", err)
+	}
+}
+
+func TestBindManyHasAnOutcomeEach(t *testing.T) {
+	s := storetest.New(t)
+	c := s.Client(storetest.Admin())
+	create(t, c, pod("a"), pod("b"))
+	got := bind(t, c,
+		&storev1.Binding{Namespace: "default", Name: "a", NodeName: "n1"},
+		&storev1.Binding{Namespace: "default", Name: "absent", NodeName: "n1"},
+		&storev1.Binding{Namespace: "default", Name: "b", NodeName: "n1", Uid: "another"})
+	if diff := cmp.Diff([]string{"", "NotFound", "Conflict"}, got); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"Conflict"}, bind(t, c, &storev1.Binding{Namespace: "default", Name: "a", NodeName: "n2"})); diff != "" {
+		t.Errorf("binding again (-want +got):\n%s", diff)
+	}
+	a := pod("a")
+	if err := reread(t, c, a); err != nil {
+		t.Fatal(err)
+	}
+	if a.Spec.NodeName != "n1" || len(a.Status.Conditions) == 0 || a.Status.Conditions[0].Status != corev1.ConditionTrue {
+		t.Errorf("bound pod: node %q, conditions %+v", a.Spec.NodeName, a.Status.Conditions)
+	}
+}
+
+func TestPodDeletionWaitsForTheAgent(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	unscheduled, p := pod("unscheduled"), pod("p")
+	create(t, c, unscheduled, p)
+	if err := c.Delete(ctx, unscheduled, client.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, c, unscheduled); !apierrors.IsNotFound(err) {
+		t.Errorf("an unscheduled pod lingers: %v", err)
+	}
+	bind(t, c, &storev1.Binding{Namespace: "default", Name: "p", NodeName: "n1"})
+	if err := c.Delete(ctx, p, client.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, c, p); err != nil || p.DeletionTimestamp == nil || *p.DeletionGracePeriodSeconds != 30 {
+		t.Fatalf("a pod on a node is not marked: %v %+v", err, p.ObjectMeta)
+	}
+	long, short, now := int64(60), int64(5), int64(0)
+	for _, step := range []struct{ ask, want int64 }{{long, 30}, {short, 5}} {
+		if err := c.Delete(ctx, p, client.DeleteOptions{GracePeriodSeconds: &step.ask}); err != nil {
+			t.Fatal(err)
+		}
+		if err := reread(t, c, p); err != nil || *p.DeletionGracePeriodSeconds != step.want {
+			t.Errorf("after asking for %ds: %v, %d", step.ask, err, *p.DeletionGracePeriodSeconds)
+		}
+	}
+	if err := c.Delete(ctx, p, client.DeleteOptions{GracePeriodSeconds: &now, UID: "another"}); !apierrors.IsConflict(err) {
+		t.Errorf("deleting another pod of that name: %v", err)
+	}
+	if err := c.Delete(ctx, p, client.DeleteOptions{GracePeriodSeconds: &now, UID: p.UID}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, c, p); !apierrors.IsNotFound(err) {
+		t.Errorf("after the agent's delete: %v", err)
+	}
+}
+
+func TestFinalizersHoldAnObject(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	cm := configMap("held", nil)
+	cm.Finalizers = []string{"example.com/hold"}
+	create(t, c, cm)
+	if err := c.Delete(ctx, cm, client.DeleteOptions{Propagation: metav1.DeletePropagationForeground}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, c, cm); err != nil || cm.DeletionTimestamp == nil {
+		t.Fatalf("not held: %v", err)
+	}
+	if diff := cmp.Diff([]string{"example.com/hold", metav1.FinalizerDeleteDependents}, cm.Finalizers); diff != "" {
+		t.Errorf("finalizers (-want +got):\n%s", diff)
+	}
+	cm.Finalizers = nil
+	if err := c.Update(ctx, cm); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, c, cm); !apierrors.IsNotFound(err) {
+		t.Errorf("after the last finalizer: %v", err)
+	}
+}
+
+func TestNamespaceIsFinalized(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}
+	create(t, c, ns)
+	if err := c.Delete(ctx, ns, client.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, c, ns); err != nil || ns.Status.Phase != corev1.NamespaceTerminating {
+		t.Fatalf("after delete: %v, phase %q", err, ns.Status.Phase)
+	}
+	late := configMap("late", nil)
+	late.Namespace = "team"
+	if err := c.Create(ctx, late); !apierrors.IsForbidden(err) || !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		t.Errorf("create in a namespace that ends: %v", err)
+	}
+	ns.Spec.Finalizers = nil
+	any, err := kinds.Encode(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Store().Update(ctx, &storev1.UpdateRequest{
+		Resource: &storev1.Resource{Version: "v1", Resource: "namespaces"}, Name: "team", Subresource: "finalize",
+		Object: &storev1.Object{Object: any},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, c, ns); !apierrors.IsNotFound(err) {
+		t.Errorf("after finalize: %v", err)
+	}
+	if err := c.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, client.DeleteOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("delete of default: %v", err)
+	}
+}
+
+func TestGenerationCountsSpecChanges(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	d := deployment("web")
+	create(t, c, d)
+	if d.Generation != 1 {
+		t.Errorf("new: generation %d", d.Generation)
+	}
+	before := d.ResourceVersion
+	if err := c.Update(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	if d.ResourceVersion != before {
+		t.Errorf("an update that changes nothing was written: %s, then %s", before, d.ResourceVersion)
+	}
+	d.Annotations = map[string]string{"note": "x"}
+	if err := c.Update(ctx, d); err != nil || d.Generation != 1 {
+		t.Errorf("after an annotation: %v, generation %d", err, d.Generation)
+	}
+	three := int32(3)
+	d.Spec.Replicas = &three
+	d.Status.Replicas = 99
+	if err := c.Update(ctx, d); err != nil || d.Generation != 2 || d.Status.Replicas != 0 {
+		t.Errorf("after a spec change: %v, generation %d, status %+v", err, d.Generation, d.Status)
+	}
+	d.Status.Replicas = 2
+	d.Spec.Replicas = nil
+	if err := c.UpdateStatus(ctx, d); err != nil || d.Generation != 2 || d.Status.Replicas != 2 || *d.Spec.Replicas != 3 {
+		t.Errorf("after a status change: %v, generation %d, %+v", err, d.Generation, d.Status)
+	}
+}
+
+func TestScale(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	create(t, c, deployment("web"))
+	resource := &storev1.Resource{Group: "apps", Version: "v1", Resource: "deployments"}
+	resp, err := c.Store().Patch(ctx, &storev1.PatchRequest{
+		Resource: resource, Namespace: "default", Name: "web", Subresource: "scale",
+		Type: storev1.PatchType_PATCH_TYPE_MERGE, Patch: []byte(`{"spec":{"replicas":5}}`),
+		Options: &storev1.WriteOptions{Encoding: storev1.Encoding_ENCODING_JSON},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(resp.GetObject().GetJson()); !strings.Contains(got, `"kind":"Scale"`) || !strings.Contains(got, `"replicas":5`) || !strings.Contains(got, `"selector":"app=web"`) {
+		t.Errorf("scale: %s", got)
+	}
+	d := deployment("web")
+	if err := reread(t, c, d); err != nil || *d.Spec.Replicas != 5 || d.Generation != 2 {
+		t.Errorf("scaled: %v, %+v", err, d)
+	}
+}
+
+func TestPatches(t *testing.T) {
+	tests := []struct {
+		name  string
+		kind  types.PatchType
+		patch string
+		// check returns whether the patched deployment is right; it is not
+		// called where fails is true.
+		check func(*appsv1.Deployment) bool
+		fails func(error) bool
+	}{
+		{
+			name: "strategic merge by container name", kind: types.StrategicMergePatchType,
+			patch: `{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"new"}]}}}}`,
+			check: func(d *appsv1.Deployment) bool {
+				return len(d.Spec.Template.Spec.Containers) == 1 && d.Spec.Template.Spec.Containers[0].Image == "new"
+			},
+		},
+		{
+			name: "merge", kind: types.MergePatchType, patch: `{"metadata":{"labels":{"a":"b"}}}`,
+			check: func(d *appsv1.Deployment) bool { return d.Labels["a"] == "b" },
+		},
+		{
+			name: "JSON patch", kind: types.JSONPatchType, patch: `[{"op":"replace","path":"/spec/replicas","value":7}]`,
+			check: func(d *appsv1.Deployment) bool { return *d.Spec.Replicas == 7 },
+		},
+		{
+			name: "JSON patch whose test fails", kind: types.JSONPatchType, patch: `[{"op":"test","path":"/spec/replicas","value":9}]`,
+			fails: apierrors.IsInvalid,
+		},
+		{name: "broken", kind: types.MergePatchType, patch: `{`, fails: apierrors.IsBadRequest},
+		{
+			name: "of an old version", kind: types.MergePatchType, patch: `{"metadata":{"resourceVersion":"1","labels":{"x":"y"}}}`,
+			fails: apierrors.IsConflict,
+		},
+		{name: "invalid result", kind: types.MergePatchType, patch: `{"spec":{"replicas":-1}}`, fails: apierrors.IsInvalid},
+	}
+	c := storetest.New(t).Client(storetest.Admin())
+	create(t, c, deployment("web"))
+	for _, test := range tests {
+		d := deployment("web")
+		err := c.Patch(t.Context(), d, test.kind, []byte(test.patch), "")
+		switch {
+		case test.fails != nil && !test.fails(err):
+			t.Errorf("%s: %v", test.name, err)
+		case test.fails == nil && err != nil:
+			t.Errorf("%s: %v", test.name, err)
+		case test.fails == nil && !test.check(d):
+			t.Errorf("%s: %+v", test.name, d)
+		}
+	}
+}
+
+func TestServerSideApply(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	apply := func(manager, body string, force bool) (*storev1.PatchResponse, error) {
+		resp, err := c.Store().Patch(ctx, &storev1.PatchRequest{
+			Resource: &storev1.Resource{Version: "v1", Resource: "configmaps"}, Namespace: "default", Name: "cm",
+			Type: storev1.PatchType_PATCH_TYPE_APPLY, Patch: []byte(body), Force: force,
+			Options: &storev1.WriteOptions{FieldManager: manager},
+		})
+		return resp, apistatus.FromGRPC(err)
+	}
+	const head = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: cm\n"
+	resp, err := apply("one", head+"data: {a: \"1\", b: \"1\"}\n", false)
+	if err != nil || !resp.GetCreated() {
+		t.Fatalf("first apply: created %t, %v", resp.GetCreated(), err)
+	}
+	first := configMap("cm", nil)
+	if err := reread(t, c, first); err != nil || first.Data["a"] != "1" || len(first.ManagedFields) != 1 {
+		t.Fatalf("first apply: %v, %+v", err, first)
+	}
+	if _, err := apply("one", head+"data: {a: \"1\", b: \"1\"}\n", false); err != nil {
+		t.Fatal(err)
+	}
+	again := configMap("cm", nil)
+	if err := reread(t, c, again); err != nil || again.ResourceVersion != first.ResourceVersion {
+		t.Errorf("applying the same again was written: %v", err)
+	}
+	if _, err := apply("two", head+"data: {a: \"2\"}\n", false); !apierrors.IsConflict(err) {
+		t.Errorf("another manager's field: %v", err)
+	}
+	if _, err := apply("two", head+"data: {a: \"2\"}\n", true); err != nil {
+		t.Errorf("forced: %v", err)
+	}
+	if _, err := apply("one", head+"data: {}\n", false); err != nil {
+		t.Fatal(err)
+	}
+	last := configMap("cm", nil)
+	if err := reread(t, c, last); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "2"}, last.Data); diff != "" {
+		t.Errorf("what the first manager gave up is gone (-want +got):\n%s", diff)
+	}
+	if _, err := apply("", head, false); !apierrors.IsInvalid(err) {
+		t.Errorf("without a manager: %v", err)
+	}
+}
+
+func TestDryRunStoresNothing(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	any, err := kinds.Encode(configMap("dry", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Store().Create(ctx, &storev1.CreateRequest{
+		Resource: &storev1.Resource{Version: "v1", Resource: "configmaps"}, Namespace: "default",
+		Object: &storev1.Object{Object: any}, Options: &storev1.WriteOptions{DryRun: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown corev1.ConfigMap
+	if err := kinds.Decode(resp.GetObject().GetObject(), &shown); err != nil || shown.UID == "" {
+		t.Errorf("shown: %v %+v", err, shown)
+	}
+	if err := c.Get(ctx, "default", "dry", &shown); !apierrors.IsNotFound(err) {
+		t.Errorf("stored: %v", err)
+	}
+}
+
+func TestStrictDecoding(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	send := func(name string, v storev1.FieldValidation) (*storev1.CreateResponse, error) {
+		resp, err := c.Store().Create(t.Context(), &storev1.CreateRequest{
+			Resource: &storev1.Resource{Version: "v1", Resource: "configmaps"}, Namespace: "default",
+			Object:  &storev1.Object{Json: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"` + name + `"},"dtaa":{}}`)},
+			Options: &storev1.WriteOptions{FieldValidation: v},
+		})
+		return resp, apistatus.FromGRPC(err)
+	}
+	resp, err := send("warned", storev1.FieldValidation_FIELD_VALIDATION_WARN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{`unknown field "dtaa"`}, resp.GetWarnings()); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	want := `ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "dtaa"`
+	if _, err := send("strict", storev1.FieldValidation_FIELD_VALIDATION_STRICT); !apierrors.IsBadRequest(err) || err.Error() != want {
+		t.Errorf("strict: %v", err)
+	}
+}
+
+func TestEvictionHonoursBudgets(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	p := pod("p")
+	budget := &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "b"},
+		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}}},
+	}
+	create(t, c, p, budget)
+	p.Status.Phase = corev1.PodRunning
+	if err := c.UpdateStatus(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	setAllowed(ctx, t, c, budget, 0)
+	evict := func() error {
+		return c.CreateSubresource(ctx, p, "eviction", &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "p"}})
+	}
+	if err := evict(); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("with no disruption allowed: %v", err)
+	}
+	setAllowed(ctx, t, c, budget, 1)
+	if err := evict(); err != nil {
+		t.Errorf("with one disruption allowed: %v", err)
+	}
+	if err := reread(t, c, p); !apierrors.IsNotFound(err) {
+		t.Errorf("evicted: %v", err)
+	}
+	if err := reread(t, c, budget); err != nil || budget.Status.DisruptionsAllowed != 0 {
+		t.Errorf("the budget was not charged: %v, %+v", err, budget.Status)
+	}
+}
+
+func setAllowed(ctx context.Context, t *testing.T, c *client.Client, budget *policyv1.PodDisruptionBudget, n int32) {
+	t.Helper()
+	if err := reread(t, c, budget); err != nil {
+		t.Fatal(err)
+	}
+	budget.Status.DisruptionsAllowed, budget.Status.ObservedGeneration = n, budget.Generation
+	if err := c.UpdateStatus(ctx, budget); err != nil {
+		t.Fatal(err)
+	}
+}
