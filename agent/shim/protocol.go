@@ -86,6 +86,8 @@ type Config struct {
 	NewUTS bool `json:"newUTS"`
 	NewIPC bool `json:"newIPC"`
 	NewPID bool `json:"newPID"`
+	// Cgroups are the cgroup.procs files by which the shim leaves the agent's cgroup.
+	Cgroups []string `json:"cgroups,omitempty"`
 }
 
 // ProcessID names a process beyond the reuse of its number.

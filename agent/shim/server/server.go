@@ -76,6 +76,11 @@ func open(dir string) (*Server, net.Listener, error) {
 	if err := shim.ReadFile(shim.ConfigFile, &s.cfg); err != nil {
 		return nil, nil, err
 	}
+	for _, procs := range s.cfg.Cgroups {
+		if err := os.WriteFile(procs, []byte("0"), 0); err != nil {
+			return nil, nil, fmt.Errorf("leave the agent's cgroup: %w", err)
+		}
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, nil, err

@@ -1,0 +1,259 @@
+package runtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// specBuilder makes the OCI spec of one container.
+type specBuilder struct {
+	pod          *pod
+	spec         ContainerSpec
+	bundle       string
+	cgroup       string
+	capabilities []string
+	seccompDir   string
+	minOOMScore  int
+	swap         bool
+}
+
+// build composes the spec.
+func (b *specBuilder) build() (*specs.Spec, error) {
+	process, err := b.process()
+	if err != nil {
+		return nil, err
+	}
+	linux, err := b.linux()
+	if err != nil {
+		return nil, err
+	}
+	spec := &specs.Spec{
+		Version: specs.Version,
+		Process: process,
+		Root:    &specs.Root{Path: b.spec.RootFS, Readonly: b.spec.Security.ReadOnlyRootFS},
+		Mounts:  b.mounts(),
+		Linux:   linux,
+	}
+	return spec, b.addSeccomp(spec)
+}
+
+func (b *specBuilder) process() (*specs.Process, error) {
+	args := b.args()
+	if len(args) == 0 {
+		return nil, fmt.Errorf("%w: no command specified", ErrInvalid)
+	}
+	user, err := resolveUser(b.spec.RootFS, b.spec.Image.User, b.spec.Security)
+	if err != nil {
+		return nil, err
+	}
+	capabilities, err := capabilitySet(b.spec.Security, b.capabilities)
+	if err != nil {
+		return nil, err
+	}
+	score := max(b.spec.OOMScoreAdj, b.minOOMScore)
+	return &specs.Process{
+		Terminal: b.spec.TTY,
+		User:     user,
+		Args:     args,
+		Env:      b.env(),
+		Cwd:      b.workingDir(),
+		Capabilities: &specs.LinuxCapabilities{
+			Bounding: capabilities, Effective: capabilities, Permitted: capabilities,
+		},
+		Rlimits:         b.rlimits(),
+		NoNewPrivileges: b.spec.Security.NoNewPrivileges,
+		OOMScoreAdj:     &score,
+	}, nil
+}
+
+// args are the command in Kubernetes' terms: a command of the pod's discards
+// both of the image's, arguments replace only the image's.
+func (b *specBuilder) args() []string {
+	if len(b.spec.Command) > 0 {
+		return slices.Concat(b.spec.Command, b.spec.Args)
+	}
+	if len(b.spec.Args) > 0 {
+		return slices.Concat(b.spec.Image.Entrypoint, b.spec.Args)
+	}
+	return slices.Concat(b.spec.Image.Entrypoint, b.spec.Image.Cmd)
+}
+
+// env has one entry for each name: the image's, replaced by the pod's.
+func (b *specBuilder) env() []string {
+	env := []string{defaultPath}
+	if name := b.pod.hostname(); name != "" {
+		env = append(env, "HOSTNAME="+name)
+	}
+	if b.spec.TTY {
+		env = append(env, "TERM=xterm")
+	}
+	for _, entry := range b.spec.Image.Env {
+		env = setEnv(env, entry)
+	}
+	for _, entry := range b.spec.Env {
+		env = setEnv(env, entry.Name+"="+entry.Value)
+	}
+	return env
+}
+
+func setEnv(env []string, entry string) []string {
+	name, _, _ := strings.Cut(entry, "=")
+	at := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+	if at < 0 {
+		return append(env, entry)
+	}
+	env[at] = entry
+	return env
+}
+
+func (b *specBuilder) workingDir() string {
+	for _, dir := range []string{b.spec.WorkingDir, b.spec.Image.WorkingDir} {
+		if dir != "" {
+			return filepath.Join("/", dir)
+		}
+	}
+	return "/"
+}
+
+func (b *specBuilder) rlimits() []specs.POSIXRlimit {
+	var limits []specs.POSIXRlimit
+	for _, name := range slices.Sorted(maps.Keys(b.spec.Rlimits)) {
+		limit := b.spec.Rlimits[name]
+		limits = append(limits, specs.POSIXRlimit{Type: "RLIMIT_" + name, Soft: limit.Soft, Hard: limit.Hard})
+	}
+	return limits
+}
+
+func (b *specBuilder) linux() (*specs.Linux, error) {
+	linux := &specs.Linux{
+		Namespaces:  b.namespaces(),
+		CgroupsPath: "/" + b.cgroup,
+		Resources:   b.spec.Resources.oci(b.swap),
+		Sysctl:      b.pod.spec.Sysctls,
+	}
+	linux.RootfsPropagation = rootPropagation(b.spec.Mounts)
+	if !b.spec.Security.Privileged && !b.spec.Security.UnmaskedProc {
+		linux.MaskedPaths, linux.ReadonlyPaths = maskedPaths, readonlyPaths
+	}
+	return linux, b.addDevices(linux)
+}
+
+var maskedPaths = []string{
+	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+	"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+	"/sys/firmware",
+}
+
+var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+
+func (b *specBuilder) namespaces() []specs.LinuxNamespace {
+	namespaces := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	join := func(kind specs.LinuxNamespaceType, name string) {
+		path := fmt.Sprintf("/proc/%d/ns/%s", b.pod.identity.Pause.Pid, name)
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: kind, Path: path})
+	}
+	if b.pod.spec.NetNSPath != "" {
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: b.pod.spec.NetNSPath})
+	}
+	if !b.pod.spec.HostNetwork {
+		join(specs.UTSNamespace, "uts")
+	}
+	if !b.pod.spec.HostIPC {
+		join(specs.IPCNamespace, "ipc")
+	}
+	switch {
+	case b.pod.spec.HostPID:
+	case b.pod.spec.ShareProcessNamespace:
+		join(specs.PIDNamespace, "pid")
+	default:
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
+	}
+	return namespaces
+}
+
+// addSeccomp adds the system call filter. The default one depends on the
+// capabilities, so it comes last.
+func (b *specBuilder) addSeccomp(spec *specs.Spec) error {
+	if b.spec.Security.Privileged {
+		return nil
+	}
+	var err error
+	switch b.spec.Security.Seccomp {
+	case "", SeccompUnconfined:
+	case SeccompRuntimeDefault:
+		spec.Linux.Seccomp, err = seccomp.GetDefaultProfile(spec)
+	case SeccompLocalhost:
+		spec.Linux.Seccomp, err = b.localProfile(spec)
+	default:
+		err = fmt.Errorf("%w: seccomp profile type %q", ErrInvalid, b.spec.Security.Seccomp)
+	}
+	if err != nil {
+		return fmt.Errorf("seccomp profile: %w", err)
+	}
+	return nil
+}
+
+func (b *specBuilder) localProfile(spec *specs.Spec) (*specs.LinuxSeccomp, error) {
+	name := b.spec.Security.SeccompProfile
+	if !filepath.IsLocal(name) {
+		return nil, fmt.Errorf("%w: seccomp profile %q is not below the node's folder of profiles", ErrInvalid, name)
+	}
+	profile, err := os.ReadFile(filepath.Join(b.seccompDir, name))
+	if err != nil {
+		return nil, err
+	}
+	return seccomp.LoadProfile(string(profile), spec)
+}
+
+// oci converts limits. Swap is limited to none if the kernel can.
+func (r Resources) oci(swap bool) *specs.LinuxResources {
+	resources := &specs.LinuxResources{}
+	if r.CPUShares > 0 || r.CPUQuota > 0 || r.CPUSet != "" {
+		resources.CPU = &specs.LinuxCPU{Cpus: r.CPUSet}
+		if r.CPUShares > 0 {
+			resources.CPU.Shares = &r.CPUShares
+		}
+		if r.CPUQuota > 0 {
+			period := r.period()
+			resources.CPU.Quota, resources.CPU.Period = &r.CPUQuota, &period
+		}
+	}
+	if r.MemoryLimit > 0 {
+		resources.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit}
+		if swap {
+			resources.Memory.Swap = &r.MemoryLimit
+		}
+	}
+	if r.PidsLimit > 0 {
+		resources.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
+	}
+	return resources
+}
+
+// execProcess is a command's process: the container's own with another command.
+func execProcess(bundle string, opts ExecOptions) (json.RawMessage, error) {
+	var spec specs.Spec
+	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	if err != nil {
+		return nil, fmt.Errorf("read the container's spec: %w", err)
+	}
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return nil, fmt.Errorf("read the container's spec: %w", err)
+	}
+	process := spec.Process
+	process.Args, process.Terminal = opts.Command, opts.TTY
+	if opts.TTY {
+		process.Env = setEnv(process.Env, "TERM=xterm")
+	}
+	return json.Marshal(process)
+}
