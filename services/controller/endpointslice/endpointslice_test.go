@@ -1,0 +1,146 @@
+package endpointslice_test
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"navarch.dev/navarch/services/controller/controllertest"
+	"navarch.dev/navarch/services/controller/endpoints"
+	"navarch.dev/navarch/services/controller/endpointslice"
+)
+
+func start(t *testing.T) *controllertest.Cluster {
+	c := controllertest.New(t)
+	c.Start(c.Controller(endpointslice.New(c.Deps)), c.Controller(endpoints.New(c.Deps)))
+	return c
+}
+
+func service() *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Labels: map[string]string{"tier": "front"}},
+		Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app": "web"},
+			Ports:    []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http"), Protocol: corev1.ProtocolTCP}},
+		},
+	}
+}
+
+func pod(name string, port int32) *corev1.Pod {
+	template := controllertest.Template("web", "web:1")
+	template.Spec.NodeName = "n1"
+	template.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: port, Protocol: corev1.ProtocolTCP}}
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: template.Labels}, Spec: template.Spec}
+}
+
+// own returns the slices of the Service web; the cluster has another one.
+func own(all []*discoveryv1.EndpointSlice) (slices []*discoveryv1.EndpointSlice, total int) {
+	for _, s := range all {
+		if s.Labels[discoveryv1.LabelServiceName] == "web" {
+			slices = append(slices, s)
+			total += len(s.Endpoints)
+		}
+	}
+	return slices, total
+}
+
+func ready(t *testing.T, c *controllertest.Cluster, p *corev1.Pod, is bool) {
+	t.Helper()
+	if err := c.Get(t.Context(), p.Namespace, p.Name, p); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReady(t.Context(), p, is); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConditionsFollowThePod(t *testing.T) {
+	c := start(t)
+	c.Apply(service())
+	controllertest.Await(c, "one empty slice", func(all []*discoveryv1.EndpointSlice) bool {
+		s, n := own(all)
+		return len(s) == 1 && n == 0
+	})
+	p := pod("a", 8080)
+	c.Apply(p)
+	ready(t, c, p, false)
+	check := func(what string, ready, serving, terminating bool) *discoveryv1.EndpointSlice {
+		t.Helper()
+		var found *discoveryv1.EndpointSlice
+		controllertest.Await(c, what, func(all []*discoveryv1.EndpointSlice) bool {
+			slices, n := own(all)
+			if len(slices) != 1 || n != 1 {
+				return false
+			}
+			found = slices[0]
+			cond := found.Endpoints[0].Conditions
+			return *cond.Ready == ready && *cond.Serving == serving && *cond.Terminating == terminating
+		})
+		return found
+	}
+	check("an endpoint that is not ready", false, false, false)
+	ready(t, c, p, true)
+	slice := check("a ready endpoint", true, true, false)
+	e := slice.Endpoints[0]
+	if *slice.Ports[0].Port != 8080 || *slice.Ports[0].Name != "http" || *e.NodeName != "n1" || e.TargetRef.UID != p.UID {
+		t.Errorf("slice %+v", slice)
+	}
+	if slice.Labels["tier"] != "front" || slice.Labels[discoveryv1.LabelManagedBy] != endpointslice.ManagedBy || slice.OwnerReferences[0].Name != "web" {
+		t.Errorf("metadata %+v", slice.ObjectMeta)
+	}
+	controllertest.Await(c, "a classic address", func(all []*corev1.Endpoints) bool {
+		for _, ep := range all {
+			if ep.Name == "web" && len(ep.Subsets) == 1 {
+				return len(ep.Subsets[0].Addresses) == 1 && ep.Subsets[0].Ports[0].Port == 8080
+			}
+		}
+		return false
+	})
+	c.Remove(p, "")
+	check("an endpoint that serves to its end", false, true, true)
+	controllertest.Await(c, "no classic address", func(all []*corev1.Endpoints) bool {
+		for _, ep := range all {
+			if ep.Name == "web" {
+				return len(ep.Subsets) == 0
+			}
+		}
+		return false
+	})
+}
+
+func TestSlicesHoldAHundred(t *testing.T) {
+	c := start(t)
+	c.Apply(service())
+	for i := range 150 {
+		p := pod(fmt.Sprintf("p%03d", i), 8080)
+		c.Apply(p)
+		ready(t, c, p, true)
+	}
+	controllertest.Await(c, "150 endpoints", func(all []*discoveryv1.EndpointSlice) bool {
+		slices, n := own(all)
+		for _, s := range slices {
+			if len(s.Endpoints) > 100 {
+				t.Fatalf("a slice of %d endpoints", len(s.Endpoints))
+			}
+		}
+		return n == 150 && len(slices) == 2
+	})
+}
+
+func TestNamedPortsThatDifferHaveSlicesOfTheirOwn(t *testing.T) {
+	c := start(t)
+	c.Apply(service())
+	for i, port := range []int32{8080, 9090} {
+		p := pod(fmt.Sprint("p", i), port)
+		c.Apply(p)
+		ready(t, c, p, true)
+	}
+	controllertest.Await(c, "two slices", func(all []*discoveryv1.EndpointSlice) bool {
+		slices, n := own(all)
+		return len(slices) == 2 && n == 2 && *slices[0].Ports[0].Port != *slices[1].Ports[0].Port
+	})
+}

@@ -1,0 +1,104 @@
+package garbagecollector_test
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"navarch.dev/navarch/services/controller/controllertest"
+	"navarch.dev/navarch/services/controller/garbagecollector"
+)
+
+func start(t *testing.T) *controllertest.Cluster {
+	c := controllertest.New(t)
+	c.Start(c.Controller(garbagecollector.New(c.Deps, c.Inventory)))
+	return c
+}
+
+func configMap(name string, owners ...*corev1.ConfigMap) *corev1.ConfigMap {
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+	for _, o := range owners {
+		block := true
+		cm.OwnerReferences = append(cm.OwnerReferences, metav1.OwnerReference{
+			APIVersion: "v1", Kind: "ConfigMap", Name: o.Name, UID: o.UID, BlockOwnerDeletion: &block,
+		})
+	}
+	return cm
+}
+
+// names waits until exactly these ConfigMaps are left.
+func names(c *controllertest.Cluster, what string, want ...string) []*corev1.ConfigMap {
+	return controllertest.Await(c, what, func(all []*corev1.ConfigMap) bool {
+		if len(all) != len(want) {
+			return false
+		}
+		for i, cm := range all {
+			if cm.Name != want[i] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Each test starts with a chain and a shared dependent:
+//
+//	a ── b ── c
+//	a, x ── shared
+func chain(c *controllertest.Cluster) (a, x *corev1.ConfigMap) {
+	a, x = configMap("a"), configMap("x")
+	c.Apply(a, x)
+	b := configMap("b", a)
+	c.Apply(b)
+	c.Apply(configMap("c", b), configMap("shared", a, x))
+	return a, x
+}
+
+func TestBackground(t *testing.T) {
+	c := start(t)
+	a, x := chain(c)
+	c.Remove(a, metav1.DeletePropagationBackground)
+	left := names(c, "b and c gone", "shared", "x")
+	controllertest.Await(c, "shared without its dead owner", func(all []*corev1.ConfigMap) bool {
+		return len(all[0].OwnerReferences) == 1 && all[0].OwnerReferences[0].UID == x.UID
+	})
+	if left[0].Name != "shared" {
+		t.Fatalf("left: %v", left)
+	}
+	c.Remove(x, metav1.DeletePropagationBackground)
+	names(c, "nothing left")
+}
+
+func TestForeground(t *testing.T) {
+	c := start(t)
+	a, _ := chain(c)
+	held := configMap("held", a)
+	held.Finalizers = []string{"example.com/hold"}
+	c.Apply(held)
+	c.Remove(a, metav1.DeletePropagationForeground)
+	names(c, "the owner waits for the dependent that is held", "a", "held", "shared", "x")
+	controllertest.Change(c, held, "", func(cm *corev1.ConfigMap) { cm.Finalizers = nil })
+	names(c, "the owner gone", "shared", "x")
+}
+
+func TestOrphan(t *testing.T) {
+	c := start(t)
+	a, _ := chain(c)
+	c.Remove(a, metav1.DeletePropagationOrphan)
+	left := names(c, "only the owner gone", "b", "c", "shared", "x")
+	if refs := left[0].OwnerReferences; len(refs) != 0 {
+		t.Errorf("b still has the owners %v", refs)
+	}
+}
+
+func TestAnotherUIDIsAnotherOwner(t *testing.T) {
+	c := start(t)
+	a := configMap("a")
+	c.Apply(a)
+	former := *a
+	former.UID = types.UID("00000000-0000-0000-0000-000000000001")
+	c.Apply(configMap("late", &former))
+	names(c, "what belonged to the former a gone", "a")
+}
