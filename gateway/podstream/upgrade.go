@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/remotecommand"
+	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
@@ -89,7 +90,8 @@ func upgradeWebSocket(w http.ResponseWriter, r *http.Request, start *nodev1.Exec
 		"v4.base64.channel.k8s.io":         {Binary: false, Channels: channels},
 	})
 	conn.SetIdleTimeout(idleTimeout)
-	_, streams, err := conn.Open(w, r)
+	// The library logs as an error that a connection ends; it has to.
+	_, streams, err := conn.Open(w, r.WithContext(klog.NewContext(r.Context(), klog.Logger{})))
 	if err != nil {
 		return nil, errAnswered
 	}
