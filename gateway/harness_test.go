@@ -72,7 +72,7 @@ func (j joined) Invoke(ctx context.Context, method string, args, reply any, opts
 // noNodes is a cluster without agents.
 type noNodes struct{}
 
-func (noNodes) Dial(context.Context, string) (grpc.ClientConnInterface, error) {
+func (noNodes) Dial(context.Context, string, string) (grpc.ClientConnInterface, error) {
 	return nil, errors.New("there are no agents here")
 }
 
