@@ -38,8 +38,9 @@ const (
 
 // NodeDialer connects to the Node service of an agent.
 type NodeDialer interface {
-	// Dial returns a connection to endpoint (host:port), new or kept.
-	Dial(ctx context.Context, endpoint string) (grpc.ClientConnInterface, error)
+	// Dial returns a connection to the agent of node at endpoint (host:port),
+	// new or kept.
+	Dial(ctx context.Context, node, endpoint string) (grpc.ClientConnInterface, error)
 }
 
 // Options are what a Connector works with.
@@ -132,7 +133,7 @@ func (c *Connector) node(ctx context.Context, t podTarget) (context.Context, nod
 		return nil, nil, apierrors.NewServiceUnavailable(fmt.Sprintf("node %s has not said where its agent is reached", t.pod.Spec.NodeName))
 	}
 	ctx = metadata.NewOutgoingContext(ctx, metadata.MD{})
-	conn, err := c.Nodes.Dial(ctx, t.endpoint)
+	conn, err := c.Nodes.Dial(ctx, t.pod.Spec.NodeName, t.endpoint)
 	if err != nil {
 		return nil, nil, apierrors.NewServiceUnavailable(fmt.Sprintf("connect to node %s: %v", t.pod.Spec.NodeName, err))
 	}
