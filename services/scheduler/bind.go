@@ -1,0 +1,143 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/services/scheduler/framework"
+)
+
+// maxBatch bounds the bindings in one call of the Store.
+const maxBatch = 512
+
+// binder writes bindings behind the scheduling loop's back. One call of the
+// Store is in flight at a time; what is decided meanwhile goes into the next.
+type binder struct {
+	scheduler *Scheduler
+
+	mu      sync.Mutex // guards decided
+	decided []*attempt
+	// kick holds one element while there is something decided.
+	kick chan struct{}
+	// slow counts the pods that wait for permission or a PreBind.
+	slow sync.WaitGroup
+}
+
+func newBinder(s *Scheduler) *binder {
+	return &binder{scheduler: s, kick: make(chan struct{}, 1)}
+}
+
+// submit hands a decision over. It is bound in the next batch, after its
+// PreBind if there is any.
+func (b *binder) submit(a *attempt) {
+	if !b.scheduler.profile.HasPreBind() {
+		b.enqueue(a)
+		return
+	}
+	b.whenPermitted(a, func(context.Context) *framework.Status { return nil })
+}
+
+// whenPermitted binds the pod once wait has returned Success.
+func (b *binder) whenPermitted(a *attempt, wait func(context.Context) *framework.Status) {
+	b.slow.Go(func() {
+		status := wait(a.ctx)
+		if status.Success() {
+			status = b.scheduler.profile.PreBind(a.ctx, a.result.State, a.pod, a.node())
+		}
+		if !status.Success() {
+			b.scheduler.takeBack(a)
+			b.scheduler.refused(a, status)
+			return
+		}
+		b.enqueue(a)
+	})
+}
+
+func (b *binder) enqueue(a *attempt) {
+	b.mu.Lock()
+	b.decided = append(b.decided, a)
+	b.mu.Unlock()
+	select {
+	case b.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run writes batches until ctx ends; then it takes back what was not written.
+func (b *binder) run(ctx context.Context) {
+	for {
+		select {
+		case <-b.kick:
+			for batch := b.take(); len(batch) > 0; batch = b.take() {
+				b.bind(ctx, batch)
+			}
+		case <-ctx.Done():
+			b.slow.Wait()
+			for batch := b.take(); len(batch) > 0; batch = b.take() {
+				for _, a := range batch {
+					b.scheduler.notBound(a, ctx.Err())
+				}
+			}
+			return
+		}
+	}
+}
+
+func (b *binder) take() []*attempt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := min(len(b.decided), maxBatch)
+	batch := b.decided[:n:n]
+	b.decided = b.decided[n:]
+	return batch
+}
+
+// bind writes one batch. Each pod's trace has a span for it; the call itself
+// continues the first one's.
+func (b *binder) bind(ctx context.Context, batch []*attempt) {
+	s := b.scheduler
+	bindings := make([]framework.Binding, len(batch))
+	spans := make([]trace.Span, len(batch))
+	for i, a := range batch {
+		var bindCtx context.Context
+		bindCtx, spans[i] = s.tracer.Start(a.ctx, "scheduler.bind")
+		bindings[i] = framework.Binding{Context: a.ctx, Pod: a.pod, Node: a.node()}
+		if i == 0 {
+			ctx = trace.ContextWithSpan(ctx, trace.SpanFromContext(bindCtx))
+		}
+	}
+	s.metrics.batch.Observe(float64(len(batch)))
+	for i, status := range s.profile.Bind(ctx, bindings) {
+		if status.Success() {
+			s.bound(batch[i])
+		} else {
+			spans[i].SetStatus(codes.Error, status.Message())
+			s.notBound(batch[i], status)
+		}
+		spans[i].End()
+	}
+}
+
+// bound makes a stored binding known.
+func (s *Scheduler) bound(a *attempt) {
+	s.cache.Bound(a.pod.Pod.UID)
+	s.queue.Done(a.pod.Pod.UID)
+	message := fmt.Sprintf("Successfully assigned %s to %s", a.pod.Key(), a.node())
+	s.recorder.Event(a.pod.Pod, corev1.EventTypeNormal, "Scheduled", message)
+	s.history.record(a, a.node(), message)
+	s.metrics.attempted("scheduled", a)
+	s.metrics.placed(a)
+	s.log.DebugContext(a.ctx, "scheduled", "pod", a.pod.Key(), "node", a.node())
+}
+
+// notBound takes a decision back whose binding was not stored, as far as is
+// known; if it was, the informer will show it.
+func (s *Scheduler) notBound(a *attempt, err error) {
+	s.takeBack(a)
+	s.broken(a, fmt.Errorf("bind to node %s: %w", a.node(), err))
+}

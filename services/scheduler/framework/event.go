@@ -1,0 +1,105 @@
+package framework
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+// Resource is what an event is about.
+type Resource string
+
+const (
+	// Node is a node.
+	Node Resource = "Node"
+	// AssignedPod is a pod on a node.
+	AssignedPod Resource = "AssignedPod"
+	// WaitingPod is the rejected pod itself.
+	WaitingPod Resource = "WaitingPod"
+	// Namespace is a namespace.
+	Namespace Resource = "Namespace"
+)
+
+// Action is what happened, as bits that can be combined.
+type Action uint32
+
+const (
+	// Add and Delete of an object. A pod that ends counts as deleted.
+	Add Action = 1 << iota
+	Delete
+	// Changes of a node.
+	UpdateAllocatable
+	UpdateNodeLabels
+	UpdateTaints
+	// Changes of a pod.
+	UpdatePodLabels
+	ScaleDown
+	UpdateTolerations
+	UpdateGates
+	// UpdateLabels of a namespace.
+	UpdateLabels
+)
+
+// Event is something that happened in the cluster.
+type Event struct {
+	Resource Resource
+	Action   Action
+	// Old is nil on Add, New on Delete.
+	Old, New kinds.Object
+}
+
+// EventHint is an event that can help a pod that a plugin rejected.
+type EventHint struct {
+	Resource Resource
+	Action   Action
+	// Helps looks closer; nil is always. It must be quick and must not lock.
+	Helps func(pod *snapshot.PodInfo, e Event) bool
+}
+
+// Covers says whether the event can help the pod.
+func (h EventHint) Covers(pod *snapshot.PodInfo, e Event) bool {
+	return h.Resource == e.Resource && h.Action&e.Action != 0 && (h.Helps == nil || h.Helps(pod, e))
+}
+
+// PodChanges returns what a pod's update changed that bears on scheduling.
+func PodChanges(old, pod *corev1.Pod) Action {
+	var a Action
+	if !maps.Equal(old.Labels, pod.Labels) {
+		a |= UpdatePodLabels
+	}
+	if len(pod.Spec.SchedulingGates) < len(old.Spec.SchedulingGates) {
+		a |= UpdateGates
+	}
+	if !equality.Semantic.DeepEqual(old.Spec.Tolerations, pod.Spec.Tolerations) {
+		a |= UpdateTolerations
+	}
+	if scaledDown(old, pod) {
+		a |= ScaleDown
+	}
+	return a
+}
+
+func scaledDown(old, pod *corev1.Pod) bool {
+	was, is := snapshot.NewPodInfo(old).Requests, snapshot.NewPodInfo(pod).Requests
+	return was.Exceeds(is)
+}
+
+// NodeChanges returns what a node's update changed that bears on scheduling.
+// Heartbeats change nothing.
+func NodeChanges(old, node *corev1.Node) Action {
+	var a Action
+	if !equality.Semantic.DeepEqual(old.Status.Allocatable, node.Status.Allocatable) {
+		a |= UpdateAllocatable
+	}
+	if !maps.Equal(old.Labels, node.Labels) {
+		a |= UpdateNodeLabels
+	}
+	if old.Spec.Unschedulable != node.Spec.Unschedulable || !equality.Semantic.DeepEqual(old.Spec.Taints, node.Spec.Taints) {
+		a |= UpdateTaints
+	}
+	return a
+}

@@ -1,0 +1,158 @@
+// Package framework defines how a scheduling decision is put together from
+// plugins.
+//
+// One attempt runs the extension points in this order:
+//
+//	QueueSort    which pod is next
+//	PreFilter    once per attempt: prepare, narrow the nodes, or give up
+//	Filter       per node: can the pod run here?
+//	PostFilter   only if no node is left: make room (preemption)
+//	PreScore     once, over the nodes that are left
+//	Score        per node: how good, from 0 to MaxScore; NormalizeScore scales
+//	Reserve      the node is chosen and the pod assumed there
+//	Permit       let the binding go on, wait, or not
+//	PreBind      before the binding is written
+//	Bind         write the binding, of many pods at once
+//
+// A plugin is a type with a Name that implements any of these interfaces. It
+// also tells, by EventsToRegister, which changes in the cluster can help a pod
+// it has rejected; the queue wakes the pod for those and no others.
+//
+// The objects a plugin is given are shared and must not be changed. Filter and
+// Score run for many nodes at once; what they need to know of the whole cluster
+// is worked out in PreFilter or PreScore and kept in the CycleState.
+package framework
+
+import (
+	"context"
+	"time"
+
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+// MaxScore is the best score after normalizing; 0 is the worst.
+const MaxScore int64 = 100
+
+// Plugin is anything that takes part in scheduling.
+type Plugin interface {
+	// Name is unique, and shown to users by Explain.
+	Name() string
+}
+
+// PreEnqueue keeps pods out of the queue that are not to be tried yet.
+type PreEnqueue interface {
+	Plugin
+	// PreEnqueue rejects a pod that is not ready to be tried.
+	PreEnqueue(pod *snapshot.PodInfo) *Status
+}
+
+// QueueSort orders the active queue; there is exactly one.
+type QueueSort interface {
+	Plugin
+	// Less says that a is to be tried before b.
+	Less(a, b *QueuedPod) bool
+}
+
+// PreFilter prepares an attempt.
+type PreFilter interface {
+	Plugin
+	// PreFilter returns the only nodes worth looking at (nil is all), Skip if
+	// the plugin's Filter has nothing to say about this pod, or a rejection
+	// if no node can take it.
+	PreFilter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) (only []string, status *Status)
+}
+
+// Filter rejects nodes that cannot run the pod.
+type Filter interface {
+	Plugin
+	// Filter says whether the node can run the pod.
+	Filter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *Status
+}
+
+// PostFilter makes room for a pod that fits nowhere.
+type PostFilter interface {
+	Plugin
+	// PostFilter returns the node that will have room soon, with Success; or
+	// Unschedulable with the reason it could not help.
+	PostFilter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *Diagnosis) (nominated string, status *Status)
+}
+
+// PreScore prepares scoring.
+type PreScore interface {
+	Plugin
+	// PreScore is given the nodes that passed every filter. Skip leaves out
+	// the plugin's Score.
+	PreScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, feasible []*snapshot.NodeInfo) *Status
+}
+
+// Score ranks nodes.
+type Score interface {
+	Plugin
+	// Score returns how well the node suits the pod: from 0 to MaxScore, or
+	// any figure that NormalizeScore brings there.
+	Score(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *Status)
+}
+
+// ScoreNormalizer brings a plugin's scores to the range 0 to MaxScore.
+type ScoreNormalizer interface {
+	Score
+	// NormalizeScore changes the scores, which are in the order of the nodes
+	// that PreScore was given.
+	NormalizeScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes []*snapshot.NodeInfo, scores []int64)
+}
+
+// Reserve holds what the pod needs beside its place on the node.
+type Reserve interface {
+	Plugin
+	// Reserve is called when the node is chosen.
+	Reserve(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) *Status
+	// Unreserve gives everything back. It is called if anything fails later,
+	// also if this plugin's Reserve was not called, and must not fail.
+	Unreserve(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string)
+}
+
+// Permit has the last word before binding.
+type Permit interface {
+	Plugin
+	// Permit may return Wait and how long at most.
+	Permit(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) (*Status, time.Duration)
+}
+
+// PreBind does what must be done before the binding is written.
+type PreBind interface {
+	Plugin
+	// PreBind may take its time: it does not hold other pods up.
+	PreBind(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) *Status
+}
+
+// Binding is one decision to be written.
+type Binding struct {
+	// Context carries the decision's trace, and nothing else of it is used.
+	Context context.Context
+	Pod     *snapshot.PodInfo
+	Node    string
+}
+
+// Bind writes decisions.
+type Bind interface {
+	Plugin
+	// Bind writes bindings and returns how each of them ended, in order. Skip
+	// hands one to the next binder.
+	Bind(ctx context.Context, bindings []Binding) []*Status
+}
+
+// NodeLocal marks a Filter or Score plugin whose PreFilter, Filter, PreScore
+// and Score depend on nothing but the pod's Signature, the one node, and the
+// set of nodes and images in the cluster. Consecutive pods of one Signature
+// then share its answers for nodes that have not changed in between.
+type NodeLocal interface {
+	Plugin
+	NodeLocal()
+}
+
+// EventsRegistrar is a plugin that rejects pods.
+type EventsRegistrar interface {
+	Plugin
+	// EventsToRegister returns the events that can help a rejected pod.
+	EventsToRegister() []EventHint
+}

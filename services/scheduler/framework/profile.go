@@ -1,0 +1,294 @@
+package framework
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+// Weighted is a plugin and what its scores count; the weight means nothing for
+// plugins that do not score.
+type Weighted struct {
+	Plugin Plugin
+	Weight int64
+}
+
+// WeightedScore is a Score plugin and its weight.
+type WeightedScore struct {
+	Score
+	Weight int64
+}
+
+// Profile runs plugins at their extension points, in the order in which they
+// were given. It is immutable and safe for concurrent use.
+type Profile struct {
+	sort       QueueSort
+	preEnqueue []PreEnqueue
+	preFilter  []PreFilter
+	filter     []Filter
+	postFilter []PostFilter
+	preScore   []PreScore
+	score      []WeightedScore
+	reserve    []Reserve
+	permit     []Permit
+	preBind    []PreBind
+	bind       []Bind
+	hints      map[string][]EventHint
+}
+
+// NewProfile sorts plugins to their extension points.
+func NewProfile(plugins []Weighted) (*Profile, error) {
+	p := &Profile{hints: make(map[string][]EventHint)}
+	seen := make(map[string]bool)
+	for _, w := range plugins {
+		if seen[w.Plugin.Name()] {
+			return nil, fmt.Errorf("scheduler plugin %q is given twice", w.Plugin.Name())
+		}
+		seen[w.Plugin.Name()] = true
+		if err := p.add(w); err != nil {
+			return nil, err
+		}
+	}
+	if p.sort == nil || len(p.bind) == 0 {
+		return nil, errors.New("a scheduler profile needs a QueueSort and a Bind plugin")
+	}
+	return p, nil
+}
+
+func (p *Profile) add(w Weighted) error {
+	if q, ok := w.Plugin.(QueueSort); ok {
+		if p.sort != nil {
+			return fmt.Errorf("scheduler plugins %q and %q both order the queue", p.sort.Name(), q.Name())
+		}
+		p.sort = q
+	}
+	if s, ok := w.Plugin.(Score); ok {
+		if w.Weight <= 0 {
+			return fmt.Errorf("the weight of scheduler plugin %q is %d, not positive", s.Name(), w.Weight)
+		}
+		p.score = append(p.score, WeightedScore{Score: s, Weight: w.Weight})
+	}
+	if e, ok := w.Plugin.(EventsRegistrar); ok {
+		p.hints[e.Name()] = e.EventsToRegister()
+	}
+	appendIf(&p.preEnqueue, w.Plugin)
+	appendIf(&p.preFilter, w.Plugin)
+	appendIf(&p.filter, w.Plugin)
+	appendIf(&p.postFilter, w.Plugin)
+	appendIf(&p.preScore, w.Plugin)
+	appendIf(&p.reserve, w.Plugin)
+	appendIf(&p.permit, w.Plugin)
+	appendIf(&p.preBind, w.Plugin)
+	appendIf(&p.bind, w.Plugin)
+	return nil
+}
+
+func appendIf[T Plugin](to *[]T, plugin Plugin) {
+	if t, ok := plugin.(T); ok {
+		*to = append(*to, t)
+	}
+}
+
+// Less orders the queue.
+func (p *Profile) Less(a, b *QueuedPod) bool { return p.sort.Less(a, b) }
+
+// Hints returns the events that can help a pod which the plugin rejected.
+func (p *Profile) Hints(plugin string) []EventHint { return p.hints[plugin] }
+
+// PreEnqueue returns the first rejection.
+func (p *Profile) PreEnqueue(pod *snapshot.PodInfo) *Status {
+	for _, pl := range p.preEnqueue {
+		if s := pl.PreEnqueue(pod); !s.Success() {
+			return s.By(pl.Name())
+		}
+	}
+	return nil
+}
+
+// PreFilter begins an attempt. only is the nodes worth looking at, nil for
+// all; absent is the verdict on the others.
+func (p *Profile) PreFilter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) (only map[string]bool, absent, status *Status) {
+	skipped := make(map[string]bool)
+	var narrowed []string
+	for _, pl := range p.preFilter {
+		names, s := pl.PreFilter(ctx, state, pod, nodes)
+		switch {
+		case s.Code() == Skip:
+			skipped[pl.Name()] = true
+		case !s.Success():
+			return nil, nil, s.By(pl.Name())
+		case names != nil:
+			narrowed = append(narrowed, pl.Name())
+			only = intersect(only, names)
+		}
+	}
+	state.filters = slices.DeleteFunc(slices.Clone(p.filter), func(f Filter) bool { return skipped[f.Name()] })
+	if only != nil {
+		reason := fmt.Sprintf("node(s) didn't satisfy plugin(s) %v", narrowed)
+		absent = NewStatus(UnschedulableAndUnresolvable, reason).By(narrowed[0])
+	}
+	return only, absent, nil
+}
+
+func intersect(have map[string]bool, names []string) map[string]bool {
+	fresh := make(map[string]bool, len(names))
+	for _, name := range names {
+		fresh[name] = true
+	}
+	if have == nil {
+		return fresh
+	}
+	maps.DeleteFunc(have, func(name string, _ bool) bool { return !fresh[name] })
+	return have
+}
+
+// Filter returns the first plugin's verdict that is not Success. PreFilter must
+// have run on state.
+func (p *Profile) Filter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *Status {
+	for _, pl := range state.filters {
+		if s := pl.Filter(ctx, state, pod, node); !s.Success() {
+			return s.By(pl.Name())
+		}
+	}
+	return nil
+}
+
+// FilterAll returns the verdicts of all plugins that reject the node.
+func (p *Profile) FilterAll(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) []*Status {
+	var out []*Status
+	for _, pl := range state.filters {
+		if s := pl.Filter(ctx, state, pod, node); !s.Success() {
+			out = append(out, s.By(pl.Name()))
+		}
+	}
+	return out
+}
+
+// PostFilter asks each plugin to make room until one can.
+func (p *Profile) PostFilter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *Diagnosis) (nominated string, status *Status) {
+	for _, pl := range p.postFilter {
+		nominated, status = pl.PostFilter(ctx, state, pod, nodes, why)
+		if !status.Rejected() {
+			return nominated, status.By(pl.Name())
+		}
+		status = status.By(pl.Name())
+	}
+	return "", status
+}
+
+// PreScore prepares the scoring of the nodes that are left.
+func (p *Profile) PreScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, feasible []*snapshot.NodeInfo) *Status {
+	skipped := make(map[string]bool)
+	for _, pl := range p.preScore {
+		switch s := pl.PreScore(ctx, state, pod, all, feasible); {
+		case s.Code() == Skip:
+			skipped[pl.Name()] = true
+		case !s.Success():
+			return s.By(pl.Name())
+		}
+	}
+	state.scores = slices.DeleteFunc(slices.Clone(p.score), func(w WeightedScore) bool { return skipped[w.Name()] })
+	return nil
+}
+
+// Scorers returns the plugins that score this attempt's nodes. PreScore must
+// have run on state.
+func (p *Profile) Scorers(state *CycleState) []WeightedScore { return state.scores }
+
+// NodeLocal says whether every plugin that takes part in the attempt is
+// NodeLocal.
+func (p *Profile) NodeLocal(state *CycleState) bool {
+	for _, f := range state.filters {
+		if _, ok := f.(NodeLocal); !ok {
+			return false
+		}
+	}
+	for _, s := range state.scores {
+		if _, ok := s.Score.(NodeLocal); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// Reserve runs every plugin's Reserve; on a failure all are unreserved.
+func (p *Profile) Reserve(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) *Status {
+	for _, pl := range p.reserve {
+		if s := pl.Reserve(ctx, state, pod, node); !s.Success() {
+			p.Unreserve(ctx, state, pod, node)
+			return s.By(pl.Name())
+		}
+	}
+	return nil
+}
+
+// Unreserve gives back what Reserve took, in reverse order.
+func (p *Profile) Unreserve(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) {
+	for _, pl := range slices.Backward(p.reserve) {
+		pl.Unreserve(ctx, state, pod, node)
+	}
+}
+
+// Permit returns Success, a rejection, or Wait and the shortest time that a
+// plugin asked for.
+func (p *Profile) Permit(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) (*Status, time.Duration) {
+	var wait *Status
+	var timeout time.Duration
+	for _, pl := range p.permit {
+		s, t := pl.Permit(ctx, state, pod, node)
+		switch {
+		case s.Code() == Wait && (wait == nil || t < timeout):
+			wait, timeout = s.By(pl.Name()), t
+		case s.Code() != Wait && !s.Success():
+			return s.By(pl.Name()), 0
+		}
+	}
+	return wait, timeout
+}
+
+// HasPreBind says whether there is anything to do before a binding is written.
+func (p *Profile) HasPreBind() bool { return len(p.preBind) > 0 }
+
+// PreBind runs every plugin's PreBind.
+func (p *Profile) PreBind(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) *Status {
+	for _, pl := range p.preBind {
+		if s := pl.PreBind(ctx, state, pod, node); !s.Success() && s.Code() != Skip {
+			return s.By(pl.Name())
+		}
+	}
+	return nil
+}
+
+// Bind writes bindings; each goes to the first binder that does not skip it.
+func (p *Profile) Bind(ctx context.Context, bindings []Binding) []*Status {
+	results := make([]*Status, len(bindings))
+	open := make([]int, len(bindings))
+	for i := range bindings {
+		open[i] = i
+		results[i] = NewStatus(Error, "no binder took the pod")
+	}
+	for _, pl := range p.bind {
+		if len(open) == 0 {
+			break
+		}
+		batch := make([]Binding, len(open))
+		for n, i := range open {
+			batch[n] = bindings[i]
+		}
+		var skipped []int
+		for n, s := range pl.Bind(ctx, batch) {
+			if s.Code() == Skip {
+				skipped = append(skipped, open[n])
+				continue
+			}
+			results[open[n]] = s.By(pl.Name())
+		}
+		open = skipped
+	}
+	return results
+}

@@ -1,0 +1,109 @@
+package placement
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+// NodeVerdict is all that the plugins say of one node.
+type NodeVerdict struct {
+	Node string
+	// Rejections are those of every plugin that rejects the node.
+	Rejections []*framework.Status
+	// Score is that of a feasible node.
+	Score NodeScore
+}
+
+// Explanation is the verdict on a pod, node by node.
+type Explanation struct {
+	// Best is the node with the highest score; empty if none is feasible.
+	Best      string
+	Nodes     []NodeVerdict
+	Diagnosis *framework.Diagnosis
+}
+
+// Explain asks every plugin about every node. The pod is taken off its own node
+// first, so that a placed pod is judged as it was before.
+func Explain(ctx context.Context, profile *framework.Profile, cache *snapshot.Cache, pod *snapshot.PodInfo) (*Explanation, error) {
+	nodes := &snapshot.Snapshot{}
+	nodes.Refresh(cache)
+	for _, n := range nodes.Nodes() {
+		without := n.Clone()
+		if without.RemovePod(pod.Pod.UID) {
+			nodes = nodes.With(without)
+			break
+		}
+	}
+	e := &Explanation{Diagnosis: &framework.Diagnosis{AllNodes: len(nodes.Nodes()), Rejections: make(map[string]*framework.Status)}}
+	state := &framework.CycleState{}
+	only, absent, status := profile.PreFilter(ctx, state, pod, nodes)
+	if err := status.Err(); err != nil {
+		return nil, fmt.Errorf("explain pod %s: %w", pod.Key(), err)
+	}
+	if status.Rejected() {
+		e.Diagnosis.PreFilter = status
+		for _, n := range nodes.Nodes() {
+			e.Nodes = append(e.Nodes, NodeVerdict{Node: n.Name(), Rejections: []*framework.Status{status}})
+		}
+		return e, nil
+	}
+	var feasible []*snapshot.NodeInfo
+	for _, n := range nodes.Nodes() {
+		v := NodeVerdict{Node: n.Name(), Rejections: profile.FilterAll(ctx, state, pod, n)}
+		if only != nil && !only[n.Name()] {
+			v.Rejections = append(v.Rejections, absent)
+		}
+		if len(v.Rejections) > 0 {
+			e.Diagnosis.Rejections[n.Name()] = v.Rejections[0]
+		} else {
+			feasible = append(feasible, n)
+		}
+		e.Nodes = append(e.Nodes, v)
+	}
+	if err := e.addScores(ctx, profile, state, pod, nodes, feasible); err != nil {
+		return nil, fmt.Errorf("explain pod %s: %w", pod.Key(), err)
+	}
+	return e, nil
+}
+
+// addScores scores the feasible nodes and finds the best.
+func (e *Explanation) addScores(ctx context.Context, profile *framework.Profile, state *framework.CycleState, pod *snapshot.PodInfo,
+	all *snapshot.Snapshot, feasible []*snapshot.NodeInfo,
+) error {
+	if len(feasible) == 0 {
+		return nil
+	}
+	if s := profile.PreScore(ctx, state, pod, all, feasible); !s.Success() {
+		return s
+	}
+	scorers := profile.Scorers(state)
+	var failed error
+	scores := NormalizedScores(ctx, state, pod, feasible, scorers, func(s framework.WeightedScore) []int64 {
+		raw := make([]int64, len(feasible))
+		for i, n := range feasible {
+			score, status := s.Score.Score(ctx, state, pod, n)
+			if !status.Success() {
+				failed = status.By(s.Name())
+			}
+			raw[i] = score
+		}
+		return raw
+	})
+	if failed != nil {
+		return failed
+	}
+	totals := totalScores(scores, scorers, len(feasible))
+	byNode := make(map[string]NodeScore, len(feasible))
+	for i := range feasible {
+		byNode[feasible[i].Name()] = nodeScore(feasible[i], scorers, scores, totals, i)
+	}
+	for i := range e.Nodes {
+		e.Nodes[i].Score = byNode[e.Nodes[i].Node]
+	}
+	e.Best = feasible[slices.Index(totals, slices.Max(totals))].Name()
+	return nil
+}

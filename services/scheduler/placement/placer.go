@@ -1,0 +1,250 @@
+// Package placement decides which node a pod goes to: it runs the plugins'
+// filters and scores over a snapshot of the cluster and does nothing else. No
+// object is written here and nothing is assumed.
+//
+// In a large cluster the filters stop once they have found enough nodes, as
+// Kubernetes defines it, and begin the next time where they stopped. The answers
+// for one pod are kept in a table; if the next pod reads the same to every
+// plugin that takes part, only the nodes that have changed since are looked at
+// again.
+package placement
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+const (
+	// alwaysAll is the size up to which every node is looked at, and the
+	// fewest nodes that a sample looks for.
+	alwaysAll = 100
+	// minPercentage bounds the adaptive percentage from below.
+	minPercentage = 5
+	// sampleReuse is how many pods in a row may share one sample of nodes.
+	sampleReuse = 50
+)
+
+// Config is how nodes are looked at.
+type Config struct {
+	// PercentageOfNodes is how many feasible nodes, of all, are enough; 0
+	// adapts it to the size of the cluster.
+	PercentageOfNodes int
+	// Parallelism is how many goroutines look at nodes in a large cluster.
+	Parallelism int
+}
+
+// Nominations tells which pods wait for room on a node that is being made.
+type Nominations interface {
+	// On returns the pods nominated to a node, other than uid, that a pod of
+	// the priority must leave room for.
+	On(node string, pod *snapshot.PodInfo) []*snapshot.PodInfo
+	// Any says whether there are any at all.
+	Any() bool
+}
+
+// Placer makes decisions, one at a time.
+type Placer struct {
+	config      Config
+	profile     *framework.Profile
+	cache       *snapshot.Cache
+	nominations Nominations
+
+	nodes snapshot.Snapshot
+	// next is where the next look at the nodes begins.
+	next  int
+	table table
+	// sample is the memory that filterSample works in.
+	sample []verdict
+}
+
+// New returns a Placer.
+func New(config Config, profile *framework.Profile, cache *snapshot.Cache, nominations Nominations) *Placer {
+	config.Parallelism = max(1, config.Parallelism)
+	return &Placer{config: config, profile: profile, cache: cache, nominations: nominations}
+}
+
+// Result is a decision.
+type Result struct {
+	// Node is where the pod goes; empty if nowhere.
+	Node string
+	// Diagnosis says why nowhere; nil if Node is set.
+	Diagnosis *framework.Diagnosis
+	State     *framework.CycleState
+	// Nodes is the view that was decided on. It is valid until the next Place.
+	Nodes *snapshot.Snapshot
+	// Feasible and Evaluated count nodes.
+	Feasible, Evaluated int
+	// Best are the best nodes and their scores, the chosen one first.
+	Best []NodeScore
+}
+
+// NodeScore is a node's score, in total and by plugin.
+type NodeScore struct {
+	Node   string
+	Total  int64
+	Scores []PluginScore
+}
+
+// PluginScore is what one plugin gives a node, from 0 to framework.MaxScore.
+type PluginScore struct {
+	Plugin        string
+	Score, Weight int64
+}
+
+// Place decides. An error means that something is broken; that no node takes
+// the pod is a Diagnosis.
+func (p *Placer) Place(ctx context.Context, pod *snapshot.PodInfo) (*Result, error) {
+	changed, others := p.nodes.Refresh(p.cache)
+	r := &Result{State: &framework.CycleState{}, Nodes: &p.nodes}
+	if len(p.nodes.Nodes()) == 0 {
+		r.Diagnosis = &framework.Diagnosis{}
+		return r, nil
+	}
+	only, absent, status := p.profile.PreFilter(ctx, r.State, pod, &p.nodes)
+	switch {
+	case status.Rejected():
+		p.table.forget()
+		r.Diagnosis = &framework.Diagnosis{AllNodes: len(p.nodes.Nodes()), PreFilter: status}
+		return r, nil
+	case !status.Success():
+		return nil, fmt.Errorf("prepare to place pod %s: %w", pod.Key(), status)
+	}
+	if err := p.fillTable(ctx, r.State, pod, only, changed, others); err != nil {
+		return nil, fmt.Errorf("filter nodes for pod %s: %w", pod.Key(), err)
+	}
+	r.Feasible, r.Evaluated = len(p.table.feasible), p.table.evaluated
+	if r.Feasible == 0 {
+		r.Diagnosis = p.table.diagnosis(&p.nodes, absent)
+		return r, nil
+	}
+	if err := p.score(ctx, r, pod); err != nil {
+		return nil, fmt.Errorf("score nodes for pod %s: %w", pod.Key(), err)
+	}
+	return r, nil
+}
+
+// fillTable makes the table hold verdicts for this pod: those of the last one,
+// brought up to date, if they are exact, else new ones.
+func (p *Placer) fillTable(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, only map[string]bool, changed []int, others bool) error {
+	signature, err := pod.Signature()
+	if err != nil {
+		return err
+	}
+	usable := only == nil && pod.Pod.Status.NominatedNodeName == "" && !p.nominations.Any() && p.profile.NodeLocal(state)
+	if usable && !others && p.table.reusable(signature, p.wanted()) {
+		return p.refilter(ctx, state, pod, changed)
+	}
+	p.table.reset(len(p.nodes.Nodes()))
+	if usable {
+		p.table.signature = signature
+	}
+	if nominated := pod.Pod.Status.NominatedNodeName; nominated != "" {
+		if done, err := p.tryNominated(ctx, state, pod, nominated); done || err != nil {
+			return err
+		}
+	}
+	if only != nil {
+		return p.filterNamed(ctx, state, pod, only)
+	}
+	return p.filterSample(ctx, state, pod)
+}
+
+// tryNominated looks at the node where preemption made room, before all
+// others.
+func (p *Placer) tryNominated(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, name string) (done bool, err error) {
+	i, ok := p.nodes.Index(name)
+	if !ok {
+		return false, nil
+	}
+	s := p.filter(ctx, state, pod, p.nodes.Nodes()[i])
+	if !s.Success() {
+		return false, s.Err()
+	}
+	p.table.record(i, nil)
+	return true, nil
+}
+
+func (p *Placer) filterNamed(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, only map[string]bool) error {
+	for name := range only {
+		i, ok := p.nodes.Index(name)
+		if !ok {
+			continue
+		}
+		s := p.filter(ctx, state, pod, p.nodes.Nodes()[i])
+		if err := s.Err(); err != nil {
+			return err
+		}
+		p.table.record(i, s)
+	}
+	return nil
+}
+
+// refilter looks again at the nodes that have changed since the table was
+// filled.
+func (p *Placer) refilter(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, changed []int) error {
+	for _, i := range changed {
+		if p.table.verdicts[i].known {
+			s := p.filter(ctx, state, pod, p.nodes.Nodes()[i])
+			if err := s.Err(); err != nil {
+				p.table.forget()
+				return err
+			}
+			p.table.change(i, s)
+		}
+	}
+	if len(p.table.feasible) > 0 || p.table.evaluated == len(p.nodes.Nodes()) {
+		return nil
+	}
+	signature := p.table.signature
+	p.table.reset(len(p.nodes.Nodes()))
+	p.table.signature = signature
+	return p.filterSample(ctx, state, pod)
+}
+
+// filter runs the filters, leaving room for nominated pods: the node must take
+// the pod with them, and, as they may go elsewhere, also without them.
+func (p *Placer) filter(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
+	if nominated := p.nominations.On(node.Name(), pod); len(nominated) > 0 {
+		with := node.Clone()
+		for _, n := range nominated {
+			with.AddPod(n)
+		}
+		if s := p.profile.Filter(ctx, state, pod, with); !s.Success() {
+			return s
+		}
+	}
+	return p.profile.Filter(ctx, state, pod, node)
+}
+
+// wanted is how many feasible nodes are enough.
+func (p *Placer) wanted() int { return enough(len(p.nodes.Nodes()), p.config.PercentageOfNodes) }
+
+func enough(nodes, percentage int) int {
+	if nodes < alwaysAll || percentage >= 100 {
+		return nodes
+	}
+	if percentage <= 0 {
+		percentage = max(50-nodes/125, minPercentage)
+	}
+	return max(nodes*percentage/100, alwaysAll)
+}
+
+// pick chooses one of the best totals at random.
+func pick(totals []int64) int {
+	best, ties := 0, 1
+	for i := 1; i < len(totals); i++ {
+		switch {
+		case totals[i] > totals[best]:
+			best, ties = i, 1
+		case totals[i] == totals[best]:
+			if ties++; rand.IntN(ties) == 0 {
+				best = i
+			}
+		}
+	}
+	return best
+}

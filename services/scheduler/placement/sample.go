@@ -1,0 +1,71 @@
+package placement
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+const (
+	// parallelFrom is the number of nodes from which on goroutines pay.
+	parallelFrom = 512
+	// chunk is how many nodes a goroutine takes at a time.
+	chunk = 64
+)
+
+// filterSample looks at nodes, beginning where the last look ended, until
+// enough are feasible or all have been seen.
+func (p *Placer) filterSample(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo) error {
+	nodes := p.nodes.Nodes()
+	start, wanted := p.next%len(nodes), p.wanted()
+	p.sample = cleared(p.sample, len(nodes)) // in the order in which they are looked at
+	verdicts := p.sample
+	var feasible, seen atomic.Int64
+	p.parallel(len(nodes), func(from, to int) bool {
+		for n := from; n < to && feasible.Load() < int64(wanted); n++ {
+			s := p.filter(ctx, state, pod, nodes[(start+n)%len(nodes)])
+			verdicts[n] = verdict{known: true, status: s}
+			seen.Add(1)
+			if s.Success() {
+				feasible.Add(1)
+			}
+		}
+		return feasible.Load() < int64(wanted)
+	})
+	for n, v := range verdicts {
+		if !v.known {
+			continue
+		}
+		if err := v.status.Err(); err != nil {
+			return err
+		}
+		p.table.record((start+n)%len(nodes), v.status)
+	}
+	p.next = (start + int(seen.Load())) % len(nodes)
+	return nil
+}
+
+// parallel calls work for ranges that cover 0 … n-1, from several goroutines if
+// n is large, until one call returns false.
+func (p *Placer) parallel(n int, work func(from, to int) bool) {
+	if n < parallelFrom || p.config.Parallelism < 2 {
+		work(0, n)
+		return
+	}
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range p.config.Parallelism {
+		group.Go(func() {
+			for {
+				to := int(next.Add(chunk))
+				if from := to - chunk; from >= n || !work(from, min(to, n)) {
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}

@@ -1,0 +1,149 @@
+package placement
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+// bestKept is how many of the best nodes a Result tells the scores of.
+const bestKept = 16
+
+// score ranks the feasible nodes of the table and chooses one.
+func (p *Placer) score(ctx context.Context, r *Result, pod *snapshot.PodInfo) error {
+	feasible := make([]*snapshot.NodeInfo, len(p.table.feasible))
+	for n, i := range p.table.feasible {
+		feasible[n] = p.nodes.Nodes()[i]
+	}
+	if s := p.profile.PreScore(ctx, r.State, pod, &p.nodes, feasible); !s.Success() {
+		return s
+	}
+	if !p.profile.NodeLocal(r.State) {
+		p.table.forget()
+		clear(p.table.scored)
+	}
+	scorers := p.profile.Scorers(r.State)
+	if err := p.scoreNodes(ctx, r.State, pod, scorers); err != nil {
+		p.table.forget()
+		return err
+	}
+	scores := NormalizedScores(ctx, r.State, pod, feasible, scorers, p.rawScores)
+	totals := totalScores(scores, scorers, len(feasible))
+	chosen := pick(totals)
+	r.Node = feasible[chosen].Name()
+	r.Best = best(feasible, scorers, scores, totals, chosen)
+	return nil
+}
+
+// scoreNodes fills in the raw scores that the table lacks.
+func (p *Placer) scoreNodes(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, scorers []framework.WeightedScore) error {
+	t := &p.table
+	for _, s := range scorers {
+		if len(t.raw[s.Name()]) != len(t.verdicts) {
+			t.raw[s.Name()] = make([]int64, len(t.verdicts))
+			clear(t.scored)
+		}
+	}
+	columns := make([][]int64, len(scorers))
+	for n, s := range scorers {
+		columns[n] = t.raw[s.Name()]
+	}
+	var first error
+	var once sync.Once
+	p.parallel(len(t.feasible), func(from, to int) bool {
+		for _, i := range t.feasible[from:to] {
+			if t.scored[i] {
+				continue
+			}
+			for n, s := range scorers {
+				score, status := s.Score.Score(ctx, state, pod, p.nodes.Nodes()[i])
+				if !status.Success() {
+					once.Do(func() { first = status.By(s.Name()) })
+					return false
+				}
+				columns[n][i] = score
+			}
+			t.scored[i] = true
+		}
+		return true
+	})
+	return first
+}
+
+// rawScores returns a plugin's scores of the feasible nodes, in their order.
+func (p *Placer) rawScores(s framework.WeightedScore) []int64 {
+	column := p.table.raw[s.Name()]
+	out := make([]int64, len(p.table.feasible))
+	for n, i := range p.table.feasible {
+		out[n] = column[i]
+	}
+	return out
+}
+
+// NormalizedScores returns every plugin's scores of the nodes from 0 to
+// framework.MaxScore, given its raw ones.
+func NormalizedScores(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes []*snapshot.NodeInfo,
+	scorers []framework.WeightedScore, raw func(framework.WeightedScore) []int64,
+) [][]int64 {
+	out := make([][]int64, len(scorers))
+	for n, s := range scorers {
+		out[n] = raw(s)
+		if normalizer, ok := s.Score.(framework.ScoreNormalizer); ok {
+			normalizer.NormalizeScore(ctx, state, pod, nodes, out[n])
+		}
+	}
+	return out
+}
+
+func totalScores(scores [][]int64, scorers []framework.WeightedScore, nodes int) []int64 {
+	totals := make([]int64, nodes)
+	for n, s := range scorers {
+		for i, score := range scores[n] {
+			totals[i] += score * s.Weight
+		}
+	}
+	return totals
+}
+
+// best returns the scores of the best nodes, the chosen one first.
+func best(nodes []*snapshot.NodeInfo, scorers []framework.WeightedScore, scores [][]int64, totals []int64, chosen int) []NodeScore {
+	order := topIndexes(totals, chosen)
+	out := make([]NodeScore, len(order))
+	for n, i := range order {
+		out[n] = nodeScore(nodes[i], scorers, scores, totals, i)
+	}
+	return out
+}
+
+// nodeScore is the scores of the i-th node.
+func nodeScore(node *snapshot.NodeInfo, scorers []framework.WeightedScore, scores [][]int64, totals []int64, i int) NodeScore {
+	out := NodeScore{Node: node.Name(), Total: totals[i], Scores: make([]PluginScore, len(scorers))}
+	for k, s := range scorers {
+		out.Scores[k] = PluginScore{Plugin: s.Name(), Score: scores[k][i], Weight: s.Weight}
+	}
+	return out
+}
+
+// topIndexes returns the indexes of the highest totals, descending, with first
+// in front. It keeps a short sorted list, as sorting all would cost more than
+// scoring them.
+func topIndexes(totals []int64, first int) []int {
+	top := make([]int, 0, bestKept+1)
+	for i := range totals {
+		if i == first || len(top) == bestKept-1 && totals[i] <= totals[top[len(top)-1]] {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(top, totals[i], func(j int, total int64) int {
+			if totals[j] >= total {
+				return -1
+			}
+			return 1
+		})
+		top = slices.Insert(top, at, i)
+		top = top[:min(len(top), bestKept-1)]
+	}
+	return append([]int{first}, top...)
+}

@@ -1,0 +1,94 @@
+// Package plugins lists the scheduler's plugins: every one by name, with its
+// factory, and the default order and weights.
+package plugins
+
+import (
+	"fmt"
+	"slices"
+
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/plugins/balancedallocation"
+	"navarch.dev/navarch/services/scheduler/plugins/defaultbinder"
+	"navarch.dev/navarch/services/scheduler/plugins/imagelocality"
+	"navarch.dev/navarch/services/scheduler/plugins/leastallocated"
+	"navarch.dev/navarch/services/scheduler/plugins/nodeaffinity"
+	"navarch.dev/navarch/services/scheduler/plugins/nodename"
+	"navarch.dev/navarch/services/scheduler/plugins/nodeports"
+	"navarch.dev/navarch/services/scheduler/plugins/noderesources"
+	"navarch.dev/navarch/services/scheduler/plugins/nodeunschedulable"
+	"navarch.dev/navarch/services/scheduler/plugins/prioritysort"
+	"navarch.dev/navarch/services/scheduler/plugins/schedulinggates"
+	"navarch.dev/navarch/services/scheduler/plugins/tainttoleration"
+)
+
+// Environment is what plugins may need from outside.
+type Environment struct {
+	// Binder is the Store's Bind call.
+	Binder defaultbinder.Binder
+}
+
+// Factory makes a plugin.
+type Factory func(env Environment) framework.Plugin
+
+// Factories returns every plugin's factory by its name.
+func Factories() map[string]Factory {
+	return map[string]Factory{
+		prioritysort.Name:       func(Environment) framework.Plugin { return prioritysort.New() },
+		schedulinggates.Name:    func(Environment) framework.Plugin { return schedulinggates.New() },
+		nodeunschedulable.Name:  func(Environment) framework.Plugin { return nodeunschedulable.New() },
+		nodename.Name:           func(Environment) framework.Plugin { return nodename.New() },
+		tainttoleration.Name:    func(Environment) framework.Plugin { return tainttoleration.New() },
+		nodeaffinity.Name:       func(Environment) framework.Plugin { return nodeaffinity.New() },
+		nodeports.Name:          func(Environment) framework.Plugin { return nodeports.New() },
+		noderesources.Name:      func(Environment) framework.Plugin { return noderesources.New() },
+		leastallocated.Name:     func(Environment) framework.Plugin { return leastallocated.New() },
+		balancedallocation.Name: func(Environment) framework.Plugin { return balancedallocation.New() },
+		imagelocality.Name:      func(Environment) framework.Plugin { return imagelocality.New() },
+		defaultbinder.Name:      func(env Environment) framework.Plugin { return defaultbinder.New(env.Binder) },
+	}
+}
+
+// Enabled is a plugin in a profile.
+type Enabled struct {
+	Name   string
+	Weight int64
+}
+
+// Defaults returns the plugins of the default profile in their order, with
+// the weights of kube-scheduler's.
+func Defaults() []Enabled {
+	return []Enabled{
+		{Name: prioritysort.Name},
+		{Name: schedulinggates.Name},
+		{Name: nodeunschedulable.Name},
+		{Name: nodename.Name},
+		{Name: tainttoleration.Name, Weight: 3},
+		{Name: nodeaffinity.Name, Weight: 2},
+		{Name: nodeports.Name},
+		{Name: noderesources.Name},
+		{Name: leastallocated.Name, Weight: 1},
+		{Name: balancedallocation.Name, Weight: 1},
+		{Name: imagelocality.Name, Weight: 1},
+		{Name: defaultbinder.Name},
+	}
+}
+
+// Profile makes the default profile without the plugins named in disabled.
+func Profile(env Environment, disabled []string) (*framework.Profile, error) {
+	factories := Factories()
+	for _, name := range disabled {
+		if _, ok := factories[name]; !ok {
+			return nil, fmt.Errorf("there is no scheduler plugin %q", name)
+		}
+	}
+	var out []framework.Weighted
+	for _, e := range Defaults() {
+		if !slices.Contains(disabled, e.Name) {
+			out = append(out, framework.Weighted{Plugin: factories[e.Name](env), Weight: e.Weight})
+		}
+	}
+	return framework.NewProfile(out)
+}
+
+// Required returns the plugins without which nothing can be scheduled.
+func Required() []string { return []string{prioritysort.Name, defaultbinder.Name} }

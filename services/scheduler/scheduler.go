@@ -1,0 +1,179 @@
+// Package scheduler decides which node a pod goes to.
+//
+//	informers ──▶ queue ──▶ placement ──▶ assume ──▶ binder ──▶ Store.Bind
+//	    │                       ▲            │          │
+//	    └──────▶ cache ─────────┘◀───────────┘          └─▶ events, conditions, history
+//
+// One goroutine takes pods from the queue in order, decides on a snapshot of
+// the cluster, and assumes each pod on its node at once. Bindings are written
+// behind its back: whatever has been decided while one call of the Store is in
+// flight goes out together in the next. What fails is taken back and tried
+// again.
+//
+// The decision itself is the plugins': package framework defines them, package
+// plugins lists them, package placement runs them.
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/client/events"
+	"navarch.dev/navarch/internal/client/leader"
+	"navarch.dev/navarch/internal/telemetry"
+	schedulerv1 "navarch.dev/navarch/proto/navarch/scheduler/v1"
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/placement"
+	"navarch.dev/navarch/services/scheduler/plugins"
+	"navarch.dev/navarch/services/scheduler/queue"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+const (
+	// confirmWithin is how long the informer may take to show a stored binding.
+	confirmWithin = 5 * time.Minute
+	// stuckAfter is when an unschedulable pod is tried again without an event.
+	stuckAfter = 5 * time.Minute
+)
+
+// Scheduler places pods. Make one with New, then Register it and Run it.
+type Scheduler struct {
+	config  Config
+	log     *slog.Logger
+	tracer  trace.Tracer
+	metrics *metrics
+
+	client     *client.Client
+	informers  *client.Informers
+	pods       *client.Informer[*corev1.Pod]
+	nodes      *client.Informer[*corev1.Node]
+	namespaces *client.Informer[*corev1.Namespace]
+
+	profile     *framework.Profile
+	waiting     *framework.Waiting
+	cache       *snapshot.Cache
+	queue       *queue.Queue
+	nominations *nominations
+	placer      *placement.Placer
+	binder      *binder
+	recorder    *events.Recorder
+	conditions  *conditionWriter
+	history     *history
+	ready       chan struct{}
+}
+
+// New returns a Scheduler of the cluster whose Store is behind store.
+func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Scheduler, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configure scheduler: %w", err)
+	}
+	c := client.New(store, "navarch-scheduler")
+	s := &Scheduler{
+		config: cfg, log: tel.Log, tracer: tel.Tracer(),
+		client: c, informers: client.NewInformers(c),
+		waiting:     &framework.Waiting{},
+		cache:       snapshot.NewCache(confirmWithin, tel.Log),
+		nominations: newNominations(),
+		recorder:    events.NewRecorder(c, cfg.SchedulerName, "", tel),
+		history:     newHistory(),
+		ready:       make(chan struct{}),
+	}
+	if err := s.addInformers(); err != nil {
+		return nil, fmt.Errorf("make scheduler: %w", err)
+	}
+	profile, err := plugins.Profile(s.environment(), cfg.DisabledPlugins)
+	if err != nil {
+		return nil, fmt.Errorf("make scheduler: %w", err)
+	}
+	s.profile = profile
+	s.queue = queue.New(queue.Config{InitialBackoff: cfg.InitialBackoff, MaxBackoff: cfg.MaxBackoff, StuckAfter: stuckAfter}, profile)
+	s.placer = placement.New(s.placement(), profile, s.cache, s.nominations)
+	s.conditions = newConditionWriter(c, s.pods, tel.Log)
+	s.binder = newBinder(s)
+	s.metrics = newMetrics(tel.Metrics, s.queue)
+	return s, nil
+}
+
+func (s *Scheduler) placement() placement.Config {
+	return placement.Config{PercentageOfNodes: s.config.PercentageOfNodes, Parallelism: s.config.Parallelism}
+}
+
+// environment is what plugins get.
+func (s *Scheduler) environment() plugins.Environment {
+	return plugins.Environment{Binder: s.client.Store()}
+}
+
+func (s *Scheduler) addInformers() (err error) {
+	if s.pods, err = client.InformerFor[*corev1.Pod](s.informers, cache.Indexers{}); err != nil {
+		return err
+	}
+	if s.nodes, err = client.InformerFor[*corev1.Node](s.informers, cache.Indexers{}); err != nil {
+		return err
+	}
+	if s.namespaces, err = client.InformerFor[*corev1.Namespace](s.informers, cache.Indexers{}); err != nil {
+		return err
+	}
+	s.pods.AddHandler(client.Handler[*corev1.Pod]{OnAdd: s.podAdded, OnUpdate: s.podUpdated, OnDelete: s.podDeleted})
+	s.nodes.AddHandler(client.Handler[*corev1.Node]{OnAdd: s.nodeAdded, OnUpdate: s.nodeUpdated, OnDelete: s.nodeDeleted})
+	s.namespaces.AddHandler(client.Handler[*corev1.Namespace]{OnAdd: s.namespaceAdded, OnUpdate: s.namespaceUpdated})
+	return nil
+}
+
+// Register adds the SchedulerService to a server.
+func (s *Scheduler) Register(server grpc.ServiceRegistrar) {
+	schedulerv1.RegisterSchedulerServiceServer(server, &service{scheduler: s})
+}
+
+// Ready is closed once the Scheduler knows the cluster: it can answer, and
+// places pods unless another one leads.
+func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
+
+// Run schedules until ctx ends.
+func (s *Scheduler) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer s.queue.Close()
+	group.Go(func() { s.recorder.Run(ctx) })
+	group.Go(func() { s.conditions.run(ctx) })
+	if err := s.informers.Start(ctx); err != nil {
+		return nil // ctx ended before everything was known
+	}
+	close(s.ready)
+	if !s.config.LeaderElect {
+		s.lead(ctx)
+		return nil
+	}
+	election := leader.DefaultConfig()
+	election.Client, election.Log = s.client, s.log
+	election.Namespace, election.Name, election.Identity = s.config.LeaseNamespace, s.config.LeaseName, s.config.Identity
+	if err := leader.Run(ctx, election, s.lead); err != nil {
+		return fmt.Errorf("run scheduler: %w", err)
+	}
+	return nil
+}
+
+// lead places pods until ctx ends.
+func (s *Scheduler) lead(ctx context.Context) {
+	s.log.InfoContext(ctx, "scheduling", "nodes", len(s.nodes.List()), "scheduler", s.config.SchedulerName)
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { s.binder.run(ctx) })
+	for {
+		pod, ok := s.queue.Pop(ctx)
+		if !ok {
+			return
+		}
+		s.schedule(ctx, pod)
+	}
+}

@@ -1,0 +1,283 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/cache"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/telemetry"
+	schedulerv1 "navarch.dev/navarch/proto/navarch/scheduler/v1"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/scheduler/schedtest"
+	"navarch.dev/navarch/services/store/storetest"
+)
+
+// cluster is a Store and a Scheduler that runs on it.
+type cluster struct {
+	*client.Client
+	t         *testing.T
+	scheduler *Scheduler
+	pods      *client.Informer[*corev1.Pod]
+	events    *client.Informer[*corev1.Event]
+	changed   chan struct{}
+}
+
+func start(t *testing.T, nodes ...*schedtest.NodeBuilder) *cluster {
+	t.Helper()
+	store := storetest.New(t)
+	c := &cluster{Client: store.Client(storetest.Admin()), t: t, changed: make(chan struct{}, 1)}
+	for _, n := range nodes {
+		c.create(n.Node())
+	}
+	config := DefaultConfig()
+	config.LeaderElect = false
+	config.InitialBackoff, config.MaxBackoff = 10*time.Millisecond, 50*time.Millisecond
+	var err error
+	if c.scheduler, err = New(config, telemetry.Discard("scheduler"), store.Conn(identity.Service(identity.Scheduler))); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.scheduler.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	c.watch(ctx)
+	<-c.scheduler.Ready()
+	return c
+}
+
+func (c *cluster) watch(ctx context.Context) {
+	c.t.Helper()
+	informers := client.NewInformers(c.Client)
+	var err error
+	if c.pods, err = client.InformerFor[*corev1.Pod](informers, cache.Indexers{}); err != nil {
+		c.t.Fatal(err)
+	}
+	if c.events, err = client.InformerFor[*corev1.Event](informers, cache.Indexers{}); err != nil {
+		c.t.Fatal(err)
+	}
+	kick := func() {
+		select {
+		case c.changed <- struct{}{}:
+		default:
+		}
+	}
+	c.pods.AddHandler(client.Handler[*corev1.Pod]{OnAdd: func(*corev1.Pod) { kick() }, OnUpdate: func(_, _ *corev1.Pod) { kick() }, OnDelete: func(*corev1.Pod) { kick() }})
+	c.events.AddHandler(client.Handler[*corev1.Event]{OnAdd: func(*corev1.Event) { kick() }, OnUpdate: func(_, _ *corev1.Event) { kick() }})
+	if err := informers.Start(ctx); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) create(obj kinds.Object) {
+	c.t.Helper()
+	obj.SetUID("")
+	wanted, _ := obj.DeepCopyObject().(*corev1.Node)
+	if err := c.Create(c.t.Context(), obj); err != nil {
+		c.t.Fatalf("create %s: %v", obj.GetName(), err)
+	}
+	if node, ok := obj.(*corev1.Node); ok {
+		c.makeReady(node, wanted)
+	}
+}
+
+// makeReady undoes what the Store does to new nodes: it drops their status and
+// taints them as not ready.
+func (c *cluster) makeReady(node, wanted *corev1.Node) {
+	c.t.Helper()
+	node.Status = wanted.Status
+	if err := c.UpdateStatus(c.t.Context(), node); err != nil {
+		c.t.Fatalf("write status of node %s: %v", node.Name, err)
+	}
+	node.Spec.Taints = wanted.Spec.Taints
+	if err := c.Update(c.t.Context(), node); err != nil {
+		c.t.Fatalf("take the taints off node %s: %v", node.Name, err)
+	}
+}
+
+// until waits for what the watches will show.
+func (c *cluster) until(what string, holds func() bool) {
+	c.t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !holds() {
+		select {
+		case <-c.changed:
+		case <-deadline:
+			for _, p := range c.pods.List() {
+				c.t.Logf("pod %s on %q: %v", p.Name, p.Spec.NodeName, p.Status.Conditions)
+			}
+			for _, e := range c.events.List() {
+				c.t.Logf("event %s %s: %s", e.InvolvedObject.Name, e.Reason, e.Message)
+			}
+			c.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func (c *cluster) nodeOf(pod string) string {
+	p, _ := c.pods.Get("default", pod)
+	if p == nil {
+		return ""
+	}
+	return p.Spec.NodeName
+}
+
+func (c *cluster) hasEvent(pod, reason, message string) bool {
+	for _, e := range c.events.List() {
+		if e.InvolvedObject.Name == pod && e.Reason == reason && e.Message == message {
+			return true
+		}
+	}
+	return false
+}
+
+func TestPodIsPlacedAndItIsTold(t *testing.T) {
+	c := start(t, schedtest.Node("n1"))
+	c.create(schedtest.Pod("web").CPU("1").Pod())
+	c.until("web is on n1", func() bool { return c.nodeOf("web") == "n1" })
+	c.until("an event says so", func() bool {
+		return c.hasEvent("web", "Scheduled", "Successfully assigned default/web to n1")
+	})
+	for _, e := range c.events.List() {
+		if e.Source.Component != "default-scheduler" {
+			t.Errorf("source %q", e.Source.Component)
+		}
+	}
+}
+
+func TestUnschedulablePodSaysWhyAndIsPlacedWhenRoomComes(t *testing.T) {
+	c := start(t, schedtest.Node("n1"), schedtest.Node("n2").Taint("team", corev1.TaintEffectNoSchedule))
+	c.create(schedtest.Pod("big").CPU("6").Pod())
+	want := "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s)."
+	c.until("the condition says why", func() bool {
+		p, ok := c.pods.Get("default", "big")
+		if !ok {
+			return false
+		}
+		cond := scheduledCondition(p)
+		return cond != nil && cond.Reason == corev1.PodReasonUnschedulable && strings.HasPrefix(cond.Message, want)
+	})
+	c.until("an event says why", func() bool {
+		for _, e := range c.events.List() {
+			if e.Reason == "FailedScheduling" && strings.HasPrefix(e.Message, want) && e.Type == corev1.EventTypeWarning {
+				return true
+			}
+		}
+		return false
+	})
+	c.create(schedtest.Node("n3").Allocatable(corev1.ResourceCPU, "8").Node())
+	c.until("big is on n3", func() bool { return c.nodeOf("big") == "n3" })
+}
+
+func TestGatedPodWaitsForItsGates(t *testing.T) {
+	c := start(t, schedtest.Node("n1"))
+	pod := schedtest.Pod("gated").With(func(p *corev1.Pod) {
+		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/quota"}}
+	}).Pod()
+	c.create(pod)
+	c.until("the condition says so", func() bool {
+		p, ok := c.pods.Get("default", "gated")
+		return ok && scheduledCondition(p) != nil && scheduledCondition(p).Reason == corev1.PodReasonSchedulingGated
+	})
+	current := &corev1.Pod{}
+	current.Namespace, current.Name = "default", "gated"
+	if err := c.RetryOnConflict(t.Context(), current, func() bool {
+		current.Spec.SchedulingGates = nil
+		return true
+	}, c.Update); err != nil {
+		t.Fatal(err)
+	}
+	c.until("gated is on n1", func() bool { return c.nodeOf("gated") == "n1" })
+}
+
+func TestManyPodsSpreadAndFillTheCluster(t *testing.T) {
+	nodes := []*schedtest.NodeBuilder{schedtest.Node("n1"), schedtest.Node("n2"), schedtest.Node("n3")}
+	c := start(t, nodes...)
+	for i := range 24 { // 500m each: eight fill a node
+		c.create(schedtest.Pod(fmt.Sprintf("p%d", i)).CPU("500m").Pod())
+	}
+	perNode := func() map[string]int {
+		n := make(map[string]int)
+		for _, p := range c.pods.List() {
+			n[p.Spec.NodeName]++
+		}
+		return n
+	}
+	c.until("every node is full", func() bool {
+		n := perNode()
+		return n["n1"] == 8 && n["n2"] == 8 && n["n3"] == 8
+	})
+}
+
+func TestPodsOfOthersAreLeftAlone(t *testing.T) {
+	c := start(t, schedtest.Node("n1"))
+	c.create(schedtest.Pod("theirs").With(func(p *corev1.Pod) { p.Spec.SchedulerName = "other" }).Pod())
+	c.create(schedtest.Pod("ours").Pod())
+	c.until("ours is placed", func() bool { return c.nodeOf("ours") == "n1" })
+	if n := c.nodeOf("theirs"); n != "" {
+		t.Errorf("theirs is on %s", n)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	c := start(t, schedtest.Node("n1"), schedtest.Node("n2").Taint("team", corev1.TaintEffectNoSchedule))
+	c.create(schedtest.Pod("web").CPU("1").Pod())
+	c.until("web is on n1", func() bool { return c.nodeOf("web") == "n1" })
+	c.until("it is told", func() bool { return len(c.events.List()) > 0 })
+	sv := &service{scheduler: c.scheduler}
+	resp, err := sv.Explain(t.Context(), &schedulerv1.ExplainRequest{Namespace: "default", Name: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := resp.GetDiagnosis()
+	if d.GetNodeName() != "n1" || d.GetMessage() != "Successfully assigned default/web to n1" || len(resp.GetAttempts()) != 1 {
+		t.Errorf("%v", resp)
+	}
+	for _, n := range d.GetNodes() {
+		switch n.GetNodeName() {
+		case "n1":
+			if !n.GetFeasible() || n.GetTotalScore() == 0 || len(n.GetScores()) == 0 {
+				t.Errorf("n1: %v", n)
+			}
+		case "n2":
+			if n.GetFeasible() || n.GetRejections()[0].GetPlugin() != "TaintToleration" {
+				t.Errorf("n2: %v", n)
+			}
+		}
+	}
+	if _, err := sv.Explain(t.Context(), &schedulerv1.ExplainRequest{Namespace: "default", Name: "none"}); !apierrors.IsNotFound(err) {
+		t.Errorf("explaining no pod: %v", err)
+	}
+}
+
+func TestSimulate(t *testing.T) {
+	c := start(t, schedtest.Node("n1"), schedtest.Node("n2"))
+	sv := &service{scheduler: c.scheduler}
+	pod, err := kinds.Encode(schedtest.Pod("maybe").CPU("64").Pod())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := sv.Simulate(t.Context(), &schedulerv1.SimulateRequest{Pod: &storev1.Object{Object: pod}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := resp.GetDiagnosis().GetMessage(); got != "0/2 nodes are available: 2 Insufficient cpu." {
+		t.Error(got)
+	}
+	if _, err := sv.Simulate(t.Context(), &schedulerv1.SimulateRequest{}); !apierrors.IsBadRequest(err) {
+		t.Errorf("simulating nothing: %v", err)
+	}
+}

@@ -1,0 +1,101 @@
+package snapshot
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// NodeInfo is a node and the pods on it, added up. What a Snapshot hands out
+// is immutable; Clone it to try a change.
+type NodeInfo struct {
+	// Node is nil while pods are known to be on a node that is not.
+	Node *corev1.Node
+	Pods []*PodInfo
+	// WithTerms are the pods that have affinity or anti-affinity terms,
+	// WithRequiredAntiAffinity those that keep others away.
+	WithTerms, WithRequiredAntiAffinity []*PodInfo
+	// Allocatable is what the node offers, Requested what its pods take of
+	// it, Load the same with a figure for containers that ask for nothing.
+	Allocatable, Requested, Load Resources
+	Ports                        []HostPort
+	// Images are the sizes of the images on the node, by each of their names.
+	Images map[string]int64
+	// Generation rises with every change of any node.
+	Generation uint64
+}
+
+// NewNodeInfo returns a node without pods.
+func NewNodeInfo(node *corev1.Node) *NodeInfo {
+	n := &NodeInfo{}
+	n.setNode(node)
+	return n
+}
+
+// Name is the node's name.
+func (n *NodeInfo) Name() string { return n.Node.Name }
+
+// Clone copies what AddPod, RemovePod and setNode change.
+func (n *NodeInfo) Clone() *NodeInfo {
+	c := *n
+	c.Pods = slices.Clone(n.Pods)
+	c.WithTerms = slices.Clone(n.WithTerms)
+	c.WithRequiredAntiAffinity = slices.Clone(n.WithRequiredAntiAffinity)
+	c.Requested, c.Load = n.Requested.clone(), n.Load.clone()
+	c.Ports = slices.Clone(n.Ports)
+	return &c
+}
+
+// AddPod adds a pod.
+func (n *NodeInfo) AddPod(p *PodInfo) {
+	n.Pods = append(n.Pods, p)
+	if p.hasTerms() {
+		n.WithTerms = append(n.WithTerms, p)
+	}
+	if len(p.AntiAffinity.Required) > 0 {
+		n.WithRequiredAntiAffinity = append(n.WithRequiredAntiAffinity, p)
+	}
+	n.Requested.Add(p.Requests)
+	n.Load.Add(p.Load)
+	n.Ports = append(n.Ports, p.Ports...)
+}
+
+// RemovePod takes a pod away again and says whether it was there.
+func (n *NodeInfo) RemovePod(uid types.UID) bool {
+	i := slices.IndexFunc(n.Pods, isPod(uid))
+	if i < 0 {
+		return false
+	}
+	p := n.Pods[i]
+	n.Pods = slices.Delete(n.Pods, i, i+1)
+	n.WithTerms = slices.DeleteFunc(n.WithTerms, isPod(uid))
+	n.WithRequiredAntiAffinity = slices.DeleteFunc(n.WithRequiredAntiAffinity, isPod(uid))
+	n.Requested.Sub(p.Requests)
+	n.Load.Sub(p.Load)
+	for _, port := range p.Ports {
+		if i := slices.Index(n.Ports, port); i >= 0 {
+			n.Ports = slices.Delete(n.Ports, i, i+1)
+		}
+	}
+	return true
+}
+
+func isPod(uid types.UID) func(*PodInfo) bool {
+	return func(p *PodInfo) bool { return p.Pod.UID == uid }
+}
+
+// setNode takes a node's new version over.
+func (n *NodeInfo) setNode(node *corev1.Node) {
+	n.Node = node
+	n.Allocatable = NewResources(node.Status.Allocatable)
+	n.Images = nil
+	for i := range node.Status.Images {
+		if n.Images == nil {
+			n.Images = make(map[string]int64, 2*len(node.Status.Images))
+		}
+		for _, name := range node.Status.Images[i].Names {
+			n.Images[name] = node.Status.Images[i].SizeBytes
+		}
+	}
+}

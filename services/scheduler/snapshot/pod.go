@@ -1,0 +1,134 @@
+package snapshot
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/resource"
+)
+
+// PodInfo is a pod and what the scheduler has worked out about it, once per
+// version. It is immutable.
+type PodInfo struct {
+	Pod *corev1.Pod
+	// Requests is what the pod needs of a node: the larger of its init
+	// containers and the sum of its containers and sidecars, and its overhead.
+	Requests Resources
+	// Load is Requests with a modest figure for containers that ask for
+	// nothing; nodes are compared by it.
+	Load Resources
+	// Ports are the host ports it binds.
+	Ports []HostPort
+	// Affinity and AntiAffinity are its terms about other pods.
+	Affinity, AntiAffinity PodTerms
+}
+
+// NewPodInfo works a pod out.
+func NewPodInfo(pod *corev1.Pod) *PodInfo {
+	resizable := resource.PodResourcesOptions{UseStatusResources: pod.Spec.NodeName != ""}
+	withDefaults := resizable
+	withDefaults.NonMissingContainerRequests = nonMissing()
+	p := &PodInfo{
+		Pod:      pod,
+		Requests: NewResources(resource.PodRequests(pod, resizable)),
+		Load:     NewResources(resource.PodRequests(pod, withDefaults)),
+		Ports:    hostPorts(pod),
+	}
+	if a := pod.Spec.Affinity; a != nil {
+		if a.PodAffinity != nil {
+			p.Affinity = newPodTerms(pod, a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
+				a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+		}
+		if a.PodAntiAffinity != nil {
+			p.AntiAffinity = newPodTerms(pod, a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
+				a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+		}
+	}
+	return p
+}
+
+// Key is "namespace/name".
+func (p *PodInfo) Key() string { return p.Pod.Namespace + "/" + p.Pod.Name }
+
+// Priority is the pod's; 0 if it has none.
+func (p *PodInfo) Priority() int32 {
+	if p.Pod.Spec.Priority == nil {
+		return 0
+	}
+	return *p.Pod.Spec.Priority
+}
+
+// hasTerms says whether the pod has any term about other pods.
+func (p *PodInfo) hasTerms() bool { return !p.Affinity.empty() || !p.AntiAffinity.empty() }
+
+// Signature is equal for two pods if no plugin that looks only at the pod and
+// one node can tell them apart: it covers every field of the spec that bears
+// on placement, and the namespace and labels for the rest.
+func (p *PodInfo) Signature() (string, error) {
+	reduced := corev1.Pod{Spec: corev1.PodSpec{
+		NodeName: p.Pod.Spec.NodeName, NodeSelector: p.Pod.Spec.NodeSelector,
+		Affinity: p.Pod.Spec.Affinity, Tolerations: p.Pod.Spec.Tolerations,
+		Priority: p.Pod.Spec.Priority, Overhead: p.Pod.Spec.Overhead, Resources: p.Pod.Spec.Resources,
+		TopologySpreadConstraints: p.Pod.Spec.TopologySpreadConstraints, HostNetwork: p.Pod.Spec.HostNetwork,
+		InitContainers: reduceContainers(p.Pod.Spec.InitContainers), Containers: reduceContainers(p.Pod.Spec.Containers),
+	}}
+	reduced.Namespace, reduced.Labels = p.Pod.Namespace, p.Pod.Labels
+	b, err := reduced.Marshal()
+	if err != nil {
+		return "", fmt.Errorf("sign pod %s: %w", p.Key(), err)
+	}
+	return string(b), nil
+}
+
+func reduceContainers(cs []corev1.Container) []corev1.Container {
+	out := make([]corev1.Container, len(cs))
+	for i := range cs {
+		out[i] = corev1.Container{
+			Image: cs[i].Image, Ports: cs[i].Ports, Resources: cs[i].Resources, RestartPolicy: cs[i].RestartPolicy,
+		}
+	}
+	return out
+}
+
+// HostPort is a port of the node that a container binds.
+type HostPort struct {
+	// IP is "0.0.0.0" for every address.
+	IP       string
+	Protocol corev1.Protocol
+	Port     int32
+}
+
+const anyIP = "0.0.0.0"
+
+// Conflicts says whether both cannot be bound on one node.
+func (h HostPort) Conflicts(o HostPort) bool {
+	return h.Port == o.Port && h.Protocol == o.Protocol && (h.IP == o.IP || h.IP == anyIP || o.IP == anyIP)
+}
+
+func hostPorts(pod *corev1.Pod) []HostPort {
+	var out []HostPort
+	add := func(c *corev1.Container) {
+		for _, p := range c.Ports {
+			if p.HostPort <= 0 {
+				continue
+			}
+			h := HostPort{IP: p.HostIP, Protocol: p.Protocol, Port: p.HostPort}
+			if h.IP == "" || h.IP == "::" {
+				h.IP = anyIP
+			}
+			if h.Protocol == "" {
+				h.Protocol = corev1.ProtocolTCP
+			}
+			out = append(out, h)
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		if c := &pod.Spec.InitContainers[i]; c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			add(c)
+		}
+	}
+	for i := range pod.Spec.Containers {
+		add(&pod.Spec.Containers[i])
+	}
+	return out
+}
