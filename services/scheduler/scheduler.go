@@ -24,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/internal/client"
@@ -57,6 +58,7 @@ type Scheduler struct {
 	pods       *client.Informer[*corev1.Pod]
 	nodes      *client.Informer[*corev1.Node]
 	namespaces *client.Informer[*corev1.Namespace]
+	budgets    *client.Informer[*policyv1.PodDisruptionBudget]
 
 	profile     *framework.Profile
 	waiting     *framework.Waiting
@@ -109,7 +111,7 @@ func (s *Scheduler) placement() placement.Config {
 
 // environment is what plugins get.
 func (s *Scheduler) environment() plugins.Environment {
-	return plugins.Environment{Binder: s.client.Store()}
+	return plugins.Environment{Binder: s.client.Store(), Namespaces: s.namespaceLabels, Preemption: &evictor{scheduler: s}}
 }
 
 func (s *Scheduler) addInformers() (err error) {
@@ -120,6 +122,9 @@ func (s *Scheduler) addInformers() (err error) {
 		return err
 	}
 	if s.namespaces, err = client.InformerFor[*corev1.Namespace](s.informers, cache.Indexers{}); err != nil {
+		return err
+	}
+	if s.budgets, err = client.InformerFor[*policyv1.PodDisruptionBudget](s.informers, cache.Indexers{}); err != nil {
 		return err
 	}
 	s.pods.AddHandler(client.Handler[*corev1.Pod]{OnAdd: s.podAdded, OnUpdate: s.podUpdated, OnDelete: s.podDeleted})

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/internal/client"
@@ -280,4 +282,80 @@ func TestSimulate(t *testing.T) {
 	if _, err := sv.Simulate(t.Context(), &schedulerv1.SimulateRequest{}); !apierrors.IsBadRequest(err) {
 		t.Errorf("simulating nothing: %v", err)
 	}
+}
+
+func TestImportantPodPreempts(t *testing.T) {
+	c := start(t, schedtest.Node("n1"), schedtest.Node("n2"))
+	for _, class := range []struct {
+		name  string
+		value int32
+	}{{"low", 1}, {"lower", 0}, {"high", 100}} {
+		c.create(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: class.name}, Value: class.value})
+	}
+	withClass := func(name string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Spec.PriorityClassName = name }
+	}
+	c.create(schedtest.Pod("a").CPU("3").With(withClass("low")).Pod())
+	c.create(schedtest.Pod("b").CPU("3").With(withClass("lower")).Pod())
+	c.until("both are placed", func() bool { return c.nodeOf("a") != "" && c.nodeOf("b") != "" })
+	want := c.nodeOf("b")
+	c.create(schedtest.Pod("important").CPU("3").With(withClass("high")).Pod())
+	c.until("b was told", func() bool {
+		for _, e := range c.events.List() {
+			if e.InvolvedObject.Name == "b" && e.Reason == "Preempted" {
+				return true
+			}
+		}
+		return false
+	})
+	c.until("important has b's place", func() bool {
+		c.endTerminating()
+		return c.nodeOf("important") == want
+	})
+	if c.nodeOf("a") == "" {
+		t.Error("a is gone too")
+	}
+}
+
+// endTerminating does what agents do with pods that are being deleted.
+func (c *cluster) endTerminating() {
+	c.t.Helper()
+	now := int64(0)
+	for _, p := range c.pods.List() {
+		if p.DeletionTimestamp == nil {
+			continue
+		}
+		if err := c.Delete(c.t.Context(), p.DeepCopy(), client.DeleteOptions{GracePeriodSeconds: &now}); err != nil && !apierrors.IsNotFound(err) {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+func TestReplicasKeepApart(t *testing.T) {
+	c := start(t, schedtest.Node("n1"), schedtest.Node("n2"))
+	apart := func(p *corev1.Pod) {
+		p.Labels = map[string]string{"app": "db"}
+		p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+				TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}},
+			}},
+		}}
+	}
+	for i := range 3 {
+		c.create(schedtest.Pod(fmt.Sprintf("db-%d", i)).With(apart).Pod())
+	}
+	want := "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules."
+	c.until("one of three is told why", func() bool {
+		for _, e := range c.events.List() {
+			if e.Reason == "FailedScheduling" && strings.HasPrefix(e.Message, want) {
+				return true
+			}
+		}
+		return false
+	})
+	c.create(schedtest.Node("n3").Node())
+	c.until("each has a node of its own", func() bool {
+		on := map[string]bool{c.nodeOf("db-0"): true, c.nodeOf("db-1"): true, c.nodeOf("db-2"): true}
+		return len(on) == 3 && !on[""]
+	})
 }

@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -123,6 +124,15 @@ func (s *Scheduler) nodeDeleted(node *corev1.Node) {
 
 func (s *Scheduler) namespaceAdded(namespace *corev1.Namespace) {
 	s.queue.Happened(framework.Event{Resource: framework.Namespace, Action: framework.Add, New: namespace})
+}
+
+// namespaceLabels returns a namespace's labels.
+func (s *Scheduler) namespaceLabels(name string) labels.Set {
+	namespace, ok := s.namespaces.GetByKey(name)
+	if !ok {
+		return nil
+	}
+	return namespace.Labels
 }
 
 func (s *Scheduler) namespaceUpdated(old, namespace *corev1.Namespace) {

@@ -69,12 +69,23 @@ type Filter interface {
 	Filter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *Status
 }
 
+// Filters runs the filters of a profile, for a PostFilter to try what would
+// be.
+type Filters interface {
+	// PreFilter begins an attempt, as Profile.PreFilter.
+	PreFilter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) (only map[string]bool, absent, status *Status)
+	// Filter returns the first verdict that is not Success.
+	Filter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *Status
+	// NodeLocal says that state stays good when pods come or go.
+	NodeLocal(state *CycleState) bool
+}
+
 // PostFilter makes room for a pod that fits nowhere.
 type PostFilter interface {
 	Plugin
 	// PostFilter returns the node that will have room soon, with Success; or
 	// Unschedulable with the reason it could not help.
-	PostFilter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *Diagnosis) (nominated string, status *Status)
+	PostFilter(ctx context.Context, filters Filters, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *Diagnosis) (nominated string, status *Status)
 }
 
 // PreScore prepares scoring.

@@ -172,7 +172,7 @@ func (p *Profile) FilterAll(ctx context.Context, state *CycleState, pod *snapsho
 // PostFilter asks each plugin to make room until one can.
 func (p *Profile) PostFilter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *Diagnosis) (nominated string, status *Status) {
 	for _, pl := range p.postFilter {
-		nominated, status = pl.PostFilter(ctx, state, pod, nodes, why)
+		nominated, status = pl.PostFilter(ctx, p, state, pod, nodes, why)
 		if !status.Rejected() {
 			return nominated, status.By(pl.Name())
 		}

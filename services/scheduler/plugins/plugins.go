@@ -10,21 +10,29 @@ import (
 	"navarch.dev/navarch/services/scheduler/plugins/balancedallocation"
 	"navarch.dev/navarch/services/scheduler/plugins/defaultbinder"
 	"navarch.dev/navarch/services/scheduler/plugins/imagelocality"
+	"navarch.dev/navarch/services/scheduler/plugins/interpodaffinity"
 	"navarch.dev/navarch/services/scheduler/plugins/leastallocated"
 	"navarch.dev/navarch/services/scheduler/plugins/nodeaffinity"
 	"navarch.dev/navarch/services/scheduler/plugins/nodename"
 	"navarch.dev/navarch/services/scheduler/plugins/nodeports"
 	"navarch.dev/navarch/services/scheduler/plugins/noderesources"
 	"navarch.dev/navarch/services/scheduler/plugins/nodeunschedulable"
+	"navarch.dev/navarch/services/scheduler/plugins/preemption"
 	"navarch.dev/navarch/services/scheduler/plugins/prioritysort"
 	"navarch.dev/navarch/services/scheduler/plugins/schedulinggates"
 	"navarch.dev/navarch/services/scheduler/plugins/tainttoleration"
+	"navarch.dev/navarch/services/scheduler/plugins/topologyspread"
+	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
 // Environment is what plugins may need from outside.
 type Environment struct {
 	// Binder is the Store's Bind call.
 	Binder defaultbinder.Binder
+	// Namespaces returns a namespace's labels.
+	Namespaces snapshot.NamespaceLabels
+	// Preemption ends pods.
+	Preemption preemption.Cluster
 }
 
 // Factory makes a plugin.
@@ -41,6 +49,9 @@ func Factories() map[string]Factory {
 		nodeaffinity.Name:       func(Environment) framework.Plugin { return nodeaffinity.New() },
 		nodeports.Name:          func(Environment) framework.Plugin { return nodeports.New() },
 		noderesources.Name:      func(Environment) framework.Plugin { return noderesources.New() },
+		topologyspread.Name:     func(Environment) framework.Plugin { return topologyspread.New() },
+		interpodaffinity.Name:   func(env Environment) framework.Plugin { return interpodaffinity.New(env.Namespaces) },
+		preemption.Name:         func(env Environment) framework.Plugin { return preemption.New(env.Preemption) },
 		leastallocated.Name:     func(Environment) framework.Plugin { return leastallocated.New() },
 		balancedallocation.Name: func(Environment) framework.Plugin { return balancedallocation.New() },
 		imagelocality.Name:      func(Environment) framework.Plugin { return imagelocality.New() },
@@ -66,6 +77,9 @@ func Defaults() []Enabled {
 		{Name: nodeaffinity.Name, Weight: 2},
 		{Name: nodeports.Name},
 		{Name: noderesources.Name},
+		{Name: topologyspread.Name, Weight: 2},
+		{Name: interpodaffinity.Name, Weight: 2},
+		{Name: preemption.Name},
 		{Name: leastallocated.Name, Weight: 1},
 		{Name: balancedallocation.Name, Weight: 1},
 		{Name: imagelocality.Name, Weight: 1},

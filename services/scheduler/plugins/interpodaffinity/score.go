@@ -1,0 +1,83 @@
+package interpodaffinity
+
+import (
+	"context"
+	"slices"
+
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+// requiredWeight is what the required affinity of a pod that is there already
+// counts in favour of its matches.
+const requiredWeight = 1
+
+// PreScore adds up the weights of the preferred terms, the pod's own and those
+// of the pods that are there, by domain.
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+	sums := domains{}
+	for _, n := range all.WithTerms() {
+		for _, other := range n.WithTerms {
+			p.weigh(sums, other.Affinity.Required, pod, n, requiredWeight)
+			p.weigh(sums, other.Affinity.Preferred, pod, n, 0)
+			p.weigh(sums, other.AntiAffinity.Preferred, pod, n, -1)
+		}
+	}
+	if len(pod.Affinity.Preferred) > 0 || len(pod.AntiAffinity.Preferred) > 0 {
+		for _, n := range all.Nodes() {
+			for _, other := range n.Pods {
+				p.weigh(sums, pod.Affinity.Preferred, other, n, 0)
+				p.weigh(sums, pod.AntiAffinity.Preferred, other, n, -1)
+			}
+		}
+	}
+	if len(sums) == 0 {
+		return framework.NewStatus(framework.Skip)
+	}
+	p.preferred.Set(state, sums)
+	return nil
+}
+
+// weigh adds the weights of the terms that match pod to the node's domains.
+// kind is -1 for anti-affinity, 0 for affinity, and otherwise the weight of
+// terms that have none.
+func (p *Plugin) weigh(into domains, terms []snapshot.PodTerm, pod *snapshot.PodInfo, node *snapshot.NodeInfo, kind int64) {
+	for i := range terms {
+		if !terms[i].Matches(pod.Pod, p.namespaces) {
+			continue
+		}
+		weight := terms[i].Weight
+		switch {
+		case kind < 0:
+			weight = -weight
+		case kind > 0:
+			weight = kind
+		}
+		into.add(node.Node, terms[i].TopologyKey, weight)
+	}
+}
+
+// Score adds up what the node's domains have.
+func (p *Plugin) Score(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
+	var sum int64
+	sums := p.preferred.Get(state)
+	for key, value := range node.Node.Labels {
+		sum += sums[domain{key, value}]
+	}
+	return sum, nil
+}
+
+// NormalizeScore stretches the scores, which may be negative, over the range.
+func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, _ []*snapshot.NodeInfo, scores []int64) {
+	if len(scores) == 0 {
+		return
+	}
+	low, high := slices.Min(scores), slices.Max(scores)
+	for i := range scores {
+		if high == low {
+			scores[i] = 0
+			continue
+		}
+		scores[i] = framework.MaxScore * (scores[i] - low) / (high - low)
+	}
+}

@@ -1,0 +1,113 @@
+// Package preemption makes room for a pod by ending pods of lower priority.
+//
+// On every node where taking pods away could help, it takes all pods of lower
+// priority away in thought, and puts back those that fit beside the new one,
+// the most important first. Of the nodes where this works it chooses the one
+// whose loss is smallest, ends the victims there and nominates the node.
+package preemption
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+// Name of the plugin.
+const Name = "DefaultPreemption"
+
+// What users read where preemption does not help.
+const (
+	reasonNotHelpful = "Preemption is not helpful for scheduling"
+	reasonNoVictims  = "No preemption victims found for incoming pod"
+)
+
+// Cluster is what preemption needs beside the snapshot.
+type Cluster interface {
+	// Evict ends a victim, for the sake of pod, on node.
+	Evict(ctx context.Context, victim, pod *corev1.Pod, node string) error
+	// Budgets returns the disruption budgets of a namespace.
+	Budgets(namespace string) []*policyv1.PodDisruptionBudget
+}
+
+// Plugin implements framework.PostFilter.
+type Plugin struct{ cluster Cluster }
+
+// New returns the plugin.
+func New(cluster Cluster) *Plugin { return &Plugin{cluster: cluster} }
+
+// Name of the plugin.
+func (*Plugin) Name() string { return Name }
+
+// PostFilter ends victims and nominates their node.
+func (p *Plugin) PostFilter(ctx context.Context, filters framework.Filters, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *framework.Diagnosis) (string, *framework.Status) {
+	if reason := notEligible(pod, nodes, why); reason != "" {
+		return "", framework.NewStatus(framework.Unschedulable, "preemption: "+reason)
+	}
+	candidates, failures, err := p.candidates(ctx, &trial{filters: filters, state: state, pod: pod, nodes: nodes}, why)
+	if err != nil {
+		return "", framework.AsStatus(err)
+	}
+	if len(candidates) == 0 {
+		return "", framework.NewStatus(framework.Unschedulable, "preemption: "+failures.Message())
+	}
+	chosen := cheapest(candidates)
+	for _, victim := range chosen.victims {
+		if err := p.cluster.Evict(ctx, victim.Pod, pod.Pod, chosen.node); err != nil {
+			return "", framework.AsStatus(fmt.Errorf("preempt pod %s on node %s: %w", victim.Key(), chosen.node, err))
+		}
+	}
+	return chosen.node, nil
+}
+
+// notEligible says why the pod may not preempt; "" if it may.
+func notEligible(pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *framework.Diagnosis) string {
+	if policy := pod.Pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever {
+		return "not eligible due to preemptionPolicy=Never."
+	}
+	nominated := nodes.Get(pod.Pod.Status.NominatedNodeName)
+	if nominated == nil || why.Verdict(nominated.Name()).Code() == framework.UnschedulableAndUnresolvable {
+		return ""
+	}
+	for _, other := range nominated.Pods {
+		if other.Pod.DeletionTimestamp != nil && other.Priority() < pod.Priority() {
+			return "not eligible due to a terminating pod on the nominated node."
+		}
+	}
+	return ""
+}
+
+// maxCandidates bounds how many nodes are worth trying in a large cluster.
+func maxCandidates(nodes int) int { return max(nodes/10, 100) }
+
+// candidates tries the nodes where taking pods away could help. failures says
+// why each of the others does not.
+func (p *Plugin) candidates(ctx context.Context, t *trial, why *framework.Diagnosis) ([]candidate, *framework.Diagnosis, error) {
+	failures := &framework.Diagnosis{
+		AllNodes: why.AllNodes, Rejections: make(map[string]*framework.Status),
+		Absent: framework.NewStatus(framework.UnschedulableAndUnresolvable, reasonNotHelpful),
+	}
+	var found []candidate
+	for _, n := range t.nodes.Nodes() {
+		if why.Verdict(n.Name()).Code() != framework.Unschedulable {
+			continue
+		}
+		c, failure, err := t.try(ctx, n, p.cluster.Budgets)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case failure != nil:
+			failures.Rejections[n.Name()] = failure
+		default:
+			found = append(found, c)
+		}
+		if len(found) >= maxCandidates(len(t.nodes.Nodes())) {
+			break
+		}
+	}
+	return found, failures, nil
+}
