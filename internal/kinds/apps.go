@@ -8,6 +8,8 @@ func appsKinds() []*Kind {
 		object[appsv1.ControllerRevision, appsv1.ControllerRevisionList](Kind{
 			Group: "apps", Version: "v1", Resource: "controllerrevisions", Kind: "ControllerRevision", Singular: "controllerrevision",
 			Namespaced: true,
+			Columns:    controllerRevisionColumns(),
+			Strategy:   controllerRevisionStrategy(),
 		}),
 		object[appsv1.DaemonSet, appsv1.DaemonSetList](Kind{
 			Group: "apps", Version: "v1", Resource: "daemonsets", Kind: "DaemonSet", Singular: "daemonset",
@@ -15,6 +17,8 @@ func appsKinds() []*Kind {
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status"},
+			Columns:      daemonSetColumns(),
+			Strategy:     daemonSetStrategy(),
 		}),
 		object[appsv1.Deployment, appsv1.DeploymentList](Kind{
 			Group: "apps", Version: "v1", Resource: "deployments", Kind: "Deployment", Singular: "deployment",
@@ -42,6 +46,8 @@ func appsKinds() []*Kind {
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status", "scale"},
+			Columns:      statefulSetColumns(),
+			Strategy:     statefulSetStrategy(),
 		}),
 	}
 }

@@ -11,12 +11,18 @@ func batchKinds() []*Kind {
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status"},
+			Columns:      cronJobColumns(),
+			Strategy:     cronJobStrategy(),
 		}),
 		object[batchv1.Job, batchv1.JobList](Kind{
 			Group: "batch", Version: "v1", Resource: "jobs", Kind: "Job", Singular: "job",
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status"},
+			Columns:      jobColumns(),
+			Fields:       fields(jobFields),
+			FieldNames:   []string{"status.successful"},
+			Strategy:     jobStrategy(),
 		}),
 	}
 }

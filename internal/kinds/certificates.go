@@ -9,6 +9,10 @@ func certificatesKinds() []*Kind {
 			Group: "certificates.k8s.io", Version: "v1", Resource: "certificatesigningrequests", Kind: "CertificateSigningRequest", Singular: "certificatesigningrequest",
 			ShortNames:   []string{"csr"},
 			Subresources: []string{"status", "approval"},
+			Columns:      certificateRequestColumns(),
+			Fields:       fields(certificateRequestFields),
+			FieldNames:   []string{"spec.signerName"},
+			Strategy:     certificateRequestStrategy(),
 		}),
 	}
 }

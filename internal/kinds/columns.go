@@ -83,6 +83,23 @@ func formatSelector(s *metav1.LabelSelector) string {
 	return metav1.FormatLabelSelector(s)
 }
 
+// yesNo writes a bool as kubectl does.
+func yesNo(b bool) string {
+	if b {
+		return "True"
+	}
+	return "False"
+}
+
+// createdColumn is the time of creation, for kinds that are known by their
+// date rather than their age.
+func createdColumn() Column {
+	return Column{
+		Name: "Created At", Type: "date", Description: metaDoc("creationTimestamp"),
+		Value: func(o Object) any { return o.GetCreationTimestamp().UTC().Format(time.RFC3339) },
+	}
+}
+
 func deref[T any](p *T) T {
 	if p == nil {
 		return *new(T)

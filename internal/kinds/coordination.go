@@ -8,6 +8,8 @@ func coordinationKinds() []*Kind {
 		object[coordinationv1.Lease, coordinationv1.LeaseList](Kind{
 			Group: "coordination.k8s.io", Version: "v1", Resource: "leases", Kind: "Lease", Singular: "lease",
 			Namespaced: true,
+			Columns:    leaseColumns(),
+			Strategy:   leaseStrategy(),
 		}),
 	}
 }

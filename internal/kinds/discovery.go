@@ -8,6 +8,8 @@ func discoveryKinds() []*Kind {
 		object[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](Kind{
 			Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices", Kind: "EndpointSlice", Singular: "endpointslice",
 			Namespaced: true,
+			Columns:    endpointSliceColumns(),
+			Strategy:   endpointSliceStrategy(),
 		}),
 	}
 }

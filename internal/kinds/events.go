@@ -9,6 +9,10 @@ func eventsKinds() []*Kind {
 			Group: "events.k8s.io", Version: "v1", Resource: "events", Kind: "Event", Singular: "event",
 			ShortNames: []string{"ev"},
 			Namespaced: true,
+			Columns:    newEventColumns(),
+			Fields:     fields(newEventFields),
+			FieldNames: newEventFieldNames(),
+			StoredAs:   sharedEvents(),
 		}),
 	}
 }

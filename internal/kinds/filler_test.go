@@ -18,7 +18,9 @@ func filler(seed int64) func(Object) {
 	funcs := fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, func(serializer.CodecFactory) []any {
 		return []any{
 			func(r *runtime.RawExtension, _ randfill.Continue) { r.Raw = []byte(`{"some":"value"}`) },
-			func(t *metav1.MicroTime, c randfill.Continue) { t.Time = time.Unix(c.Int63n(1<<32), 1000*c.Int63n(1e6)) },
+			func(t *metav1.MicroTime, c randfill.Continue) {
+				t.Time = time.Unix(c.Int63n(1<<32), 1000*c.Int63n(1e6))
+			},
 		}
 	})
 	f := fuzzer.FuzzerFor(funcs, rand.NewSource(seed), serializer.NewCodecFactory(runtime.NewScheme()))

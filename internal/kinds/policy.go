@@ -10,6 +10,8 @@ func policyKinds() []*Kind {
 			ShortNames:   []string{"pdb"},
 			Namespaced:   true,
 			Subresources: []string{"status"},
+			Columns:      disruptionBudgetColumns(),
+			Strategy:     disruptionBudgetStrategy(),
 		}),
 	}
 }

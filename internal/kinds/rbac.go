@@ -1,23 +1,38 @@
 package kinds
 
-import rbacv1 "k8s.io/api/rbac/v1"
+import (
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+)
 
 // rbacKinds are the kinds of rbac.authorization.k8s.io/v1.
 func rbacKinds() []*Kind {
 	return []*Kind{
 		object[rbacv1.ClusterRole, rbacv1.ClusterRoleList](Kind{
 			Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles", Kind: "ClusterRole", Singular: "clusterrole",
+			NameRule: path.ValidatePathSegmentName,
+			Columns:  roleColumns(),
+			Strategy: clusterRoleStrategy(),
 		}),
 		object[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](Kind{
 			Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings", Kind: "ClusterRoleBinding", Singular: "clusterrolebinding",
+			NameRule: path.ValidatePathSegmentName,
+			Columns:  clusterRoleBindingColumns(),
+			Strategy: clusterRoleBindingStrategy(),
 		}),
 		object[rbacv1.Role, rbacv1.RoleList](Kind{
 			Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles", Kind: "Role", Singular: "role",
 			Namespaced: true,
+			NameRule:   path.ValidatePathSegmentName,
+			Columns:    roleColumns(),
+			Strategy:   roleStrategy(),
 		}),
 		object[rbacv1.RoleBinding, rbacv1.RoleBindingList](Kind{
 			Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings", Kind: "RoleBinding", Singular: "rolebinding",
 			Namespaced: true,
+			NameRule:   path.ValidatePathSegmentName,
+			Columns:    roleBindingColumns(),
+			Strategy:   roleBindingStrategy(),
 		}),
 	}
 }

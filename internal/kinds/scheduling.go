@@ -8,6 +8,8 @@ func schedulingKinds() []*Kind {
 		object[schedulingv1.PriorityClass, schedulingv1.PriorityClassList](Kind{
 			Group: "scheduling.k8s.io", Version: "v1", Resource: "priorityclasses", Kind: "PriorityClass", Singular: "priorityclass",
 			ShortNames: []string{"pc"},
+			Columns:    priorityClassColumns(),
+			Strategy:   priorityClassStrategy(),
 		}),
 	}
 }

@@ -80,14 +80,45 @@ type Reader interface {
 	Version(ctx context.Context, resource schema.GroupVersionResource) (int64, error)
 }
 
+// Impersonator decides whether a caller may act as somebody else. as has the
+// name, the uid, the groups and the extra values asked for; the answer is as
+// with the groups that come with its name, or a Forbidden error.
+type Impersonator interface {
+	Impersonate(ctx context.Context, user, as identity.Identity) (identity.Identity, error)
+}
+
+// Write is an authorized write, with what is to be stored.
+type Write struct {
+	User identity.Identity
+	Kind *kinds.Kind
+	// Subresource is empty for the object itself.
+	Subresource string
+	// Object is what is to be stored, or a subresource's own kind (a
+	// *authenticationv1.TokenRequest for serviceaccounts/token). It must not be
+	// changed.
+	Object kinds.Object
+	// Old is what is stored; nil for a creation.
+	Old kinds.Object
+}
+
+// Guard refuses authorized writes for what they contain: roles that give away
+// more than their author has, an agent's writes beyond its own node and pods.
+// The Store asks it about each write after admission has changed the object.
+type Guard interface {
+	CheckWrite(ctx context.Context, w Write) error
+}
+
 // Control is everything that decides about callers. A nil Authenticator knows
 // no token, a nil Reviewer answers no review, a nil TokenIssuer issues
-// nothing; the Authorizer must be set.
+// nothing, a nil Impersonator lets nobody act as somebody else, a nil Guard
+// refuses no write; the Authorizer must be set.
 type Control struct {
 	Authorizer    Authorizer
 	Authenticator Authenticator
 	Reviewer      Reviewer
 	TokenIssuer   TokenIssuer
+	Impersonator  Impersonator
+	Guard         Guard
 }
 
 // MastersOnly allows everything to the group system:masters and nothing to

@@ -1,0 +1,211 @@
+package kinds
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// highestUserPriority is below what system pods have.
+const highestUserPriority = 1_000_000_000
+
+func disruptionBudgetColumns() []Column {
+	spec := policyv1.PodDisruptionBudgetSpec{}.SwaggerDoc()
+	type pdb = policyv1.PodDisruptionBudget
+	amount := func(name, key string, value func(*pdb) *intstr.IntOrString) Column {
+		return text(name, spec[key], func(b *pdb) string {
+			if v := value(b); v != nil {
+				return v.String()
+			}
+			return "N/A"
+		})
+	}
+	return columns(
+		amount("Min Available", "minAvailable", func(b *pdb) *intstr.IntOrString { return b.Spec.MinAvailable }),
+		amount("Max Unavailable", "maxUnavailable", func(b *pdb) *intstr.IntOrString { return b.Spec.MaxUnavailable }),
+		number("Allowed Disruptions", policyv1.PodDisruptionBudgetStatus{}.SwaggerDoc()["disruptionsAllowed"], func(b *pdb) int64 {
+			return int64(b.Status.DisruptionsAllowed)
+		}),
+		ageColumn(),
+	)
+}
+
+func disruptionBudgetStrategy() Strategy {
+	return specStatus(
+		func(b *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetSpec { return &b.Spec },
+		func(b *policyv1.PodDisruptionBudget) *policyv1.PodDisruptionBudgetStatus { return &b.Status },
+		rules[*policyv1.PodDisruptionBudget]{validate: func(b *policyv1.PodDisruptionBudget) field.ErrorList {
+			var errs field.ErrorList
+			if b.Spec.MinAvailable != nil && b.Spec.MaxUnavailable != nil {
+				errs = append(errs, field.Invalid(specPath(), b.Spec, "minAvailable and maxUnavailable cannot be both set"))
+			}
+			if v := b.Spec.MinAvailable; v != nil {
+				errs = join(errs, validAmount(*v, specPath("minAvailable")), notMoreThanAll(*v, specPath("minAvailable")))
+			}
+			if v := b.Spec.MaxUnavailable; v != nil {
+				errs = join(errs, validAmount(*v, specPath("maxUnavailable")), notMoreThanAll(*v, specPath("maxUnavailable")))
+			}
+			if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil {
+				errs = join(errs, oneOf(*p, specPath("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget))
+			}
+			return join(errs, validSelector(b.Spec.Selector, specPath("selector")))
+		}})
+}
+
+func priorityClassColumns() []Column {
+	doc := schedulingv1.PriorityClass{}.SwaggerDoc()
+	return columns(
+		number("Value", doc["value"], func(p *schedulingv1.PriorityClass) int64 { return int64(p.Value) }),
+		Column{Name: "Global-Default", Type: "boolean", Description: doc["globalDefault"], Value: func(o Object) any { return o.(*schedulingv1.PriorityClass).GlobalDefault }},
+		ageColumn(),
+		text("PreemptionPolicy", doc["preemptionPolicy"], func(p *schedulingv1.PriorityClass) string { return string(deref(p.PreemptionPolicy)) }),
+	)
+}
+
+func priorityClassStrategy() Strategy {
+	s := plain(rules[*schedulingv1.PriorityClass]{
+		defaults: func(p *schedulingv1.PriorityClass) { setPointer(&p.PreemptionPolicy, corev1.PreemptLowerPriority) },
+		validate: validatePriorityClass,
+		validateUpdate: func(p, old *schedulingv1.PriorityClass) field.ErrorList {
+			var errs field.ErrorList
+			if p.Value != old.Value {
+				errs = append(errs, field.Forbidden(field.NewPath("value"), "may not be changed in an update."))
+			}
+			return join(errs, immutable(p.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy")))
+		},
+	})
+	s.SpecChanged = func(obj, old Object) bool { return false }
+	return s
+}
+
+func validatePriorityClass(p *schedulingv1.PriorityClass) field.ErrorList {
+	system := map[string]int32{"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
+	value, known := system[p.Name]
+	switch {
+	case strings.HasPrefix(p.Name, "system-") && !known:
+		return field.ErrorList{field.Forbidden(field.NewPath("metadata", "name"),
+			"priority class names with 'system-' prefix are reserved for system use only. error: "+p.Name+" is not a known system priority class")}
+	case known && (p.Value != value || p.GlobalDefault):
+		return field.ErrorList{field.Forbidden(field.NewPath("value"), fmt.Sprintf("value of %s PriorityClass must be %d", p.Name, value))}
+	case !known && p.Value > highestUserPriority:
+		return field.ErrorList{field.Forbidden(field.NewPath("value"),
+			fmt.Sprintf("maximum allowed value of a user defined priority is %d", highestUserPriority))}
+	}
+	return nil
+}
+
+func runtimeClassColumns() []Column {
+	return columns(
+		text("Handler", nodev1.RuntimeClass{}.SwaggerDoc()["handler"], func(r *nodev1.RuntimeClass) string { return r.Handler }),
+		ageColumn(),
+	)
+}
+
+func runtimeClassStrategy() Strategy {
+	return plain(rules[*nodev1.RuntimeClass]{
+		validate: func(r *nodev1.RuntimeClass) field.ErrorList {
+			return invalids(field.NewPath("handler"), r.Handler, validation.IsDNS1123Label(r.Handler))
+		},
+		validateUpdate: func(r, old *nodev1.RuntimeClass) field.ErrorList {
+			return immutable(r.Handler, old.Handler, field.NewPath("handler"))
+		},
+	})
+}
+
+func leaseColumns() []Column {
+	return columns(
+		text("Holder", coordinationv1.LeaseSpec{}.SwaggerDoc()["holderIdentity"], func(l *coordinationv1.Lease) string { return deref(l.Spec.HolderIdentity) }),
+		ageColumn(),
+	)
+}
+
+func leaseStrategy() Strategy {
+	return plain(rules[*coordinationv1.Lease]{validate: func(l *coordinationv1.Lease) field.ErrorList {
+		return join(positive(l.Spec.LeaseDurationSeconds, specPath("leaseDurationSeconds")),
+			nonnegative(l.Spec.LeaseTransitions, specPath("leaseTransitions")))
+	}})
+}
+
+func ipAddressColumns() []Column {
+	return columns(
+		text("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"], func(a *networkingv1.IPAddress) string {
+			ref := a.Spec.ParentRef
+			if ref == nil {
+				return none
+			}
+			name := ref.Resource
+			for _, part := range []string{ref.Group, ref.Namespace, ref.Name} {
+				switch {
+				case part == "":
+				case part == ref.Group:
+					name += "." + part
+				default:
+					name += "/" + part
+				}
+			}
+			return name
+		}),
+		ageColumn(),
+	)
+}
+
+// isIPName: an IPAddress is named for its address, in its canonical form.
+func isIPName(name string, prefix bool) []string {
+	if ip, err := netip.ParseAddr(name); prefix || err != nil || ip.String() != name {
+		return []string{"must be a valid IP address in canonical form, (e.g. 10.9.8.7 or 2001:db8::ffff)"}
+	}
+	return nil
+}
+
+func ipAddressStrategy() Strategy {
+	return specOnly(func(a *networkingv1.IPAddress) *networkingv1.IPAddressSpec { return &a.Spec }, rules[*networkingv1.IPAddress]{
+		validate: func(a *networkingv1.IPAddress) field.ErrorList {
+			ref, path := a.Spec.ParentRef, specPath("parentRef")
+			if ref == nil {
+				return field.ErrorList{field.Required(path, "")}
+			}
+			return join(required(ref.Resource, path.Child("resource")), required(ref.Name, path.Child("name")))
+		},
+		validateUpdate: func(a, old *networkingv1.IPAddress) field.ErrorList {
+			return immutable(a.Spec.ParentRef, old.Spec.ParentRef, specPath("parentRef"))
+		},
+	})
+}
+
+func serviceCIDRColumns() []Column {
+	return columns(
+		text("CIDRs", networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"], func(s *networkingv1.ServiceCIDR) string { return strings.Join(s.Spec.CIDRs, ",") }),
+		ageColumn(),
+	)
+}
+
+func serviceCIDRStrategy() Strategy {
+	return specStatus(
+		func(s *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &s.Spec },
+		func(s *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &s.Status },
+		rules[*networkingv1.ServiceCIDR]{
+			validate: func(s *networkingv1.ServiceCIDR) field.ErrorList {
+				if n := len(s.Spec.CIDRs); n == 0 || n > 2 {
+					return field.ErrorList{field.Invalid(specPath("cidrs"), s.Spec.CIDRs, "must have one or two CIDRs, one of each IP family")}
+				}
+				var errs field.ErrorList
+				for i, cidr := range s.Spec.CIDRs {
+					errs = append(errs, validation.IsValidCIDR(specPath("cidrs").Index(i), cidr)...)
+				}
+				return errs
+			},
+			validateUpdate: func(s, old *networkingv1.ServiceCIDR) field.ErrorList {
+				return immutable(s.Spec.CIDRs, old.Spec.CIDRs, specPath("cidrs"))
+			},
+		})
+}

@@ -1,0 +1,160 @@
+package kinds
+
+import (
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func roleColumns() []Column { return columns(createdColumn()) }
+
+func bindingColumns[O Object](ref func(O) rbacv1.RoleRef, subjects func(O) []rbacv1.Subject) []Column {
+	doc := rbacv1.RoleBinding{}.SwaggerDoc()
+	of := func(kind string) func(O) string {
+		return func(o O) string { return subjectNames(subjects(o), kind) }
+	}
+	return columns(
+		text("Role", doc["roleRef"], func(o O) string { return ref(o).Kind + "/" + ref(o).Name }),
+		ageColumn(),
+		wide(text("Users", "Users in the roleBinding", of(rbacv1.UserKind))),
+		wide(text("Groups", "Groups in the roleBinding", of(rbacv1.GroupKind))),
+		wide(text("ServiceAccounts", "ServiceAccounts in the roleBinding", of(rbacv1.ServiceAccountKind))),
+	)
+}
+
+func subjectNames(subjects []rbacv1.Subject, kind string) string {
+	var names []string
+	for _, s := range subjects {
+		switch {
+		case s.Kind != kind:
+		case kind == rbacv1.ServiceAccountKind:
+			names = append(names, s.Namespace+"/"+s.Name)
+		default:
+			names = append(names, s.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func roleBindingColumns() []Column {
+	return bindingColumns(func(b *rbacv1.RoleBinding) rbacv1.RoleRef { return b.RoleRef },
+		func(b *rbacv1.RoleBinding) []rbacv1.Subject { return b.Subjects })
+}
+
+func clusterRoleBindingColumns() []Column {
+	return bindingColumns(func(b *rbacv1.ClusterRoleBinding) rbacv1.RoleRef { return b.RoleRef },
+		func(b *rbacv1.ClusterRoleBinding) []rbacv1.Subject { return b.Subjects })
+}
+
+func roleStrategy() Strategy {
+	return plain(rules[*rbacv1.Role]{validate: func(r *rbacv1.Role) field.ErrorList { return validatePolicy(r.Rules, true) }})
+}
+
+func clusterRoleStrategy() Strategy {
+	return plain(rules[*rbacv1.ClusterRole]{validate: func(r *rbacv1.ClusterRole) field.ErrorList {
+		errs := validatePolicy(r.Rules, false)
+		if r.AggregationRule == nil {
+			return errs
+		}
+		at := field.NewPath("aggregationRule", "clusterRoleSelectors")
+		if len(r.AggregationRule.ClusterRoleSelectors) == 0 {
+			errs = append(errs, field.Required(at, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
+		}
+		for i := range r.AggregationRule.ClusterRoleSelectors {
+			errs = append(errs, validSelector(&r.AggregationRule.ClusterRoleSelectors[i], at.Index(i))...)
+		}
+		return errs
+	}})
+}
+
+func validatePolicy(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
+	var errs field.ErrorList
+	for i := range rules {
+		r, at := &rules[i], field.NewPath("rules").Index(i)
+		if len(r.Verbs) == 0 {
+			errs = append(errs, field.Required(at.Child("verbs"), "verbs must contain at least one value"))
+		}
+		if len(r.NonResourceURLs) > 0 {
+			if namespaced {
+				errs = append(errs, field.Invalid(at.Child("nonResourceURLs"), r.NonResourceURLs, "namespaced rules cannot apply to non-resource URLs"))
+			}
+			if len(r.APIGroups)+len(r.Resources)+len(r.ResourceNames) > 0 {
+				errs = append(errs, field.Invalid(at.Child("nonResourceURLs"), r.NonResourceURLs, "rules cannot apply to both regular resources and non-resource URLs"))
+			}
+			continue
+		}
+		if len(r.APIGroups) == 0 {
+			errs = append(errs, field.Required(at.Child("apiGroups"), "resource rules must supply at least one api group"))
+		}
+		if len(r.Resources) == 0 {
+			errs = append(errs, field.Required(at.Child("resources"), "resource rules must supply at least one resource"))
+		}
+	}
+	return errs
+}
+
+func roleBindingStrategy() Strategy {
+	return plain(rules[*rbacv1.RoleBinding]{
+		defaults: func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
+		validate: func(b *rbacv1.RoleBinding) field.ErrorList {
+			return validateBinding(b.RoleRef, b.Subjects, "Role", "ClusterRole")
+		},
+		validateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
+	})
+}
+
+func clusterRoleBindingStrategy() Strategy {
+	return plain(rules[*rbacv1.ClusterRoleBinding]{
+		defaults: func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
+		validate: func(b *rbacv1.ClusterRoleBinding) field.ErrorList {
+			return validateBinding(b.RoleRef, b.Subjects, "ClusterRole")
+		},
+		validateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
+	})
+}
+
+func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {
+	setDefault(&ref.APIGroup, rbacv1.GroupName)
+	for i := range subjects {
+		if subjects[i].Kind == rbacv1.UserKind || subjects[i].Kind == rbacv1.GroupKind {
+			setDefault(&subjects[i].APIGroup, rbacv1.GroupName)
+		}
+	}
+}
+
+func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, kinds ...string) field.ErrorList {
+	at := field.NewPath("roleRef")
+	errs := join(oneOf(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName), oneOf(ref.Kind, at.Child("kind"), kinds...))
+	if ref.Name == "" {
+		errs = append(errs, field.Required(at.Child("name"), ""))
+	} else {
+		errs = append(errs, invalids(at.Child("name"), ref.Name, path.IsValidPathSegmentName(ref.Name))...)
+	}
+	for i, s := range subjects {
+		errs = append(errs, validateSubject(s, field.NewPath("subjects").Index(i))...)
+	}
+	return errs
+}
+
+func validateSubject(s rbacv1.Subject, at *field.Path) field.ErrorList {
+	errs := required(s.Name, at.Child("name"))
+	switch s.Kind {
+	case rbacv1.ServiceAccountKind:
+		if s.APIGroup != "" {
+			errs = append(errs, field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{""}))
+		}
+		return join(errs, required(s.Namespace, at.Child("namespace")))
+	case rbacv1.UserKind, rbacv1.GroupKind:
+		return join(errs, oneOf(s.APIGroup, at.Child("apiGroup"), rbacv1.GroupName))
+	}
+	return append(errs, field.NotSupported(at.Child("kind"), s.Kind, []string{rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind}))
+}
+
+func sameRole(ref, old rbacv1.RoleRef) field.ErrorList {
+	if ref == old {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), ref, "cannot change roleRef")}
+}

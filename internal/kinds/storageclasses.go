@@ -1,0 +1,199 @@
+package kinds
+
+import (
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func storageClassColumns() []Column {
+	doc := storagev1.StorageClass{}.SwaggerDoc()
+	return []Column{
+		text("Name", metaDoc("name"), func(s *storagev1.StorageClass) string {
+			if s.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" || s.Annotations["storageclass.beta.kubernetes.io/is-default-class"] == "true" {
+				return s.Name + " (default)"
+			}
+			return s.Name
+		}),
+		text("Provisioner", doc["provisioner"], func(s *storagev1.StorageClass) string { return s.Provisioner }),
+		text("ReclaimPolicy", doc["reclaimPolicy"], func(s *storagev1.StorageClass) string {
+			return string(pointerOr(s.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete))
+		}),
+		text("VolumeBindingMode", doc["volumeBindingMode"], func(s *storagev1.StorageClass) string {
+			return string(pointerOr(s.VolumeBindingMode, "<unset>"))
+		}),
+		text("AllowVolumeExpansion", doc["allowVolumeExpansion"], func(s *storagev1.StorageClass) string {
+			return strconv.FormatBool(deref(s.AllowVolumeExpansion))
+		}),
+		ageColumn(),
+	}
+}
+
+func storageClassStrategy() Strategy {
+	return plain(rules[*storagev1.StorageClass]{
+		defaults: func(s *storagev1.StorageClass) {
+			setPointer(&s.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
+			setPointer(&s.VolumeBindingMode, storagev1.VolumeBindingImmediate)
+		},
+		validate: func(s *storagev1.StorageClass) field.ErrorList {
+			return join(
+				validProvisioner(s.Provisioner, field.NewPath("provisioner")),
+				oneOf(deref(s.ReclaimPolicy), field.NewPath("reclaimPolicy"), corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain),
+				oneOf(deref(s.VolumeBindingMode), field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer),
+			)
+		},
+		validateUpdate: func(s, old *storagev1.StorageClass) field.ErrorList {
+			var errs field.ErrorList
+			if len(s.Parameters)+len(old.Parameters) > 0 {
+				errs = forbidChange(s.Parameters, old.Parameters, field.NewPath("parameters"))
+			}
+			return join(errs,
+				forbidChange(s.Provisioner, old.Provisioner, field.NewPath("provisioner")),
+				forbidChange(s.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")),
+				immutable(s.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
+		},
+	})
+}
+
+func forbidChange(value, old any, path *field.Path) field.ErrorList {
+	if len(immutable(value, old, path)) == 0 {
+		return nil
+	}
+	return field.ErrorList{field.Forbidden(path, "updates to "+path.String()+" are forbidden.")}
+}
+
+func validProvisioner(name string, path *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	return invalids(path, name, validation.IsQualifiedName(strings.ToLower(name)))
+}
+
+func volumeAttachmentColumns() []Column {
+	doc := storagev1.VolumeAttachmentSpec{}.SwaggerDoc()
+	return columns(
+		text("Attacher", doc["attacher"], func(a *storagev1.VolumeAttachment) string { return a.Spec.Attacher }),
+		text("PV", storagev1.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"], func(a *storagev1.VolumeAttachment) string {
+			return deref(a.Spec.Source.PersistentVolumeName)
+		}),
+		text("Node", doc["nodeName"], func(a *storagev1.VolumeAttachment) string { return a.Spec.NodeName }),
+		text("Attached", storagev1.VolumeAttachmentStatus{}.SwaggerDoc()["attached"], func(a *storagev1.VolumeAttachment) string {
+			return strconv.FormatBool(a.Status.Attached)
+		}),
+		ageColumn(),
+	)
+}
+
+func volumeAttachmentStrategy() Strategy {
+	return statusOnly(
+		func(a *storagev1.VolumeAttachment) *storagev1.VolumeAttachmentSpec { return &a.Spec },
+		func(a *storagev1.VolumeAttachment) *storagev1.VolumeAttachmentStatus { return &a.Status },
+		rules[*storagev1.VolumeAttachment]{
+			validate: func(a *storagev1.VolumeAttachment) field.ErrorList {
+				return join(required(a.Spec.Attacher, specPath("attacher")), required(a.Spec.NodeName, specPath("nodeName")))
+			},
+			validateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
+				return immutable(a.Spec, old.Spec, specPath())
+			},
+		})
+}
+
+func csiDriverColumns() []Column {
+	doc := storagev1.CSIDriverSpec{}.SwaggerDoc()
+	flag := func(name, field string, value func(*storagev1.CSIDriverSpec) *bool) Column {
+		return Column{Name: name, Type: "boolean", Description: doc[field], Value: func(o Object) any { return deref(value(&o.(*storagev1.CSIDriver).Spec)) }}
+	}
+	return columns(
+		flag("AttachRequired", "attachRequired", func(s *storagev1.CSIDriverSpec) *bool { return s.AttachRequired }),
+		flag("PodInfoOnMount", "podInfoOnMount", func(s *storagev1.CSIDriverSpec) *bool { return s.PodInfoOnMount }),
+		flag("StorageCapacity", "storageCapacity", func(s *storagev1.CSIDriverSpec) *bool { return s.StorageCapacity }),
+		text("TokenRequests", doc["tokenRequests"], func(d *storagev1.CSIDriver) string {
+			var audiences []string
+			for _, t := range d.Spec.TokenRequests {
+				audiences = append(audiences, t.Audience)
+			}
+			if len(audiences) == 0 {
+				return "<unset>"
+			}
+			return strings.Join(audiences, ",")
+		}),
+		flag("RequiresRepublish", "requiresRepublish", func(s *storagev1.CSIDriverSpec) *bool { return s.RequiresRepublish }),
+		text("Modes", doc["volumeLifecycleModes"], func(d *storagev1.CSIDriver) string {
+			var modes []string
+			for _, m := range d.Spec.VolumeLifecycleModes {
+				modes = append(modes, string(m))
+			}
+			return orNone(strings.Join(modes, ","))
+		}),
+		ageColumn(),
+	)
+}
+
+func csiDriverStrategy() Strategy {
+	return plain(rules[*storagev1.CSIDriver]{defaults: func(d *storagev1.CSIDriver) {
+		setPointer(&d.Spec.AttachRequired, true)
+		setPointer(&d.Spec.PodInfoOnMount, false)
+		setPointer(&d.Spec.StorageCapacity, false)
+		setPointer(&d.Spec.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
+		setPointer(&d.Spec.RequiresRepublish, false)
+		setPointer(&d.Spec.SELinuxMount, false)
+		if len(d.Spec.VolumeLifecycleModes) == 0 {
+			d.Spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
+		}
+	}})
+}
+
+func csiNodeColumns() []Column {
+	return columns(
+		number("Drivers", storagev1.CSINodeSpec{}.SwaggerDoc()["drivers"], func(n *storagev1.CSINode) int64 { return int64(len(n.Spec.Drivers)) }),
+		ageColumn(),
+	)
+}
+
+func csiCapacityColumns() []Column {
+	doc := storagev1.CSIStorageCapacity{}.SwaggerDoc()
+	return columns(
+		text("StorageClassName", doc["storageClassName"], func(c *storagev1.CSIStorageCapacity) string { return c.StorageClassName }),
+		text("Capacity", doc["capacity"], func(c *storagev1.CSIStorageCapacity) string {
+			if c.Capacity == nil {
+				return "<unset>"
+			}
+			return c.Capacity.String()
+		}),
+	)
+}
+
+func csiCapacityStrategy() Strategy {
+	return plain(rules[*storagev1.CSIStorageCapacity]{
+		validate: func(c *storagev1.CSIStorageCapacity) field.ErrorList {
+			return required(c.StorageClassName, field.NewPath("storageClassName"))
+		},
+		validateUpdate: func(c, old *storagev1.CSIStorageCapacity) field.ErrorList {
+			return join(immutable(c.StorageClassName, old.StorageClassName, field.NewPath("storageClassName")),
+				immutable(c.NodeTopology, old.NodeTopology, field.NewPath("nodeTopology")))
+		},
+	})
+}
+
+func attributesClassColumns() []Column {
+	return columns(
+		text("DriverName", storagev1.VolumeAttributesClass{}.SwaggerDoc()["driverName"], func(c *storagev1.VolumeAttributesClass) string { return c.DriverName }),
+		ageColumn(),
+	)
+}
+
+func attributesClassStrategy() Strategy {
+	return plain(rules[*storagev1.VolumeAttributesClass]{
+		validate: func(c *storagev1.VolumeAttributesClass) field.ErrorList {
+			return validProvisioner(c.DriverName, field.NewPath("driverName"))
+		},
+		validateUpdate: func(c, old *storagev1.VolumeAttributesClass) field.ErrorList {
+			return join(forbidChange(c.DriverName, old.DriverName, field.NewPath("driverName")),
+				forbidChange(c.Parameters, old.Parameters, field.NewPath("parameters")))
+		},
+	})
+}
