@@ -1,0 +1,83 @@
+# Navarch. `make demo` shows it, `make test` tests it, `make down` removes the demo.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+
+BIN := $(CURDIR)/bin
+GO ?= go
+GO_BUILD := CGO_ENABLED=0 $(GO) build -trimpath
+TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+LINT := $(GO) tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+KUBECTL_VERSION := v1.37.2
+PLUGINS := bridge host-local loopback portmap
+DEMO_DIR ?= $(CURDIR)/.navarch
+
+.PHONY: build navarch node-tools kubectl packages demo up down test unit integration bench lint generate check-generated fmt clean
+
+## build: navarch, its shim, kubectl, runc and the CNI plugins, into bin/
+build: navarch kubectl node-tools
+
+navarch:
+	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/navarch ./cmd/navarch
+	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/navarch-shim ./cmd/navarch-shim
+
+kubectl:
+	$(GO_BUILD) -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBECTL_VERSION) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37' -o $(BIN)/kubectl ./cmd/kubectl
+
+node-tools: packages
+	CGO_ENABLED=1 $(GO) -C tools/node build -trimpath -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags -static' -o $(BIN)/runc github.com/opencontainers/runc
+	$(foreach p,$(filter-out host-local,$(PLUGINS)),CGO_ENABLED=0 $(GO) -C tools/node build -trimpath -ldflags '-s -w' -o $(BIN)/cni/$(p) github.com/containernetworking/plugins/plugins/$(if $(filter portmap,$(p)),meta,main)/$(p);)
+	CGO_ENABLED=0 $(GO) -C tools/node build -trimpath -ldflags '-s -w' -o $(BIN)/cni/host-local github.com/containernetworking/plugins/plugins/ipam/host-local
+
+## packages: what the build and the tests need of Debian
+packages:
+	@./tools/packages.sh
+
+## demo: a cluster of three nodes that runs the guestbook; goes on until `make down`
+demo: build
+	./examples/guestbook/demo.sh $(DEMO_DIR)
+
+## up: a cluster of one node in the background
+up: build
+	$(BIN)/navarch up --detach --data-dir $(DEMO_DIR)
+
+## down: stop what demo or up started and remove every trace of it
+down:
+	./examples/guestbook/stop.sh $(DEMO_DIR)
+
+## test: every test
+test: build unit integration
+
+unit:
+	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/navarch/test')
+
+integration: build
+	NAVARCH_BIN_DIR=$(BIN) $(GO) test -timeout 30m -count=1 ./test/...
+
+## bench: the speed figures, each beside a reference measured in the same run
+bench: build
+	NAVARCH_BIN_DIR=$(BIN) $(GO) run ./bench
+
+## lint: golangci-lint, buf lint, generated code up to date
+lint: check-generated
+	$(LINT) run ./...
+	$(TOOL) buf lint
+	@if git rev-parse -q --verify origin/main >/dev/null; then $(TOOL) buf breaking --against '.git#branch=origin/main'; fi
+
+## generate: code made from proto/
+generate:
+	mkdir -p $(BIN)/tools
+	$(GO) build -modfile=tools/go.mod -o $(BIN)/tools/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	PATH=$(BIN)/tools:$$PATH $(TOOL) buf generate
+	$(GO) generate ./...
+
+check-generated: generate
+	@git diff --exit-code --stat -- '*.pb.go' internal/apidescriptors || { echo 'generated files are out of date: run make generate and commit' >&2; exit 1; }
+
+fmt:
+	$(LINT) fmt
+
+clean:
+	rm -rf $(BIN)

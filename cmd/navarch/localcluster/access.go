@@ -1,0 +1,35 @@
+package localcluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strconv"
+
+	"navarch.dev/navarch/internal/certs"
+)
+
+// Endpoints are where the services of a running cluster are reached.
+type Endpoints struct{ Store, Scheduler string }
+
+// Access returns how the local user reaches the cluster of a data folder.
+func Access(dataDir string) (Endpoints, *certs.Bundle, error) {
+	l, err := NewLayout(dataDir)
+	if err != nil {
+		return Endpoints{}, nil, err
+	}
+	state, err := l.readState()
+	if errors.Is(err, fs.ErrNotExist) {
+		return Endpoints{}, nil, fmt.Errorf("there is no cluster in the data folder %s: name another with --data-dir, or start one with 'navarch up'", l.Dir)
+	}
+	if err != nil {
+		return Endpoints{}, nil, err
+	}
+	bundle, err := certs.LoadBundleDir(l.PKI(), adminCert)
+	if err != nil {
+		return Endpoints{}, nil, err
+	}
+	loopback := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+	return Endpoints{Store: loopback(state.StorePort), Scheduler: loopback(state.schedulerPort())}, bundle, nil
+}

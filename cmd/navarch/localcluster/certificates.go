@@ -1,0 +1,103 @@
+package localcluster
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+
+	"navarch.dev/navarch/internal/certs"
+	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kubeconfig"
+)
+
+// Names of the certificates in the pki folder.
+const (
+	controlPlaneCert = "control-plane"
+	adminCert        = "admin"
+	// signingKeyFile signs service accounts' tokens.
+	signingKeyFile = "service-account.key"
+)
+
+// services are the services whose names the control plane's certificate holds.
+var services = []string{"store", "scheduler", "controller", "gateway"}
+
+// issueCertificates makes what is missing of the cluster's certificates, or
+// renews what nears its end.
+func (s *State) issueCertificates(l Layout, nodes []node) (*certs.Authority, error) {
+	authority, err := certs.LoadOrCreate(l.PKI())
+	if err != nil {
+		return nil, err
+	}
+	requests := map[string]certs.Request{
+		controlPlaneCert: {
+			Identity: identity.Service(identity.Gateway),
+			DNSNames: s.controlPlaneNames(),
+			IPs:      s.controlPlaneAddresses(nodes),
+		},
+		adminCert: {Identity: identity.Identity{Name: "kubernetes-admin", Groups: []string{identity.GroupMasters}}},
+		// One certificate a service, for running the services apart.
+		"store":      {Identity: identity.Service(identity.Store), DNSNames: []string{certs.ServerName("store"), "localhost"}},
+		"scheduler":  {Identity: identity.Service(identity.Scheduler), DNSNames: []string{certs.ServerName("scheduler"), "localhost"}},
+		"controller": {Identity: identity.Service(identity.Controller), DNSNames: []string{certs.ServerName("controller"), "localhost"}},
+	}
+	for _, n := range nodes {
+		ips := []net.IP{n.address.AsSlice(), net.IPv4(127, 0, 0, 1)}
+		requests[agentCert(n)] = certs.Request{
+			Identity: identity.Node(n.name),
+			DNSNames: []string{certs.ServerName("agent"), certs.NodeServerName(n.name), n.name},
+			IPs:      ips,
+		}
+		requests[proxyCert(n)] = certs.Request{
+			Identity: identity.Service(identity.Proxy),
+			DNSNames: []string{certs.ServerName("proxy")},
+			IPs:      ips,
+		}
+	}
+	for name, request := range requests {
+		if _, err := authority.Ensure(l.PKI(), name, request); err != nil {
+			return nil, fmt.Errorf("make the certificate of %s: %w", name, err)
+		}
+	}
+	return authority, certs.EnsureSigningKey(filepath.Join(l.PKI(), signingKeyFile))
+}
+
+func agentCert(n node) string { return "agent-" + n.name }
+
+func proxyCert(n node) string { return "proxy-" + n.name }
+
+func (s *State) controlPlaneNames() []string {
+	names := []string{
+		"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+	}
+	for _, service := range services {
+		names = append(names, certs.ServerName(service))
+	}
+	return names
+}
+
+func (s *State) controlPlaneAddresses(nodes []node) []net.IP {
+	ips := []net.IP{net.IPv4(127, 0, 0, 1), s.ServiceCIDR().Addr().Next().AsSlice(), s.advertised(nodes).AsSlice()}
+	if a, err := netip.ParseAddr(s.GatewayHost); err == nil && !a.IsUnspecified() {
+		ips = append(ips, a.AsSlice())
+	}
+	return ips
+}
+
+// advertised is the host's address as pods and nodes reach it.
+func (s *State) advertised(nodes []node) netip.Addr {
+	if s.Nodes > 1 {
+		return s.HostAddress()
+	}
+	return nodes[0].address
+}
+
+// writeKubeconfig writes the local user's kubeconfig, with a client certificate
+// in it.
+func (s *State) writeKubeconfig(l Layout, authority *certs.Authority) error {
+	pair, err := certs.ReadPair(l.PKI(), adminCert)
+	if err != nil {
+		return fmt.Errorf("read the user's certificate: %w", err)
+	}
+	return kubeconfig.Write(s.Kubeconfig, kubeconfig.Config{Server: s.gatewayAddress(), Authority: authority.CertPEM(), User: pair})
+}

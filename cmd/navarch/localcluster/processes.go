@@ -1,0 +1,153 @@
+package localcluster
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// processes lists what the supervisor keeps running.
+func (c *Cluster) processes() []processSpec {
+	specs := c.controlPlane()
+	for _, n := range c.nodes {
+		specs = append(specs, c.agent(n), c.proxy(n))
+	}
+	return specs
+}
+
+// controlPlane is one process, or one for each of its services.
+func (c *Cluster) controlPlane() []processSpec {
+	s := c.state
+	store := []string{
+		"--etcd-data-dir", c.layout.Etcd(),
+		"--listen", c.listenAddresses(s.StorePort),
+		"--service-cidr", s.ServiceCIDR().String(),
+		"--dns-service-ip", s.DNSAddress().String(),
+		"--gateway-address", net.JoinHostPort(s.advertised(c.nodes).String(), strconv.Itoa(s.GatewayPort)),
+		"--service-account-key-file", filepath.Join(c.layout.PKI(), signingKeyFile),
+	}
+	controller := []string{"--cluster-cidr", s.PodCIDR().String(), "--root-ca-file", filepath.Join(c.layout.PKI(), "ca.crt")}
+	gateway := []string{"--listen", c.gatewayAddresses()}
+	if !c.options.SplitServices {
+		args := append([]string{"control-plane"}, c.common(controlPlaneCert)...)
+		args = append(args, store...)
+		args = append(args, withPrefix("controller-", controller)...)
+		return []processSpec{{name: "control-plane", args: append(args, withPrefix("gateway-", gateway)...)}}
+	}
+	toStore := []string{"--store", c.storeEndpoint(), "--trace-endpoint", c.storeEndpoint()}
+	on := func(port int) []string {
+		return []string{"--listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	}
+	service := func(name, cert string, args ...[]string) processSpec {
+		all := append([]string{name}, c.common(cert)...)
+		for _, a := range args {
+			all = append(all, a...)
+		}
+		return processSpec{name: name, args: all}
+	}
+	return []processSpec{
+		service("store", "store", store, []string{"--trace-memory"}),
+		service("scheduler", "scheduler", toStore, on(s.SchedulerPort)),
+		service("controller", "controller", toStore, on(s.ControllerPort), controller),
+		service("gateway", controlPlaneCert, toStore, gateway),
+	}
+}
+
+// withPrefix puts a prefix before each flag of a command line.
+func withPrefix(prefix string, args []string) []string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if name, ok := strings.CutPrefix(a, "--"); ok {
+			out[i] = "--" + prefix + name
+		}
+	}
+	return out
+}
+
+func (c *Cluster) agent(n node) processSpec {
+	args := append([]string{"agent"}, c.common(agentCert(n))...)
+	args = append(args, c.nodeArgs(n)...)
+	args = append(args,
+		"--listen", net.JoinHostPort(n.address.String(), strconv.Itoa(c.state.AgentPort)),
+		"--data-dir", c.layout.Node(n.name),
+		"--node-ip", n.address.String(),
+		"--cluster-cidr", c.state.PodCIDR().String(),
+		"--service-cidr", c.state.ServiceCIDR().String(),
+		"--cluster-dns", c.state.DNSAddress().String(),
+		"--capacity-share", fmt.Sprintf("1/%d", c.state.Nodes),
+	)
+	for _, mirror := range c.options.RegistryMirrors {
+		args = append(args, "--registry-mirror", mirror)
+	}
+	return processSpec{name: "agent-" + n.name, args: args, namespace: n.namespace}
+}
+
+func (c *Cluster) proxy(n node) processSpec {
+	args := append([]string{"proxy"}, c.common(proxyCert(n))...)
+	args = append(args, c.nodeArgs(n)...)
+	args = append(args,
+		"--listen", net.JoinHostPort(n.address.String(), strconv.Itoa(c.state.ProxyPort)),
+		"--pod-cidr", c.state.PodCIDR().String(),
+		"--service-cidr", c.state.ServiceCIDR().String(),
+		"--dns-address", c.state.DNSAddress().String(),
+	)
+	return processSpec{name: "proxy-" + n.name, args: args, namespace: n.namespace}
+}
+
+// nodeArgs are what the agent and the proxy of a node both need.
+func (c *Cluster) nodeArgs(n node) []string {
+	return []string{
+		"--node-name", n.name,
+		"--cluster-id", c.state.ID,
+		"--store", c.storeEndpoint(),
+		"--trace-endpoint", c.storeEndpoint(),
+	}
+}
+
+func (c *Cluster) common(cert string) []string {
+	args := []string{
+		"--ca-file", filepath.Join(c.layout.PKI(), "ca.crt"),
+		"--cert-file", filepath.Join(c.layout.PKI(), cert+".crt"),
+		"--key-file", filepath.Join(c.layout.PKI(), cert+".key"),
+	}
+	if c.options.LogLevel != "" {
+		args = append(args, "--log-level", c.options.LogLevel)
+	}
+	return args
+}
+
+// storeEndpoint is where agents and proxies reach the Store.
+func (c *Cluster) storeEndpoint() string {
+	host := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if c.state.Nodes > 1 {
+		host = c.state.HostAddress()
+	}
+	return net.JoinHostPort(host.String(), strconv.Itoa(c.state.StorePort))
+}
+
+// listenAddresses are loopback and, with several nodes, the private bridge.
+func (c *Cluster) listenAddresses(port int) string {
+	addresses := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	if c.state.Nodes > 1 {
+		addresses = append(addresses, net.JoinHostPort(c.state.HostAddress().String(), strconv.Itoa(port)))
+	}
+	return strings.Join(addresses, ",")
+}
+
+// gatewayAddresses are the one the user asked for and the one that pods use.
+func (c *Cluster) gatewayAddresses() string {
+	port := strconv.Itoa(c.state.GatewayPort)
+	first := net.JoinHostPort(c.state.GatewayHost, port)
+	if host, err := netip.ParseAddr(c.state.GatewayHost); err == nil && host.IsUnspecified() {
+		return first
+	}
+	second := net.JoinHostPort(c.state.advertised(c.nodes).String(), port)
+	if second == first {
+		return first
+	}
+	return first + "," + second
+}

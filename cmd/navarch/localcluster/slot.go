@@ -1,0 +1,101 @@
+package localcluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A slot is claimed by a file in /run/navarch/slots that is named for the slot
+// and holds the data folder. It is given back by `navarch down`.
+
+func slotDir() string { return filepath.Join(runtimeDir, "slots") }
+
+func slotFile(slot int) string { return filepath.Join(slotDir(), strconv.Itoa(slot)) }
+
+// claimSlot claims the wanted slot for a data folder, or the first free one if
+// wanted is negative. A claim whose data folder has gone is free.
+func claimSlot(dataDir string, wanted int) (int, error) {
+	if err := os.MkdirAll(slotDir(), 0o755); err != nil {
+		return 0, fmt.Errorf("create %s: %w", slotDir(), err)
+	}
+	unlock, err := lockFile(filepath.Join(slotDir(), ".lock"), unix.LOCK_EX)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if wanted >= 0 {
+		owner, err := slotOwner(wanted)
+		if err != nil {
+			return 0, err
+		}
+		if owner != "" && owner != dataDir {
+			return 0, fmt.Errorf("the address ranges of %s are in use by the cluster in %s: stop that one first", dataDir, owner)
+		}
+		return wanted, os.WriteFile(slotFile(wanted), []byte(dataDir+"\n"), 0o644)
+	}
+	for slot := range maxSlots {
+		owner, err := slotOwner(slot)
+		if err != nil {
+			return 0, err
+		}
+		if owner == "" || owner == dataDir {
+			return slot, os.WriteFile(slotFile(slot), []byte(dataDir+"\n"), 0o644)
+		}
+	}
+	return 0, fmt.Errorf("%d clusters are running on this machine, which is the most: stop one with 'navarch down --data-dir DIR'", maxSlots)
+}
+
+// slotOwner returns the data folder that holds a slot, "" if it is free.
+func slotOwner(slot int) (string, error) {
+	data, err := os.ReadFile(slotFile(slot))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read a slot's claim: %w", err)
+	}
+	owner := strings.TrimSpace(string(data))
+	if _, err := os.Stat(filepath.Join(owner, "cluster.json")); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return owner, nil
+}
+
+// releaseSlot gives a slot back if the data folder holds it.
+func releaseSlot(dataDir string, slot int) error {
+	owner, err := slotOwner(slot)
+	if err != nil || owner != dataDir {
+		return err
+	}
+	if err := os.Remove(slotFile(slot)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("give the address slot back: %w", err)
+	}
+	return nil
+}
+
+// errLocked says that another process holds a lock.
+var errLocked = errors.New("locked by another process")
+
+// lockFile takes a lock on a file and returns what gives it back. how is
+// unix.LOCK_EX, with unix.LOCK_NB to fail with errLocked instead of waiting.
+func lockFile(path string, how int) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), how); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w", path, errLocked)
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { _ = f.Close() }, nil
+}

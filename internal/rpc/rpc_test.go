@@ -1,0 +1,224 @@
+package rpc_test
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"navarch.dev/navarch/internal/apistatus"
+	"navarch.dev/navarch/internal/certs"
+	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/rpc"
+	"navarch.dev/navarch/internal/telemetry"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+)
+
+// fixture is a service whose answers show what reached it.
+type fixture struct {
+	storev1.UnimplementedStoreServiceServer
+	caller identity.Identity
+	span   trace.SpanContext
+}
+
+func (f *fixture) Get(ctx context.Context, req *storev1.GetRequest) (*storev1.GetResponse, error) {
+	f.caller, f.span = identity.FromContext(ctx), trace.SpanContextFromContext(ctx)
+	switch req.GetName() {
+	case "panic":
+		panic("on purpose")
+	case "absent":
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, "absent")
+	}
+	return &storev1.GetResponse{Object: &storev1.Object{Json: []byte(req.GetName())}}, nil
+}
+
+func (f *fixture) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingServer[storev1.WatchResponse]) error {
+	f.caller = identity.FromContext(stream.Context())
+	for range 3 {
+		started := &storev1.WatchStarted{ResourceVersion: req.GetResourceVersion()}
+		if err := stream.Send(&storev1.WatchResponse{Message: &storev1.WatchResponse_Started{Started: started}}); err != nil {
+			return err
+		}
+	}
+	return apierrors.NewResourceExpired("too old")
+}
+
+// onBothPaths runs a test over the network with mutual TLS and in process.
+func onBothPaths(t *testing.T, id identity.Identity, test func(*testing.T, *fixture, grpc.ClientConnInterface)) {
+	dir := t.TempDir()
+	authority, err := certs.LoadOrCreate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundleOf := func(r certs.Request) *certs.Bundle {
+		pair, err := authority.Issue(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle, err := authority.Bundle(pair)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bundle
+	}
+	serving := bundleOf(certs.Request{Identity: identity.Service(identity.Store), DNSNames: []string{certs.ServerName("store")}})
+	calling := bundleOf(certs.Request{Identity: id})
+	start := func(t *testing.T) (*fixture, *rpc.Server) {
+		f := new(fixture)
+		server := rpc.NewServer(telemetry.Discard("store"), rpc.ServerOptions{TLS: serving.Server()})
+		storev1.RegisterStoreServiceServer(server, f)
+		return f, server
+	}
+	t.Run("network", func(t *testing.T) {
+		f, server := start(t)
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- server.Serve(ctx, listener) }()
+		conn, err := rpc.Dial(telemetry.Discard("test"), listener.Addr().String(), calling.Client(certs.ServerName("store")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(t, f, conn)
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	t.Run("in process", func(t *testing.T) {
+		f, server := start(t)
+		test(t, f, server.Local(id))
+	})
+}
+
+func TestCallsCarryIdentityTraceAndErrors(t *testing.T) {
+	id := identity.Node("n1")
+	onBothPaths(t, id, func(t *testing.T, f *fixture, conn grpc.ClientConnInterface) {
+		store := storev1.NewStoreServiceClient(conn)
+		span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
+		ctx := trace.ContextWithSpanContext(t.Context(), span)
+
+		resp, err := store.Get(ctx, &storev1.GetRequest{Name: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(resp.GetObject().GetJson()); got != "x" {
+			t.Errorf("answer = %q, want x", got)
+		}
+		if diff := cmp.Diff(id, f.caller); diff != "" {
+			t.Errorf("caller (-want +got):\n%s", diff)
+		}
+		if f.span.TraceID() != span.TraceID() {
+			t.Errorf("trace = %v, want %v", f.span.TraceID(), span.TraceID())
+		}
+		if _, err := store.Get(ctx, &storev1.GetRequest{Name: "absent"}); !apierrors.IsNotFound(apistatus.FromGRPC(err)) {
+			t.Errorf("error = %v, want NotFound", err)
+		}
+		if _, err := store.Get(ctx, &storev1.GetRequest{Name: "panic"}); !apierrors.IsInternalError(apistatus.FromGRPC(err)) {
+			t.Errorf("error after a panic = %v, want InternalError", err)
+		}
+		if _, err := store.Get(ctx, &storev1.GetRequest{Name: "y"}); err != nil {
+			t.Errorf("a call after a panic: %v", err)
+		}
+	})
+}
+
+func TestStreamsEndWithTheirError(t *testing.T) {
+	id := identity.Service(identity.Proxy)
+	onBothPaths(t, id, func(t *testing.T, f *fixture, conn grpc.ClientConnInterface) {
+		stream, err := storev1.NewStoreServiceClient(conn).Watch(t.Context(), &storev1.WatchRequest{ResourceVersion: "7"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		received := 0
+		for {
+			resp, err := stream.Recv()
+			if err != nil {
+				if !apierrors.IsResourceExpired(apistatus.FromGRPC(err)) {
+					t.Errorf("the stream ended with %v, want Expired", err)
+				}
+				break
+			}
+			if got := resp.GetStarted().GetResourceVersion(); got != "7" {
+				t.Errorf("version = %q, want 7", got)
+			}
+			received++
+		}
+		if received != 3 {
+			t.Errorf("received %d messages, want 3", received)
+		}
+		if diff := cmp.Diff(id, f.caller); diff != "" {
+			t.Errorf("caller (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestStrangersAreTurnedAway(t *testing.T) {
+	authority, err := certs.LoadOrCreate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := certs.LoadOrCreate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := func(a *certs.Authority, r certs.Request) *certs.Bundle {
+		pair, err := a.Issue(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := authority.Bundle(pair) // trusts the cluster's authority
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	serving := bundle(authority, certs.Request{Identity: identity.Service(identity.Store), DNSNames: []string{certs.ServerName("store")}})
+	server := rpc.NewServer(telemetry.Discard("store"), rpc.ServerOptions{TLS: serving.Server()})
+	storev1.RegisterStoreServiceServer(server, new(fixture))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, listener) }()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	stranger := bundle(other, certs.Request{Identity: identity.Identity{Name: "eve", Groups: []string{identity.GroupMasters}}})
+	conn, err := rpc.Dial(telemetry.Discard("test"), listener.Addr().String(), stranger.Client(certs.ServerName("store")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := storev1.NewStoreServiceClient(conn).Get(t.Context(), &storev1.GetRequest{Name: "x"}); err == nil {
+		t.Error("a caller with another authority's certificate was answered")
+	}
+}
+
+func TestDialRefusesWhatIsNoAddress(t *testing.T) {
+	for _, target := range []string{"localhost", "1.2.3.4:5,six"} {
+		conn, err := rpc.Dial(telemetry.Discard("test"), target, nil)
+		if err == nil {
+			// The resolver may only run at the first call.
+			_, err = storev1.NewStoreServiceClient(conn).Get(t.Context(), &storev1.GetRequest{})
+			_ = conn.Close()
+		}
+		if err == nil {
+			t.Errorf("Dial(%q) succeeded", target)
+		}
+	}
+}

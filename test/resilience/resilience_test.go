@@ -1,0 +1,258 @@
+// Package resilience_test kills, cuts and restarts the parts of real clusters
+// and checks that nothing of what users rely on is lost.
+package resilience_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/internal/testcluster"
+)
+
+// deployment is a Deployment whose pods tolerate a silent node for a few
+// seconds only.
+func deployment(name string, replicas int, revision string) string {
+	return fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s}
+spec:
+  replicas: %[2]d
+  selector: {matchLabels: {app: %[1]s}}
+  template:
+    metadata: {labels: {app: %[1]s}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      tolerations:
+      - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 2}
+      - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 2}
+      containers:
+      - name: main
+        image: %[3]s
+        command: ["sleep", "1000000"]
+        env: [{name: REVISION, value: "%[4]s"}]
+`, name, replicas, testcluster.BusyboxImage, revision)
+}
+
+func pods(t *testing.T, c *testcluster.Cluster, selector string) []corev1.Pod {
+	t.Helper()
+	var list corev1.PodList
+	if err := json.Unmarshal([]byte(c.Kubectl(t, "get", "pods", "-l", selector, "-o", "json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+func restarts(pods []corev1.Pod) int32 {
+	var n int32
+	for _, p := range pods {
+		for _, s := range p.Status.ContainerStatuses {
+			n += s.RestartCount
+		}
+	}
+	return n
+}
+
+// Each service in turn is killed while a rollout is under way: the rollout
+// completes, and what has nothing to do with it is not restarted.
+func TestKilledServicesFinishTheRollout(t *testing.T) {
+	c := testcluster.Start(t, testcluster.Options{Nodes: 2, SplitServices: true})
+	c.LoadBusybox(t)
+	c.KubectlInput(t, deployment("bystander", 2, "0"), "apply", "-f", "-")
+	c.Kubectl(t, "rollout", "status", "deployment/bystander", "--timeout=120s")
+	before := containerIDs(pods(t, c, "app=bystander"))
+
+	for i, process := range []string{"store", "scheduler", "controller", "gateway", "agent-node-1", "proxy-node-1"} {
+		t.Run(process, func(t *testing.T) {
+			c.KubectlInput(t, deployment("rolling", 4, strconv.Itoa(i)), "apply", "-f", "-")
+			c.Kill(t, process)
+			testcluster.Eventually(t, "the API answers", func() error {
+				return c.KubectlCommand(t.Context(), "get", "--raw", "/readyz").Run()
+			})
+			testcluster.Eventually(t, "the rollout completes", func() error {
+				out, err := c.KubectlCommand(t.Context(), "rollout", "status", "deployment/rolling", "--timeout=60s").CombinedOutput()
+				if err != nil {
+					return fmt.Errorf("%w: %s", err, out)
+				}
+				return nil
+			})
+			rolled := pods(t, c, "app=rolling")
+			if n := restarts(rolled); n != 0 {
+				t.Errorf("containers of the rollout were restarted %d times", n)
+			}
+			if after := containerIDs(pods(t, c, "app=bystander")); after != before {
+				t.Errorf("containers of a bystander changed:\n%s\nto\n%s", before, after)
+			}
+		})
+	}
+}
+
+func containerIDs(pods []corev1.Pod) string {
+	var ids []string
+	for _, p := range pods {
+		for _, s := range p.Status.ContainerStatuses {
+			ids = append(ids, p.Name+" "+s.ContainerID)
+		}
+	}
+	return strings.Join(ids, "\n")
+}
+
+// A pod writes a thousand lines a second while its agent is killed, twice. Every line
+// is in the log, once and in order.
+func TestKilledAgentLosesNoLogLine(t *testing.T) {
+	c := testcluster.Start(t, testcluster.Options{})
+	c.LoadBusybox(t)
+	const lines = 8000
+	c.KubectlInput(t, fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: chatty}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: %s
+    command: ["sh", "-c", "i=0; while [ $i -lt %d ]; do j=0; while [ $j -lt 100 ]; do echo line $i; i=$((i+1)); j=$((j+1)); done; sleep 0.1; done; exit 3"]
+`, testcluster.BusyboxImage, lines), "apply", "-f", "-")
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/chatty", "--timeout=60s")
+	node := c.Kubectl(t, "get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+	c.Kill(t, "agent-"+node)
+	c.Kubectl(t, "get", "pod", "chatty")
+	c.Kill(t, "agent-"+node)
+	c.Kubectl(t, "wait", "--for=jsonpath={.status.phase}=Failed", "pod/chatty", "--timeout=120s")
+
+	got := strings.Split(strings.TrimSpace(c.Kubectl(t, "logs", "chatty")), "\n")
+	if len(got) != lines {
+		t.Errorf("the log has %d lines, want %d", len(got), lines)
+	}
+	for i, line := range got {
+		if want := fmt.Sprintf("line %d", i); line != want {
+			t.Fatalf("line %d is %q, want %q", i, line, want)
+		}
+	}
+	p := pods(t, c, "")[0]
+	if state := p.Status.ContainerStatuses[0].State.Terminated; state == nil || state.ExitCode != 3 {
+		t.Errorf("container ended as %+v, want exit code 3", state)
+	}
+	if n := restarts([]corev1.Pod{p}); n != 0 {
+		t.Errorf("the container was restarted %d times", n)
+	}
+}
+
+// A node's link is cut: its pods are replaced on the others. The link comes
+// back: the node is Ready again and runs nothing that it should not.
+func TestCutNodeIsReplacedAndComesBack(t *testing.T) {
+	t.Setenv("NAVARCH_CONTROLLER_NODE_MONITOR_GRACE_PERIOD", "15s")
+	c := testcluster.Start(t, testcluster.Options{Nodes: 3})
+	c.LoadBusybox(t)
+	c.KubectlInput(t, deployment("web", 6, "0"), "apply", "-f", "-")
+	c.Kubectl(t, "rollout", "status", "deployment/web", "--timeout=120s")
+	var cluster struct{ ID string }
+	readJSON(t, c, &cluster)
+	link := "nv" + cluster.ID + "p2"
+
+	setLink(t, link, "down")
+	testcluster.Eventually(t, "node-2 is NotReady", func() error {
+		if out := c.Kubectl(t, "get", "node", "node-2"); !strings.Contains(out, "NotReady") {
+			return fmt.Errorf("it is:\n%s", out)
+		}
+		return nil
+	})
+	testcluster.Eventually(t, "six pods are ready on the other nodes", func() error {
+		ready := 0
+		for _, p := range pods(t, c, "app=web") {
+			if p.Spec.NodeName != "node-2" && isReady(p) {
+				ready++
+			}
+		}
+		if ready != 6 {
+			return fmt.Errorf("there are %d", ready)
+		}
+		return nil
+	})
+	setLink(t, link, "up")
+	testcluster.Eventually(t, "node-2 is Ready", func() error {
+		if out := c.Kubectl(t, "get", "node", "node-2"); !regexp.MustCompile(`node-2 +Ready `).MatchString(out) {
+			return fmt.Errorf("it is:\n%s", out)
+		}
+		return nil
+	})
+	testcluster.Eventually(t, "node-2 runs nothing it should not", func() error {
+		wanted := len(pods(t, c, "app=web"))
+		if wanted != 6 {
+			return fmt.Errorf("the Deployment has %d pods", wanted)
+		}
+		taints := c.Kubectl(t, "get", "node", "node-2", "-o", "jsonpath={.spec.taints}")
+		if taints != "" {
+			return fmt.Errorf("the node is tainted: %s", taints)
+		}
+		return nil
+	})
+}
+
+// The whole control plane, its etcd included, is killed under writes: what was
+// acknowledged is there afterwards.
+func TestKilledEtcdLosesNothing(t *testing.T) {
+	c := testcluster.Start(t, testcluster.Options{})
+	written := 0
+	for range 3 {
+		for range 20 {
+			c.Kubectl(t, "create", "configmap", fmt.Sprintf("written-%d", written), "--from-literal=n="+strconv.Itoa(written))
+			written++
+		}
+		c.Kill(t, "control-plane")
+		testcluster.Eventually(t, "the API answers", func() error {
+			return c.KubectlCommand(t.Context(), "get", "--raw", "/readyz").Run()
+		})
+	}
+	var list corev1.ConfigMapList
+	if err := json.Unmarshal([]byte(c.Kubectl(t, "get", "configmaps", "-o", "json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]bool)
+	for _, m := range list.Items {
+		found[m.Name] = m.Name == "written-"+m.Data["n"]
+	}
+	for i := range written {
+		if !found[fmt.Sprintf("written-%d", i)] {
+			t.Errorf("configmap written-%d is lost", i)
+		}
+	}
+}
+
+// The services are stopped and started: pods go on running and are adopted.
+func TestStoppedServicesLeavePodsRunning(t *testing.T) {
+	c := testcluster.Start(t, testcluster.Options{Nodes: 2})
+	c.LoadBusybox(t)
+	c.KubectlInput(t, deployment("web", 4, "0"), "apply", "-f", "-")
+	c.Kubectl(t, "rollout", "status", "deployment/web", "--timeout=120s")
+	before := containerIDs(pods(t, c, "app=web"))
+	c.Stop(t)
+	c.Up(t)
+	c.Kubectl(t, "rollout", "status", "deployment/web", "--timeout=120s")
+	if after := containerIDs(pods(t, c, "app=web")); after != before {
+		t.Errorf("containers changed:\n%s\nto\n%s", before, after)
+	}
+	c.Kubectl(t, "delete", "deployment", "web", "--cascade=foreground", "--timeout=60s")
+}
+
+func isReady(p corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil
+		}
+	}
+	return false
+}
+
+func setLink(t *testing.T, link, state string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "ip", "link", "set", link, state).CombinedOutput(); err != nil {
+		t.Fatalf("set %s %s: %v: %s", link, state, err, out)
+	}
+}
