@@ -24,6 +24,7 @@ func configMap(name string, data map[string]string) *corev1.ConfigMap {
 
 // TestTypedClient uses the client that most programs use, in both encodings.
 func TestTypedClient(t *testing.T) {
+	t.Parallel()
 	c := start(t, noNodes{})
 	for i, contentType := range []string{"application/json", "application/vnd.kubernetes.protobuf"} {
 		t.Run(contentType, func(t *testing.T) {
@@ -75,6 +76,7 @@ func TestTypedClient(t *testing.T) {
 
 // TestPagedList reads a list page by page.
 func TestPagedList(t *testing.T) {
+	t.Parallel()
 	c := start(t, noNodes{})
 	maps := c.clientset("application/vnd.kubernetes.protobuf").CoreV1().ConfigMaps("default")
 	for i := range 7 {
@@ -102,6 +104,7 @@ func TestPagedList(t *testing.T) {
 }
 
 func TestDynamicAndMetadataClients(t *testing.T) {
+	t.Parallel()
 	c := start(t, noNodes{})
 	ctx := t.Context()
 	gvr := appsv1.SchemeGroupVersion.WithResource("deployments")
@@ -145,6 +148,7 @@ func TestDynamicAndMetadataClients(t *testing.T) {
 
 // TestInformer follows a resource as controllers do.
 func TestInformer(t *testing.T) {
+	t.Parallel()
 	c := start(t, noNodes{})
 	for _, contentType := range []string{"application/json", "application/vnd.kubernetes.protobuf"} {
 		t.Run(contentType, func(t *testing.T) {

@@ -41,6 +41,9 @@ type cluster struct {
 type allow struct{}
 
 func (allow) Authorize(_ context.Context, a access.Attributes) (access.Decision, error) {
+	if a.Group == "authorization.k8s.io" {
+		return access.Decision{Allowed: true}, nil
+	}
 	return access.Decision{Allowed: a.User.Name != "stranger" && a.User.Name != identity.Anonymous}, nil
 }
 

@@ -33,7 +33,9 @@ func newNode(testing.TB) *node {
 	return n
 }
 
-func (n *node) Dial(context.Context, string, string) (grpc.ClientConnInterface, error) { return n.channel, nil }
+func (n *node) Dial(context.Context, string, string) (grpc.ClientConnInterface, error) {
+	return n.channel, nil
+}
 
 func (n *node) Logs(req *nodev1.LogsRequest, stream grpc.ServerStreamingServer[nodev1.LogsResponse]) error {
 	if req.GetPrevious() {

@@ -41,6 +41,7 @@ var executors = map[string]func(*rest.Config, *url.URL) (remotecommand.Executor,
 }
 
 func TestExec(t *testing.T) {
+	t.Parallel()
 	c := start(t, newNode(t))
 	c.runPod("web", "main")
 	for name, newExecutor := range executors {
@@ -109,6 +110,7 @@ func (s *oneSize) Next() *remotecommand.TerminalSize {
 // TestExecEndsWithItsClient cuts the client off and expects the agent's stream
 // to end: the test's cleanup would hang otherwise.
 func TestExecEndsWithItsClient(t *testing.T) {
+	t.Parallel()
 	c := start(t, newNode(t))
 	c.runPod("web", "main")
 	for name, newExecutor := range executors {
@@ -129,6 +131,7 @@ func TestExecEndsWithItsClient(t *testing.T) {
 }
 
 func TestAttachAndContainerChoice(t *testing.T) {
+	t.Parallel()
 	c := start(t, newNode(t))
 	c.runPod("two", "first", "second")
 	for name, newExecutor := range executors {
@@ -158,6 +161,7 @@ func TestAttachAndContainerChoice(t *testing.T) {
 }
 
 func TestLogs(t *testing.T) {
+	t.Parallel()
 	c := start(t, newNode(t))
 	c.runPod("web", "main")
 	pods := c.clientset("application/vnd.kubernetes.protobuf").CoreV1().Pods("default")
@@ -185,6 +189,7 @@ func TestLogs(t *testing.T) {
 }
 
 func TestPortForward(t *testing.T) {
+	t.Parallel()
 	c := start(t, newNode(t))
 	c.runPod("web", "main")
 	dialers := map[string]func(*url.URL) (httpstream.Dialer, error){

@@ -117,7 +117,8 @@ func parse(values []string) []clause {
 		if len(clauses) == maxClauses {
 			break
 		}
-		media, params, err := mime.ParseMediaType(part)
+		// OpenAPI's media types have an @, which RFC 9110 does not allow there.
+		media, params, err := mime.ParseMediaType(strings.ReplaceAll(part, "@", "."))
 		if err != nil {
 			continue
 		}

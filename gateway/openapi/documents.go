@@ -35,9 +35,9 @@ const (
 	refV2 = "#/definitions/"
 	refV3 = "#/components/schemas/"
 
-	// protobufV2 is the media type of the v2 document's Protobuf form.
-	protobufV2        = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-	protobufV2Dashes  = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+	// protobufV2 is the media type of the v2 document's Protobuf form. Clients
+	// write an @ for the dot before v1.0.
+	protobufV2        = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 	cacheForeverValue = "public, immutable"
 )
 
@@ -227,7 +227,7 @@ func (m *models) kindByName(k gvk) {
 
 // offerV2 is what /openapi/v2 can answer in.
 func offerV2(f negotiate.Format) bool {
-	return f.Media == protobufV2 || f.Media == protobufV2Dashes || f.Media == negotiate.JSON
+	return f.Media == protobufV2 || f.Media == negotiate.JSON
 }
 
 // ServeV2 answers /openapi/v2.
@@ -241,7 +241,7 @@ func (d *Documents) ServeV2(w http.ResponseWriter, r *http.Request) {
 		serve(w, r, negotiate.JSON, doc, err)
 	default:
 		doc, err := d.get("v2 Protobuf", d.v2Protobuf)
-		serve(w, r, protobufV2Dashes, doc, err)
+		serve(w, r, protobufV2, doc, err)
 	}
 }
 

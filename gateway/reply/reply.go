@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -95,6 +96,7 @@ func Bytes(w http.ResponseWriter, r *http.Request, code int, contentType string,
 // Warnings adds warning headers. It must be called before the body is written.
 func Warnings(w http.ResponseWriter, warnings []string) {
 	for _, text := range warnings {
+		text = strings.Join(strings.Fields(text), " ") // a header has one line
 		if header, err := utilnet.NewWarningHeader(299, "-", text); err == nil {
 			w.Header().Add("Warning", header)
 		}

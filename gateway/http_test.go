@@ -1,0 +1,297 @@
+package gateway_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"navarch.dev/navarch/gateway"
+)
+
+const configMaps = "/api/v1/namespaces/default/configmaps"
+
+func object(name string) io.Reader {
+	return strings.NewReader(fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q},"data":{"k":"v"}}`, name))
+}
+
+// TestStatuses asks for things that cannot be had and reads why.
+func TestStatuses(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{}, func(cfg *gateway.Config) { cfg.MaxBodyBytes = 1 << 10 })
+	admin, anonymous := c.http("admin"), c.http("")
+	if a := c.do(admin, "POST", configMaps, object("a")); a.code != 201 {
+		t.Fatalf("create: %d %s", a.code, a.body)
+	}
+	for _, tc := range []struct {
+		name, method, path, body string
+		client                   *http.Client
+		header                   []string
+		code                     int
+		reason                   metav1.StatusReason
+		message                  string
+	}{
+		{"no such object", "GET", configMaps + "/b", "", admin, nil, 404, "NotFound", `configmaps "b" not found`},
+		{"no such resource", "GET", "/api/v1/widgets", "", admin, nil, 404, "NotFound", "the server could not find the requested resource"},
+		{"wrong method", "PUT", configMaps, "", admin, nil, 405, "MethodNotAllowed", "the server does not allow this method on the requested resource"},
+		{"exists", "POST", configMaps, `{"metadata":{"name":"a"}}`, admin, nil, 409, "AlreadyExists", "already exists"},
+		{"no body", "POST", configMaps, "", admin, nil, 400, "BadRequest", "empty"},
+		{"large body", "POST", configMaps, strings.Repeat(" ", 2<<10), admin, nil, 413, "RequestEntityTooLarge", "limit is 1024"},
+		{"unknown body", "POST", configMaps, "x", admin, []string{"Content-Type", "text/csv"}, 415, "UnsupportedMediaType", "application/json"},
+		{"unknown patch", "PATCH", configMaps + "/a", "{}", admin, []string{"Content-Type", "application/json"}, 415, "UnsupportedMediaType", "application/merge-patch+json"},
+		{"broken Protobuf", "POST", configMaps, "k8s\x00\xff", admin, []string{"Content-Type", "application/vnd.kubernetes.protobuf"}, 400, "BadRequest", "envelope"},
+		{"broken YAML", "POST", configMaps, "a: [", admin, []string{"Content-Type", "application/yaml"}, 400, "BadRequest", "YAML"},
+		{"nothing acceptable", "GET", configMaps, "", admin, []string{"Accept", "image/png"}, 406, "NotAcceptable", "application/json"},
+		{"unknown field", "POST", configMaps + "?fieldValidation=Strict", `{"metadata":{"name":"x"},"foo":1}`, admin, nil, 400, "BadRequest", `unknown field "foo"`},
+		{"wrong dryRun", "POST", configMaps + "?dryRun=Some", `{"metadata":{"name":"x"}}`, admin, nil, 422, "Invalid", "dryRun"},
+		{"wrong limit", "GET", configMaps + "?limit=x", "", admin, nil, 400, "BadRequest", "limit"},
+		{"wrong match", "GET", configMaps + "?resourceVersionMatch=Exact", "", admin, nil, 422, "Invalid", "resourceVersion is provided"},
+		{"wrong selector", "GET", configMaps + "?labelSelector=a%3D%3D%3Db", "", admin, nil, 400, "BadRequest", ""},
+		{"force without apply", "PATCH", configMaps + "/a?force=true", "{}", admin, []string{"Content-Type", "application/merge-patch+json"}, 422, "Invalid", "non-apply patch"},
+		{"wrong propagation", "DELETE", configMaps + "/a?propagationPolicy=Sideways", "", admin, nil, 422, "Invalid", "propagationPolicy"},
+		{"anonymous", "GET", configMaps, "", anonymous, nil, 403, "Forbidden", "system:anonymous"},
+		{"anonymous discovery", "GET", "/apis", "", anonymous, nil, 403, "Forbidden", `cannot get path "/apis"`},
+		{"anonymous nowhere", "GET", "/nowhere", "", anonymous, nil, 403, "Forbidden", `cannot get path "/nowhere"`},
+		{"bad token", "GET", configMaps, "", anonymous, []string{"Authorization", "Bearer bad"}, 401, "Unauthorized", "Unauthorized"},
+		{"stranger", "GET", "/openapi/v3", "", c.http("stranger"), nil, 403, "Forbidden", `User "stranger" cannot get path`},
+		{"forged identity", "GET", configMaps, "", anonymous, []string{"Navarch-Remote-User", "admin"}, 403, "Forbidden", "system:anonymous"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a := c.do(tc.client, tc.method, tc.path, strings.NewReader(tc.body), tc.header...)
+			var s metav1.Status
+			if err := json.Unmarshal([]byte(a.body), &s); err != nil {
+				t.Fatalf("%d %q is no Status: %v", a.code, a.body, err)
+			}
+			if a.code != tc.code || int(s.Code) != tc.code || s.Reason != tc.reason || s.Status != "Failure" || s.Kind != "Status" {
+				t.Errorf("%d %s, want %d %s", a.code, a.body, tc.code, tc.reason)
+			}
+			if !strings.Contains(s.Message, tc.message) {
+				t.Errorf("message %q, want %q in it", s.Message, tc.message)
+			}
+		})
+	}
+	if a := c.do(admin, "GET", "/nowhere", nil); a.code != 404 || a.body != "404 page not found\n" {
+		t.Errorf("unknown path: %d %q", a.code, a.body)
+	}
+	if a := c.do(anonymous, "GET", configMaps, nil, "Authorization", "Bearer good"); a.code != 200 {
+		t.Errorf("good token: %d %s", a.code, a.body)
+	}
+}
+
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{})
+	admin := c.http("admin")
+	c.do(admin, "POST", configMaps, object("a"))
+	const table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+	yaml := c.do(admin, "GET", configMaps+"/a", nil, "Accept", "application/yaml")
+	if !strings.Contains(yaml.body, "kind: ConfigMap\n") || yaml.header.Get("Content-Type") != "application/yaml" {
+		t.Errorf("YAML: %q", yaml.body)
+	}
+	posted := c.do(admin, "POST", configMaps, strings.NewReader("metadata:\n  name: b\ndata:\n  k: v\n"), "Content-Type", "application/yaml")
+	if posted.code != 201 {
+		t.Errorf("YAML body: %d %s", posted.code, posted.body)
+	}
+	double := c.do(admin, "POST", configMaps, strings.NewReader("metadata:\n  name: c\ndata:\n  k: v\n  k: w\n"), "Content-Type", "application/yaml")
+	if double.code != 201 || !strings.HasPrefix(double.header.Get("Warning"), "299 - ") {
+		t.Errorf("key twice: %d, warning %q", double.code, double.header.Get("Warning"))
+	}
+	pretty := c.do(admin, "GET", configMaps+"/a?pretty=true", nil)
+	if !strings.Contains(pretty.body, "{\n  \"") {
+		t.Errorf("pretty: %q", pretty.body)
+	}
+	for _, path := range []string{configMaps, configMaps + "/a"} {
+		a := c.do(admin, "GET", path, nil, "Accept", table)
+		var got metav1.Table
+		if err := json.Unmarshal([]byte(a.body), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Kind != "Table" || len(got.ColumnDefinitions) == 0 || len(got.Rows) == 0 || got.Rows[0].Cells[0] == nil || got.ResourceVersion == "" {
+			t.Errorf("table of %s: %s", path, a.body)
+		}
+	}
+	deleted := c.do(admin, "DELETE", configMaps+"/a", nil)
+	var s metav1.Status
+	if err := json.Unmarshal([]byte(deleted.body), &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Status != "Success" || s.Details == nil || s.Details.Name != "a" || s.Details.Kind != "configmaps" || s.Details.UID == "" {
+		t.Errorf("delete: %s", deleted.body)
+	}
+	dry := c.do(admin, "DELETE", configMaps+"/b", strings.NewReader(`{"kind":"DeleteOptions","apiVersion":"v1","dryRun":["All"]}`))
+	if dry.code != 200 || c.do(admin, "GET", configMaps+"/b", nil).code != 200 {
+		t.Errorf("dry run deleted: %d %s", dry.code, dry.body)
+	}
+	all := c.do(admin, "DELETE", configMaps, nil)
+	var list corev1.ConfigMapList
+	if err := json.Unmarshal([]byte(all.body), &list); err != nil || len(list.Items) != 2 {
+		t.Errorf("delete collection: %v %s", err, all.body)
+	}
+}
+
+func TestCompression(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{})
+	admin := c.http("admin")
+	c.do(admin, "POST", configMaps, object("small"))
+	if a := c.do(admin, "GET", configMaps, nil, "Accept-Encoding", "gzip"); a.header.Get("Content-Encoding") != "" {
+		t.Error("a small list is compressed")
+	}
+	big := &corev1.ConfigMap{TypeMeta: metav1.TypeMeta{Kind: "ConfigMap", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: "big"},
+		Data: map[string]string{"k": strings.Repeat("0123456789", 20_000)}}
+	b, err := json.Marshal(big)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.do(admin, "POST", configMaps, bytes.NewReader(b))
+	for _, path := range []string{configMaps, configMaps + "/big"} {
+		plain := c.do(admin, "GET", path, nil)
+		zipped := c.do(admin, "GET", path, nil, "Accept-Encoding", "deflate, gzip;q=0.5")
+		if zipped.header.Get("Content-Encoding") != "gzip" {
+			t.Fatalf("%s is not compressed", path)
+		}
+		r, err := gzip.NewReader(strings.NewReader(zipped.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err != nil || string(got) != plain.body {
+			t.Errorf("%s: unzipped %d bytes, plain %d, %v", path, len(got), len(plain.body), err)
+		}
+		if refused := c.do(admin, "GET", path, nil, "Accept-Encoding", "gzip;q=0"); refused.header.Get("Content-Encoding") != "" {
+			t.Errorf("%s is compressed for a client that refuses that", path)
+		}
+	}
+}
+
+func TestHealthAndVersion(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{})
+	anonymous := c.http("")
+	for _, path := range []string{"/healthz", "/livez", "/readyz"} {
+		if a := c.do(anonymous, "GET", path, nil); a.code != 200 || a.body != "ok" {
+			t.Errorf("%s: %d %q", path, a.code, a.body)
+		}
+	}
+	if a := c.do(anonymous, "GET", "/readyz?verbose", nil); !strings.Contains(a.body, "[+]store ok\n") || !strings.Contains(a.body, "readyz check passed") {
+		t.Errorf("verbose: %q", a.body)
+	}
+	c.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
+	if a := c.do(anonymous, "GET", "/readyz", nil); a.code != 500 || !strings.Contains(a.body, "[-]store failed") {
+		t.Errorf("without a Store: %d %q", a.code, a.body)
+	}
+	if a := c.do(anonymous, "GET", "/livez", nil); a.code != 200 {
+		t.Errorf("livez without a Store: %d", a.code)
+	}
+	v, err := c.clientset("application/json").Discovery().ServerVersion()
+	if err != nil || v.Major != "1" || v.Minor != "37" || v.GitVersion != "v1.37.2+navarch" {
+		t.Errorf("version %+v, %v", v, err)
+	}
+}
+
+func TestDiscovery(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{})
+	cs := c.clientset("application/vnd.kubernetes.protobuf")
+	for _, legacy := range []bool{false, true} {
+		d := cs.DiscoveryClient
+		d.UseLegacyDiscovery = legacy
+		groups, lists, err := d.ServerGroupsAndResources()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]bool{}
+		for _, l := range lists {
+			for _, r := range l.APIResources {
+				found[l.GroupVersion+" "+r.Name+" "+strings.Join(r.Verbs, ",")] = true
+			}
+		}
+		for _, want := range []string{
+			"v1 pods create,delete,deletecollection,get,list,patch,update,watch", "v1 pods/exec create,get",
+			"v1 namespaces create,delete,get,list,patch,update,watch",
+			"apps/v1 deployments/scale get,patch,update", "authorization.k8s.io/v1 selfsubjectaccessreviews create",
+		} {
+			if !found[want] {
+				t.Errorf("legacy %v: %q is missing among %d", legacy, want, len(found))
+			}
+		}
+		if len(groups) < 10 {
+			t.Errorf("legacy %v: %d groups", legacy, len(groups))
+		}
+	}
+	admin := c.http("admin")
+	accept := "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+	a := c.do(admin, "GET", "/apis", nil, "Accept", accept)
+	if again := c.do(admin, "GET", "/apis", nil, "Accept", accept, "If-None-Match", a.header.Get("ETag")); again.code != 304 {
+		t.Errorf("an unchanged document: %d", again.code)
+	}
+	if a := c.do(admin, "GET", "/apis/apps/", nil); a.code != 200 || !strings.Contains(a.body, `"kind":"APIGroup"`) {
+		t.Errorf("group: %d %s", a.code, a.body)
+	}
+	if a := c.do(admin, "GET", "/apis/nobody.example/v1", nil); a.code != 404 {
+		t.Errorf("no such group: %d %s", a.code, a.body)
+	}
+}
+
+func TestOpenAPI(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{})
+	d := c.clientset("application/json").Discovery()
+	v2, err := d.OpenAPISchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(v2.GetDefinitions().GetAdditionalProperties()); n < 300 {
+		t.Errorf("the v2 document has %d definitions", n)
+	}
+	paths, err := d.OpenAPIV3().Paths()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"api/v1", "apis/apps/v1", "apis/authorization.k8s.io/v1"} {
+		gv, ok := paths[path]
+		if !ok {
+			t.Fatalf("no v3 document for %s", path)
+		}
+		b, err := gv.Schema("application/json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc struct{ Openapi string }
+		if err := json.Unmarshal(b, &doc); err != nil || doc.Openapi != "3.0.0" {
+			t.Errorf("%s: %v, version %q", path, err, doc.Openapi)
+		}
+	}
+}
+
+// TestWatchAsLines reads a watch as a shell script does.
+func TestWatchAsLines(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{})
+	admin := c.http("admin")
+	c.do(admin, "POST", configMaps, object("a"))
+	for _, path := range []string{
+		configMaps + "?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3Da",
+		"/api/v1/watch/namespaces/default/configmaps/a?timeoutSeconds=1",
+		configMaps + "/a?watch=true&timeoutSeconds=1",
+	} {
+		a := c.do(admin, "GET", path, nil)
+		first, _, _ := strings.Cut(a.body, "\n")
+		if a.code != 200 || !strings.HasPrefix(first, `{"type":"ADDED","object":{`) || !strings.Contains(first, `"name":"a"`) {
+			t.Errorf("%s: %d %s", path, a.code, a.body)
+		}
+	}
+	initial := c.do(admin, "GET", configMaps+"?watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", nil)
+	if !strings.Contains(initial.body, `"k8s.io/initial-events-end":"true"`) {
+		t.Errorf("no end of the initial events: %s", initial.body)
+	}
+}
