@@ -164,10 +164,11 @@ func addresses(res types.Result) ([]netip.Addr, error) {
 			continue
 		}
 		ip, ok := netip.AddrFromSlice(c.Address.IP)
+		ip = ip.Unmap()
 		if !ok || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() {
 			return nil, fmt.Errorf("the plugin's result has the unusable address %q", c.Address.String())
 		}
-		ips = append(ips, ip.Unmap())
+		ips = append(ips, ip)
 	}
 	if len(ips) == 0 {
 		return nil, errors.New("the plugin's result has no address for the pod")
