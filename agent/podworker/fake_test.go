@@ -317,6 +317,15 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	b := newStoreBench(t)
+	b.start()
+	t.Cleanup(func() { b.stop() })
+	return b
+}
+
+// newStoreBench returns a bench whose Manager is yet to be made.
+func newStoreBench(t *testing.T) *bench {
+	t.Helper()
 	s := storetest.New(t)
 	b := &bench{
 		t: t, store: s, client: s.Client(storetest.Admin()), runtime: newFakeRuntime(), network: newFakeNetwork(),
@@ -336,8 +345,6 @@ func newBench(t *testing.T) *bench {
 	ctx, cancel := context.WithCancel(context.Background())
 	go b.watch.Run(ctx)
 	t.Cleanup(cancel)
-	b.start()
-	t.Cleanup(func() { b.stop() })
 	return b
 }
 
@@ -345,29 +352,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) start() {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	c := b.store.Client(identity.Node("n1"))
-	pods, err := NewInformer(c, "n1")
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	services, err := client.NewInformer[*corev1.Service](c, client.InformerOptions{})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	tel := telemetry.Discard("agent")
-	objs := objects.New(ctx, c)
-	b.manager = New(Config{
-		NodeName: "n1", HostIPs: []string{"192.0.2.1"}, PodsDir: filepath.Join(b.dir, "pods"), LogsDir: filepath.Join(b.dir, "logs"),
-		ClusterDomain: "cluster.local", DNSServers: []string{"10.96.0.10"}, HostResolvConf: filepath.Join(b.dir, "resolv.conf"),
-		StaticPodDir: filepath.Join(b.dir, "static"), MaxPods: 10,
-		Allocatable: func() corev1.ResourceList {
-			return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("1Gi")}
-		},
-	}, Deps{
-		Client: c, Pods: pods, Services: services, Runtime: b.runtime, Images: fakeImages{}, Network: b.network,
-		Volumes: volume.New(volume.Config{Dir: filepath.Join(b.dir, "pods")}, c, objs, tel.Log),
-		Objects: objs, Events: b.events, Log: tel.Log, Tracer: tel.Tracer(),
-	})
+	b.manager = b.newManager(ctx, b.runtime, fakeImages{}, b.network)
 	b.runtime.mu.Lock()
 	b.runtime.onEvent = b.manager.RuntimeEvent
 	b.runtime.mu.Unlock()
@@ -379,6 +364,33 @@ func (b *bench) start() {
 		}
 	}()
 	b.stop = func() { cancel(); <-done }
+}
+
+func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image.Images, net Network) *Manager {
+	b.t.Helper()
+	c := b.store.Client(identity.Node("n1"))
+	pods, err := NewInformer(c, "n1")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	services, err := client.NewInformer[*corev1.Service](c, client.InformerOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	tel := telemetry.Discard("agent")
+	objs := objects.New(ctx, c)
+	return New(Config{
+		NodeName: "n1", HostIPs: []string{"192.0.2.1"}, PodsDir: filepath.Join(b.dir, "pods"), LogsDir: filepath.Join(b.dir, "logs"),
+		ClusterDomain: "cluster.local", DNSServers: []string{"10.96.0.10"}, HostResolvConf: filepath.Join(b.dir, "resolv.conf"),
+		StaticPodDir: filepath.Join(b.dir, "static"), MaxPods: 10,
+		Allocatable: func() corev1.ResourceList {
+			return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+		},
+	}, Deps{
+		Client: c, Pods: pods, Services: services, Runtime: rt, Images: images, Network: net,
+		Volumes: volume.New(volume.Config{Dir: filepath.Join(b.dir, "pods")}, c, objs, tel.Log),
+		Objects: objs, Events: b.events, Log: tel.Log, Tracer: tel.Tracer(),
+	})
 }
 
 // pod returns a pod on the node with one container, changed by with.
