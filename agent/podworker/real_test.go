@@ -93,4 +93,3 @@ func TestRealPod(t *testing.T) {
 	b.until("real", "gone", isGone)
 	t.Logf("create to gone: %v", time.Since(begun))
 }
-
