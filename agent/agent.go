@@ -1,0 +1,300 @@
+// Package agent runs the pods of one node and serves the Node service.
+//
+// # State on disk
+//
+//	<data dir>/nodes/<node>/
+//	  runtime/   sandboxes and containers (agent/runtime)
+//	  images/    images, layers and root filesystems (agent/image)
+//	  pods/      volumes and hosts files, a folder per pod (agent/volume)
+//	  network/   namespaces, leases and the CNI configuration (agent/network)
+//	  logs/      the containers' logs, <namespace>_<pod>_<uid>/<container>/<attempt>.log
+//
+// An Agent may be killed at any time. Pods go on running, and the next Agent
+// with the same configuration finds them again. When Run returns, the pods
+// run on as well; Purge is what ends them.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/logs"
+	"navarch.dev/navarch/agent/network"
+	"navarch.dev/navarch/agent/node"
+	"navarch.dev/navarch/agent/objects"
+	"navarch.dev/navarch/agent/podworker"
+	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/server"
+	"navarch.dev/navarch/agent/stats"
+	"navarch.dev/navarch/agent/volume"
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/client/events"
+	"navarch.dev/navarch/internal/telemetry"
+	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
+)
+
+// Agent is the agent of one node.
+type Agent struct {
+	cfg      Config
+	log      *slog.Logger
+	client   *client.Client
+	nodes    *client.Informer[*corev1.Node]
+	services *client.Informer[*corev1.Service]
+	recorder *events.Recorder
+	images   *image.Store
+	runtime  *runtime.Runc
+	network  *network.Network
+	node     *node.Node
+	pods     *podworker.Manager
+	server   *server.Server
+	stop     context.CancelFunc // ends what New began, for a Run that is never called
+	peers    chan struct{}      // asks for the routes to be looked at
+	up       atomic.Bool        // pods can be run
+}
+
+// New returns the agent of a node. It takes hold of the node's state folder,
+// so that there is one agent per node.
+func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Agent, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	if err := os.MkdirAll(cfg.nodeDir(), 0o711); err != nil {
+		return nil, fmt.Errorf("make the node's folder: %w", err)
+	}
+	a := &Agent{cfg: cfg, log: tel.Log, client: client.New(store, "navarch-agent"), peers: make(chan struct{}, 1)}
+	a.recorder = events.NewRecorder(a.client, "kubelet", cfg.NodeName, tel)
+	for _, program := range []string{runcPath(cfg.BinDir), shimPath(cfg.BinDir)} {
+		if err := requireProgram(program); err != nil {
+			return nil, err
+		}
+	}
+	nodeIP, err := cfg.address()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.wireNode(nodeIP, tel); err != nil {
+		return nil, err
+	}
+	if err := a.wirePods(nodeIP, tel); err != nil {
+		return nil, errors.Join(err, a.images.Close())
+	}
+	return a, nil
+}
+
+// wireNode makes what the agent is about the node itself.
+func (a *Agent) wireNode(nodeIP netip.Addr, tel telemetry.Set) (err error) {
+	if a.nodes, err = client.NewInformer[*corev1.Node](a.client, client.InformerOptions{}); err != nil {
+		return err
+	}
+	if a.services, err = client.NewInformer[*corev1.Service](a.client, client.InformerOptions{}); err != nil {
+		return err
+	}
+	if a.network, err = network.New(a.cfg.networkConfig(nodeIP), tel.Log); err != nil {
+		return err
+	}
+	if a.images, err = image.Open(a.cfg.imageConfig(), tel); err != nil {
+		return fmt.Errorf("open the image store: %w", err)
+	}
+	a.node, err = node.New(a.cfg.nodeConfig(nodeIP), a.client, tel.Log, a.nodeImages, a.ready)
+	return err
+}
+
+// wirePods makes what runs the pods.
+func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
+	rt := a.cfg.runtimeConfig()
+	rt.OnEvent = func(e runtime.Event) { a.pods.RuntimeEvent(e) }
+	if a.runtime, err = runtime.New(rt, tel); err != nil {
+		return fmt.Errorf("make the runtime: %w", err)
+	}
+	pods, err := podworker.NewInformer(a.client, a.cfg.NodeName)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	a.stop = stop
+	objs := objects.New(ctx, a.client)
+	volumes := volume.New(volume.Config{Dir: a.cfg.dir("pods"), Allocatable: a.node.Allocatable}, a.client, objs, tel.Log)
+	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
+		Client: a.client, Pods: pods, Services: a.services, Runtime: a.runtime, Images: a.images,
+		Network: a.network, Volumes: volumes, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
+	})
+	a.server = server.New(a.pods, a.runtime, a.images, stats.New(a.cfg.NodeName, a.runtime), logs.Read)
+	return nil
+}
+
+// Register registers the Node service.
+func (a *Agent) Register(r grpc.ServiceRegistrar) { nodev1.RegisterNodeServiceServer(r, a.server) }
+
+// Run runs the node's pods until ctx ends; they run on then.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.stop()
+	defer func() {
+		if err := errors.Join(a.runtime.Close(), a.images.Close()); err != nil {
+			a.log.WarnContext(ctx, "the agent's state was not closed", "error", err)
+		}
+	}()
+	own, err := a.node.Register(ctx)
+	if err != nil {
+		return nil // ctx has ended before the Store answered
+	}
+	a.podCIDRs(ctx, own)
+	wake := func() {
+		select {
+		case a.peers <- struct{}{}:
+		default:
+		}
+	}
+	a.nodes.AddHandler(client.Handler[*corev1.Node]{
+		OnAdd: func(*corev1.Node) { wake() }, OnUpdate: func(_, _ *corev1.Node) { wake() }, OnDelete: func(*corev1.Node) { wake() },
+	})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, part := range []func(context.Context) error{
+		a.node.Run, a.pods.Run, a.followNodes, a.collectImages, a.noteReady,
+		func(ctx context.Context) error { a.recorder.Run(ctx); return nil },
+		func(ctx context.Context) error { a.nodes.Run(ctx); return nil },
+		func(ctx context.Context) error { a.services.Run(ctx); return nil },
+	} {
+		wg.Go(func() {
+			if err := part(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("agent of node %s: %w", a.cfg.NodeName, err)
+	}
+	return nil
+}
+
+// noteReady makes the node Ready once its network is.
+func (a *Agent) noteReady(ctx context.Context) error {
+	select {
+	case <-a.network.Ready():
+		a.up.Store(true)
+		a.node.Changed()
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+func (a *Agent) ready() (bool, string) {
+	if a.up.Load() {
+		return true, ""
+	}
+	return false, "container runtime network not ready: the node has no pod CIDR yet"
+}
+
+// followNodes keeps the pod network's routes in step with the nodes.
+func (a *Agent) followNodes(ctx context.Context) error {
+	const retry = 5 * time.Second
+	timer := time.NewTimer(retry)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.peers:
+		case <-timer.C:
+		}
+		if own, ok := a.nodes.Get("", a.cfg.NodeName); ok {
+			a.podCIDRs(ctx, own)
+		}
+		select {
+		case <-a.nodes.Synced():
+		default:
+			continue // a part of the nodes would cut the others off
+		}
+		if err := a.network.SyncRoutes(ctx, a.peersNow()); err != nil {
+			a.log.WarnContext(ctx, "not every node's pods can be reached", "error", err)
+			timer.Reset(retry)
+		}
+	}
+}
+
+// podCIDRs gives the network the node's pod CIDRs.
+func (a *Agent) podCIDRs(ctx context.Context, own *corev1.Node) {
+	if err := a.network.SetPodCIDRs(ctx, prefixesOf(own)); err != nil {
+		a.log.ErrorContext(ctx, "the pod network is not ready", "error", err)
+	}
+}
+
+func (a *Agent) peersNow() []network.Peer {
+	var peers []network.Peer
+	for _, n := range a.nodes.List() {
+		if n.Name == a.cfg.NodeName {
+			continue
+		}
+		for _, addr := range n.Status.Addresses {
+			ip, err := netip.ParseAddr(addr.Address)
+			if addr.Type == corev1.NodeInternalIP && err == nil {
+				peers = append(peers, network.Peer{Name: n.Name, Addr: ip, PodCIDRs: prefixesOf(n)})
+				break
+			}
+		}
+	}
+	return peers
+}
+
+func prefixesOf(n *corev1.Node) []netip.Prefix {
+	list := n.Spec.PodCIDRs
+	if len(list) == 0 && n.Spec.PodCIDR != "" {
+		list = []string{n.Spec.PodCIDR}
+	}
+	var out []netip.Prefix
+	for _, s := range list {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
+}
+
+// collectImages removes unused images when the disk fills up.
+func (a *Agent) collectImages(ctx context.Context) error {
+	ticker := time.NewTicker(5 * time.Minute)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		done, err := a.images.CollectGarbage(ctx, image.Policy{HighPercent: a.cfg.ImageGCHighPercent, LowPercent: a.cfg.ImageGCLowPercent})
+		if err != nil {
+			a.log.WarnContext(ctx, "unused images were not removed", "error", err)
+		}
+		if len(done.Images) > 0 {
+			a.log.InfoContext(ctx, "removed unused images", "images", len(done.Images), "bytes", done.Bytes)
+		}
+	}
+}
+
+// maxNodeImages bounds the images that the Node lists.
+const maxNodeImages = 50
+
+func (a *Agent) nodeImages() []corev1.ContainerImage {
+	var out []corev1.ContainerImage
+	for _, i := range a.images.List() {
+		if len(out) == maxNodeImages {
+			break
+		}
+		names := append(append([]string(nil), i.Digests...), i.Names...)
+		out = append(out, corev1.ContainerImage{Names: names, SizeBytes: i.SizeBytes})
+	}
+	return out
+}

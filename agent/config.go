@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Config configures an Agent.
+type Config struct {
+	// ClusterID tells clusters on one machine apart: links, tables and cgroups
+	// are named after it.
+	ClusterID string
+	NodeName  string
+	// NodeIP is the node's address; empty is that of the default route.
+	NodeIP string
+	// Port is where the Node service is served; it is written into the Node.
+	Port int
+	// DataDir holds nodes/<node>/ with all state of the agent.
+	DataDir string
+	// CgroupRoot is the cgroup that navarch/<cluster>/<node> is made in.
+	CgroupRoot string
+	// BinDir holds runc and navarch-shim, CNIBinDir the CNI plugins.
+	BinDir, CNIBinDir string
+	// CNIConfDir may hold an administrator's CNI configuration.
+	CNIConfDir string
+	// StaticPodDir may hold manifests of static pods.
+	StaticPodDir string
+	// SeccompDir holds Localhost seccomp profiles.
+	SeccompDir string
+	// ClusterCIDR and ServiceCIDR are the cluster's networks.
+	ClusterCIDR, ServiceCIDR string
+	// ClusterDNS and ClusterDomain are for pods' resolv.conf; ResolvConf is the
+	// node's own.
+	ClusterDNS    []string
+	ClusterDomain string
+	ResolvConf    string
+	// MTU of pods' links; 0 is what fits the node's link.
+	MTU int
+	// VXLANPort is the UDP port of tunnels to nodes on other links.
+	VXLANPort int
+	// MaxPods bounds the pods of the node.
+	MaxPods int
+	// CapacityShare is the part of the machine that this node offers.
+	CapacityShare float64
+	// InsecureRegistries may be spoken to without TLS; loopback ones always may.
+	InsecureRegistries []string
+	// Labels are added to the Node.
+	Labels map[string]string
+	// LogMaxBytes and LogMaxFiles bound a container's log.
+	LogMaxBytes int64
+	LogMaxFiles int
+	// ImageGCHighPercent and ImageGCLowPercent are the disk usages at which
+	// unused images begin and cease to be removed.
+	ImageGCHighPercent, ImageGCLowPercent int
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		ClusterID: "default", Port: 10250, DataDir: "/var/lib/navarch",
+		BinDir: "/usr/local/lib/navarch", CNIBinDir: "/opt/cni/bin", CNIConfDir: "/etc/cni/net.d",
+		SeccompDir: "/var/lib/navarch/seccomp", ClusterCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16",
+		ClusterDNS: []string{"10.96.0.10"}, ClusterDomain: "cluster.local", ResolvConf: "/etc/resolv.conf",
+		VXLANPort: 8472, MaxPods: 110, CapacityShare: 1, LogMaxBytes: 10 << 20, LogMaxFiles: 5,
+		ImageGCHighPercent: 85, ImageGCLowPercent: 80,
+	}
+}
+
+// AddFlags adds a flag for each setting, with its present value as default.
+func (c *Config) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&c.ClusterID, "cluster-id", c.ClusterID, "name that tells clusters on one machine apart")
+	fs.StringVar(&c.NodeName, "node-name", c.NodeName, "the node's name (default: the host's name)")
+	fs.StringVar(&c.NodeIP, "node-ip", c.NodeIP, "the node's address (default: that of the default route)")
+	fs.IntVar(&c.Port, "node-port", c.Port, "port of the Node service, as written into the Node")
+	fs.StringVar(&c.DataDir, "data-dir", c.DataDir, "folder of the agent's state")
+	fs.StringVar(&c.CgroupRoot, "cgroup-root", c.CgroupRoot, "cgroup that the pods' cgroups are made in")
+	fs.StringVar(&c.BinDir, "bin-dir", c.BinDir, "folder of runc and navarch-shim")
+	fs.StringVar(&c.CNIBinDir, "cni-bin-dir", c.CNIBinDir, "folder of the CNI plugins")
+	fs.StringVar(&c.CNIConfDir, "cni-conf-dir", c.CNIConfDir, "folder of an administrator's CNI configuration")
+	fs.StringVar(&c.StaticPodDir, "static-pod-dir", c.StaticPodDir, "folder of static pods' manifests")
+	fs.StringVar(&c.SeccompDir, "seccomp-dir", c.SeccompDir, "folder of seccomp profiles")
+	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", c.ClusterCIDR, "network of all pods")
+	fs.StringVar(&c.ServiceCIDR, "service-cidr", c.ServiceCIDR, "network of all Services")
+	fs.StringSliceVar(&c.ClusterDNS, "cluster-dns", c.ClusterDNS, "addresses of the cluster's DNS")
+	fs.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "the cluster's DNS domain")
+	fs.StringVar(&c.ResolvConf, "resolv-conf", c.ResolvConf, "the node's resolv.conf")
+	fs.IntVar(&c.MTU, "pod-mtu", c.MTU, "MTU of pods' links (default: what fits the node's link)")
+	fs.IntVar(&c.VXLANPort, "vxlan-port", c.VXLANPort, "UDP port of tunnels to nodes on other links")
+	fs.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "most pods of the node")
+	fs.Float64Var(&c.CapacityShare, "capacity-share", c.CapacityShare, "part of the machine that this node offers, up to 1")
+	fs.StringSliceVar(&c.InsecureRegistries, "insecure-registry", c.InsecureRegistries, "registries that may be spoken to without TLS")
+	fs.StringToStringVar(&c.Labels, "node-labels", c.Labels, "labels added to the Node")
+	fs.Int64Var(&c.LogMaxBytes, "container-log-max-bytes", c.LogMaxBytes, "size at which a container's log is rotated")
+	fs.IntVar(&c.LogMaxFiles, "container-log-max-files", c.LogMaxFiles, "log files kept of a container")
+	fs.IntVar(&c.ImageGCHighPercent, "image-gc-high-percent", c.ImageGCHighPercent, "disk usage at which unused images are removed")
+	fs.IntVar(&c.ImageGCLowPercent, "image-gc-low-percent", c.ImageGCLowPercent, "disk usage down to which unused images are removed")
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$`)
+
+// Validate reports the first setting that cannot work.
+func (c *Config) Validate() error {
+	if c.NodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("node-name is not set and the host has no name: %w", err)
+		}
+		c.NodeName = strings.ToLower(host)
+	}
+	for flag, name := range map[string]string{"cluster-id": c.ClusterID, "node-name": c.NodeName} {
+		if !namePattern.MatchString(name) {
+			return fmt.Errorf("%s %q is not a DNS name", flag, name)
+		}
+	}
+	for flag, path := range map[string]string{"data-dir": c.DataDir, "bin-dir": c.BinDir, "cni-bin-dir": c.CNIBinDir} {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("%s %q is not an absolute path", flag, path)
+		}
+	}
+	if c.NodeIP != "" {
+		if _, err := netip.ParseAddr(c.NodeIP); err != nil {
+			return fmt.Errorf("node-ip: %w", err)
+		}
+	}
+	if _, err := c.clusterCIDRs(); err != nil {
+		return err
+	}
+	return c.validateNumbers()
+}
+
+func (c *Config) validateNumbers() error {
+	switch {
+	case c.CapacityShare <= 0 || c.CapacityShare > 1:
+		return fmt.Errorf("capacity-share %v is not above 0 and up to 1", c.CapacityShare)
+	case c.Port < 1 || c.Port > 65535:
+		return fmt.Errorf("node-port %d is not a port", c.Port)
+	case c.VXLANPort < 1 || c.VXLANPort > 65535:
+		return fmt.Errorf("vxlan-port %d is not a port", c.VXLANPort)
+	case c.MaxPods < 1:
+		return errors.New("max-pods is less than 1")
+	case c.ImageGCLowPercent > c.ImageGCHighPercent:
+		return errors.New("image-gc-low-percent is more than image-gc-high-percent")
+	}
+	return nil
+}
+
+func (c *Config) clusterCIDRs() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for flag, list := range map[string]string{"cluster-cidr": c.ClusterCIDR, "service-cidr": c.ServiceCIDR} {
+		for s := range strings.SplitSeq(list, ",") {
+			p, err := netip.ParsePrefix(s)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", flag, err)
+			}
+			all = append(all, p.Masked())
+		}
+	}
+	return all, nil
+}
+
+// nodeDir is the folder of all state of the node.
+func (c *Config) nodeDir() string { return filepath.Join(c.DataDir, "nodes", c.NodeName) }
+
+func (c *Config) dir(name string) string { return filepath.Join(c.nodeDir(), name) }
+
+// cgroup is the node's, from the root of the hierarchy.
+func (c *Config) cgroup() string {
+	return filepath.Join(strings.TrimPrefix(c.CgroupRoot, "/"), "navarch", c.ClusterID, c.NodeName)
+}

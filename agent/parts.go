@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/network"
+	"navarch.dev/navarch/agent/node"
+	"navarch.dev/navarch/agent/podworker"
+	"navarch.dev/navarch/agent/runtime"
+)
+
+// address returns the node's address: what is configured, or the source
+// address of the default route.
+func (c *Config) address() (netip.Addr, error) {
+	if c.NodeIP != "" {
+		return netip.ParseAddr(c.NodeIP)
+	}
+	routes, err := netlink.RouteGet(netip.MustParseAddr("192.0.2.1").AsSlice())
+	if err != nil || len(routes) == 0 || routes[0].Src == nil {
+		return netip.Addr{}, fmt.Errorf("node-ip is not set and there is no default route to take it from: %w", err)
+	}
+	ip, _ := netip.AddrFromSlice(routes[0].Src)
+	return ip.Unmap(), nil
+}
+
+func (c *Config) networkConfig(nodeIP netip.Addr) network.Config {
+	cidrs, _ := c.clusterCIDRs() // Validate has seen them
+	return network.Config{
+		ClusterID: c.ClusterID, NodeName: c.NodeName, StateDir: c.dir("network"), BinDir: c.CNIBinDir, ConfDir: c.CNIConfDir,
+		ClusterCIDRs: cidrs, NodeIP: nodeIP, MTU: c.MTU, VXLANPort: c.VXLANPort,
+	}
+}
+
+func (c *Config) nodeConfig(nodeIP netip.Addr) node.Config {
+	return node.Config{
+		Name: c.NodeName, Port: int32(c.Port), MaxPods: int64(c.MaxPods), CapacityShare: c.CapacityShare,
+		Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: nodeIP.String()},
+			{Type: corev1.NodeHostName, Address: c.NodeName},
+		},
+		Labels: c.Labels, DiskPath: c.nodeDir(), StateDir: c.DataDir, SharesMachine: c.CapacityShare < 1,
+		RuntimeVersion: "runc://" + runcVersion(c.BinDir),
+	}
+}
+
+func runcPath(binDir string) string { return filepath.Join(binDir, "runc") }
+
+func shimPath(binDir string) string { return filepath.Join(binDir, "navarch-shim") }
+
+// runcVersion asks runc for its version.
+func runcVersion(binDir string) string {
+	out, err := exec.Command(runcPath(binDir), "--version").Output()
+	if err != nil {
+		return "unknown"
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimPrefix(strings.TrimSpace(line), "runc version ")
+}
+
+func (c *Config) runtimeConfig() runtime.Config {
+	rt := runtime.DefaultConfig()
+	rt.StateDir, rt.CgroupParent, rt.SeccompDir = c.dir("runtime"), c.cgroup(), c.SeccompDir
+	rt.RuncPath, rt.ShimPath = runcPath(c.BinDir), shimPath(c.BinDir)
+	rt.LogMaxBytes, rt.LogMaxFiles = c.LogMaxBytes, c.LogMaxFiles
+	return rt
+}
+
+func (c *Config) imageConfig() image.Config {
+	cfg := image.DefaultConfig()
+	cfg.Dir, cfg.InsecureRegistries = c.dir("images"), c.InsecureRegistries
+	return cfg
+}
+
+func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.ResourceList) podworker.Config {
+	return podworker.Config{
+		NodeName: c.NodeName, HostIPs: []string{nodeIP.String()}, PodsDir: c.dir("pods"), LogsDir: c.dir("logs"),
+		ClusterDomain: c.ClusterDomain, DNSServers: c.ClusterDNS, HostResolvConf: c.ResolvConf,
+		StaticPodDir: c.StaticPodDir, MaxPods: c.MaxPods, Allocatable: allocatable,
+	}
+}
+
+// requireProgram says in one line that a program is missing.
+func requireProgram(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("a program that the agent needs is missing: %w", err)
+	}
+	if info.IsDir() || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("%s is not a program", path)
+	}
+	return nil
+}
