@@ -173,15 +173,16 @@ func TestForwardOnce(t *testing.T) {
 
 // TestForwardLoopEnds has a resolver that asks the forwarder itself.
 func TestForwardLoopEnds(t *testing.T) {
-	var f *Forwarder
+	var forwarder atomic.Pointer[Forwarder]
 	asked := make(chan error, 1)
 	r := &resolver{answer: func(_ *resolver, req *mdns.Msg) *mdns.Msg {
-		_, err := f.Exchange(context.Background(), Query{Question: req.Question[0]})
+		_, err := forwarder.Load().Exchange(context.Background(), Query{Question: req.Question[0]})
 		asked <- err
 		return nil
 	}}
-	f = newTestForwarder(t, r.serveAt(t, "127.0.0.1", 0), "127.0.0.1")
+	f := newTestForwarder(t, r.serveAt(t, "127.0.0.1", 0), "127.0.0.1")
 	f.timeout = 20 * time.Millisecond
+	forwarder.Store(f)
 	if answer, err := f.Exchange(t.Context(), query("loop.example.")); err == nil {
 		t.Errorf("got %v", answer)
 	}
