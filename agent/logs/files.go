@@ -107,6 +107,9 @@ func (r *reader) tryAdvance() (bool, error) {
 		if err := r.readToEnd(context.Background()); err != nil {
 			return false, err
 		}
+		if err := r.flushRest(); err != nil {
+			return false, err
+		}
 	}
 	return true, r.openFile(next)
 }

@@ -129,7 +129,9 @@ func (r *reader) flushRest() error {
 	if len(r.rest) == 0 {
 		return nil
 	}
-	if err := r.emit(r.rest); err != nil {
+	err := r.emit(r.rest)
+	r.rest = r.rest[:0]
+	if err != nil {
 		return err
 	}
 	return r.flush()
