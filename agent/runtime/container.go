@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,8 +102,11 @@ func (c *container) lose(cgroup string) (bool, error) {
 	state.Status, state.FinishedAt = shim.StatusExited, time.Now().UTC()
 	state.ExitCode, state.Signal = killedExitCode, int(syscall.SIGKILL)
 	state.Reason, state.Message = ReasonUnknown, "the pod's shim died, and the exit code with it"
-	err = errors.Join(err, shim.WriteFileAtomic(filepath.Join(c.pod.bundle(c.spec.ID), shim.StateFile), state))
-	return c.set(state), err
+	saveErr := shim.WriteFileAtomic(filepath.Join(c.pod.bundle(c.spec.ID), shim.StateFile), state)
+	if errors.Is(saveErr, fs.ErrNotExist) {
+		saveErr = nil // the bundle is being removed
+	}
+	return c.set(state), errors.Join(err, saveErr)
 }
 
 // killCgroup kills the processes of a cgroup that need not be there.
