@@ -247,7 +247,12 @@ func (r *Runc) removeContainerState(ctx context.Context, p *pod, id string) erro
 	return os.RemoveAll(bundle)
 }
 
+// runcDelete removes runc's state of a container. Forced, runc waits for a tenth
+// of a second even if nothing is left to be killed, so that is the second try.
 func (r *Runc) runcDelete(ctx context.Context, id string) error {
+	if exec.CommandContext(ctx, r.cfg.RuncPath, "--root", r.runcRoot(), "delete", id).Run() == nil {
+		return nil
+	}
 	output, err := exec.CommandContext(ctx, r.cfg.RuncPath, "--root", r.runcRoot(), "delete", "--force", id).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("runc delete: %w: %s", err, strings.TrimSpace(string(output)))

@@ -92,9 +92,14 @@ func (s *Server) runCreate(c *container) (int, error) {
 	return pid, nil
 }
 
-// forget removes runc's state of a container.
+// forget removes runc's state of a container. Forced, runc waits for a tenth of a
+// second even if nothing is left to be killed, so that is the second try.
 func (s *Server) forget(id string) error {
-	return s.runc.run(containerFile(id, shim.RuncLogFile), stdio{}, "delete", "--force", id)
+	log := containerFile(id, shim.RuncLogFile)
+	if err := s.runc.run(log, stdio{}, "delete", id); err == nil {
+		return nil
+	}
+	return s.runc.run(log, stdio{}, "delete", "--force", id)
 }
 
 // copy takes output to the log and to those attached, until it ends.
