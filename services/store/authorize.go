@@ -22,6 +22,14 @@ const (
 	remoteExtraPrefix = "navarch-remote-extra-"
 )
 
+// The metadata in which it forwards whom that user wants to act as.
+const (
+	actAsUser        = "navarch-impersonate-user"
+	actAsUID         = "navarch-impersonate-uid"
+	actAsGroup       = "navarch-impersonate-group"
+	actAsExtraPrefix = "navarch-impersonate-extra-"
+)
+
 // caller returns who makes the call: the connection's identity or, on a
 // gateway's connection, the user whose request the gateway forwards.
 func (s *Store) caller(ctx context.Context) (identity.Identity, error) {
@@ -30,13 +38,37 @@ func (s *Store) caller(ctx context.Context) (identity.Identity, error) {
 		return id, nil
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
+	user, err := s.forwardedCaller(ctx, id, md)
+	if err != nil {
+		return identity.Identity{}, err
+	}
+	return s.actAs(ctx, user, md)
+}
+
+// forwardedCaller returns the user whose request a gateway forwards, the
+// gateway itself where it forwards none.
+func (s *Store) forwardedCaller(ctx context.Context, gateway identity.Identity, md metadata.MD) (identity.Identity, error) {
 	if token := bearerToken(md); token != "" {
 		return s.tokenOwner(ctx, token)
 	}
 	if user := md.Get(remoteUser); len(user) > 0 {
-		return forwarded(user[0], md), nil
+		return identityIn(md, user[0], remoteUID, remoteGroup, remoteExtraPrefix), nil
 	}
-	return id, nil
+	return gateway, nil
+}
+
+// actAs returns whom the user wants to act as, if it may; the user itself if
+// it wants to act as nobody else.
+func (s *Store) actAs(ctx context.Context, user identity.Identity, md metadata.MD) (identity.Identity, error) {
+	as := md.Get(actAsUser)
+	if len(as) == 0 {
+		return user, nil
+	}
+	if s.control.Impersonator == nil {
+		return identity.Identity{}, apierrors.NewForbidden(schema.GroupResource{Resource: "users"}, as[0],
+			fmt.Errorf("User %q cannot impersonate anybody here", user.Name))
+	}
+	return s.control.Impersonator.Impersonate(ctx, user, identityIn(md, as[0], actAsUID, actAsGroup, actAsExtraPrefix))
 }
 
 func bearerToken(md metadata.MD) string {
@@ -62,13 +94,14 @@ func (s *Store) tokenOwner(ctx context.Context, token string) (identity.Identity
 	return id, nil
 }
 
-func forwarded(user string, md metadata.MD) identity.Identity {
-	id := identity.Identity{Name: user, Groups: md.Get(remoteGroup)}
-	if uid := md.Get(remoteUID); len(uid) > 0 {
+// identityIn reads an identity from metadata under the given keys.
+func identityIn(md metadata.MD, user, uidKey, groupKey, extraPrefix string) identity.Identity {
+	id := identity.Identity{Name: user, Groups: md.Get(groupKey)}
+	if uid := md.Get(uidKey); len(uid) > 0 {
 		id.UID = uid[0]
 	}
 	for key, values := range md {
-		if name, ok := strings.CutPrefix(key, remoteExtraPrefix); ok {
+		if name, ok := strings.CutPrefix(key, extraPrefix); ok {
 			if id.Extra == nil {
 				id.Extra = make(map[string][]string)
 			}

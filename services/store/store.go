@@ -68,6 +68,9 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 			return nil, fmt.Errorf("set up access control: %w", err)
 		}
 	}
+	if s.control.Guard != nil {
+		s.registry.Guard(s.control.Guard)
+	}
 	return s, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/codec"
 )
@@ -76,6 +77,12 @@ func (s *Store) createToken(ctx context.Context, sc scope, req *storev1.CreateRe
 	account, err := s.find(ctx, sc, "")
 	if err != nil {
 		return nil, err
+	}
+	if s.control.Guard != nil {
+		err := s.control.Guard.CheckWrite(ctx, access.Write{User: sc.user, Kind: sc.kind, Subresource: sc.subresource, Object: request})
+		if err != nil {
+			return nil, err
+		}
 	}
 	if err := s.control.TokenIssuer.IssueToken(ctx, account.Object, request); err != nil {
 		return nil, err

@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	corevalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
@@ -136,28 +135,12 @@ func conditionalOnly(kind *kinds.Kind) bool {
 
 // validateMetadata returns the metadata rules that a new object breaks.
 func validateMetadata(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
-	return corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, nameRule(kind), field.NewPath("metadata"))
+	return corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, kind.NameRule, field.NewPath("metadata"))
 }
 
 // validateMetadataUpdate returns the metadata rules that a change breaks.
 func validateMetadataUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
 	at := field.NewPath("metadata")
-	errs := corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, nameRule(kind), at)
+	errs := corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, kind.NameRule, at)
 	return append(errs, corevalidation.ValidateObjectMetaAccessorUpdate(obj, old, at)...)
-}
-
-// nameRule returns how a kind's objects may be called.
-func nameRule(kind *kinds.Kind) corevalidation.ValidateNameFunc {
-	switch kind.Group + "/" + kind.Resource {
-	case "/namespaces":
-		return corevalidation.ValidateNamespaceName
-	case "/services":
-		return corevalidation.NameIsDNS1035Label
-	case "rbac.authorization.k8s.io/roles", "rbac.authorization.k8s.io/rolebindings",
-		"rbac.authorization.k8s.io/clusterroles", "rbac.authorization.k8s.io/clusterrolebindings":
-		return func(name string, _ bool) []string { return path.IsValidPathSegmentName(name) }
-	case "certificates.k8s.io/certificatesigningrequests", "networking.k8s.io/ipaddresses":
-		return func(name string, _ bool) []string { return path.IsValidPathSegmentName(name) }
-	}
-	return corevalidation.NameIsDNSSubdomain
 }

@@ -20,6 +20,7 @@ import (
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/cache"
@@ -126,6 +127,10 @@ type Write struct {
 
 // Reader reads from the caches. It implements access.Reader.
 type Reader struct{ registry *Registry }
+
+// Guard adds a last rule to admission, which sees what the others made of a
+// write. It must be called before the Registry serves.
+func (r *Registry) Guard(g access.Guard) { r.admission = append(r.admission, admission.Guarded(g)) }
 
 // Reader returns what admission and authorization read through.
 func (r *Registry) Reader() Reader { return Reader{r} }

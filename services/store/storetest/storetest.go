@@ -12,6 +12,7 @@ import (
 	"navarch.dev/navarch/internal/apistatus"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/services/store"
 	"navarch.dev/navarch/services/store/access"
@@ -34,6 +35,7 @@ type options struct {
 	telemetry telemetry.Set
 	backend   backend.Backend
 	control   store.NewControl
+	seed      []kinds.Object
 }
 
 // WithConfig sets the Store's configuration.
@@ -48,6 +50,9 @@ func WithBackend(b backend.Backend) Option { return func(o *options) { o.backend
 // WithControl sets access control. Without it, everything is allowed.
 func WithControl(c store.NewControl) Option { return func(o *options) { o.control = c } }
 
+// WithSeed adds objects that the Store makes at start.
+func WithSeed(objs ...kinds.Object) Option { return func(o *options) { o.seed = objs } }
+
 // New starts a Store and waits until it has made the objects that every
 // cluster has. Everybody may do everything, unless WithControl says otherwise.
 func New(t testing.TB, opts ...Option) *Store {
@@ -60,7 +65,7 @@ func New(t testing.TB, opts ...Option) *Store {
 		o.backend = memory.New()
 		t.Cleanup(func() { _ = o.backend.Close() })
 	}
-	s, err := store.New(o.config, o.telemetry, o.backend, o.control)
+	s, err := store.New(o.config, o.telemetry, o.backend, o.control, o.seed...)
 	if err != nil {
 		t.Fatalf("make a store: %v", err)
 	}

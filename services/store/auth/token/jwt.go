@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"time"
@@ -51,6 +52,34 @@ func NewKey(private crypto.Signer) (Key, error) {
 	k, err := NewVerifyingKey(private.Public())
 	k.private = private
 	return k, err
+}
+
+// ParseKey makes a Key of a PEM encoded private key.
+func ParseKey(text []byte) (Key, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return Key{}, errors.New("the key of service account tokens is not PEM encoded")
+	}
+	private, err := parsePrivate(block.Bytes)
+	if err != nil {
+		return Key{}, fmt.Errorf("parse the key of service account tokens: %w", err)
+	}
+	signer, ok := private.(crypto.Signer)
+	if !ok {
+		return Key{}, fmt.Errorf("a %T cannot sign service account tokens", private)
+	}
+	return NewKey(signer)
+}
+
+// parsePrivate reads each of the forms in which tools write private keys.
+func parsePrivate(der []byte) (any, error) {
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key, nil
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key, nil
+	}
+	return x509.ParsePKCS8PrivateKey(der)
 }
 
 // NewVerifyingKey makes a Key that only verifies.
