@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"navarch.dev/navarch/gateway/negotiate"
 	"navarch.dev/navarch/gateway/reply"
@@ -49,6 +51,10 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t routes.Target,
 		return nil
 	case !sink.started && !expired(err):
 		return err
+	case sink.started && status.Code(err) == codes.Unavailable:
+		// The Store has gone away. A watch that merely ends is taken up again
+		// where it was; an ERROR event would make clients list anew.
+		return nil
 	}
 	return sink.fail(err)
 }
