@@ -32,6 +32,7 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/telemetry"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
+	"navarch.dev/navarch/services/store/auth"
 	"navarch.dev/navarch/services/store/storetest"
 )
 
@@ -79,7 +80,8 @@ func newCluster(t *testing.T) *cluster {
 			t.Fatal(err)
 		}
 	}
-	s := storetest.New(t)
+	// The agent may do what a node's agent may, and no more.
+	s := storetest.New(t, storetest.WithControl(auth.New(auth.DefaultConfig())))
 	c := &cluster{t: t, store: s, client: s.Client(storetest.Admin()), cfg: cfg, tel: telemetry.Discard("agent"), changed: make(chan struct{}, 1)}
 	c.follow()
 	t.Cleanup(c.purge)

@@ -37,9 +37,7 @@ func (w *worker) ensureImage(ctx context.Context, in launchInput) (image.Image, 
 	}
 	w.say(in, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", ref))
 	begun := time.Now()
-	img, err := span(ctx, w, "image.pull", func(ctx context.Context) (image.Image, error) {
-		return w.m.deps.Images.Pull(ctx, ref, w.m.keychain(ctx, in.pod))
-	})
+	img, err := w.m.deps.Images.Pull(ctx, ref, w.m.keychain(ctx, in.pod))
 	if err != nil {
 		return img, &launchError{reason: image.Reason(err), pull: true, err: fmt.Errorf("failed to pull image %q: %w", ref, err)}
 	}

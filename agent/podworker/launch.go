@@ -134,13 +134,10 @@ func (w *worker) create(ctx context.Context, in launchInput) (runtime.ContainerS
 	}
 	w.m.removeOld(ctx, in)
 	id := runtime.NewID()
-	_, err = span(ctx, w, "container.create", func(ctx context.Context) (struct{}, error) {
-		spec, err := w.m.containerSpec(ctx, in, id, img, vols)
-		if err != nil {
-			return struct{}{}, err
-		}
-		return struct{}{}, w.m.createContainer(ctx, w.uid, spec)
-	})
+	spec, err := w.m.containerSpec(ctx, in, id, img, vols)
+	if err == nil {
+		err = w.m.createContainer(ctx, w.uid, spec)
+	}
 	if err != nil {
 		return none, img, classifyCreate(err)
 	}
@@ -215,9 +212,7 @@ func (w *worker) start(ctx context.Context, in launchInput, id string) (runtime.
 		w.m.removeContainer(context.WithoutCancel(ctx), id)
 		return runtime.ContainerStatus{}, errors.Join(errSetup, err)
 	}
-	_, err = span(ctx, w, "container.start", func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, w.m.deps.Runtime.StartContainer(ctx, id)
-	})
+	err = w.m.deps.Runtime.StartContainer(ctx, id)
 	status, statusErr := w.m.deps.Runtime.ContainerStatus(ctx, id)
 	if statusErr != nil {
 		return status, errors.Join(err, statusErr)

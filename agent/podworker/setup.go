@@ -60,9 +60,7 @@ func (w *worker) makeSandbox() {
 		if err != nil {
 			return struct{}{}, err
 		}
-		return span(ctx, w, "sandbox.create", func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, w.m.createSandbox(ctx, pod, path)
-		})
+		return struct{}{}, w.m.createSandbox(ctx, pod, path)
 	})
 	sandbox := w.sandbox
 	w.operate(func() func() {
