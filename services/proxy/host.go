@@ -35,7 +35,19 @@ func (p *Proxy) prepare(ctx context.Context, opts *nftables.Options) error {
 	if !opts.LocalhostNodePorts {
 		return nil
 	}
-	return p.ns.do(func() error { return p.routeLocalnet(opts) })
+	err := p.ns.do(func() error { return p.routeLocalnet(opts) })
+	if unchangeable(err) {
+		p.log.WarnContext(ctx, "node ports do not answer on 127.0.0.1 here", "sysctl", sysctlRouteLocalnet, "error", err)
+		opts.LocalhostNodePorts, opts.Note = false, ""
+		return nil
+	}
+	return err
+}
+
+// unchangeable says whether an error means that this kernel, or this container,
+// does not let a setting be changed.
+func unchangeable(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)
 }
 
 // showBridgedPackets makes bridges show what they carry to netfilter. An answer
@@ -48,7 +60,7 @@ func (p *Proxy) showBridgedPackets(ctx context.Context, opts *nftables.Options) 
 	if err == nil {
 		return nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.EROFS) {
+	if !unchangeable(err) {
 		return fmt.Errorf("show bridged packets to netfilter: %w", err)
 	}
 	p.log.WarnContext(ctx, "bridged packets are not shown to netfilter: pods on one bridge that talk through a Service will not see each other's addresses",

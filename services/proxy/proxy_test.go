@@ -59,6 +59,7 @@ func newFixture(t *testing.T) *fixture {
 		t: t, node: nettest.New(t, "node"), client: nettest.New(t, "client"),
 		web1: nettest.New(t, "web-1"), web2: nettest.New(t, "web-2"), spans: tracetest.NewInMemoryExporter(),
 	}
+	f.node.Sysctl("net/ipv4/conf/all/route_localnet", "0") // a namespace begins with the machine's
 	f.node.Bridge("cni0", "10.244.0.1/24")
 	outside := nettest.New(t, "outside")
 	f.node.Connect(outside)

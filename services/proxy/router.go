@@ -3,7 +3,10 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +19,6 @@ import (
 	"navarch.dev/navarch/services/proxy/dns"
 	"navarch.dev/navarch/services/proxy/nftables"
 	"navarch.dev/navarch/services/proxy/routes"
-
-	"net/netip"
 )
 
 // router carries changes of Services over into the zone and the kernel. A
@@ -103,12 +104,12 @@ func (r *router) waitFor(err error) <-chan struct{} {
 
 // step applies everything noted so far.
 func (r *router) step(ctx context.Context) error {
-	if err := r.takeChanges(); err != nil {
+	if err := r.takeChanges(ctx); err != nil {
 		return err
 	}
 	spans := r.startSpans(ctx)
 	changed := r.build()
-	err := r.program(changed)
+	err := r.program(ctx, changed)
 	for _, span := range spans {
 		if err != nil {
 			span.RecordError(err)
@@ -126,7 +127,7 @@ func (r *router) step(ctx context.Context) error {
 	return nil
 }
 
-func (r *router) takeChanges() error {
+func (r *router) takeChanges(ctx context.Context) error {
 	services, table := r.changes.take()
 	for key, causes := range services {
 		have, ok := r.pending[key]
@@ -147,7 +148,7 @@ func (r *router) takeChanges() error {
 		return err
 	}
 	if !exists {
-		r.log.Warn("somebody removed the routes of Services; adding them again", "table", r.set.table)
+		r.log.WarnContext(ctx, "somebody removed the routes of Services; adding them again", "table", r.set.table)
 		r.table.Forget()
 	}
 	return nil
@@ -182,17 +183,17 @@ func (r *router) refresh(key string) *routes.Service {
 		r.zone.Delete(namespace, name)
 		return nil
 	}
-	slices, err := r.slices.ByIndex(bySlicesService, key)
+	endpointSlices, err := r.slices.ByIndex(bySlicesService, key)
 	if err != nil {
 		panic(fmt.Sprintf("the index of slices by Service is missing: %v", err)) // follow adds it
 	}
-	r.zone.Set(dns.ServiceOf(service, slices))
-	return routes.Build(service, slices, r.view)
+	r.zone.Set(dns.ServiceOf(service, endpointSlices))
+	return routes.Build(service, endpointSlices, r.view)
 }
 
 // program makes the kernel route as the Services ask.
-func (r *router) program(changed bool) error {
-	if !changed && r.started && r.table.Current() && len(r.udp) == 0 {
+func (r *router) program(ctx context.Context, changed bool) error {
+	if !changed && r.started && r.table.Current() {
 		return nil
 	}
 	start := time.Now()
@@ -202,17 +203,21 @@ func (r *router) program(changed bool) error {
 		return err
 	}
 	r.metrics.programmed(time.Since(start), len(r.routed)-1)
-	frontends := make([]routes.Frontend, 0, len(r.udp))
-	for f := range r.udp {
-		frontends = append(frontends, f)
-	}
-	swept, err := conntrack.Sweep(r.ns.kernel, frontends, state)
-	if err != nil {
-		return err
-	}
-	r.metrics.swept.Add(float64(swept))
-	clear(r.udp)
+	r.sweep(ctx, state)
 	return nil
+}
+
+// sweep makes the kernel forget connections over UDP to backends that are gone.
+// If it cannot, the routes are right nevertheless; the next change tries again.
+func (r *router) sweep(ctx context.Context, state *routes.State) {
+	frontends := slices.Collect(maps.Keys(r.udp))
+	swept, err := conntrack.Sweep(r.ns.kernel, frontends, state)
+	r.metrics.swept.Add(float64(swept))
+	if err != nil {
+		r.log.WarnContext(ctx, "connections over UDP may still lead to backends that are gone", "error", err)
+		return
+	}
+	clear(r.udp)
 }
 
 // noteUDP adds a Service's frontends over UDP.
