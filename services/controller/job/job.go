@@ -1,0 +1,235 @@
+// Package job runs Jobs: pods that are to succeed so many times, then end.
+//
+// Every pod of a Job has the finalizer batch.kubernetes.io/job-tracking until
+// it has been counted, so that none is counted twice or not at all, whoever
+// deletes it and whenever this process dies. Counting takes two writes: first
+// the pod's uid goes into status.uncountedTerminatedPods; then the finalizer
+// comes off the pod; then the uid leaves the list and the count rises.
+//
+//	job.go       what is watched; one reconcile from start to end
+//	tally.go     counting pods
+//	ending.go    when a Job is complete or has failed
+//	pods.go      making pods, which indexes they get, how long to wait
+//	indexes.go   sets of completion indexes, "0-3,7"
+package job
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/services/controller/ownership"
+	"navarch.dev/navarch/services/controller/podset"
+	"navarch.dev/navarch/services/controller/runner"
+)
+
+// settleTimeout is the longest wait for the informer to show our own writes
+// before looking again.
+const settleTimeout = time.Second
+
+type reconciler struct {
+	client  *client.Client
+	events  runner.EventRecorder
+	jobs    *client.Informer[*batchv1.Job]
+	pods    *client.Informer[*corev1.Pod]
+	control *podset.Control
+	tracker *podset.Tracker
+}
+
+// New returns the controller of Jobs.
+func New(deps runner.Deps) (*runner.Controller, error) {
+	jobs, err := client.InformerFor[*batchv1.Job](deps.Informers, nil)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
+	if err != nil {
+		return nil, err
+	}
+	recorder, tracker := deps.Events("job-controller"), podset.NewTracker(pods)
+	r := &reconciler{
+		client: deps.Client, events: recorder, jobs: jobs, pods: pods, tracker: tracker,
+		control: &podset.Control{Client: deps.Client, Events: recorder, Tracker: tracker},
+	}
+	c := runner.New("job", r, deps, runner.Options{Trace: jobs.TraceContext})
+	runner.Primary(c, jobs)
+	runner.Watch(c, pods, runner.Input[*corev1.Pod]{
+		Keys: ownership.Keys[*corev1.Pod](jobs, func(j *batchv1.Job) (labels.Selector, error) {
+			return metav1.LabelSelectorAsSelector(j.Spec.Selector)
+		}),
+	})
+	return c, nil
+}
+
+// Reconcile moves one Job on.
+func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
+	job, ok := r.jobs.GetByKey(key)
+	if err := r.freeStrays(ctx, key, job); err != nil {
+		return runner.Done(), err
+	}
+	if !ok {
+		r.tracker.Forget(key)
+		return runner.Done(), nil
+	}
+	if !r.tracker.Settled(key) {
+		return runner.RequeueAfter(settleTimeout), nil
+	}
+	pods, err := r.claim(ctx, job)
+	if err != nil {
+		return runner.Done(), err
+	}
+	s := &step{reconciler: r, job: job.DeepCopy(), now: time.Now()}
+	s.look(pods)
+	switch {
+	case job.DeletionTimestamp != nil:
+		return runner.Done(), s.freeAll(ctx)
+	case s.isFinished():
+		if err := s.freeAll(ctx); err != nil {
+			return runner.Done(), err
+		}
+		return s.expire(ctx)
+	}
+	return s.run(ctx)
+}
+
+func (r *reconciler) claim(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod, error) {
+	selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
+	if err != nil {
+		return nil, runner.Terminal(fmt.Errorf("read the selector: %w", err))
+	}
+	candidates, err := ownership.Candidates(r.pods, job)
+	if err != nil {
+		return nil, err
+	}
+	return ownership.Claim(ctx, ownership.Claimer{Client: r.client, Owner: job, Selector: selector}, candidates)
+}
+
+// freeStrays takes the finalizer off pods whose Job is gone: nobody will count
+// them any more.
+func (r *reconciler) freeStrays(ctx context.Context, key string, job *batchv1.Job) error {
+	for _, pod := range r.pods.InNamespace(namespaceOf(key)) {
+		ref := metav1.GetControllerOfNoCopy(pod)
+		if ref == nil || ref.Kind != "Job" || pod.Namespace+"/"+ref.Name != key || (job != nil && job.UID == ref.UID) {
+			continue
+		}
+		if err := r.free(ctx, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isTracked(pod *corev1.Pod) bool {
+	return slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer)
+}
+
+// free takes the finalizer off a pod.
+func (r *reconciler) free(ctx context.Context, pod *corev1.Pod) error {
+	if !isTracked(pod) {
+		return nil
+	}
+	freed := pod.DeepCopy()
+	freed.Finalizers = slices.DeleteFunc(freed.Finalizers, func(f string) bool { return f == batchv1.JobTrackingFinalizer })
+	err := r.client.Update(ctx, freed)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("take the finalizer off pod %s: %w", pod.Name, err)
+	}
+	return nil
+}
+
+// step is one reconcile's view of a Job. job is a copy that may be changed.
+type step struct {
+	*reconciler
+	job *batchv1.Job
+	now time.Time
+
+	pods []*corev1.Pod
+	// active pods run, or will; terminating ones are being deleted and have
+	// not ended.
+	active, terminating []*corev1.Pod
+	// counted are the pods that may lose their finalizers once the status,
+	// which has their uids, is stored.
+	counted []*corev1.Pod
+}
+
+// run does one round: count, judge, write the status, free what was counted,
+// and make or delete pods.
+func (s *step) run(ctx context.Context) (runner.Outcome, error) {
+	s.tally()
+	s.start()
+	s.judge()
+	if err := s.writeStatus(ctx); err != nil {
+		return runner.Done(), err
+	}
+	for _, pod := range s.counted {
+		if err := s.free(ctx, pod); err != nil {
+			return runner.Done(), err
+		}
+	}
+	switch {
+	case s.isFinished():
+		return s.expire(ctx)
+	case s.job.Spec.Suspend != nil && *s.job.Spec.Suspend || s.isEnding():
+		return runner.Done(), s.control.Delete(ctx, s.job, s.active)
+	}
+	next, err := s.manage(ctx)
+	return next.Sooner(s.untilDeadline()), err
+}
+
+// writeStatus stores the status unless the stored one is the same.
+func (s *step) writeStatus(ctx context.Context) error {
+	stored, ok := s.jobs.Get(s.job.Namespace, s.job.Name)
+	if ok && stored.UID == s.job.UID && equality.Semantic.DeepEqual(stored.Status, s.job.Status) {
+		return nil
+	}
+	if err := s.client.UpdateStatus(ctx, s.job); err != nil {
+		return fmt.Errorf("update the status: %w", err)
+	}
+	return nil
+}
+
+// freeAll lets go of every pod that has ended or is being deleted.
+func (s *step) freeAll(ctx context.Context) error {
+	for _, pod := range s.pods {
+		if podset.IsActive(pod) {
+			continue
+		}
+		if err := s.free(ctx, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expire deletes a finished Job when its time to live has passed.
+func (s *step) expire(ctx context.Context) (runner.Outcome, error) {
+	ttl := s.job.Spec.TTLSecondsAfterFinished
+	if ttl == nil {
+		return runner.Done(), nil
+	}
+	left := s.finishedAt().Add(time.Duration(*ttl) * time.Second).Sub(s.now)
+	if left > 0 {
+		return runner.RequeueAfter(left), nil
+	}
+	err := s.client.Delete(ctx, s.job, client.DeleteOptions{UID: s.job.UID, Propagation: metav1.DeletePropagationForeground})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return runner.Done(), fmt.Errorf("delete the job after its time to live: %w", err)
+	}
+	return runner.Done(), nil
+}
+
+func parallelism(job *batchv1.Job) int32 { return ptr.Deref(job.Spec.Parallelism, 1) }
+
+func isIndexed(job *batchv1.Job) bool {
+	return job.Spec.CompletionMode != nil && *job.Spec.CompletionMode == batchv1.IndexedCompletion
+}
