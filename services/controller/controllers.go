@@ -8,6 +8,7 @@ import (
 	"navarch.dev/navarch/services/controller/endpointslice"
 	"navarch.dev/navarch/services/controller/garbagecollector"
 	"navarch.dev/navarch/services/controller/inventory"
+	"navarch.dev/navarch/services/controller/job"
 	"navarch.dev/navarch/services/controller/namespace"
 	"navarch.dev/navarch/services/controller/nodeipam"
 	"navarch.dev/navarch/services/controller/nodelifecycle"
@@ -41,6 +42,7 @@ func controllers(cfg *Config) []factory {
 		plain("deployment", deployment.New),
 		plain("replicaset", replicaset.New),
 		plain("replicationcontroller", replicaset.NewReplicationController),
+		plain("job", job.New),
 		plain("endpointslice", endpointslice.New),
 		plain("endpoints", endpoints.New),
 		{"namespace", func(d deps) (*runner.Controller, error) { return namespace.New(d.Deps, d.inventory) }},

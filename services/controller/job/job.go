@@ -114,12 +114,11 @@ func (r *reconciler) claim(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod
 	return ownership.Claim(ctx, ownership.Claimer{Client: r.client, Owner: job, Selector: selector}, candidates)
 }
 
-// freeStrays takes the finalizer off pods whose Job is gone: nobody will count
-// them any more.
+// freeStrays takes the finalizer off pods whose Job is gone or has released
+// them: nobody will count them any more.
 func (r *reconciler) freeStrays(ctx context.Context, key string, job *batchv1.Job) error {
 	for _, pod := range r.pods.InNamespace(namespaceOf(key)) {
-		ref := metav1.GetControllerOfNoCopy(pod)
-		if ref == nil || ref.Kind != "Job" || pod.Namespace+"/"+ref.Name != key || (job != nil && job.UID == ref.UID) {
+		if !isTracked(pod) || !isStray(pod, key, job) {
 			continue
 		}
 		if err := r.free(ctx, pod); err != nil {
@@ -127,6 +126,20 @@ func (r *reconciler) freeStrays(ctx context.Context, key string, job *batchv1.Jo
 		}
 	}
 	return nil
+}
+
+// isStray says whether a pod was the Job's of the key and is no longer. job is
+// nil if there is none.
+func isStray(pod *corev1.Pod, key string, job *batchv1.Job) bool {
+	ref := metav1.GetControllerOfNoCopy(pod)
+	if ref != nil {
+		return ref.Kind == "Job" && pod.Namespace+"/"+ref.Name == key && (job == nil || job.UID != ref.UID)
+	}
+	if job == nil {
+		return true
+	}
+	selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
+	return err == nil && !selector.Matches(labels.Set(pod.Labels))
 }
 
 func isTracked(pod *corev1.Pod) bool {

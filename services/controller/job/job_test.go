@@ -57,7 +57,10 @@ func start(t *testing.T) *controllertest.Cluster {
 func work(image string, change func(*batchv1.JobSpec)) *batchv1.Job {
 	template := controllertest.Template("work", image)
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
-	j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "work"}, Spec: batchv1.JobSpec{Template: template}}
+	j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "work"}, Spec: batchv1.JobSpec{
+		Template: template, ManualSelector: ptr.To(true), Selector: controllertest.Selector("work"),
+		Parallelism: ptr.To[int32](1), Completions: ptr.To[int32](1),
+	}}
 	if change != nil {
 		change(&j.Spec)
 	}
@@ -122,7 +125,7 @@ func TestFailure(t *testing.T) {
 
 func TestSuspendAndResume(t *testing.T) {
 	c := start(t)
-	j := work("runs", func(s *batchv1.JobSpec) { s.Parallelism = ptr.To[int32](2) })
+	j := work("runs", func(s *batchv1.JobSpec) { s.Parallelism, s.Completions = ptr.To[int32](2), ptr.To[int32](2) })
 	c.Apply(j)
 	controllertest.Await(c, "two active pods", func(all []*batchv1.Job) bool { return all[0].Status.Active == 2 })
 	controllertest.Change(c, j, "", func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(true) })
