@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 
 	"navarch.dev/navarch/services/controller/nodelifecycle"
@@ -19,7 +20,8 @@ type Config struct {
 	// others stand by. Off, this process reconciles at once; there must be no
 	// other.
 	LeaderElect bool
-	// Identity is this process's name in the leader Lease, unique per process.
+	// Identity is this process's name in the leader Lease. Two processes of one
+	// name would both reconcile.
 	Identity string
 	// Workers is how many objects each controller reconciles at once.
 	Workers int
@@ -47,7 +49,7 @@ func DefaultConfig() Config {
 		host = "controller"
 	}
 	return Config{
-		Identity:               host,
+		Identity:               host + "_" + uuid.NewString(),
 		Workers:                4,
 		ClusterCIDR:            "10.244.0.0/16",
 		NodeCIDRMaskSize:       24,

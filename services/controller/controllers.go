@@ -3,6 +3,7 @@ package controller
 import (
 	"net/netip"
 
+	"navarch.dev/navarch/services/controller/daemonset"
 	"navarch.dev/navarch/services/controller/deployment"
 	"navarch.dev/navarch/services/controller/endpoints"
 	"navarch.dev/navarch/services/controller/endpointslice"
@@ -16,6 +17,7 @@ import (
 	"navarch.dev/navarch/services/controller/replicaset"
 	"navarch.dev/navarch/services/controller/runner"
 	"navarch.dev/navarch/services/controller/serviceaccount"
+	"navarch.dev/navarch/services/controller/statefulset"
 )
 
 // deps is what controllers are made from: what every one needs, and the
@@ -42,6 +44,8 @@ func controllers(cfg *Config) []factory {
 		plain("deployment", deployment.New),
 		plain("replicaset", replicaset.New),
 		plain("replicationcontroller", replicaset.NewReplicationController),
+		plain("statefulset", statefulset.New),
+		plain("daemonset", daemonset.New),
 		plain("job", job.New),
 		plain("endpointslice", endpointslice.New),
 		plain("endpoints", endpoints.New),

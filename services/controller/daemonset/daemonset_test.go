@@ -1,0 +1,106 @@
+package daemonset_test
+
+import (
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/services/controller/controllertest"
+	"navarch.dev/navarch/services/controller/daemonset"
+)
+
+func start(t *testing.T) *controllertest.Cluster {
+	c := controllertest.New(t)
+	for _, name := range []string{"a", "b", "c"} {
+		c.Apply(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"disk": "ssd"}}})
+	}
+	c.Start(c.Controller(daemonset.New(c.Deps)), controllertest.Kubelet(c))
+	return c
+}
+
+func logs(surge, unavailable int32) *appsv1.DaemonSet {
+	return &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "logs"},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: controllertest.Selector("logs"), Template: controllertest.Template("logs", "logs:1"),
+			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType, RollingUpdate: &appsv1.RollingUpdateDaemonSet{
+				MaxSurge: ptr.To(intstr.FromInt32(surge)), MaxUnavailable: ptr.To(intstr.FromInt32(unavailable)),
+			}},
+		},
+	}
+}
+
+func complete(n int32) func([]*appsv1.DaemonSet) bool {
+	return func(all []*appsv1.DaemonSet) bool {
+		s := all[0].Status
+		return s.ObservedGeneration == all[0].Generation && s.DesiredNumberScheduled == n && s.CurrentNumberScheduled == n &&
+			s.NumberAvailable == n && s.UpdatedNumberScheduled == n && s.NumberMisscheduled == 0
+	}
+}
+
+// target is the node that a pod's affinity names.
+func target(pod *corev1.Pod) string {
+	return pod.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values[0]
+}
+
+func TestOnePodPerEligibleNode(t *testing.T) {
+	c := start(t)
+	set := logs(0, 1)
+	set.Spec.Template.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+	c.Apply(set)
+	controllertest.Await(c, "three nodes covered", complete(3))
+	pods := controllertest.Await(c, "three pods", func(all []*corev1.Pod) bool { return len(all) == 3 })
+	seen := make(map[string]bool)
+	for _, pod := range pods {
+		seen[target(pod)] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("pods for the nodes %v", seen)
+	}
+	c.Apply(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "d", Labels: map[string]string{"disk": "ssd"}}})
+	controllertest.Await(c, "the new node covered", complete(4))
+	controllertest.Change(c, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, "", func(n *corev1.Node) { n.Labels = nil })
+	controllertest.Await(c, "the node that no longer matches left", complete(3))
+	controllertest.Change(c, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "b"}}, "", func(n *corev1.Node) {
+		n.Spec.Taints = []corev1.Taint{{Key: "maintenance", Effect: corev1.TaintEffectNoExecute}}
+	})
+	controllertest.Await(c, "the tainted node left", complete(2))
+}
+
+func TestRollingUpdate(t *testing.T) {
+	for _, tt := range []struct {
+		name               string
+		surge, unavailable int32
+	}{{"unavailable", 0, 1}, {"surge", 1, 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := start(t)
+			set := logs(tt.surge, tt.unavailable)
+			c.Apply(set)
+			controllertest.Await(c, "three nodes covered", complete(3))
+			controllertest.Change(c, set, "", func(s *appsv1.DaemonSet) { s.Spec.Template.Spec.Containers[0].Image = "logs:2" })
+			controllertest.Await(c, "three new pods", func(all []*corev1.Pod) bool {
+				active, updated := 0, 0
+				for _, pod := range all {
+					if pod.DeletionTimestamp == nil {
+						active++
+						if pod.Spec.Containers[0].Image == "logs:2" {
+							updated++
+						}
+					}
+				}
+				if most := 3 + int(tt.surge); active > most {
+					t.Fatalf("%d pods, allowed are %d", active, most)
+				}
+				if least := 3 - int(tt.unavailable); active < least {
+					t.Fatalf("%d pods, needed are %d", active, least)
+				}
+				return updated == 3 && active == 3
+			})
+			controllertest.Await(c, "completion", complete(3))
+		})
+	}
+}

@@ -1,0 +1,70 @@
+package daemonset
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+// fit is whether a set's pod may come to be on a node, and whether one that is
+// there may stay.
+type fit struct{ run, stay bool }
+
+// fits judges a node by the pod's node name, selector, affinity and
+// tolerations. A taint NoSchedule keeps new pods away and leaves old ones.
+func fits(pod *corev1.Pod, node *corev1.Node, name string) (fit, error) {
+	if name != "" && name != node.Name {
+		return fit{}, nil
+	}
+	matches, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
+	if err != nil || !matches {
+		return fit{}, err
+	}
+	f := fit{run: true, stay: true}
+	for _, taint := range node.Spec.Taints {
+		if taint.Effect == corev1.TaintEffectPreferNoSchedule || tolerated(pod, taint) {
+			continue
+		}
+		f.run = false
+		f.stay = f.stay && taint.Effect != corev1.TaintEffectNoExecute
+	}
+	return f, nil
+}
+
+func tolerated(pod *corev1.Pod, taint corev1.Taint) bool {
+	for _, t := range pod.Spec.Tolerations {
+		if (t.Effect != "" && t.Effect != taint.Effect) || (t.Key != "" && t.Key != taint.Key) {
+			continue
+		}
+		if t.Operator == corev1.TolerationOpExists || (t.Key != "" && (t.Operator == "" || t.Operator == corev1.TolerationOpEqual) && t.Value == taint.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// nodeOf returns the node that a pod is on or meant for.
+func nodeOf(pod *corev1.Pod) string {
+	if pod.Spec.NodeName != "" {
+		return pod.Spec.NodeName
+	}
+	a := pod.Spec.Affinity
+	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return ""
+	}
+	for _, term := range a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+		for _, f := range term.MatchFields {
+			if f.Key == nodeNameField && f.Operator == corev1.NodeSelectorOpIn && len(f.Values) == 1 {
+				return f.Values[0]
+			}
+		}
+	}
+	return ""
+}
+
+// nodeFits judges a node for a set.
+func nodeFits(set *appsv1.DaemonSet, node *corev1.Node) (fit, error) {
+	pod := &corev1.Pod{Spec: *set.Spec.Template.Spec.DeepCopy()}
+	addTolerations(&pod.Spec)
+	return fits(pod, node, set.Spec.Template.Spec.NodeName)
+}

@@ -1,0 +1,148 @@
+// Package statefulset runs StatefulSets: pods with stable names, made, updated
+// and removed one after the other, each with claims of its own.
+//
+//	statefulset.go  what is watched; one reconcile from start to end
+//	pods.go         what a pod of an ordinal is made of
+//	rollout.go      creating, removing and updating pods in order
+//	status.go       the status
+package statefulset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/services/controller/history"
+	"navarch.dev/navarch/services/controller/ownership"
+	"navarch.dev/navarch/services/controller/podset"
+	"navarch.dev/navarch/services/controller/runner"
+)
+
+// settleTimeout is the longest wait for the informer to show our own writes
+// before looking again.
+const settleTimeout = time.Second
+
+type reconciler struct {
+	client  *client.Client
+	events  runner.EventRecorder
+	sets    *client.Informer[*appsv1.StatefulSet]
+	pods    *client.Informer[*corev1.Pod]
+	claims  *client.Informer[*corev1.PersistentVolumeClaim]
+	history *history.History
+	control *podset.Control
+	tracker *podset.Tracker
+}
+
+// New returns the controller of StatefulSets.
+func New(deps runner.Deps) (*runner.Controller, error) {
+	sets, err := client.InformerFor[*appsv1.StatefulSet](deps.Informers, nil)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
+	if err != nil {
+		return nil, err
+	}
+	claims, err := client.InformerFor[*corev1.PersistentVolumeClaim](deps.Informers, nil)
+	if err != nil {
+		return nil, err
+	}
+	revisions, err := client.InformerFor[*appsv1.ControllerRevision](deps.Informers, ownership.Indexers())
+	if err != nil {
+		return nil, err
+	}
+	recorder, tracker := deps.Events("statefulset-controller"), podset.NewTracker(pods)
+	r := &reconciler{
+		client: deps.Client, events: recorder, sets: sets, pods: pods, claims: claims, tracker: tracker,
+		history: &history.History{Client: deps.Client, Revisions: revisions},
+		control: &podset.Control{Client: deps.Client, Events: recorder, Tracker: tracker},
+	}
+	selector := func(s *appsv1.StatefulSet) (labels.Selector, error) {
+		return metav1.LabelSelectorAsSelector(s.Spec.Selector)
+	}
+	c := runner.New("statefulset", r, deps, runner.Options{Trace: sets.TraceContext})
+	runner.Primary(c, sets)
+	runner.Watch(c, pods, runner.Input[*corev1.Pod]{Keys: ownership.Keys[*corev1.Pod](sets, selector)})
+	runner.Watch(c, revisions, runner.Input[*appsv1.ControllerRevision]{Keys: ownership.Keys[*appsv1.ControllerRevision](sets, selector)})
+	return c, nil
+}
+
+// Reconcile takes the next step of one StatefulSet.
+func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
+	shared, ok := r.sets.GetByKey(key)
+	if !ok {
+		r.tracker.Forget(key)
+		return runner.Done(), nil
+	}
+	if shared.DeletionTimestamp != nil {
+		return runner.Done(), nil
+	}
+	if !r.tracker.Settled(key) {
+		return runner.RequeueAfter(settleTimeout), nil
+	}
+	set := shared.DeepCopy()
+	newest, all, err := r.history.Sync(ctx, history.Workload{
+		Owner: set, Kind: r.sets.Kind(), Selector: set.Spec.Selector, Template: &set.Spec.Template, Collisions: set.Status.CollisionCount,
+	})
+	var collision history.Collision
+	if errors.As(err, &collision) {
+		set.Status.CollisionCount = ptr.To(ptr.Deref(set.Status.CollisionCount, 0) + 1)
+		return runner.Done(), errors.Join(err, r.writeStatus(ctx, set, set.Status))
+	}
+	if err != nil {
+		return runner.Done(), err
+	}
+	pods, err := r.claim(ctx, set)
+	if err != nil {
+		return runner.Done(), err
+	}
+	ro := &rollout{reconciler: r, set: set, update: newest, current: newest, now: time.Now()}
+	for _, rev := range all {
+		if rev.Name == set.Status.CurrentRevision {
+			ro.current = rev
+		}
+	}
+	ro.place(pods)
+	return ro.run(ctx, all)
+}
+
+func (r *reconciler) claim(ctx context.Context, set *appsv1.StatefulSet) ([]*corev1.Pod, error) {
+	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
+	if err != nil {
+		return nil, runner.Terminal(fmt.Errorf("read the selector: %w", err))
+	}
+	candidates, err := ownership.Candidates(r.pods, set)
+	if err != nil {
+		return nil, err
+	}
+	var named []*corev1.Pod // an orphan of another name is none of ours
+	for _, pod := range candidates {
+		if _, ok := ordinalOf(set, pod.Name); ok || metav1.GetControllerOfNoCopy(pod) != nil {
+			named = append(named, pod)
+		}
+	}
+	return ownership.Claim(ctx, ownership.Claimer{Client: r.client, Owner: set, Selector: selector}, named)
+}
+
+// writeStatus stores a status unless the stored one is the same.
+func (r *reconciler) writeStatus(ctx context.Context, set *appsv1.StatefulSet, status appsv1.StatefulSetStatus) error {
+	stored, ok := r.sets.Get(set.Namespace, set.Name)
+	if ok && stored.UID == set.UID && equality.Semantic.DeepEqual(stored.Status, status) {
+		return nil
+	}
+	changed := set.DeepCopy()
+	changed.Status = status
+	if err := r.client.UpdateStatus(ctx, changed); err != nil {
+		return fmt.Errorf("update the status: %w", err)
+	}
+	return nil
+}

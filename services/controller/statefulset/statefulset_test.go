@@ -1,0 +1,108 @@
+package statefulset_test
+
+import (
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/services/controller/controllertest"
+	"navarch.dev/navarch/services/controller/statefulset"
+)
+
+func start(t *testing.T) *controllertest.Cluster {
+	c := controllertest.New(t)
+	c.Start(c.Controller(statefulset.New(c.Deps)), controllertest.Kubelet(c))
+	return c
+}
+
+func db(replicas int32) *appsv1.StatefulSet {
+	return &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db"},
+		Spec: appsv1.StatefulSetSpec{
+			Replicas: &replicas, ServiceName: "db", Selector: controllertest.Selector("db"), Template: controllertest.Template("db", "db:1"),
+			PodManagementPolicy: appsv1.OrderedReadyPodManagement,
+			UpdateStrategy:      appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType},
+			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{{
+				ObjectMeta: metav1.ObjectMeta{Name: "data"},
+				Spec: corev1.PersistentVolumeClaimSpec{
+					AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+					Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+				},
+			}},
+		},
+	}
+}
+
+func complete(n int32) func([]*appsv1.StatefulSet) bool {
+	return func(all []*appsv1.StatefulSet) bool {
+		s := all[0].Status
+		return s.ObservedGeneration == all[0].Generation && s.Replicas == n && s.ReadyReplicas == n && s.UpdatedReplicas == n && s.CurrentRevision == s.UpdateRevision
+	}
+}
+
+func TestIdentityAndOrder(t *testing.T) {
+	c := start(t)
+	set := db(3)
+	c.Apply(set)
+	controllertest.Await(c, "pods made in order", func(all []*corev1.Pod) bool {
+		for i, pod := range all {
+			if want := "db-" + string(rune('0'+i)); pod.Name != want {
+				t.Fatalf("pod %d is %s", i, pod.Name)
+			}
+			if i+1 < len(all) && pod.Status.Phase != corev1.PodRunning {
+				t.Fatalf("%s was made before %s ran", all[i+1].Name, pod.Name)
+			}
+		}
+		return len(all) == 3
+	})
+	controllertest.Await(c, "completion", complete(3))
+	pod := controllertest.Await(c, "pods", func(all []*corev1.Pod) bool { return len(all) == 3 })[1]
+	if pod.Spec.Hostname != "db-1" || pod.Spec.Subdomain != "db" || pod.Labels[appsv1.PodIndexLabel] != "1" || pod.Labels[appsv1.StatefulSetPodNameLabel] != "db-1" {
+		t.Errorf("pod %+v", pod.ObjectMeta)
+	}
+	if v := pod.Spec.Volumes[len(pod.Spec.Volumes)-1]; v.PersistentVolumeClaim == nil && pod.Spec.Volumes[0].PersistentVolumeClaim == nil {
+		t.Errorf("volumes %+v", pod.Spec.Volumes)
+	}
+	controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr.To[int32](1) })
+	controllertest.Await(c, "the last pod left", func(all []*corev1.Pod) bool { return len(all) == 1 && all[0].Name == "db-0" })
+	controllertest.Await(c, "claims kept", func(all []*corev1.PersistentVolumeClaim) bool { return len(all) == 3 && all[2].Name == "data-db-2" })
+}
+
+func TestUpdateStopsAtPartition(t *testing.T) {
+	c := start(t)
+	set := db(3)
+	set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: ptr.To[int32](2)}
+	c.Apply(set)
+	controllertest.Await(c, "completion", complete(3))
+	controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.Template.Spec.Containers[0].Image = "db:2" })
+	images := func(want string) func([]*corev1.Pod) bool {
+		return func(all []*corev1.Pod) bool {
+			var got []string
+			for _, pod := range all {
+				if pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil {
+					got = append(got, strings.TrimPrefix(pod.Spec.Containers[0].Image, "db:"))
+				}
+			}
+			return strings.Join(got, " ") == want
+		}
+	}
+	controllertest.Await(c, "the last pod updated", images("1 1 2"))
+	controllertest.Await(c, "two revisions", func(all []*appsv1.StatefulSet) bool {
+		s := all[0].Status
+		return s.UpdatedReplicas == 1 && s.CurrentReplicas == 2 && s.CurrentRevision != s.UpdateRevision
+	})
+	pods := controllertest.Await(c, "three pods", images("1 1 2"))
+	c.Remove(pods[0], "")
+	controllertest.Await(c, "a pod below the partition made as it was", func(all []*corev1.Pod) bool {
+		return images("1 1 2")(all) && all[0].UID != pods[0].UID
+	})
+	controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.RollingUpdate.Partition = ptr.To[int32](0) })
+	controllertest.Await(c, "all updated", images("2 2 2"))
+	controllertest.Await(c, "completion", complete(3))
+	controllertest.Await(c, "two revisions kept", func(all []*appsv1.ControllerRevision) bool { return len(all) == 2 })
+}
