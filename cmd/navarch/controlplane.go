@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"navarch.dev/navarch/gateway"
+	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/rpc"
+	"navarch.dev/navarch/internal/tracing"
+	"navarch.dev/navarch/services/controller"
+	"navarch.dev/navarch/services/scheduler"
+)
+
+// controlPlaneSettings are those of the services that share a process.
+type controlPlaneSettings struct {
+	store      *storeSettings
+	scheduler  scheduler.Config
+	controller *controllerSettings
+	gateway    gateway.Config
+}
+
+// newControlPlaneCommand makes the command that runs Store, Scheduler,
+// Controller and gateway in one process, joined by in-process connections. `up`
+// starts it; the flags of the services but the Store's have the service's name
+// before them.
+func newControlPlaneCommand() *cobra.Command {
+	var config processConfig
+	s := controlPlaneSettings{
+		store: newStoreSettings(), scheduler: scheduler.DefaultConfig(),
+		controller: &controllerSettings{Config: controller.DefaultConfig()}, gateway: gateway.DefaultConfig(),
+	}
+	cmd := &cobra.Command{
+		Use: "control-plane", Short: "Run Store, Scheduler, Controller and gateway in one process", Args: cobra.NoArgs, Hidden: true,
+	}
+	config.addFlags(cmd.Flags())
+	s.store.AddFlags(cmd.Flags())
+	prefixed(cmd.Flags(), "scheduler-", &s.scheduler)
+	prefixed(cmd.Flags(), "controller-", s.controller)
+	prefixed(cmd.Flags(), "gateway-", &s.gateway)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := errors.Join(s.store.Validate(), s.scheduler.Validate(), s.controller.Validate()); err != nil {
+			return usageError{err}
+		}
+		return runProcess(cmd.Context(), config, "", func(ctx context.Context, p *process) error {
+			p.memory = tracing.NewMemory()
+			return s.run(ctx, p)
+		})
+	}
+	return cmd
+}
+
+func (s *controlPlaneSettings) run(ctx context.Context, p *process) error {
+	tel, err := p.telemetry(ctx, "store")
+	if err != nil {
+		return err
+	}
+	server := p.newServer(tel)
+	group := newGroup(ctx)
+	clients, err := s.clients(ctx, p, server)
+	if err != nil {
+		return err
+	}
+	for _, c := range clients {
+		c.Register(server)
+	}
+	// All services are registered before the Store begins to serve.
+	if err := p.startStore(ctx, tel, group, server, s.store); err != nil {
+		return err
+	}
+	for name, c := range clients {
+		group.run(name, c.Run)
+	}
+	gatewayTel, err := p.telemetry(ctx, "gateway")
+	if err != nil {
+		return err
+	}
+	g, err := newGateway(ctx, p, gatewayTel, s.gateway, server.Local(identity.Service(identity.Gateway)))
+	if err != nil {
+		return err
+	}
+	group.run("gateway", g.Run)
+	return group.wait()
+}
+
+// clients makes the services that live off the Store.
+func (s *controlPlaneSettings) clients(ctx context.Context, p *process, server *rpc.Server) (map[string]component, error) {
+	schedulerTel, err := p.telemetry(ctx, "scheduler")
+	if err != nil {
+		return nil, err
+	}
+	schedules, err := scheduler.New(s.scheduler, schedulerTel, server.Local(identity.Service(identity.Scheduler)))
+	if err != nil {
+		return nil, fmt.Errorf("start the scheduler: %w", err)
+	}
+	controllerTel, err := p.telemetry(ctx, "controller")
+	if err != nil {
+		return nil, err
+	}
+	config, err := s.controller.load()
+	if err != nil {
+		return nil, err
+	}
+	controls, err := controller.New(config, controllerTel, server.Local(identity.Service(identity.Controller)))
+	if err != nil {
+		return nil, fmt.Errorf("start the controllers: %w", err)
+	}
+	return map[string]component{"scheduler": schedules, "controller": controls}, nil
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"navarch.dev/navarch/internal/apistatus"
+	schedulerv1 "navarch.dev/navarch/proto/navarch/scheduler/v1"
+)
+
+func newExplainCommand() *cobra.Command {
+	var config accessConfig
+	var namespace string
+	cmd := &cobra.Command{
+		Use:   "explain pod/NAME",
+		Short: "Say why a pod is where it is, or nowhere: per node, per scheduler plugin",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ref, err := parseObjectRef(args[0], namespace)
+			if err != nil {
+				return err
+			}
+			if ref.kind.Kind != "Pod" {
+				return usageError{fmt.Errorf("only pods are scheduled: %q must be pod/NAME", args[0])}
+			}
+			access, err := config.open()
+			if err != nil {
+				return err
+			}
+			defer access.Close()
+			return explainPod(cmd.Context(), cmd.OutOrStdout(), access, ref)
+		},
+	}
+	config.addFlags(cmd.Flags())
+	addNamespaceFlag(cmd, &namespace)
+	return cmd
+}
+
+func explainPod(ctx context.Context, out io.Writer, access *access, ref objectRef) error {
+	conn, err := access.scheduler()
+	if err != nil {
+		return err
+	}
+	resp, err := schedulerv1.NewSchedulerServiceClient(conn).Explain(ctx, &schedulerv1.ExplainRequest{Namespace: ref.namespace, Name: ref.name})
+	if err != nil {
+		return apistatus.FromGRPC(err)
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	writeDiagnosis(w, ref, resp.GetDiagnosis())
+	if attempts := resp.GetAttempts(); len(attempts) > 0 {
+		fmt.Fprint(w, "\nATTEMPT\tRESULT\tNODES\tMESSAGE\n")
+		for _, a := range attempts {
+			result := "failed"
+			if a.GetNodeName() != "" {
+				result = a.GetNodeName()
+			}
+			fmt.Fprintf(w, "%s\t%s\t%d of %d\t%s\n", a.GetTime().AsTime().Local().Format("15:04:05.000"), result,
+				a.GetFeasibleNodes(), a.GetEvaluatedNodes(), a.GetMessage())
+		}
+	}
+	return w.Flush()
+}
+
+func writeDiagnosis(w io.Writer, ref objectRef, d *schedulerv1.Diagnosis) {
+	where := "on no node"
+	if d.GetNodeName() != "" {
+		where = "on " + d.GetNodeName()
+	}
+	fmt.Fprintf(w, "pod %s/%s: %s", ref.namespace, ref.name, where)
+	if d.GetQueue() != "" {
+		fmt.Fprintf(w, " (in the %s queue)", d.GetQueue())
+	}
+	fmt.Fprintln(w)
+	if d.GetMessage() != "" {
+		fmt.Fprintln(w, d.GetMessage())
+	}
+	fmt.Fprint(w, "\nNODE\tFITS\tSCORE\tWHY\n")
+	for _, n := range d.GetNodes() {
+		fits, score := "no", "-"
+		if n.GetFeasible() {
+			fits, score = "yes", fmt.Sprint(n.GetTotalScore())
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", n.GetNodeName(), fits, score, verdictText(n))
+	}
+}
+
+func verdictText(n *schedulerv1.NodeVerdict) string {
+	var parts []string
+	for _, r := range n.GetRejections() {
+		parts = append(parts, r.GetPlugin()+": "+r.GetReason())
+	}
+	for _, s := range n.GetScores() {
+		parts = append(parts, fmt.Sprintf("%s %d×%d", s.GetPlugin(), s.GetScore(), s.GetWeight()))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"navarch.dev/navarch/gateway"
+	"navarch.dev/navarch/internal/certs"
+	"navarch.dev/navarch/internal/rpc"
+	"navarch.dev/navarch/internal/telemetry"
+	"navarch.dev/navarch/internal/version"
+)
+
+func newGatewayCommand() *cobra.Command {
+	var settings processConfig
+	var store string
+	config := gateway.DefaultConfig()
+	cmd := &cobra.Command{Use: "gateway", Short: "Run a gateway: the Kubernetes REST API", Args: cobra.NoArgs}
+	settings.addFlags(cmd.Flags())
+	cmd.Flags().StringVar(&store, "store", "", "host:port of the Store, several separated by commas")
+	config.AddFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return runProcess(cmd.Context(), settings, "", func(ctx context.Context, p *process) error {
+			tel, err := p.telemetry(ctx, "gateway")
+			if err != nil {
+				return err
+			}
+			conn, err := p.dialStore(tel, store)
+			if err != nil {
+				return err
+			}
+			g, err := newGateway(ctx, p, tel, config, conn)
+			if err != nil {
+				return err
+			}
+			group := newGroup(ctx)
+			group.run("gateway", g.Run)
+			return group.wait()
+		})
+	}
+	return cmd
+}
+
+// newGateway makes a gateway that serves on every address of config.Listen.
+func newGateway(ctx context.Context, p *process, tel telemetry.Set, config gateway.Config, store grpc.ClientConnInterface) (*gateway.Gateway, error) {
+	listeners, err := listenAll(ctx, "gateway-listen", config.Listen)
+	if err != nil {
+		return nil, err
+	}
+	config.Listener = joinListeners(listeners)
+	config.Version = version.Server
+	config.Certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &p.bundle.Own, nil }
+	config.ClientCAs = func() *x509.CertPool { return p.bundle.Roots }
+	nodes := &agentDialer{bundle: p.bundle, tel: tel, conns: make(map[string]*grpc.ClientConn)}
+	p.closers = append(p.closers, nodes.close)
+	g, err := gateway.New(config, tel, store, nodes)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return g, nil
+}
+
+// agentDialer keeps one connection per agent.
+type agentDialer struct {
+	bundle *certs.Bundle
+	tel    telemetry.Set
+
+	mu    sync.Mutex // guards conns
+	conns map[string]*grpc.ClientConn
+}
+
+// Dial implements gateway.NodeDialer.
+func (d *agentDialer) Dial(_ context.Context, node, endpoint string) (grpc.ClientConnInterface, error) {
+	if _, _, err := net.SplitHostPort(endpoint); err != nil {
+		return nil, fmt.Errorf("endpoint of node %s: %w", node, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := node + "@" + endpoint
+	if conn, ok := d.conns[key]; ok {
+		return conn, nil
+	}
+	conn, err := rpc.Dial(d.tel, endpoint, d.bundle.Client(certs.NodeServerName(node)))
+	if err != nil {
+		return nil, err
+	}
+	d.conns[key] = conn
+	return conn, nil
+}
+
+func (d *agentDialer) close(context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, conn := range d.conns {
+		_ = conn.Close()
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"navarch.dev/navarch/internal/certs"
+	"navarch.dev/navarch/internal/rpc"
+	"navarch.dev/navarch/internal/telemetry"
+	"navarch.dev/navarch/internal/tracing"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store"
+	"navarch.dev/navarch/services/store/auth"
+	"navarch.dev/navarch/services/store/auth/token"
+	"navarch.dev/navarch/services/store/backend/etcd"
+)
+
+// storeSettings are the Store's settings and those of what it keeps its data
+// in.
+type storeSettings struct {
+	store.Config
+	etcd etcd.Config
+	auth auth.Config
+	// signingKeyFile signs service accounts' tokens; staticTokenFile knows
+	// fixed ones.
+	signingKeyFile, staticTokenFile string
+	// listen is where the Store is served.
+	listen string
+}
+
+func newStoreSettings() *storeSettings {
+	return &storeSettings{Config: store.DefaultConfig(), etcd: etcd.DefaultConfig(), auth: auth.DefaultConfig(), listen: "127.0.0.1:6440"}
+}
+
+// AddFlags implements settings.
+func (s *storeSettings) AddFlags(fs *pflag.FlagSet) {
+	s.Config.AddFlags(fs)
+	s.etcd.AddFlags(fs)
+	fs.StringVar(&s.signingKeyFile, "service-account-key-file", "", "PEM key that signs service accounts' tokens; empty: none are issued")
+	fs.StringVar(&s.auth.Issuer, "service-account-issuer", s.auth.Issuer, "issuer of service accounts' tokens")
+	fs.StringVar(&s.staticTokenFile, "token-auth-file", "", "CSV file of fixed bearer tokens: token,user,uid,\"group,…\"")
+	fs.StringVar(&s.etcd.Dir, "etcd-data-dir", s.etcd.Dir, "folder of the embedded etcd's data")
+	fs.StringVar(&s.listen, "listen", s.listen, "address:port of the gRPC API, several separated by commas")
+}
+
+// Validate implements settings.
+func (s *storeSettings) Validate() error {
+	return errors.Join(s.Config.Validate(), s.etcd.Validate(), s.auth.Validate())
+}
+
+// access reads the files that the settings of access control name.
+func (s *storeSettings) access() (auth.Config, error) {
+	config := s.auth
+	if s.signingKeyFile != "" {
+		signer, err := certs.ReadKey(s.signingKeyFile)
+		if err != nil {
+			return config, fmt.Errorf("flag --service-account-key-file: %w", err)
+		}
+		key, err := token.NewKey(signer)
+		if err != nil {
+			return config, fmt.Errorf("flag --service-account-key-file: %w", err)
+		}
+		config.Keys = []token.Key{key}
+	}
+	if s.staticTokenFile != "" {
+		file, err := os.Open(s.staticTokenFile)
+		if err != nil {
+			return config, fmt.Errorf("flag --token-auth-file: %w", err)
+		}
+		defer func() { _ = file.Close() }()
+		if config.Static, err = token.ReadStatic(file); err != nil {
+			return config, fmt.Errorf("flag --token-auth-file: %w", err)
+		}
+	}
+	return config, nil
+}
+
+func newStoreCommand() *cobra.Command {
+	var config processConfig
+	var traceMemory bool
+	settings := newStoreSettings()
+	cmd := &cobra.Command{Use: "store", Short: "Run a Store, with an etcd of its own or an external one", Args: cobra.NoArgs}
+	config.addFlags(cmd.Flags())
+	settings.AddFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&traceMemory, "trace-memory", false, "take the cluster's spans and keep recent traces in memory")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := settings.Validate(); err != nil {
+			return usageError{err}
+		}
+		return runProcess(cmd.Context(), config, "", func(ctx context.Context, p *process) error {
+			if traceMemory {
+				p.memory = tracing.NewMemory()
+			}
+			return runStore(ctx, p, settings)
+		})
+	}
+	return cmd
+}
+
+func runStore(ctx context.Context, p *process, settings *storeSettings) error {
+	tel, err := p.telemetry(ctx, "store")
+	if err != nil {
+		return err
+	}
+	server := p.newServer(tel)
+	group := newGroup(ctx)
+	if err := p.startStore(ctx, tel, group, server, settings); err != nil {
+		return err
+	}
+	return group.wait()
+}
+
+// startStore opens the backend, serves the Store on server and starts both.
+func (p *process) startStore(ctx context.Context, tel telemetry.Set, group *group, server *rpc.Server, settings *storeSettings) error {
+	listeners, err := listenAll(ctx, "listen", settings.listen)
+	if err != nil {
+		return err
+	}
+	backend, err := etcd.Open(ctx, settings.etcd, tel.Log)
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func(context.Context) error { return backend.Close() })
+	access, err := settings.access()
+	if err != nil {
+		return err
+	}
+	s, err := store.New(settings.Config, tel, backend, auth.New(access), auth.Bootstrap()...)
+	if err != nil {
+		return err
+	}
+	s.Register(server)
+	if p.memory != nil {
+		p.memory.Register(server)
+	}
+	server.SetServing("", false)
+	group.run("store", s.Run)
+	group.run("readiness", func(ctx context.Context) error {
+		select {
+		case <-s.Ready():
+			server.SetServing("", true)
+			server.SetServing(storev1.StoreService_ServiceDesc.ServiceName, true)
+			<-ctx.Done()
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	group.serve(server, listeners)
+	return nil
+}
