@@ -35,7 +35,7 @@ func newRootCommand() *cobra.Command {
 		newStoreCommand(), newSchedulerCommand(), newControllerCommand(), newGatewayCommand(),
 		newAgentCommand(), newProxyCommand(),
 		newImageCommand(), newTraceCommand(), newExplainCommand(),
-		newCertsCommand(), newVersionCommand(),
+		newCertsCommand(), newVersionCommand(), newCleanupCommand(),
 	)
 	reportUsageErrors(root)
 	return root

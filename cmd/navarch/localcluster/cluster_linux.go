@@ -35,6 +35,8 @@ type Options struct {
 	SplitServices bool
 	// RegistryMirrors are HOST=URL: where images of a registry come from.
 	RegistryMirrors []string
+	// BinDir holds runc, navarch-shim and, in cni/, the CNI plugins.
+	BinDir string
 	// LogLevel of all processes.
 	LogLevel string
 }
@@ -55,7 +57,7 @@ type Cluster struct {
 // Prepare checks that a cluster can run here and makes its certificates and
 // networks. Close the Cluster when done.
 func Prepare(log *slog.Logger, options Options) (c *Cluster, err error) {
-	if err := checkMachine(options.Nodes); err != nil {
+	if err := checkMachine(options.Nodes, options.BinDir); err != nil {
 		return nil, err
 	}
 	l, err := NewLayout(options.DataDir)
@@ -91,12 +93,17 @@ func (c *Cluster) Close() {
 }
 
 // checkMachine refuses what cannot work here.
-func checkMachine(nodes int) error {
+func checkMachine(nodes int, binDir string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("root is required: containers, networks and control groups are made by this program")
 	}
 	if nodes < 0 || nodes > maxNodes {
 		return fmt.Errorf("flag --nodes: %d must be between 1 and %d", nodes, maxNodes)
+	}
+	for _, program := range []string{"runc", "navarch-shim", "cni/bridge", "cni/host-local", "cni/loopback", "cni/portmap"} {
+		if _, err := os.Stat(filepath.Join(binDir, program)); err != nil {
+			return fmt.Errorf("flag --bin-dir: %s is not in %s: run 'make build', or name the folder that holds it", program, binDir)
+		}
 	}
 	filesystems, err := os.ReadFile("/proc/filesystems")
 	if err != nil {

@@ -58,7 +58,7 @@ func removeFromHost(ctx context.Context, log *slog.Logger, l Layout, state *Stat
 	if err != nil {
 		return err
 	}
-	c := &Cluster{layout: l, state: state, nodes: state.nodes(address), log: log}
+	c := &Cluster{layout: l, state: state, nodes: state.nodes(address), log: log, options: Options{BinDir: BinDir()}}
 	var errs []error
 	for _, n := range c.nodes {
 		if err := runOnce(ctx, l, c.cleanup(n)); err != nil && !errors.Is(err, errEnded) {

@@ -155,3 +155,13 @@ func (l Layout) writeState(s *State) error {
 	}
 	return atomicfile.Write(l.path("cluster.json"), append(data, '\n'), 0o644)
 }
+
+// BinDir is where the programs that nodes need are by default: beside this
+// program.
+func BinDir() string {
+	executable, err := os.Executable()
+	if err != nil {
+		return "."
+	}
+	return filepath.Dir(executable)
+}

@@ -1,7 +1,6 @@
 package localcluster
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -73,12 +72,15 @@ func (c *Cluster) agent(n node) processSpec {
 	args = append(args, c.nodeArgs(n)...)
 	args = append(args,
 		"--listen", net.JoinHostPort(n.address.String(), strconv.Itoa(c.state.AgentPort)),
-		"--data-dir", c.layout.Node(n.name),
+		"--data-dir", c.layout.Dir,
+		"--bin-dir", c.options.BinDir,
+		"--cni-bin-dir", filepath.Join(c.options.BinDir, "cni"),
+		"--node-port", strconv.Itoa(c.state.AgentPort),
 		"--node-ip", n.address.String(),
 		"--cluster-cidr", c.state.PodCIDR().String(),
 		"--service-cidr", c.state.ServiceCIDR().String(),
 		"--cluster-dns", c.state.DNSAddress().String(),
-		"--capacity-share", fmt.Sprintf("1/%d", c.state.Nodes),
+		"--capacity-share", strconv.FormatFloat(1/float64(c.state.Nodes), 'f', 6, 64),
 	)
 	for _, mirror := range c.options.RegistryMirrors {
 		args = append(args, "--registry-mirror", mirror)
