@@ -33,6 +33,7 @@ func newControlPlaneCommand() *cobra.Command {
 		store: newStoreSettings(), scheduler: scheduler.DefaultConfig(),
 		controller: &controllerSettings{Config: controller.DefaultConfig()}, gateway: gateway.DefaultConfig(),
 	}
+	s.scheduler.LeaderElect = false // there is no other that shares this etcd
 	cmd := &cobra.Command{
 		Use: "control-plane", Short: "Run Store, Scheduler, Controller and gateway in one process", Args: cobra.NoArgs, Hidden: true,
 	}

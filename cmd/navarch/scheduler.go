@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
@@ -10,7 +12,7 @@ import (
 
 func newSchedulerCommand() *cobra.Command {
 	config := scheduler.DefaultConfig()
-	config.LeaderElect = true
+	config.LeaderElect, config.Identity = true, hostIdentity("scheduler")
 	return storeClient{
 		name: "scheduler", short: "Run a Scheduler", defaultListen: "127.0.0.1:10259",
 		settings: &config,
@@ -18,4 +20,13 @@ func newSchedulerCommand() *cobra.Command {
 			return scheduler.New(config, tel, conn)
 		},
 	}.command()
+}
+
+// hostIdentity names this instance of a service in elections: stable over
+// restarts, one per host.
+func hostIdentity(service string) string {
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return service
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -48,7 +49,7 @@ func keepRunning(ctx context.Context, log *slog.Logger, l Layout, spec processSp
 			return nil
 		}
 		if !isClosed(ready) {
-			return fmt.Errorf("%s stopped while the cluster was starting: %w (see %s)", spec.name, err, l.Log(spec.name))
+			return fmt.Errorf("%s stopped while the cluster was starting: %s (see %s)", spec.name, lastWords(l.Log(spec.name), err), l.Log(spec.name))
 		}
 		if time.Since(started) > healthyTime {
 			delay = restartDelay
@@ -61,6 +62,19 @@ func keepRunning(ctx context.Context, log *slog.Logger, l Layout, spec processSp
 		delay = min(2*delay, maxRestartDelay)
 	}
 	return nil
+}
+
+// lastWords returns what a process that failed said last, or how it ended.
+func lastWords(log string, err error) string {
+	data, rerr := os.ReadFile(log)
+	if rerr != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	if words, ok := strings.CutPrefix(lines[len(lines)-1], "navarch: "); ok {
+		return words
+	}
+	return err.Error()
 }
 
 func isClosed(c <-chan struct{}) bool {
