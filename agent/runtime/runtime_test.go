@@ -334,7 +334,7 @@ func TestExecResize(t *testing.T) {
 	resize <- runtime.TerminalSize{Width: 101, Height: 33}
 	var out bytes.Buffer
 	_, err := n.Exec(withLimit(t), id, runtime.ExecOptions{
-		Command: []string{"/bin/sh", "-c", `while [ "$(stty size)" != "33 101" ]; do :; done; stty size`},
+		Command: []string{"/bin/sh", "-c", `while [ "$(stty size 2>/dev/null)" != "33 101" ]; do :; done; stty size`},
 		TTY:     true, Stdout: &out, Resize: resize,
 	})
 	if err != nil || out.String() != "33 101\r\n" {
