@@ -9,6 +9,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/agent/network"
@@ -223,7 +224,7 @@ func (m *Manager) withIPs(pod *corev1.Pod, ips []netip.Addr) *corev1.Pod {
 	return pod
 }
 
-func podAttributes(pod *corev1.Pod) []attribute.KeyValue {
+func podAttributes(pod types.NamespacedName) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		attribute.String("k8s.namespace.name", pod.Namespace), attribute.String("k8s.pod.name", pod.Name),
 	}

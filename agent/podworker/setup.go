@@ -201,7 +201,7 @@ func (w *worker) refreshVolumes() {
 
 // span runs f in a span that is a child of the pod's start.
 func span[T any](ctx context.Context, w *worker, name string, f func(context.Context) (T, error)) (T, error) {
-	ctx, s := w.m.deps.Tracer.Start(ctx, name, trace.WithAttributes(podAttributes(w.pod)...))
+	ctx, s := w.m.deps.Tracer.Start(ctx, name, trace.WithAttributes(podAttributes(w.key)...))
 	defer s.End()
 	v, err := f(ctx)
 	if err != nil {

@@ -92,14 +92,14 @@ func (w *worker) stopContainer(c *container, reason string, grace time.Duration)
 	c.stopping, c.stopReason, c.ready = true, reason, false
 	c.endProbes()
 	id, spec, stopSignal := c.current.Spec.ID, c.spec, c.current.Spec.Image.StopSignal
-	hook := w.hookTarget(c)
+	hook, field := w.hookTarget(c), c.fieldPath()
 	ctx := context.WithoutCancel(w.ctx)
 	w.operate(func() func() {
 		end := time.Now().Add(grace)
 		if spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil {
 			limited, cancel := context.WithDeadline(ctx, end)
 			if err := hook.run(limited, spec.Lifecycle.PreStop); err != nil {
-				w.m.deps.Events.EventAt(hook.pod, c.fieldPath(), corev1.EventTypeWarning, "FailedPreStopHook", err.Error())
+				w.m.deps.Events.EventAt(hook.pod, field, corev1.EventTypeWarning, "FailedPreStopHook", err.Error())
 			}
 			cancel()
 			end = later(end, time.Now().Add(hookExtra))
