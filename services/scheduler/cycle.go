@@ -55,6 +55,7 @@ func (s *Scheduler) schedule(ctx context.Context, queued *framework.QueuedPod) {
 		return
 	}
 	span.SetAttributes(attribute.String("k8s.node.name", a.node()))
+	span.End() // decided; the binding has a span of its own
 	s.commit(a)
 }
 

@@ -35,7 +35,14 @@ type cluster struct {
 
 func start(t *testing.T, nodes ...*schedtest.NodeBuilder) *cluster {
 	t.Helper()
-	store := storetest.New(t)
+	return startWith(t, telemetry.Discard("scheduler"), nodes...)
+}
+
+func startWith(t *testing.T, tel telemetry.Set, nodes ...*schedtest.NodeBuilder) *cluster {
+	t.Helper()
+	ofStore := telemetry.Discard("store")
+	ofStore.Traces = tel.Traces
+	store := storetest.New(t, storetest.WithTelemetry(ofStore))
 	c := &cluster{Client: store.Client(storetest.Admin()), t: t, changed: make(chan struct{}, 1)}
 	for _, n := range nodes {
 		c.create(n.Node())
@@ -44,7 +51,7 @@ func start(t *testing.T, nodes ...*schedtest.NodeBuilder) *cluster {
 	config.LeaderElect = false
 	config.InitialBackoff, config.MaxBackoff = 10*time.Millisecond, 50*time.Millisecond
 	var err error
-	if c.scheduler, err = New(config, telemetry.Discard("scheduler"), store.Conn(identity.Service(identity.Scheduler))); err != nil {
+	if c.scheduler, err = New(config, tel, store.Conn(identity.Service(identity.Scheduler))); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -173,7 +173,7 @@ func BenchmarkPlace(b *testing.B) {
 				p := placement.New(placement.Config{Parallelism: 2}, profile(b), c, nobody{})
 				pods := make([]*snapshot.PodInfo, b.N)
 				for i := range pods {
-					pods[i] = schedtest.Pod(fmt.Sprint("p", i)).CPU("1m").Label("template", fmt.Sprint(i%templates)).Info()
+					pods[i] = schedtest.Pod(fmt.Sprint("p", i)).CPU("1m").Memory("1Mi").Label("template", fmt.Sprint(i%templates)).Info()
 				}
 				b.ReportAllocs()
 				b.ResetTimer()

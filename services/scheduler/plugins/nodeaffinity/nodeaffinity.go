@@ -41,8 +41,8 @@ func (*Plugin) NodeLocal() {}
 // PreFilter parses the pod's requirements, and narrows the nodes if they name
 // some, as those of a DaemonSet's pods do.
 func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot) ([]string, *framework.Status) {
-	terms := requiredTerms(pod.Pod)
-	if terms == nil && len(pod.Pod.Spec.NodeSelector) == 0 {
+	terms, ok := requiredTerms(pod.Pod)
+	if !ok && len(pod.Pod.Spec.NodeSelector) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
 	required := nodeaffinity.GetRequiredNodeAffinity(pod.Pod)
@@ -100,12 +100,14 @@ func matches(pod *snapshot.PodInfo, e framework.Event) bool {
 	return err == nil && match
 }
 
-func requiredTerms(pod *corev1.Pod) []corev1.NodeSelectorTerm {
+// requiredTerms returns the terms of which one must match. An affinity without
+// terms matches nothing, unlike none.
+func requiredTerms(pod *corev1.Pod) (terms []corev1.NodeSelectorTerm, ok bool) {
 	a := pod.Spec.Affinity
 	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
-		return nil
+		return nil, false
 	}
-	return a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	return a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms, true
 }
 
 // namedNodes returns the nodes that the terms name; nil unless every term (of
