@@ -87,7 +87,7 @@ func slashless(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if path := r.URL.Path; len(path) > 1 && strings.HasSuffix(path, "/") {
 			u := *r.URL
-			u.Path = strings.TrimRight(path, "/")
+			u.Path = "/" + strings.Trim(path, "/")
 			u.RawPath = ""
 			r2 := *r
 			r2.URL = &u

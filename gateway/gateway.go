@@ -18,8 +18,10 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
@@ -29,6 +31,7 @@ import (
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/discovery"
 	"navarch.dev/navarch/gateway/envelope"
+	"navarch.dev/navarch/gateway/negotiate"
 	"navarch.dev/navarch/gateway/openapi"
 	"navarch.dev/navarch/gateway/podstream"
 	"navarch.dev/navarch/gateway/reply"
@@ -115,6 +118,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 		"/openapi/v3":                        plain(g.openapi.ServeIndex),
 		"/openapi/v3/api/{version}":          g.openapiVersion,
 		"/openapi/v3/apis/{group}/{version}": g.openapiVersion,
+		"/":                                  plain(g.index),
 	}
 	for path, serve := range known {
 		if err := mux.HandlePath(http.MethodGet, path, g.authorized(serve)); err != nil {
@@ -122,6 +126,23 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 		}
 	}
 	return g.recovered(slashless(mux)), nil
+}
+
+// index lists the paths that clients can begin at.
+func (g *Gateway) index(w http.ResponseWriter, r *http.Request) {
+	paths := []string{"/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	for _, k := range kinds.Default().All() {
+		if k.Group != "" {
+			paths = append(paths, "/apis/"+k.Group, "/apis/"+k.APIVersion())
+		}
+	}
+	slices.Sort(paths)
+	body, err := json.MarshalIndent(map[string][]string{"paths": slices.Compact(paths)}, "", "  ")
+	if err != nil {
+		reply.Error(w, r, fmt.Errorf("encode the index of paths: %w", err))
+		return
+	}
+	reply.Bytes(w, r, http.StatusOK, negotiate.JSON, body)
 }
 
 func plain(serve http.HandlerFunc) runtime.HandlerFunc {

@@ -237,6 +237,9 @@ func TestDiscovery(t *testing.T) {
 	if a := c.do(admin, "GET", "/apis/apps/", nil); a.code != 200 || !strings.Contains(a.body, `"kind":"APIGroup"`) {
 		t.Errorf("group: %d %s", a.code, a.body)
 	}
+	if a := c.do(admin, "GET", "/", nil); a.code != 200 || !strings.Contains(a.body, `"/apis/apps/v1"`) {
+		t.Errorf("index: %d %s", a.code, a.body)
+	}
 	if a := c.do(admin, "GET", "/apis/nobody.example/v1", nil); a.code != 404 {
 		t.Errorf("no such group: %d %s", a.code, a.body)
 	}
