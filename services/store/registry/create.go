@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/internal/client"
@@ -64,6 +65,9 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 // storeNew commits a new object, with the addresses it needs if it is a
 // Service: those are taken in the same transaction.
 func (r *Registry) storeNew(ctx context.Context, w Write, obj kinds.Object) (*cache.Version, error) {
+	if _, ok := obj.(*corev1.Service); !ok {
+		return r.commitNew(ctx, w, obj, nil)
+	}
 	for range conflictAttempts {
 		attempt := obj.DeepCopyObject().(kinds.Object)
 		claims, err := r.claims(ctx, w, attempt, nil)
