@@ -27,7 +27,7 @@ kubectl:
 	$(GO_BUILD) -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBECTL_VERSION) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37' -o $(BIN)/kubectl ./cmd/kubectl
 
 node-tools: packages
-	CGO_ENABLED=1 $(GO) -C tools/node build -trimpath -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags -static' -o $(BIN)/runc github.com/opencontainers/runc
+	CGO_ENABLED=1 $(GO) -C tools/node build -trimpath -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags "-static"' -o $(BIN)/runc github.com/opencontainers/runc
 	$(foreach p,$(filter-out host-local,$(PLUGINS)),CGO_ENABLED=0 $(GO) -C tools/node build -trimpath -ldflags '-s -w' -o $(BIN)/cni/$(p) github.com/containernetworking/plugins/plugins/$(if $(filter portmap,$(p)),meta,main)/$(p);)
 	CGO_ENABLED=0 $(GO) -C tools/node build -trimpath -ldflags '-s -w' -o $(BIN)/cni/host-local github.com/containernetworking/plugins/plugins/ipam/host-local
 
