@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"navarch.dev/navarch/agent/image"
 )
 
 // Config configures an Agent.
@@ -51,6 +53,8 @@ type Config struct {
 	CapacityShare float64
 	// InsecureRegistries may be spoken to without TLS; loopback ones always may.
 	InsecureRegistries []string
+	// RegistryMirrors, HOST=URL, say where images of a registry come from.
+	RegistryMirrors []string
 	// Labels are added to the Node.
 	Labels map[string]string
 	// LogMaxBytes and LogMaxFiles bound a container's log.
@@ -96,6 +100,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "most pods of the node")
 	fs.Float64Var(&c.CapacityShare, "capacity-share", c.CapacityShare, "part of the machine that this node offers, up to 1")
 	fs.StringSliceVar(&c.InsecureRegistries, "insecure-registry", c.InsecureRegistries, "registries that may be spoken to without TLS")
+	fs.StringArrayVar(&c.RegistryMirrors, "registry-mirror", c.RegistryMirrors, "HOST=URL: pull images of registry HOST from URL (may be repeated)")
 	fs.StringToStringVar(&c.Labels, "node-labels", c.Labels, "labels added to the Node")
 	fs.Int64Var(&c.LogMaxBytes, "container-log-max-bytes", c.LogMaxBytes, "size at which a container's log is rotated")
 	fs.IntVar(&c.LogMaxFiles, "container-log-max-files", c.LogMaxFiles, "log files kept of a container")
@@ -132,6 +137,9 @@ func (c *Config) Validate() error {
 	if _, err := c.clusterCIDRs(); err != nil {
 		return err
 	}
+	if _, err := c.mirrors(); err != nil {
+		return err
+	}
 	return c.validateNumbers()
 }
 
@@ -161,6 +169,18 @@ func (c *Config) clusterCIDRs() ([]netip.Prefix, error) {
 			}
 			all = append(all, p.Masked())
 		}
+	}
+	return all, nil
+}
+
+func (c *Config) mirrors() ([]image.Mirror, error) {
+	var all []image.Mirror
+	for _, text := range c.RegistryMirrors {
+		mirror, err := image.ParseMirror(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, mirror)
 	}
 	return all, nil
 }

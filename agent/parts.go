@@ -77,6 +77,7 @@ func (c *Config) runtimeConfig() runtime.Config {
 func (c *Config) imageConfig() image.Config {
 	cfg := image.DefaultConfig()
 	cfg.Dir, cfg.InsecureRegistries = c.dir("images"), c.InsecureRegistries
+	cfg.Mirrors, _ = c.mirrors() // checked by Validate
 	return cfg
 }
 

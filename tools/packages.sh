@@ -14,6 +14,7 @@ need pkg-config command -v pkg-config
 need busybox-static test -x /bin/busybox
 need nftables command -v nft
 need iproute2 command -v ip
+need curl command -v curl
 
 if ((${#missing[@]} == 0)); then
 	exit 0

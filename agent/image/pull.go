@@ -40,11 +40,15 @@ func (s *Store) Pull(ctx context.Context, reference string, credentials authn.Ke
 	if credentials == nil {
 		credentials = authn.NewMultiKeychain()
 	}
-	key, err := pullKey(ref, credentials)
+	sources, err := s.sources(ref)
+	if err != nil {
+		return Image{}, err
+	}
+	key, err := pullKey(ref, sources, credentials)
 	if err != nil {
 		return Image{}, fmt.Errorf("pull %s: %w", normalName(ref), err)
 	}
-	image, err := s.pullShared(ctx, key, ref, credentials)
+	image, err := s.pullShared(ctx, key, func() (any, error) { return s.pull(ctx, ref, sources, credentials) })
 	if err != nil {
 		return Image{}, fmt.Errorf("pull %s: %w", normalName(ref), err)
 	}
@@ -53,9 +57,9 @@ func (s *Store) Pull(ctx context.Context, reference string, credentials authn.Ke
 
 // pullShared joins a pull of the same key, if there is one. When the one that
 // began it gives up, those who joined begin anew.
-func (s *Store) pullShared(ctx context.Context, key string, ref name.Reference, credentials authn.Keychain) (Image, error) {
+func (s *Store) pullShared(ctx context.Context, key string, pull func() (any, error)) (Image, error) {
 	for {
-		result := s.pulls.DoChan(key, func() (any, error) { return s.pull(ctx, ref, credentials) })
+		result := s.pulls.DoChan(key, pull)
 		select {
 		case <-ctx.Done():
 			return Image{}, ctx.Err()
@@ -73,30 +77,49 @@ func (s *Store) pullShared(ctx context.Context, key string, ref name.Reference, 
 
 // pullKey is the same for the same reference and credentials, so that nobody gets
 // an image by another's rights.
-func pullKey(ref name.Reference, credentials authn.Keychain) (string, error) {
-	authenticator, err := credentials.Resolve(ref.Context())
-	if err != nil {
-		return "", err
+func pullKey(ref name.Reference, sources []name.Reference, credentials authn.Keychain) (string, error) {
+	hash := sha256.New()
+	for _, source := range sources {
+		authenticator, err := credentials.Resolve(source.Context())
+		if err != nil {
+			return "", err
+		}
+		auth, err := authenticator.Authorization()
+		if err != nil {
+			return "", err
+		}
+		encoded, err := json.Marshal(auth)
+		if err != nil {
+			return "", err
+		}
+		_, _ = hash.Write(encoded) // a hash takes everything
 	}
-	auth, err := authenticator.Authorization()
-	if err != nil {
-		return "", err
-	}
-	encoded, err := json.Marshal(auth)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(encoded)
-	return ref.Name() + " " + hex.EncodeToString(sum[:]), nil
+	return ref.Name() + " " + hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-func (s *Store) pull(ctx context.Context, ref name.Reference, credentials authn.Keychain) (Image, error) {
-	descriptor, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(credentials),
+// pull brings an image from the first source that has it.
+func (s *Store) pull(ctx context.Context, ref name.Reference, sources []name.Reference, credentials authn.Keychain) (image Image, err error) {
+	for _, source := range sources {
+		image, err = s.pullFrom(ctx, source, ref, credentials)
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+		if source.Context().RegistryStr() != ref.Context().RegistryStr() {
+			err = fmt.Errorf("from mirror %s: %w", source.Context().RegistryStr(), err)
+		}
+	}
+	return image, err
+}
+
+// pullFrom brings an image from one source. Credentials are those for the
+// source: a mirror is not told the ones for the registry it stands for.
+func (s *Store) pullFrom(ctx context.Context, source, ref name.Reference, credentials authn.Keychain) (Image, error) {
+	descriptor, err := remote.Get(source, remote.WithContext(ctx), remote.WithAuthFromKeychain(credentials),
 		remote.WithPlatform(s.platform), remote.WithUserAgent("navarch"))
 	if err != nil {
 		return Image{}, classify(err)
 	}
-	source, err := s.choose(descriptor)
+	chosen, err := s.choose(descriptor)
 	if err != nil {
 		return Image{}, classify(err)
 	}
@@ -104,7 +127,7 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, credentials authn.
 	if tag, ok := ref.(name.Tag); ok {
 		names = []string{normalName(tag)}
 	}
-	return s.ingest(ctx, source, names, []string{withDigest(ref, descriptor.Digest)})
+	return s.ingest(ctx, chosen, names, []string{withDigest(ref, descriptor.Digest)})
 }
 
 // choose finds the image for this machine.

@@ -28,6 +28,8 @@ type Config struct {
 	// InsecureRegistries ("host" or "host:port") may be spoken to without TLS.
 	// Loopback addresses always may.
 	InsecureRegistries []string
+	// Mirrors are where images of some registries come from.
+	Mirrors []Mirror
 	// Platform chooses from a multi-platform image; this machine's if nil.
 	Platform *v1.Platform
 	// ParallelLayers bounds how many layers are fetched and unpacked at a time.

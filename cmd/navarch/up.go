@@ -45,7 +45,7 @@ func newUpCommand() *cobra.Command {
 	fs.StringVar(&options.GatewayListen, "gateway-listen", "", "address:port of the Kubernetes API (default 127.0.0.1:6443)")
 	fs.BoolVar(&detach, "detach", false, "return when the cluster is ready; it goes on in the background")
 	fs.BoolVar(&options.SplitServices, "split-services", false, "run each service of the control plane as a process of its own")
-	fs.StringArrayVar(&options.RegistryMirrors, "registry-mirror", nil, "HOST=URL: pull images of registry HOST from URL (may be repeated)")
+	fs.StringArrayVar(&options.RegistryMirrors, "registry-mirror", nil, "HOST=URL: pull images of registry HOST from URL, in which host.navarch.internal is this machine (may be repeated)")
 	fs.StringVar(&options.BinDir, "bin-dir", localcluster.BinDir(), "folder of runc, navarch-shim and, in cni/, the CNI plugins")
 	fs.StringVar(&options.LogLevel, "log-level", "info", "debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/internal/atomicfile"
 )
 
@@ -33,7 +34,8 @@ type Options struct {
 	// SplitServices runs every service of the control plane as a process of
 	// its own.
 	SplitServices bool
-	// RegistryMirrors are HOST=URL: where images of a registry come from.
+	// RegistryMirrors are HOST=URL: where images of a registry come from. The
+	// URL's host can be host.navarch.internal, which is this machine.
 	RegistryMirrors []string
 	// BinDir holds runc, navarch-shim and, in cni/, the CNI plugins.
 	BinDir string
@@ -59,6 +61,11 @@ type Cluster struct {
 func Prepare(log *slog.Logger, options Options) (c *Cluster, err error) {
 	if err := checkMachine(options.Nodes, options.BinDir); err != nil {
 		return nil, err
+	}
+	for _, mirror := range options.RegistryMirrors {
+		if _, err := image.ParseMirror(mirror); err != nil {
+			return nil, fmt.Errorf("flag --registry-mirror: %w", err)
+		}
 	}
 	l, err := NewLayout(options.DataDir)
 	if err != nil {

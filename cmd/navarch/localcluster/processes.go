@@ -9,6 +9,10 @@ import (
 	"strings"
 )
 
+// hostName stands for this machine in the URL of a registry mirror: nodes that
+// are network namespaces reach it by an address that is only decided at start.
+const hostName = "host.navarch.internal"
+
 // processes lists what the supervisor keeps running.
 func (c *Cluster) processes() []processSpec {
 	specs := c.controlPlane()
@@ -83,7 +87,9 @@ func (c *Cluster) agent(n node) processSpec {
 		"--capacity-share", strconv.FormatFloat(1/float64(c.state.Nodes), 'f', 6, 64),
 	)
 	for _, mirror := range c.options.RegistryMirrors {
-		args = append(args, "--registry-mirror", mirror)
+		host, url, _ := strings.Cut(mirror, "=")
+		url = strings.Replace(url, "//"+hostName, "//"+c.state.advertised(c.nodes).String(), 1)
+		args = append(args, "--registry-mirror", host+"="+url)
 	}
 	return processSpec{name: "agent-" + n.name, args: args, namespace: n.namespace}
 }
