@@ -20,7 +20,7 @@ DEMO_DIR ?= $(CURDIR)/.navarch
 build: navarch kubectl node-tools
 
 navarch:
-	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/navarch ./cmd/navarch
+	$(GO_BUILD) -ldflags '-s -w -X navarch.dev/navarch/internal/version.linked=$(VERSION)' -o $(BIN)/navarch ./cmd/navarch
 	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/navarch-shim ./cmd/navarch-shim
 
 kubectl:

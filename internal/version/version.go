@@ -10,9 +10,15 @@ const Kubernetes = "v1.37.2"
 // version from its beginning.
 const Server = Kubernetes + "+navarch"
 
-// Navarch returns the version of this program: the module's version, or
-// "devel" with the revision it was built from.
+// linked is set by the build: -ldflags "-X navarch.dev/navarch/internal/version.linked=v1.2.3".
+var linked string
+
+// Navarch returns the version of this program: what the build says, else the
+// module's version, else "devel" with the revision it was built from.
 func Navarch() string {
+	if linked != "" {
+		return linked
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "devel"
