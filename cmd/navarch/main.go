@@ -9,6 +9,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	// Machines and images without time zone files run CronJobs too.
+	_ "time/tzdata"
 )
 
 func main() {

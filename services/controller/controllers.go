@@ -3,6 +3,7 @@ package controller
 import (
 	"net/netip"
 
+	"navarch.dev/navarch/services/controller/cronjob"
 	"navarch.dev/navarch/services/controller/daemonset"
 	"navarch.dev/navarch/services/controller/deployment"
 	"navarch.dev/navarch/services/controller/endpoints"
@@ -47,6 +48,7 @@ func controllers(cfg *Config) []factory {
 		plain("statefulset", statefulset.New),
 		plain("daemonset", daemonset.New),
 		plain("job", job.New),
+		plain("cronjob", cronjob.New),
 		plain("endpointslice", endpointslice.New),
 		plain("endpoints", endpoints.New),
 		{"namespace", func(d deps) (*runner.Controller, error) { return namespace.New(d.Deps, d.inventory) }},

@@ -1,0 +1,215 @@
+package cronjob_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/controller/controllertest"
+	"navarch.dev/navarch/services/controller/cronjob"
+)
+
+// In a bubble of fake time, which begins at midnight UTC on 2000-01-01, a
+// CronJob is made and time passes.
+func bubble(t *testing.T, test func(*controllertest.Cluster)) {
+	synctest.Test(t, func(t *testing.T) {
+		c := controllertest.New(t)
+		c.Start(c.Controller(cronjob.New(c.Deps)))
+		test(c)
+	})
+}
+
+func every(minutes string, change func(*batchv1.CronJobSpec)) *batchv1.CronJob {
+	template := controllertest.Template("work", "work:1")
+	template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	c := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "tick"}, Spec: batchv1.CronJobSpec{
+		Schedule: minutes + " * * * *", TimeZone: ptr.To("Etc/UTC"),
+		JobTemplate: batchv1.JobTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"made-by": "tick"}},
+			Spec:       batchv1.JobSpec{Template: template},
+		},
+	}}
+	if change != nil {
+		change(&c.Spec)
+	}
+	return c
+}
+
+// pass lets fake time pass and everything settle.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func jobs(c *controllertest.Cluster) []*batchv1.Job {
+	return controllertest.Await(c, "any jobs", func([]*batchv1.Job) bool { return true })
+}
+
+func names[T kinds.Object](all []T) string {
+	var out []string
+	for _, j := range all {
+		out = append(out, j.GetName())
+	}
+	return strings.Join(out, " ")
+}
+
+func status(c *controllertest.Cluster) batchv1.CronJobStatus {
+	return controllertest.Await(c, "the cron job", func(all []*batchv1.CronJob) bool { return len(all) == 1 })[0].Status
+}
+
+// end ends a job.
+func end(c *controllertest.Cluster, job *batchv1.Job, how batchv1.JobConditionType) {
+	now := metav1.Now()
+	controllertest.Change(c, job.DeepCopy(), "status", func(j *batchv1.Job) {
+		before := batchv1.JobSuccessCriteriaMet
+		if how == batchv1.JobFailed {
+			before = batchv1.JobFailureTarget
+		}
+		j.Status.StartTime = &now
+		j.Status.UncountedTerminatedPods = nil
+		if how == batchv1.JobComplete {
+			j.Status.CompletionTime = &now
+			j.Status.Succeeded = 1
+		}
+		for _, t := range []batchv1.JobConditionType{before, how} {
+			j.Status.Conditions = append(j.Status.Conditions, batchv1.JobCondition{Type: t, Status: corev1.ConditionTrue, LastTransitionTime: now})
+		}
+	})
+}
+
+func has(c *controllertest.Cluster, event string) bool {
+	return slices.ContainsFunc(c.Events.All(), func(e string) bool { return strings.HasPrefix(e, event) })
+}
+
+func TestRunsOnTime(t *testing.T) {
+	bubble(t, func(c *controllertest.Cluster) {
+		c.Apply(every("*/10", nil))
+		pass(9 * time.Minute)
+		if got := jobs(c); len(got) != 0 {
+			t.Fatalf("jobs before their time: %s", names(got))
+		}
+		pass(time.Minute + time.Second)
+		got := jobs(c)
+		if names(got) != "tick-15778090" { // ten minutes into 2000, in minutes
+			t.Fatalf("jobs %q", names(got))
+		}
+		job := got[0]
+		if job.Labels["made-by"] != "tick" || job.Annotations[batchv1.CronJobScheduledTimestampAnnotation] != "2000-01-01T00:10:00Z" {
+			t.Errorf("labels %v, annotations %v", job.Labels, job.Annotations)
+		}
+		if ref := metav1.GetControllerOf(job); ref == nil || ref.Kind != "CronJob" || ref.Name != "tick" {
+			t.Errorf("controlled by %+v", ref)
+		}
+		if s := status(c); len(s.Active) != 1 || s.Active[0].UID != job.UID || s.LastScheduleTime == nil || s.LastScheduleTime.Minute() != 10 {
+			t.Errorf("status %+v", s)
+		}
+		end(c, job, batchv1.JobComplete)
+		pass(time.Second)
+		if s := status(c); len(s.Active) != 0 || s.LastSuccessfulTime == nil {
+			t.Errorf("status after the job ended: %+v", s)
+		}
+		if !has(c, "Normal SuccessfulCreate tick: Created job tick-15778090") || !has(c, "Normal SawCompletedJob tick") {
+			t.Errorf("events %q", c.Events.All())
+		}
+	})
+}
+
+func TestConcurrency(t *testing.T) {
+	for _, tt := range []struct {
+		policy      batchv1.ConcurrencyPolicy
+		active      int
+		names, note string
+	}{
+		{batchv1.AllowConcurrent, 2, "tick-15778090 tick-15778100", "Normal SuccessfulCreate"},
+		{batchv1.ForbidConcurrent, 1, "tick-15778090", "Normal JobAlreadyActive"},
+		{batchv1.ReplaceConcurrent, 1, "tick-15778100", "Normal SuccessfulDelete"},
+	} {
+		t.Run(string(tt.policy), func(t *testing.T) {
+			bubble(t, func(c *controllertest.Cluster) {
+				c.Apply(every("*/10", func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = tt.policy }))
+				pass(21 * time.Minute)
+				if got := names(jobs(c)); got != tt.names {
+					t.Errorf("jobs %q, want %q", got, tt.names)
+				}
+				if s := status(c); len(s.Active) != tt.active {
+					t.Errorf("active %+v", s.Active)
+				}
+				if !has(c, tt.note) {
+					t.Errorf("events %q", c.Events.All())
+				}
+			})
+		})
+	}
+}
+
+// A run that a running job forbade is made up for when that job ends.
+func TestForbiddenRunIsMadeUpFor(t *testing.T) {
+	bubble(t, func(c *controllertest.Cluster) {
+		c.Apply(every("*/10", func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = batchv1.ForbidConcurrent }))
+		pass(25 * time.Minute)
+		end(c, jobs(c)[0], batchv1.JobComplete)
+		pass(time.Second)
+		if got := names(jobs(c)); got != "tick-15778090 tick-15778100" {
+			t.Errorf("jobs %q", got)
+		}
+	})
+}
+
+func TestSuspension(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		deadline *int64
+		want     string
+	}{
+		{"the last missed run is made up for", nil, "tick-15778110"},
+		{"not after its deadline", ptr.To[int64](60), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(c *controllertest.Cluster) {
+				tick := every("*/10", func(s *batchv1.CronJobSpec) { s.Suspend, s.StartingDeadlineSeconds = ptr.To(true), tt.deadline })
+				c.Apply(tick)
+				pass(35 * time.Minute)
+				if got := jobs(c); len(got) != 0 {
+					t.Fatalf("jobs while suspended: %s", names(got))
+				}
+				controllertest.Change(c, tick, "", func(c *batchv1.CronJob) { c.Spec.Suspend = ptr.To(false) })
+				pass(time.Second)
+				if got := names(jobs(c)); got != tt.want {
+					t.Errorf("jobs %q, want %q", got, tt.want)
+				}
+				if missed := has(c, "Warning MissSchedule"); missed != (tt.want == "") {
+					t.Errorf("events %q", c.Events.All())
+				}
+			})
+		})
+	}
+}
+
+func TestHistoryIsTrimmed(t *testing.T) {
+	bubble(t, func(c *controllertest.Cluster) {
+		c.Apply(every("*/10", func(s *batchv1.CronJobSpec) {
+			s.SuccessfulJobsHistoryLimit, s.FailedJobsHistoryLimit = ptr.To[int32](2), ptr.To[int32](0)
+		}))
+		for i := range 5 {
+			pass(10*time.Minute + time.Second)
+			all := jobs(c)
+			how := batchv1.JobComplete
+			if i == 3 {
+				how = batchv1.JobFailed
+			}
+			end(c, all[len(all)-1], how)
+		}
+		pass(time.Second)
+		if got := names(jobs(c)); got != "tick-15778110 tick-15778130" {
+			t.Errorf("jobs %q", got)
+		}
+	})
+}

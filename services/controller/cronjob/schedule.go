@@ -1,0 +1,87 @@
+package cronjob
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	batchv1 "k8s.io/api/batch/v1"
+)
+
+// schedule says when a CronJob's jobs start.
+type schedule struct {
+	cron cron.Schedule
+	// begin is the time that no run may lie before, and intervals count from.
+	begin time.Time
+	zone  *time.Location
+}
+
+// scheduleOf reads a CronJob's schedule. Runs are looked for after the last one,
+// or after the CronJob's creation.
+func scheduleOf(c *batchv1.CronJob) (schedule, error) {
+	zone := time.Local
+	if c.Spec.TimeZone != nil {
+		var err error
+		if zone, err = time.LoadLocation(*c.Spec.TimeZone); err != nil {
+			return schedule{}, zoneError{fmt.Errorf("read the time zone: %w", err)}
+		}
+	}
+	parsed, err := cron.ParseStandard(c.Spec.Schedule)
+	if err != nil {
+		return schedule{}, fmt.Errorf("read the schedule %q: %w", c.Spec.Schedule, err)
+	}
+	begin := c.CreationTimestamp.Time
+	if last := c.Status.LastScheduleTime; last != nil {
+		begin = last.Time
+	}
+	return schedule{cron: parsed, begin: begin.In(zone), zone: zone}, nil
+}
+
+// zoneError tells a time zone that is not known from a schedule that is wrong.
+type zoneError struct{ error }
+
+func (e zoneError) Unwrap() error { return e.error }
+
+// latest returns the last time after begin that is not after now, zero if there
+// is none. What lies further back has been missed.
+func (s schedule) latest(now time.Time) time.Time {
+	if every, ok := s.cron.(cron.ConstantDelaySchedule); ok {
+		n := now.Sub(s.begin) / every.Delay
+		if n <= 0 {
+			return time.Time{}
+		}
+		return s.begin.Add(n * every.Delay)
+	}
+	// A schedule can only be asked for the time after another. After a year's
+	// downtime there may be half a million of these, so the search begins near
+	// now and goes back in steps that double.
+	for back := time.Minute; ; back *= 2 {
+		from := now.Add(-back).In(s.zone)
+		if from.Before(s.begin) {
+			from = s.begin
+		}
+		if t := s.lastBetween(from, now); !t.IsZero() || !from.After(s.begin) {
+			return t
+		}
+	}
+}
+
+func (s schedule) lastBetween(from, now time.Time) time.Time {
+	var last time.Time
+	for t := s.cron.Next(from); !t.IsZero() && !t.After(now); t = s.cron.Next(t) {
+		last = t
+	}
+	return last
+}
+
+// next returns the first time after now, zero if the schedule has none.
+func (s schedule) next(now time.Time) time.Time {
+	every, ok := s.cron.(cron.ConstantDelaySchedule)
+	if !ok {
+		return s.cron.Next(now.In(s.zone))
+	}
+	if now.Before(s.begin) {
+		return s.begin.Add(every.Delay)
+	}
+	return s.begin.Add((now.Sub(s.begin)/every.Delay + 1) * every.Delay)
+}
