@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/network"
@@ -45,7 +46,10 @@ func Purge(ctx context.Context, cfg Config, tel telemetry.Set) error {
 	if err := errors.Join(errs...); err != nil {
 		return errors.Join(err, rt.Close())
 	}
-	return errors.Join(removeAll(ctx, rt), rt.Close(), runtime.RemoveCgroups(cfg.cgroup()))
+	cgroup := cfg.cgroup()
+	return errors.Join(removeAll(ctx, rt), rt.Close(), runtime.RemoveCgroups(cgroup),
+		// The cluster's and the one of all clusters, if this was the last node.
+		runtime.RemoveEmptyCgroups(filepath.Dir(cgroup), filepath.Dir(filepath.Dir(cgroup))))
 }
 
 // stopAll ends every pod's containers and sandbox.

@@ -207,18 +207,23 @@ func weight(shares uint64) uint64 {
 // remove removes a cgroup and those below it, in all hierarchies. No process may
 // be left in it.
 func (c *cgroups) remove(path string) error {
-	roots := []string{c.unified}
-	if c.unified == "" {
-		roots = roots[:0]
-		for _, mountpoint := range c.controllers {
-			roots = append(roots, mountpoint)
-		}
-	}
 	var errs []error
-	for _, root := range roots {
-		errs = append(errs, removeTree(filepath.Join(root, path)))
+	for _, dir := range c.folders(path) {
+		errs = append(errs, removeTree(dir))
 	}
 	return errors.Join(errs...)
+}
+
+// folders are a cgroup's, one in each hierarchy.
+func (c *cgroups) folders(path string) []string {
+	if c.unified != "" {
+		return []string{filepath.Join(c.unified, path)}
+	}
+	var dirs []string
+	for _, mountpoint := range c.controllers {
+		dirs = append(dirs, filepath.Join(mountpoint, path))
+	}
+	return dirs
 }
 
 // removeTree removes the folders of a cgroup, deepest first. Its files go by
@@ -267,4 +272,23 @@ func RemoveCgroups(parent string) error {
 		return err
 	}
 	return c.remove(parent)
+}
+
+// RemoveEmptyCgroups removes the cgroups at paths, in their order, that nothing
+// uses any more, and leaves the others.
+func RemoveEmptyCgroups(paths ...string) error {
+	c, err := findCgroups()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range paths {
+		for _, dir := range c.folders(path) {
+			err := unix.Rmdir(dir)
+			if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+				errs = append(errs, fmt.Errorf("remove cgroup %s: %w", dir, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
