@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"navarch.dev/navarch/services/store/admission"
 )
 
 // Config is what an operator can set about a Store.
@@ -29,6 +33,9 @@ type Config struct {
 	// CompactInterval is how often old revisions are dropped; those younger
 	// than the interval stay. 0 never drops any.
 	CompactInterval time.Duration
+	// DisableAdmissionPlugins names rules of admission that are not applied, as
+	// package admission names them.
+	DisableAdmissionPlugins []string
 }
 
 // DefaultConfig returns the stock settings.
@@ -51,6 +58,8 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&c.GatewayAddresses, "gateway-address", c.GatewayAddresses, "host:port at which pods reach the gateway (repeatable)")
 	fs.DurationVar(&c.EventTTL, "event-ttl", c.EventTTL, "how long Events are kept")
 	fs.DurationVar(&c.BookmarkInterval, "watch-bookmark-interval", c.BookmarkInterval, "how often an idle watch is told how far it has come")
+	fs.StringSliceVar(&c.DisableAdmissionPlugins, "disable-admission-plugins", c.DisableAdmissionPlugins,
+		"admission rules that are not applied, of: "+strings.Join(admission.Names(), ", "))
 	fs.DurationVar(&c.CompactInterval, "compact-interval", c.CompactInterval, "how often old revisions are dropped; 0 keeps them all")
 }
 
@@ -81,6 +90,11 @@ func (c *Config) Validate() error {
 	}
 	if c.BookmarkInterval < time.Second {
 		errs = append(errs, fmt.Errorf("--watch-bookmark-interval %s must be at least 1s", c.BookmarkInterval))
+	}
+	for _, name := range c.DisableAdmissionPlugins {
+		if !slices.Contains(admission.Names(), name) {
+			errs = append(errs, fmt.Errorf("--disable-admission-plugins: %q is none of %s", name, strings.Join(admission.Names(), ", ")))
+		}
 	}
 	if c.CompactInterval < 0 {
 		errs = append(errs, fmt.Errorf("--compact-interval %s must not be negative", c.CompactInterval))

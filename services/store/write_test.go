@@ -76,7 +76,7 @@ func TestPodAdmission(t *testing.T) {
 	if !strings.HasPrefix(p.Name, "web-") || len(p.Name) != len("web-")+5 {
 		t.Errorf("generated name %q", p.Name)
 	}
-	if p.Spec.ServiceAccountName != "default" || len(p.Spec.Tolerations) != 2 || p.Spec.Priority == nil || *p.Spec.Priority != 0 {
+	if len(p.Spec.Tolerations) != 2 || p.Spec.Priority == nil || *p.Spec.Priority != 0 {
 		t.Errorf("admission left out defaults: %+v", p.Spec)
 	}
 	critical := pod("critical")

@@ -5,6 +5,7 @@ package admission
 
 import (
 	"context"
+	"slices"
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
@@ -46,14 +47,37 @@ type Plugin interface {
 // Chain applies plugins in order.
 type Chain []Plugin
 
-// NewChain returns every rule of the Store. reader shows what is stored.
-func NewChain(reader access.Reader) Chain {
-	return Chain{
-		namespaceLifecycle{reader},
-		podPriority{reader},
-		podDefaults{},
-		nodeTaint{},
+// The names of the Store's rules, by which they can be switched off.
+const (
+	NamespaceLifecycle       = "NamespaceLifecycle"
+	ServiceAccount           = "ServiceAccount"
+	Priority                 = "Priority"
+	DefaultTolerationSeconds = "DefaultTolerationSeconds"
+	TaintNodesByCondition    = "TaintNodesByCondition"
+)
+
+// Names returns the names of all rules, in their order.
+func Names() []string {
+	return []string{NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds, TaintNodesByCondition}
+}
+
+// NewChain returns every rule of the Store but those that disabled names.
+// reader shows what is stored.
+func NewChain(reader access.Reader, disabled []string) Chain {
+	plugins := map[string]Plugin{
+		NamespaceLifecycle:       namespaceLifecycle{reader},
+		ServiceAccount:           serviceAccount{reader},
+		Priority:                 podPriority{reader},
+		DefaultTolerationSeconds: podTolerations{},
+		TaintNodesByCondition:    nodeTaint{},
 	}
+	var chain Chain
+	for _, name := range Names() {
+		if !slices.Contains(disabled, name) {
+			chain = append(chain, plugins[name])
+		}
+	}
+	return chain
 }
 
 // Admit implements Plugin.

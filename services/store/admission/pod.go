@@ -72,19 +72,15 @@ func (p podPriority) classOf(ctx context.Context, r *Request, pod *corev1.Pod) (
 // notReadySeconds is how long a pod stays on a node that has gone silent.
 const notReadySeconds = 300
 
-// podDefaults gives pods the default service account and the tolerations that
-// keep them on a node through a short outage.
-type podDefaults struct{}
+// podTolerations gives pods the tolerations that keep them on a node through a
+// short outage.
+type podTolerations struct{}
 
-func (podDefaults) Admit(_ context.Context, r *Request) error {
+func (podTolerations) Admit(_ context.Context, r *Request) error {
 	pod, ok := r.Object.(*corev1.Pod)
 	if !ok || r.Operation != Create || r.Subresource != "" {
 		return nil
 	}
-	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; !mirror && pod.Spec.ServiceAccountName == "" {
-		pod.Spec.ServiceAccountName = "default"
-	}
-	pod.Spec.DeprecatedServiceAccount = pod.Spec.ServiceAccountName
 	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 		if !toleratesEviction(pod.Spec.Tolerations, key) {
 			seconds := int64(notReadySeconds)

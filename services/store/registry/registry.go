@@ -37,6 +37,8 @@ type Options struct {
 	Tracer  trace.Tracer
 	// EventTTL is how long Events are kept.
 	EventTTL time.Duration
+	// DisableAdmission names the rules of package admission that do not apply.
+	DisableAdmission []string
 	// Services hands out cluster IPs and node ports; nil hands out none.
 	Services ServiceAllocator
 }
@@ -51,7 +53,7 @@ type Registry struct {
 }
 
 // New returns a registry with a cache for every stored kind. Admission is the
-// stock chain.
+// stock chain, without what the options disable.
 func New(o Options) *Registry {
 	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend), applier: newApplier(o.Kinds)}
 	for _, k := range o.Kinds.All() {
@@ -59,7 +61,7 @@ func New(o Options) *Registry {
 			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, o.Log)
 		}
 	}
-	r.admission = admission.NewChain(Reader{r})
+	r.admission = admission.NewChain(Reader{r}, o.DisableAdmission)
 	return r
 }
 

@@ -16,6 +16,7 @@ import (
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/services/store"
 	"navarch.dev/navarch/services/store/access"
+	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/backend/memory"
 )
@@ -36,6 +37,7 @@ type options struct {
 	backend   backend.Backend
 	control   store.NewControl
 	seed      []kinds.Object
+	accounts  bool
 }
 
 // WithConfig sets the Store's configuration.
@@ -53,6 +55,10 @@ func WithControl(c store.NewControl) Option { return func(o *options) { o.contro
 // WithSeed adds objects that the Store makes at start.
 func WithSeed(objs ...kinds.Object) Option { return func(o *options) { o.seed = objs } }
 
+// WithServiceAccounts makes pods need a service account that exists. Without
+// it they do not, since no controller makes the default ones.
+func WithServiceAccounts() Option { return func(o *options) { o.accounts = true } }
+
 // New starts a Store and waits until it has made the objects that every
 // cluster has. Everybody may do everything, unless WithControl says otherwise.
 func New(t testing.TB, opts ...Option) *Store {
@@ -60,6 +66,9 @@ func New(t testing.TB, opts ...Option) *Store {
 	o := options{config: store.DefaultConfig(), telemetry: telemetry.Discard("store"), control: allowAll}
 	for _, opt := range opts {
 		opt(&o)
+	}
+	if !o.accounts {
+		o.config.DisableAdmissionPlugins = append(o.config.DisableAdmissionPlugins, admission.ServiceAccount)
 	}
 	if o.backend == nil {
 		o.backend = memory.New()
