@@ -136,6 +136,9 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 // Register registers the Node service.
 func (a *Agent) Register(r grpc.ServiceRegistrar) { nodev1.RegisterNodeServiceServer(r, a.server) }
 
+// Ready is closed once the node is registered and pods can have their network.
+func (a *Agent) Ready() <-chan struct{} { return a.network.Ready() }
+
 // Run runs the node's pods until ctx ends; they run on then.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.stop()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/agent/image"
@@ -18,6 +20,15 @@ import (
 // ensureImage returns the container's image, pulling it if its policy asks
 // for that.
 func (w *worker) ensureImage(ctx context.Context, in launchInput) (image.Image, error) {
+	return span(ctx, w, "image.ensure", func(ctx context.Context) (image.Image, error) {
+		trace.SpanFromContext(ctx).SetAttributes(
+			attribute.String("container.image.name", in.spec.Image), attribute.String("k8s.container.name", in.spec.Name))
+		return w.presentImage(ctx, in)
+	})
+}
+
+// presentImage finds the image on the node or pulls it.
+func (w *worker) presentImage(ctx context.Context, in launchInput) (image.Image, error) {
 	ref := in.spec.Image
 	policy := pullPolicy(in.spec)
 	if policy != corev1.PullAlways {

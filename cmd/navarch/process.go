@@ -20,10 +20,12 @@ import (
 	"google.golang.org/grpc"
 
 	"navarch.dev/navarch/internal/apidescriptors"
+	"navarch.dev/navarch/internal/atomicfile"
 	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/rpc"
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/internal/tracing"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
 // processConfig is what every service process is told.
@@ -31,6 +33,9 @@ type processConfig struct {
 	CAFile, CertFile, KeyFile string
 	// DebugListen is where metrics and pprof are served; empty is nowhere.
 	DebugListen string
+	// DebugAddressFile is where the address that DebugListen has led to is
+	// written.
+	DebugAddressFile string
 	// TraceEndpoint takes spans, beside the standard OTEL_* variables.
 	TraceEndpoint string
 	LogLevel      string
@@ -43,6 +48,7 @@ func (c *processConfig) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.CertFile, "cert-file", "", "PEM certificate of this service")
 	fs.StringVar(&c.KeyFile, "key-file", "", "PEM private key of this service")
 	fs.StringVar(&c.DebugListen, "debug-listen", "127.0.0.1:0", "loopback address for metrics and pprof; empty: none")
+	fs.StringVar(&c.DebugAddressFile, "debug-address-file", "", "file to write the address of metrics and pprof to, for a port chosen by the system")
 	fs.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "host:port of a cluster service that takes spans (OTEL_* variables apply too)")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "text or json")
@@ -178,6 +184,13 @@ func (p *process) serveDebug(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if file := p.config.DebugAddressFile; file != "" {
+		if err := atomicfile.Write(file, []byte(listener.Addr().String()+"\n"), 0o644); err != nil {
+			_ = listener.Close()
+			return fmt.Errorf("flag --debug-address-file: %w", err)
+		}
+		p.closers = append(p.closers, func(context.Context) error { return os.Remove(file) })
+	}
 	p.log.Info("serving metrics and profiles", "address", listener.Addr().String())
 	go func() {
 		gather := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return p.gather().Gather() })
@@ -203,7 +216,10 @@ func (p *process) dialStore(tel telemetry.Set, endpoints string) (*grpc.ClientCo
 
 // newServer makes a gRPC server with the process's certificate.
 func (p *process) newServer(tel telemetry.Set) *rpc.Server {
-	return rpc.NewServer(tel, rpc.ServerOptions{TLS: p.bundle.Server(), Descriptors: apidescriptors.Resolver()})
+	return rpc.NewServer(tel, rpc.ServerOptions{
+		TLS: p.bundle.Server(), Descriptors: apidescriptors.Resolver(),
+		OwnSpans: []string{storev1.StoreService_ServiceDesc.ServiceName},
+	})
 }
 
 // listenAll listens on every address of a comma-separated list.

@@ -83,9 +83,34 @@ func (s storeClient) run(ctx context.Context, p *process, store, listen string) 
 		return err
 	}
 	group := newGroup(ctx)
+	if r, ok := c.(readier); ok {
+		group.followReadiness(server, r)
+	}
 	group.serve(server, listeners)
 	group.run(s.name, c.Run)
 	return group.wait()
+}
+
+// readier is a component that takes a while from its start until it does its
+// work.
+type readier interface {
+	// Ready is closed when it does.
+	Ready() <-chan struct{}
+}
+
+// followReadiness makes the server's health say whether the component is
+// ready.
+func (g *group) followReadiness(server *rpc.Server, r readier) {
+	server.SetServing("", false)
+	g.run("readiness", func(ctx context.Context) error {
+		select {
+		case <-r.Ready():
+			server.SetServing("", true)
+			<-ctx.Done()
+		case <-ctx.Done():
+		}
+		return nil
+	})
 }
 
 // group runs the parts of a process: when one fails, all stop.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
@@ -62,7 +63,7 @@ func showTrace(ctx context.Context, out io.Writer, access *access, ref objectRef
 	if !ok {
 		return fmt.Errorf("%s %q has no trace: nobody's request led to it", ref.kind.Singular, ref.name)
 	}
-	resp, err := tracev1.NewTraceServiceClient(conn).GetTrace(ctx, &tracev1.GetTraceRequest{TraceId: id})
+	resp, err := settledTrace(ctx, tracev1.NewTraceServiceClient(conn), id)
 	switch status.Code(err) {
 	case codes.OK:
 	case codes.NotFound:
@@ -84,6 +85,45 @@ func showTrace(ctx context.Context, out io.Writer, access *access, ref objectRef
 		return err
 	}
 	return tracing.WriteWaterfall(out, resp.GetSpans())
+}
+
+const (
+	// quietTime is how long nothing may have happened in a trace for it to be
+	// shown: spans come a little after what they tell of.
+	quietTime = time.Second
+	// settleTime is how long a trace that goes on is waited for.
+	settleTime = 5 * time.Second
+)
+
+// settledTrace returns a trace once it has been quiet for a while. A trace
+// that goes on is returned as far as it has come.
+func settledTrace(ctx context.Context, traces tracev1.TraceServiceClient, id string) (*tracev1.GetTraceResponse, error) {
+	began := time.Now()
+	for {
+		resp, err := traces.GetTrace(ctx, &tracev1.GetTraceRequest{TraceId: id})
+		var last time.Time
+		for _, s := range resp.GetSpans() {
+			if end := s.GetEndTime().AsTime(); end.After(last) {
+				last = end
+			}
+		}
+		switch {
+		case status.Code(err) == codes.NotFound:
+			// The first spans may be under way still.
+			last = began
+		case err != nil:
+			return nil, err
+		}
+		quiet := time.Since(last)
+		if quiet >= quietTime || time.Since(began) >= settleTime {
+			return resp, err
+		}
+		select {
+		case <-time.After(quietTime - quiet):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // traceID reads the trace's ID from a W3C traceparent.

@@ -7,7 +7,8 @@ import (
 )
 
 // registerReflection serves both versions of the reflection protocol: tools in
-// use speak either.
+// use speak either. Whoever has a certificate of the cluster may ask: the answer
+// is the contracts, which are public, and never data.
 func registerReflection(s *Server, opts reflection.ServerOptions) {
 	reflectionv1.RegisterServerReflectionServer(s.grpc, reflection.NewServerV1(opts))
 	reflectionv1alpha.RegisterServerReflectionServer(s.grpc, reflection.NewServer(opts))

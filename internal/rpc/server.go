@@ -12,6 +12,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fullstorydev/grpchan/inprocgrpc"
@@ -23,6 +25,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/protobuf/reflect/protodesc"
 
 	"navarch.dev/navarch/internal/telemetry"
@@ -49,6 +52,16 @@ type ServerOptions struct {
 	TLS *tls.Config
 	// Descriptors resolve messages for reflection; nil is the linked-in ones.
 	Descriptors protodesc.Resolver
+	// OwnSpans names services that begin a span for each call themselves, with
+	// more to say than the call's name.
+	OwnSpans []string
+}
+
+// wantsSpan says whether the server shall begin a span for a call; the caller's
+// trace is continued in any case.
+func (o ServerOptions) wantsSpan(info *stats.RPCTagInfo) bool {
+	service, _, _ := strings.Cut(strings.TrimPrefix(info.FullMethodName, "/"), "/")
+	return !slices.Contains(o.OwnSpans, service)
 }
 
 // NewServer returns a server that has health and reflection, and nothing else
@@ -59,7 +72,8 @@ func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 		grpc: grpc.NewServer(
 			grpc.Creds(credentials.NewTLS(opts.TLS)),
 			grpc.StatsHandler(otelgrpc.NewServerHandler(
-				otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}))),
+				otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}),
+				otelgrpc.WithFilter(opts.wantsSpan))),
 			grpc.ChainUnaryInterceptor(edge.unary),
 			grpc.ChainStreamInterceptor(edge.stream),
 			grpc.MaxRecvMsgSize(maxMessageSize), grpc.MaxSendMsgSize(maxMessageSize),

@@ -1,6 +1,7 @@
 package tracing
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"encoding/hex"
@@ -118,13 +119,28 @@ func convert(s *otlpv1.Span, service, node string) *tracev1.Span {
 	for _, a := range s.GetAttributes() {
 		out.Attributes[a.GetKey()] = valueString(a.GetValue())
 	}
-	if s.GetStatus().GetCode() == otlpv1.Status_STATUS_CODE_ERROR {
-		out.Error = s.GetStatus().GetMessage()
-		if out.Error == "" {
-			out.Error = "failed"
-		}
+	if s.GetStatus().GetCode() != otlpv1.Status_STATUS_CODE_ERROR {
+		return out
 	}
+	if code := out.Attributes[rpcStatus]; lostRace(code) {
+		out.Attributes[errorType] = code
+		return out
+	}
+	out.Error = cmp.Or(s.GetStatus().GetMessage(), "failed")
 	return out
+}
+
+// Attributes by the conventions of OpenTelemetry.
+const (
+	errorType = "error.type"
+	rpcStatus = "rpc.response.status_code"
+)
+
+// lostRace says whether a call with a gRPC status only came too late. The
+// client's instrumentation takes any status but OK for an error, but to callers
+// of the Store these are answers like others: they read again and go on.
+func lostRace(code string) bool {
+	return slices.Contains([]string{"ABORTED", "ALREADY_EXISTS", "NOT_FOUND"}, code)
 }
 
 func attributeOf(attributes []*commonv1.KeyValue, key string) string {

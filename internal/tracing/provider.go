@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -23,9 +22,6 @@ import (
 
 // RootPrefix begins the names of the spans that may begin a trace.
 const RootPrefix = "gateway."
-
-// exportDelay is how long spans are gathered before they are sent on.
-const exportDelay = time.Second
 
 // Options say where a service's spans go. Beside them the standard OTEL_*
 // variables apply: with OTEL_EXPORTER_OTLP_ENDPOINT or
@@ -59,7 +55,7 @@ func NewProvider(ctx context.Context, opts Options) (trace.TracerProvider, func(
 		if err != nil {
 			return nil, nil, fmt.Errorf("export traces of %s: %w", opts.Service, err)
 		}
-		providerOptions = append(providerOptions, sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(exportDelay)))
+		providerOptions = append(providerOptions, sdktrace.WithSpanProcessor(newBatcher(exporter)))
 	}
 	provider := sdktrace.NewTracerProvider(providerOptions...)
 	return provider, provider.Shutdown, nil

@@ -78,6 +78,8 @@ func (d *drawing) write(w io.Writer, parent string, depth int) error {
 		line := fmt.Sprintf("%-*s %10s %10s  %s", d.labelWidth, label(s, depth), milliseconds(began), milliseconds(took), d.bar(began, took))
 		if s.GetError() != "" {
 			line += "  ! " + s.GetError()
+		} else if met := s.GetAttributes()[errorType]; met != "" {
+			line += "  (" + met + ")"
 		}
 		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " ")); err != nil {
 			return err
@@ -98,7 +100,7 @@ func (d *drawing) bar(began, took time.Duration) string {
 }
 
 func label(s *tracev1.Span, depth int) string {
-	text := strings.Repeat("  ", depth) + s.GetService() + "  " + s.GetName()
+	text := strings.Repeat("  ", depth) + s.GetService() + "  " + shortName(s.GetName())
 	for _, key := range []string{"k8s.pod.name", "k8s.object.name", "k8s.container.name"} {
 		if v := s.GetAttributes()[key]; v != "" {
 			text += " " + v
@@ -106,6 +108,15 @@ func label(s *tracev1.Span, depth int) string {
 		}
 	}
 	return text
+}
+
+// shortName leaves the package out of the full name of a gRPC method.
+func shortName(name string) string {
+	if method, ok := strings.CutPrefix(name, "navarch."); ok && strings.Contains(method, "/") {
+		_, method, _ = strings.Cut(method, ".v1.")
+		return method
+	}
+	return name
 }
 
 func milliseconds(d time.Duration) string {

@@ -6,6 +6,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/cache"
@@ -78,8 +79,14 @@ func (s *Store) span(ctx context.Context, name string, sc scope) (context.Contex
 	))
 }
 
+// finish ends a write's span. A write that lost a race has not failed: whoever
+// made it reads again and goes on, so the span only says what it met.
 func finish(span trace.Span, err error) {
-	if err != nil {
+	switch {
+	case err == nil:
+	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err):
+		span.SetAttributes(attribute.String("error.type", string(apierrors.ReasonForError(err))))
+	default:
 		span.RecordError(err)
 		span.SetStatus(codes.Error, err.Error())
 	}

@@ -111,7 +111,7 @@ func (s *lazySpan) end(err error) {
 	if s.span == nil {
 		return
 	}
-	if err != nil && !apierrors.IsConflict(err) {
+	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
 		s.span.RecordError(err)
 		s.span.SetStatus(codes.Error, err.Error())
 	}
