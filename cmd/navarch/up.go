@@ -68,7 +68,7 @@ func up(ctx context.Context, out io.Writer, options localcluster.Options) error 
 		}
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	cluster, err := localcluster.Prepare(log, options)
+	cluster, err := localcluster.Prepare(ctx, log, options)
 	if err == nil {
 		defer cluster.Close()
 		err = cluster.Run(ctx, func(s localcluster.Summary) {
@@ -117,7 +117,14 @@ func upDetached(ctx context.Context, out io.Writer, dataDir string) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop()
-	return relay(out, read, layout.Log("up"))
+	if err := relay(out, read, layout.Log("up")); err != nil {
+		_ = cmd.Wait() // it stops all that it has started, and tells in its log
+		if ctx.Err() != nil {
+			return errors.New("interrupted before the cluster was ready")
+		}
+		return err
+	}
+	return nil
 }
 
 // relay passes the supervisor's report on to the user.
@@ -130,7 +137,9 @@ func relay(out io.Writer, from io.Reader, log string) error {
 		return err
 	case line != "":
 		return errors.New(line)
+	case err != nil && !errors.Is(err, io.EOF):
+		return fmt.Errorf("hear from the supervisor: %w", err)
 	default:
-		return fmt.Errorf("the supervisor stopped before the cluster was ready (see %s): %w", log, err)
+		return fmt.Errorf("the supervisor stopped before the cluster was ready: see %s", log)
 	}
 }

@@ -54,11 +54,14 @@ type Cluster struct {
 	nodes   []node
 	log     *slog.Logger
 	release func()
+	// isNew says that the data folder held no cluster before.
+	isNew bool
 }
 
 // Prepare checks that a cluster can run here and makes its certificates and
-// networks. Close the Cluster when done.
-func Prepare(log *slog.Logger, options Options) (c *Cluster, err error) {
+// networks. Close the Cluster when done. Where a new cluster cannot run, nothing
+// of it stays on the host.
+func Prepare(ctx context.Context, log *slog.Logger, options Options) (c *Cluster, err error) {
 	if err := checkMachine(options.Nodes, options.BinDir); err != nil {
 		return nil, err
 	}
@@ -86,11 +89,26 @@ func Prepare(log *slog.Logger, options Options) (c *Cluster, err error) {
 			release()
 		}
 	}()
-	c = &Cluster{layout: l, options: options, log: log, release: release}
-	if err := c.describe(); err != nil {
+	if err := stopStrays(ctx, l); err != nil {
 		return nil, err
 	}
-	return c, c.provide()
+	c = &Cluster{layout: l, options: options, log: log, release: release}
+	if err := c.describe(); err != nil {
+		return nil, errors.Join(err, c.forget())
+	}
+	if err := c.provide(); err != nil {
+		return nil, errors.Join(err, c.forget())
+	}
+	return c, nil
+}
+
+// forget takes back what Prepare has done for a cluster that was not there
+// before.
+func (c *Cluster) forget() error {
+	if !c.isNew || c.state == nil {
+		return nil
+	}
+	return errors.Join(c.state.tearDownNetwork(), releaseSlot(c.layout.Dir, c.state.Slot), removeFile(c.layout.path("cluster.json")))
 }
 
 // Close lets another supervisor run on the data folder.
@@ -127,6 +145,7 @@ func (c *Cluster) describe() error {
 	state, err := c.layout.readState()
 	if errors.Is(err, fs.ErrNotExist) {
 		state = &State{ID: c.layout.ID(), Nodes: max(1, c.options.Nodes), Slot: -1}
+		c.isNew = true
 	} else if err != nil {
 		return err
 	}
@@ -137,6 +156,9 @@ func (c *Cluster) describe() error {
 		state.Host = hostNodeName()
 	}
 	if err := c.chooseGateway(state); err != nil {
+		return err
+	}
+	if err := checkPort(net.JoinHostPort(state.GatewayHost, strconv.Itoa(state.GatewayPort))); err != nil {
 		return err
 	}
 	if c.options.Kubeconfig != "" {
@@ -150,10 +172,11 @@ func (c *Cluster) describe() error {
 	if err != nil {
 		return err
 	}
+	c.state = state
 	if state.Slot, err = c.claim(state); err != nil {
 		return err
 	}
-	c.state, c.nodes = state, state.nodes(address)
+	c.nodes = state.nodes(address)
 	if err := state.choosePorts(c.options.SplitServices); err != nil {
 		return err
 	}
@@ -265,13 +288,20 @@ func (c *Cluster) provide() error {
 // checkGatewayPort tells a port in use before anything is started.
 func (c *Cluster) checkGatewayPort() error {
 	for address := range strings.SplitSeq(c.gatewayAddresses(), ",") {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			return fmt.Errorf("flag --gateway-listen: %w", err)
+		if err := checkPort(address); err != nil {
+			return err
 		}
-		if err := l.Close(); err != nil {
-			return fmt.Errorf("flag --gateway-listen: %w", err)
-		}
+	}
+	return nil
+}
+
+func checkPort(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("flag --gateway-listen: %w", err)
+	}
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("flag --gateway-listen: %w", err)
 	}
 	return nil
 }

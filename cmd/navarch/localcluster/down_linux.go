@@ -44,6 +44,9 @@ func Down(ctx context.Context, log *slog.Logger, dataDir string, purge bool) err
 		return fmt.Errorf("take the cluster over: %w", err)
 	}
 	defer unlock()
+	if err := stopStrays(ctx, l); err != nil {
+		return err
+	}
 	if err := removeFromHost(ctx, log, l, state); err != nil {
 		return err
 	}

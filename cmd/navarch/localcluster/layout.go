@@ -16,7 +16,8 @@
 //	etcd/           the Store's data
 //	nodes/NODE/     the state of one node
 //	logs/           a log file per process
-//	run/            the supervisor's lock and the processes' pids
+//	run/            the supervisor's lock, the processes' pids (NAME.pid) and the
+//	                addresses of their metrics and profiles (NAME.debug)
 //
 // What must not outlive a reboot is in /run/navarch: the claim of an address
 // slot, and the nodes' network namespaces.
@@ -75,6 +76,9 @@ func (l Layout) Log(process string) string { return l.path("logs", process+".log
 
 // PidFile holds the pid of one process.
 func (l Layout) PidFile(process string) string { return l.path("run", process+".pid") }
+
+// DebugFile holds the address of one process's metrics and profiles.
+func (l Layout) DebugFile(process string) string { return l.path("run", process+".debug") }
 
 // Lock is held by the supervisor while it runs.
 func (l Layout) Lock() string { return l.path("run", "lock") }
