@@ -25,6 +25,7 @@ func Dial(tel telemetry.Set, target string, config *tls.Config) (*grpc.ClientCon
 			otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}))),
 		grpc.WithResolvers(addressListBuilder{}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize), grpc.MaxCallSendMsgSize(maxMessageSize)),
+		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
 			MinConnectTimeout: 5 * time.Second,

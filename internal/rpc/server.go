@@ -35,6 +35,15 @@ const (
 	// maxMessageSize bounds one message: the largest object etcd takes, a
 	// batch of them, or a chunk of a list.
 	maxMessageSize = 64 << 20
+	// streamWindow and connWindow bound what may be under way to a receiver
+	// that does not read. That they are set keeps gRPC from measuring the
+	// connection with a ping for each message, which costs as much as a small
+	// call itself.
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
+	// keptWorkers is how many goroutines are kept for calls; further ones are
+	// started as needed.
+	keptWorkers = 32
 	// drainTime is how long calls in progress may finish when a server stops.
 	drainTime = 2 * time.Second
 )
@@ -77,6 +86,9 @@ func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 			grpc.ChainUnaryInterceptor(edge.unary),
 			grpc.ChainStreamInterceptor(edge.stream),
 			grpc.MaxRecvMsgSize(maxMessageSize), grpc.MaxSendMsgSize(maxMessageSize),
+			grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
+			// Calls run on goroutines that are kept, whose stacks have grown.
+			grpc.NumStreamWorkers(keptWorkers),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		),

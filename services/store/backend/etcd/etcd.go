@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
@@ -32,6 +33,9 @@ const (
 // Backend is a backend.Backend on etcd.
 type Backend struct {
 	client *clientv3.Client
+	// kv is what the client speaks to. Transactions go there directly: the
+	// client's own way of putting them together copies them several times.
+	kv etcdserverpb.KVClient
 	// server is nil with an external cluster.
 	server *server
 	leases *leases
@@ -50,9 +54,11 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Backend, error) {
 		if b.server, err = startServer(ctx, cfg, log); err != nil {
 			return nil, err
 		}
-		b.client = b.server.client()
+		b.client, b.kv = b.server.client(), b.server.kv()
 	} else if b.client, err = dial(cfg, log); err != nil {
 		return nil, err
+	} else {
+		b.kv = clientv3.RetryKVClient(b.client)
 	}
 	b.leases = newLeases(b.client)
 	if _, err := b.Revision(ctx); err != nil {
@@ -157,50 +163,6 @@ func (b *Backend) Revision(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("read etcd's revision: %w", translate(err))
 	}
 	return resp.Header.Revision, nil
-}
-
-// Commit implements backend.Backend.
-func (b *Backend) Commit(ctx context.Context, ops ...backend.Op) (backend.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	var conditions []clientv3.Cmp
-	var then, otherwise []clientv3.Op
-	for _, op := range ops {
-		if op.Expect != backend.Any {
-			conditions = append(conditions, clientv3.Compare(clientv3.ModRevision(op.Key), "=", op.Expect))
-		}
-		otherwise = append(otherwise, clientv3.OpGet(op.Key))
-		switch op.Type {
-		case backend.Put:
-			opts, err := b.leases.options(ctx, op.TTL)
-			if err != nil {
-				return backend.Result{}, err
-			}
-			then = append(then, clientv3.OpPut(op.Key, string(op.Value), opts...))
-		case backend.Delete:
-			then = append(then, clientv3.OpDelete(op.Key))
-		}
-	}
-	resp, err := b.client.Txn(ctx).If(conditions...).Then(then...).Else(otherwise...).Commit()
-	if err != nil {
-		return backend.Result{}, fmt.Errorf("commit %s: %w", ops[0].Key, translate(err))
-	}
-	result := backend.Result{Committed: resp.Succeeded, Revision: resp.Header.Revision}
-	if !resp.Succeeded {
-		result.Current = currentOf(resp)
-	}
-	return result, nil
-}
-
-// currentOf returns the keys that a refused transaction read instead.
-func currentOf(resp *clientv3.TxnResponse) []*backend.KeyValue {
-	current := make([]*backend.KeyValue, len(resp.Responses))
-	for i, r := range resp.Responses {
-		if kvs := r.GetResponseRange().GetKvs(); len(kvs) > 0 {
-			current[i] = &backend.KeyValue{Key: string(kvs[0].Key), Value: kvs[0].Value, Revision: kvs[0].ModRevision}
-		}
-	}
-	return current
 }
 
 // translate turns etcd's errors into the backend's. A context's own error

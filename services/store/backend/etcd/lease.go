@@ -37,11 +37,11 @@ func newLeases(client *clientv3.Client) *leases {
 	return &leases{client: client, ttl: make(map[time.Duration]*lease)}
 }
 
-// options returns what a put needs for its key to expire after ttl: at that
-// time or up to a twentieth later.
-func (l *leases) options(ctx context.Context, ttl time.Duration) ([]clientv3.OpOption, error) {
+// id returns the lease with which a key expires after ttl: at that time or up
+// to a twentieth later. A TTL of 0 needs none.
+func (l *leases) id(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
 	if ttl <= 0 {
-		return nil, nil
+		return clientv3.NoLease, nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,11 +51,11 @@ func (l *leases) options(ctx context.Context, ttl time.Duration) ([]clientv3.OpO
 		window := max(ttl/leaseSharing, time.Second)
 		granted, err := l.client.Grant(ctx, int64((ttl+window+time.Second-1)/time.Second))
 		if err != nil {
-			return nil, fmt.Errorf("get a lease of %s: %w", ttl, translate(err))
+			return clientv3.NoLease, fmt.Errorf("get a lease of %s: %w", ttl, translate(err))
 		}
 		shared = &lease{id: granted.ID, until: now.Add(window)}
 		l.ttl[ttl] = shared
 	}
 	shared.keys++
-	return []clientv3.OpOption{clientv3.WithLease(shared.id)}, nil
+	return shared.id, nil
 }

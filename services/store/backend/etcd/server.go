@@ -9,9 +9,12 @@ import (
 	"os"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
 )
 
 // server is the embedded etcd: one member, no listeners.
@@ -65,6 +68,11 @@ func embedConfig(cfg Config, log *slog.Logger) *embed.Config {
 }
 
 func (s *server) client() *clientv3.Client { return v3client.New(s.etcd.Server) }
+
+// kv is the part of client that transactions go to.
+func (s *server) kv() etcdserverpb.KVClient {
+	return adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(s.etcd.Server))
+}
 
 func (s *server) stopped() <-chan struct{} { return s.etcd.Server.StopNotify() }
 
