@@ -54,7 +54,8 @@ unit:
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/navarch/test')
 
 integration: build
-	NAVARCH_BIN_DIR=$(BIN) $(GO) test -timeout 30m -count=1 ./test/...
+	# One package at a time: each runs whole clusters, and one checks what they leave on the host.
+	NAVARCH_BIN_DIR=$(BIN) $(GO) test -p 1 -timeout 40m -count=1 ./test/...
 
 ## bench: the speed figures, each beside a reference measured in the same run
 bench: build
