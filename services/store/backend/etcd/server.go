@@ -28,7 +28,7 @@ func startServer(ctx context.Context, cfg Config, log *slog.Logger) (*server, er
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make etcd's data folder: %w", err)
 	}
-	e, err := embed.StartEtcd(embedConfig(cfg, log))
+	e, err := embed.StartEtcd(ServerConfig(cfg, log))
 	if err != nil {
 		return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
 	}
@@ -45,8 +45,9 @@ func startServer(ctx context.Context, cfg Config, log *slog.Logger) (*server, er
 	return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
 }
 
-// embedConfig returns settings for a small member that is alone.
-func embedConfig(cfg Config, log *slog.Logger) *embed.Config {
+// ServerConfig returns the settings of the embedded etcd: a small member that
+// is alone and listens nowhere.
+func ServerConfig(cfg Config, log *slog.Logger) *embed.Config {
 	ec := embed.NewConfig()
 	ec.Name = "navarch"
 	ec.Dir = cfg.Dir
