@@ -3,7 +3,6 @@ package gateway
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -75,7 +74,7 @@ func (g *Gateway) recovered(next http.Handler) http.Handler {
 				panic(p) // net/http cuts the connection
 			}
 			g.tel.Log.ErrorContext(r.Context(), "request panicked", "method", r.Method, "path", r.URL.Path,
-				"panic", fmt.Sprint(p), slog.String("stack", string(debug.Stack())))
+				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			reply.Error(w, r, errors.New("this request caused an internal error"))
 		}()
 		next.ServeHTTP(w, r)

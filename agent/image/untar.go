@@ -240,7 +240,7 @@ func (u *unpacker) setLinkTime(name string, modified time.Time) error {
 	return u.inParent(name, func(dir int, base string) error {
 		spec, err := unix.TimeToTimespec(modified)
 		if err != nil {
-			return nil // a time the kernel cannot hold does not matter
+			return nil //nolint:nilerr // a time the kernel cannot hold does not matter
 		}
 		return wrap("utimensat", unix.UtimesNanoAt(dir, base, []unix.Timespec{spec, spec}, unix.AT_SYMLINK_NOFOLLOW))
 	})

@@ -142,7 +142,7 @@ func (r *reader) flushRest() error {
 func (r *reader) emit(raw []byte) error {
 	line, err := Parse(raw)
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // one bad line does not end the reading
 	}
 	begins := !r.partial[line.Stream]
 	r.partial[line.Stream] = line.Partial

@@ -13,7 +13,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
-	"navarch.dev/navarch/agent/statefile"
+	"navarch.dev/navarch/internal/atomicfile"
 )
 
 // ifName is the name of a pod's link inside its namespace.
@@ -127,7 +127,7 @@ func (n *Network) remember(uid string, a Attachment) error {
 	if err != nil {
 		return fmt.Errorf("encode the pod's network: %w", err)
 	}
-	if err := statefile.Write(n.recordPath(uid), b, 0o600); err != nil {
+	if err := atomicfile.Replace(n.recordPath(uid), b, 0o600); err != nil {
 		return fmt.Errorf("record the pod's network: %w", err)
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 
-	"navarch.dev/navarch/agent/statefile"
+	"navarch.dev/navarch/internal/atomicfile"
 )
 
 // cniVersion is the version of the CNI specification that is spoken.
@@ -23,7 +23,7 @@ func (n *Network) writeConflist(cidrs []netip.Prefix, bridged bool) error {
 	if err != nil {
 		return fmt.Errorf("encode the CNI configuration: %w", err)
 	}
-	if err := statefile.Write(n.conflistPath(), b, 0o600); err != nil {
+	if err := atomicfile.Replace(n.conflistPath(), b, 0o600); err != nil {
 		return fmt.Errorf("write the CNI configuration: %w", err)
 	}
 	return nil

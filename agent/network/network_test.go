@@ -126,7 +126,7 @@ func ask(t *testing.T, netns, to string) string {
 		out = string(b[:n])
 		return err
 	}
-	err := error(nil)
+	var err error
 	if netns == "" {
 		err = dial()
 	} else {

@@ -131,8 +131,11 @@ func (n *Network) joinTunnel(p Peer, cidr netip.Prefix, link int) error {
 // tunnel, and the device with the last of them.
 func (n *Network) leaveTunnels(keep map[string]bool) error {
 	link, err := netlink.LinkByName(n.cfg.vxlanName())
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil
+	}
 	if err != nil {
-		return nil // there is none
+		return fmt.Errorf("find the tunnel device: %w", err)
 	}
 	if len(keep) == 0 {
 		if err := netlink.LinkDel(link); err != nil {

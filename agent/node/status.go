@@ -21,10 +21,10 @@ func (n *Node) keepStatus(ctx context.Context) error {
 		wrote, err := n.writeStatus(ctx, now, now.Sub(last) >= statusInterval)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end was asked for
 		case apierrors.IsNotFound(err): // somebody deleted it
 			if _, err := n.Register(ctx); err != nil {
-				return nil // ctx has ended
+				return nil //nolint:nilerr // ctx has ended
 			}
 			wait = 0
 		case err != nil:

@@ -55,7 +55,6 @@ type container struct {
 	// startedUp and ready are what the probes found.
 	startedUp, ready bool
 	stopProbes       context.CancelFunc
-	imageName        string
 	imageID          string
 }
 

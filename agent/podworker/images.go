@@ -42,7 +42,7 @@ func (w *worker) presentImage(ctx context.Context, in launchInput) (image.Image,
 		case policy == corev1.PullNever:
 			return img, &launchError{
 				reason: reasonNeverPull, pull: true,
-				err: fmt.Errorf("Container image %q is not present with pull policy of Never", ref), //nolint:staticcheck // the words users know
+				err: fmt.Errorf("Container image %q is not present with pull policy of Never", ref), // the words users know
 			}
 		}
 	}

@@ -107,14 +107,13 @@ func (m *Manager) ensure(pod *corev1.Pod, found []runtime.ContainerStatus) {
 }
 
 // start makes a pod's worker. The caller holds the lock.
-func (m *Manager) start(pod *corev1.Pod, static bool, found []runtime.ContainerStatus) *worker {
+func (m *Manager) start(pod *corev1.Pod, static bool, found []runtime.ContainerStatus) {
 	key := cache.MetaObjectToName(pod).String()
 	ctx := m.deps.Pods.TraceContext(m.ctx, key)
 	w := newWorker(ctx, m, pod, static)
 	w.adopt(found)
 	m.workers[w.uid] = w
 	m.wg.Go(w.run)
-	return w
 }
 
 func (m *Manager) podDeleted(pod *corev1.Pod) {

@@ -171,9 +171,9 @@ func (l *loop) threshold(ok bool) int {
 	return 3
 }
 
-func seconds(n int32, otherwise time.Duration) time.Duration {
+func seconds(n, otherwise int32) time.Duration {
 	if n <= 0 {
-		return otherwise * time.Second
+		n = otherwise
 	}
 	return time.Duration(n) * time.Second
 }

@@ -113,7 +113,7 @@ func (c *container) lose(cgroup string) (bool, error) {
 func killCgroup(dir string) error {
 	data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // there is no such cgroup
 	}
 	var errs []error
 	for text := range strings.FieldsSeq(string(data)) {

@@ -57,7 +57,7 @@ func authorize(ctx context.Context) error {
 
 // asStatus gives the package's errors their gRPC codes.
 func asStatus(err error) error {
-	code := codes.Unknown
+	var code codes.Code
 	switch {
 	case err == nil:
 		return nil

@@ -47,18 +47,18 @@ func (c *Connector) logs(w http.ResponseWriter, r *http.Request, t podTarget) er
 		case err != nil && !written:
 			return err
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the client has gone
 		case err != nil:
 			c.Log.WarnContext(ctx, "log stream broke off", "namespace", t.pod.Namespace, "pod", t.pod.Name, "error", err)
 			panic(http.ErrAbortHandler) // a log cut short must not look whole
 		}
 		written = true
 		if _, err := w.Write(resp.GetData()); err != nil {
-			return nil // the client has gone
+			return nil //nolint:nilerr // the client has gone
 		}
 		if req.GetFollow() {
 			if err := flush(); err != nil {
-				return nil // the client has gone
+				return nil //nolint:nilerr // the client has gone
 			}
 		}
 	}

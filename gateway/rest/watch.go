@@ -163,7 +163,7 @@ func (s *watchSink) fail(err error) error {
 	}
 	b, eerr := s.encoder.failure(s.buf[:0], reply.Status(err))
 	if eerr != nil {
-		return nil // a Status can always be encoded; there is nobody to tell otherwise
+		return nil //nolint:nilerr // a Status can always be encoded; there is nobody to tell otherwise
 	}
 	s.buf = b
 	_ = s.send() // the client may have gone

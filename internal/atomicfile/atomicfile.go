@@ -10,34 +10,48 @@ import (
 
 // Write replaces the file at path with data, durably: when it returns, the new
 // content survives a power cut.
-func Write(path string, data []byte, mode os.FileMode) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+func Write(path string, data []byte, mode os.FileMode) error {
+	if err := replace(path, data, mode, (*os.File).Sync); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// Replace replaces the file at path with data, without waiting for the disk:
+// for what the death of a process must not lose, but need not survive a power
+// cut.
+func Replace(path string, data []byte, mode os.FileMode) error {
+	return replace(path, data, mode, func(*os.File) error { return nil })
+}
+
+func replace(path string, data []byte, mode os.FileMode, sync func(*os.File) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			_ = f.Close() // the error that matters is already set
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
+	if err := moveInto(path, f, data, mode, sync); err != nil {
+		_ = f.Close() // the error that matters is already known
+		_ = os.Remove(f.Name())
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err = f.Chmod(mode); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	return nil
+}
+
+// moveInto fills a file and gives it its name.
+func moveInto(path string, f *os.File, data []byte, mode os.FileMode, sync func(*os.File) error) error {
+	if _, err := f.Write(data); err != nil {
+		return err
 	}
-	if err = f.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	if err := f.Chmod(mode); err != nil {
+		return err
 	}
-	if err = f.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	if err := sync(f); err != nil {
+		return err
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	if err := f.Close(); err != nil {
+		return err
 	}
-	return syncDir(dir)
+	return os.Rename(f.Name(), path)
 }
 
 func syncDir(dir string) error {

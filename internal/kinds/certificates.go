@@ -2,7 +2,6 @@ package kinds
 
 import (
 	certificatesv1 "k8s.io/api/certificates/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 )
 
 // certificatesKinds are the kinds of certificates.k8s.io/v1.
@@ -12,7 +11,7 @@ func certificatesKinds() []*Kind {
 			Group: "certificates.k8s.io", Version: "v1", Resource: "certificatesigningrequests", Kind: "CertificateSigningRequest", Singular: "certificatesigningrequest",
 			ShortNames:   []string{"csr"},
 			Subresources: []string{"status", "approval"},
-			NameRule:     path.ValidatePathSegmentName,
+			NameRule:     validatePathSegment,
 			Columns:      certificateRequestColumns(),
 			Fields:       fields(certificateRequestFields),
 			FieldNames:   []string{"spec.signerName"},

@@ -2,7 +2,6 @@ package kinds
 
 import (
 	"fmt"
-	"sort"
 	"strings"
 	"time"
 
@@ -120,9 +119,4 @@ func some(values []string, shown int) string {
 		return strings.Join(values, ",")
 	}
 	return fmt.Sprintf("%s + %d more...", strings.Join(values[:shown], ","), len(values)-shown)
-}
-
-func sorted(values []string) []string {
-	sort.Strings(values)
-	return values
 }

@@ -2,7 +2,7 @@ package kinds
 
 import (
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 )
 
 // rbacKinds are the kinds of rbac.authorization.k8s.io/v1.
@@ -10,29 +10,38 @@ func rbacKinds() []*Kind {
 	return []*Kind{
 		object[rbacv1.ClusterRole, rbacv1.ClusterRoleList](Kind{
 			Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles", Kind: "ClusterRole", Singular: "clusterrole",
-			NameRule: path.ValidatePathSegmentName,
+			NameRule: validatePathSegment,
 			Columns:  roleColumns(),
 			Strategy: clusterRoleStrategy(),
 		}),
 		object[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](Kind{
 			Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings", Kind: "ClusterRoleBinding", Singular: "clusterrolebinding",
-			NameRule: path.ValidatePathSegmentName,
+			NameRule: validatePathSegment,
 			Columns:  clusterRoleBindingColumns(),
 			Strategy: clusterRoleBindingStrategy(),
 		}),
 		object[rbacv1.Role, rbacv1.RoleList](Kind{
 			Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles", Kind: "Role", Singular: "role",
 			Namespaced: true,
-			NameRule:   path.ValidatePathSegmentName,
+			NameRule:   validatePathSegment,
 			Columns:    roleColumns(),
 			Strategy:   roleStrategy(),
 		}),
 		object[rbacv1.RoleBinding, rbacv1.RoleBindingList](Kind{
 			Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings", Kind: "RoleBinding", Singular: "rolebinding",
 			Namespaced: true,
-			NameRule:   path.ValidatePathSegmentName,
+			NameRule:   validatePathSegment,
 			Columns:    roleBindingColumns(),
 			Strategy:   roleBindingStrategy(),
 		}),
 	}
+}
+
+// validatePathSegment allows every name that can stand in a URL's path: RBAC's
+// objects have names such as "system:node".
+func validatePathSegment(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
 }

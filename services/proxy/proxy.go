@@ -165,7 +165,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 // untilDone leaves out errors that are only about the end of ctx.
 func untilDone(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // see above
 	}
 	return err
 }

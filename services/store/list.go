@@ -44,7 +44,7 @@ func (s *Store) List(req *storev1.ListRequest, stream grpc.ServerStreamingServer
 	if err := stream.Send(&storev1.ListResponse{Message: &storev1.ListResponse_Header{Header: header}}); err != nil {
 		return err
 	}
-	return sendObjects(sc, page.versions, f, stream)
+	return sendObjects(page.versions, f, stream)
 }
 
 // page is one page of a list.
@@ -150,7 +150,7 @@ func (s *Store) continued(ctx context.Context, c *cache.Cache, req *storev1.List
 }
 
 // sendObjects streams versions in batches.
-func sendObjects(sc scope, versions []*cache.Version, f cache.Form, stream grpc.ServerStreamingServer[storev1.ListResponse]) error {
+func sendObjects(versions []*cache.Version, f cache.Form, stream grpc.ServerStreamingServer[storev1.ListResponse]) error {
 	var batch []*storev1.Object
 	size := 0
 	flush := func() error {

@@ -90,7 +90,6 @@ func runGeneration(t *testing.T, b backend.Backend, watchers []*modelWatcher, la
 		return
 	}
 	// Each watcher must see an object of its own last: one that it selects.
-	end := ""
 	for _, name := range []string{"n3", sentinel} {
 		for _, color := range []string{"red", "green"} {
 			cm := configMap(name, map[string]string{"end": color})
@@ -102,10 +101,9 @@ func runGeneration(t *testing.T, b backend.Backend, watchers []*modelWatcher, la
 			if err != nil {
 				t.Error(err)
 			}
-			end = cm.ResourceVersion
 			for _, w := range watchers {
 				if w.selects(cm) {
-					w.stopAt(end)
+					w.stopAt(cm.ResourceVersion)
 				}
 			}
 		}

@@ -46,7 +46,7 @@ func keepRunning(ctx context.Context, log *slog.Logger, l Layout, spec processSp
 		started := time.Now()
 		err := runOnce(ctx, l, spec)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was stopped
 		}
 		if !isClosed(ready) {
 			return fmt.Errorf("%s stopped while the cluster was starting: %s (see %s)", spec.name, lastWords(l.Log(spec.name), err), l.Log(spec.name))

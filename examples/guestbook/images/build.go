@@ -31,7 +31,7 @@ func makeImages(ctx context.Context, binaries string) (map[string]v1.Image, erro
 		if err != nil {
 			return nil, fmt.Errorf("make a folder for binaries: %w", err)
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		if err := compile(ctx, dir); err != nil {
 			return nil, err
 		}

@@ -49,8 +49,9 @@ func main() {
 	flag.StringVar(&o.named, "named", "localhost:5000", "registry in the names of the images in a tar")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o, os.Stdout); err != nil {
+	err := run(ctx, o, os.Stdout)
+	stop()
+	if err != nil {
 		slog.Error("images failed", "error", err)
 		os.Exit(1)
 	}

@@ -27,8 +27,9 @@ func main() {
 	file := flag.String("file", "/data/entries", "file that holds the entries")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *listen, *file); err != nil {
+	err := run(ctx, *listen, *file)
+	stop()
+	if err != nil {
 		slog.Error("store failed", "error", err)
 		os.Exit(1)
 	}

@@ -41,7 +41,6 @@ func main() {
 	post := flag.String("post", "", "send the arguments to a URL, and end")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	var err error
 	switch {
 	case *get != "":
@@ -51,6 +50,7 @@ func main() {
 	default:
 		err = serve(ctx, *listen)
 	}
+	stop()
 	if err != nil {
 		slog.Error("web failed", "error", err)
 		os.Exit(1)

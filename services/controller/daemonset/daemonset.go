@@ -105,7 +105,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	newest, all, err := r.history.Sync(ctx, history.Workload{
 		Owner: set, Kind: r.sets.Kind(), Selector: set.Spec.Selector, Template: &set.Spec.Template, Collisions: set.Status.CollisionCount,
 	})
-	var collision history.Collision
+	var collision history.CollisionError
 	if errors.As(err, &collision) {
 		set.Status.CollisionCount = ptr.To(ptr.Deref(set.Status.CollisionCount, 0) + 1)
 		return runner.Done(), errors.Join(err, r.writeStatus(ctx, set, set.Status))

@@ -129,7 +129,7 @@ func (w *world) kubelet(ctx context.Context, ready int) {
 		return
 	}
 	pod := &pods[w.rng.IntN(len(pods))]
-	err := error(nil)
+	var err error
 	switch {
 	case pod.DeletionTimestamp != nil:
 		err = w.End(ctx, pod)

@@ -41,11 +41,13 @@ type Workload struct {
 	Collisions *int32
 }
 
-// Collision says that a revision's name is taken by another: the workload's
+// CollisionError says that a revision's name is taken by another: the workload's
 // collision count must rise.
-type Collision struct{ Name string }
+type CollisionError struct{ Name string }
 
-func (c Collision) Error() string { return "revision name " + c.Name + " is taken: will try another" }
+func (c CollisionError) Error() string {
+	return "revision name " + c.Name + " is taken: will try another"
+}
 
 // Sync makes sure that the workload's template is its newest revision. It
 // returns that revision and all, oldest first.
@@ -141,7 +143,7 @@ func (h *History) create(ctx context.Context, w Workload, data []byte, revision 
 	if metav1.IsControlledBy(taken, w.Owner) && bytes.Equal(taken.Data.Raw, data) {
 		return taken, nil // ours; the informer has not shown it yet
 	}
-	return nil, Collision{r.Name}
+	return nil, CollisionError{r.Name}
 }
 
 func copyAnnotations(from map[string]string) map[string]string {

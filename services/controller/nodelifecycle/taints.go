@@ -54,7 +54,7 @@ func wantedTaints(n *corev1.Node) []corev1.Taint {
 		add(corev1.TaintNodeUnschedulable, corev1.TaintEffectNoSchedule)
 	}
 	for _, ct := range conditionTaints {
-		status := corev1.ConditionUnknown // of a condition that is not there; causes nothing
+		var status corev1.ConditionStatus
 		if c := condition(n, ct.condition); c != nil {
 			status = c.Status
 		} else if ct.condition == corev1.NodeReady {

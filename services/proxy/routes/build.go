@@ -280,7 +280,7 @@ func affinityOf(service *corev1.Service) time.Duration {
 	if service.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
 		return 0
 	}
-	seconds := int32(corev1.DefaultClientIPServiceAffinitySeconds)
+	seconds := corev1.DefaultClientIPServiceAffinitySeconds
 	if c := service.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil {
 		seconds = deref(c.ClientIP.TimeoutSeconds, seconds)
 	}

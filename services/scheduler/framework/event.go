@@ -28,17 +28,23 @@ const (
 type Action uint32
 
 const (
-	// Add and Delete of an object. A pod that ends counts as deleted.
+	// Add is a new object.
 	Add Action = 1 << iota
+	// Delete is an object that has gone. A pod that ends counts as deleted.
 	Delete
-	// Changes of a node.
+	// UpdateAllocatable is a change of what a node has for pods.
 	UpdateAllocatable
+	// UpdateNodeLabels is a change of a node's labels.
 	UpdateNodeLabels
+	// UpdateTaints is a change of a node's taints.
 	UpdateTaints
-	// Changes of a pod.
+	// UpdatePodLabels is a change of a pod's labels.
 	UpdatePodLabels
+	// ScaleDown is a pod that asks for less than before.
 	ScaleDown
+	// UpdateTolerations is a change of a pod's tolerations.
 	UpdateTolerations
+	// UpdateGates is a change of a pod's scheduling gates.
 	UpdateGates
 	// UpdateLabels of a namespace.
 	UpdateLabels

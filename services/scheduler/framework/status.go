@@ -37,7 +37,7 @@ func (c Code) String() string {
 }
 
 // Status is a verdict and its reasons. The nil Status is Success.
-type Status struct {
+type Status struct { //nolint:errname // it is what plugins answer, and only sometimes an error {
 	code    Code
 	reasons []string
 	err     error

@@ -179,12 +179,12 @@ func TestBackoffGrows(t *testing.T) {
 		q := newQueue()
 		defer q.Close()
 		q.Add(schedtest.Pod("p").Info())
-		for _, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
+		for _, want := range []int{1, 2, 4, 8, 10, 10} {
 			pop(t, q)
 			q.Retry("p", "broken")
 			began := time.Now()
 			pod := pop(t, q) // waits for the back-off
-			if got := time.Since(began); got != want*time.Second {
+			if got := time.Since(began); got != time.Duration(want)*time.Second {
 				t.Errorf("attempt %d came after %v", pod.Attempts, got)
 			}
 			// put it back as it was: the next round counts the attempt

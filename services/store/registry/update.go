@@ -68,8 +68,11 @@ func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *c
 	return r.outcomeOf(ctx, w, obj, cur)
 }
 
-// prepareUpdate restores what the written subresource may not change.
+// prepareUpdate restores what the written subresource may not change. It takes
+// that from a copy: defaults and admission go on changing obj, and everybody
+// reads the present version.
 func (r *Registry) prepareUpdate(w Write, obj, old kinds.Object) {
+	old = old.DeepCopyObject().(kinds.Object)
 	switch w.Subresource {
 	case "status":
 		runPrepareForStatusUpdate(w.Kind, obj, old)

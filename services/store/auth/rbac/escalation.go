@@ -163,14 +163,14 @@ func parts(rule rbacv1.PolicyRule) func(yield func(rbacv1.PolicyRule) bool) {
 
 // covers says whether an owned rule allows all that a simple rule allows.
 func covers(owned, part *rbacv1.PolicyRule) bool {
-	if !has(owned.Verbs, part.Verbs[0], rbacv1.VerbAll) {
+	if !has(owned.Verbs, part.Verbs[0]) {
 		return false
 	}
 	if len(part.NonResourceURLs) > 0 {
 		return slices.ContainsFunc(owned.NonResourceURLs, func(url string) bool { return pathMatches(url, part.NonResourceURLs[0]) })
 	}
 	resource, subresource, _ := strings.Cut(part.Resources[0], "/")
-	return has(owned.APIGroups, part.APIGroups[0], rbacv1.APIGroupAll) &&
+	return has(owned.APIGroups, part.APIGroups[0]) &&
 		resourceMatches(owned.Resources, resource, subresource) &&
 		(len(owned.ResourceNames) == 0 || len(part.ResourceNames) > 0 && slices.Contains(owned.ResourceNames, part.ResourceNames[0]))
 }

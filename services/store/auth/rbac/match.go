@@ -12,28 +12,30 @@ import (
 
 // matches says whether a rule allows a call.
 func matches(rule *rbacv1.PolicyRule, a *access.Attributes) bool {
-	if !has(rule.Verbs, a.Verb, rbacv1.VerbAll) {
+	if !has(rule.Verbs, a.Verb) {
 		return false
 	}
 	if a.Path != "" {
 		return slices.ContainsFunc(rule.NonResourceURLs, func(url string) bool { return pathMatches(url, a.Path) })
 	}
-	return has(rule.APIGroups, a.Group, rbacv1.APIGroupAll) &&
+	return has(rule.APIGroups, a.Group) &&
 		resourceMatches(rule.Resources, a.Resource, a.Subresource) &&
 		(len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, a.Name))
 }
 
-func has(list []string, value, all string) bool {
-	return slices.Contains(list, all) || slices.Contains(list, value)
+// has says whether a list of a rule holds a value, or the star that stands for
+// all.
+func has(list []string, value string) bool {
+	return slices.Contains(list, "*") || slices.Contains(list, value)
 }
 
 // resourceMatches: a subresource is written "pods/log"; "*/scale" is the scale
 // of every resource.
 func resourceMatches(list []string, resource, subresource string) bool {
 	if subresource == "" {
-		return has(list, resource, rbacv1.ResourceAll)
+		return has(list, resource)
 	}
-	return has(list, resource+"/"+subresource, rbacv1.ResourceAll) || slices.Contains(list, "*/"+subresource)
+	return has(list, resource+"/"+subresource) || slices.Contains(list, "*/"+subresource)
 }
 
 // pathMatches: a URL that ends in a star is a prefix.

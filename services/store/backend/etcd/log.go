@@ -35,7 +35,7 @@ func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if e.Level >= zapcore.ErrorLevel {
 		level = slog.LevelError
 	}
-	c.log.Log(context.Background(), level, e.Message, attributes(fields)...)
+	c.log.Log(context.Background(), level, e.Message, attributes(fields)...) //nolint:sloglint // the message is etcd's
 	return nil
 }
 
