@@ -70,6 +70,11 @@ func certificateRequestStrategy() Strategy {
 		},
 		rules[*certificatesv1.CertificateSigningRequest]{
 			update: func(c, old *certificatesv1.CertificateSigningRequest) { c.Spec = old.Spec },
+			statusUpdate: func(c, old *certificatesv1.CertificateSigningRequest) {
+				c.Status.Conditions = append(decisions(old), withoutDecisions(c.Status.Conditions)...)
+				stampConditions(c, old)
+			},
+			parts: map[string]Part{"approval": part(keepDecision, validateDecision)},
 			defaults: func(c *certificatesv1.CertificateSigningRequest) {
 				for i := range c.Status.Conditions {
 					setDefault(&c.Status.Conditions[i].Status, corev1.ConditionTrue)

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"context"
+	"reflect"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -15,8 +16,10 @@ type rules[O Object] struct {
 	statusUpdate   func(obj, old O)
 	defaults       func(obj O)
 	validate       func(obj O) field.ErrorList
+	validateCreate func(obj O) field.ErrorList
 	validateUpdate func(obj, old O) field.ErrorList
 	validateStatus func(obj, old O) field.ErrorList
+	parts          map[string]Part
 	warnings       func(obj O) []string
 	grace          func(obj O) int64
 }
@@ -30,6 +33,8 @@ func plain[O Object](r rules[O]) Strategy {
 		PrepareForStatusUpdate: two(r.statusUpdate),
 		Default:                one(r.defaults),
 		Validate:               check(r.validate),
+		ValidateCreate:         check(r.validateCreate),
+		Parts:                  r.parts,
 		ValidateUpdate:         compare(r.validateUpdate),
 		ValidateStatusUpdate:   compare(r.validateStatus),
 		Warnings:               warn(r.warnings),
@@ -135,6 +140,24 @@ func warn[O Object](f func(O) []string) func(context.Context, Object) []string {
 		return nil
 	}
 	return func(_ context.Context, obj Object) []string { return f(obj.(O)) }
+}
+
+// part makes a Part of functions over the kind's own type. keep copies the
+// part from what was sent to a copy of the stored object.
+func part[O interface {
+	Object
+	DeepCopy() O
+}](keep func(to, sent, old O), validate func(obj, old O) field.ErrorList) Part {
+	return Part{
+		Prepare: func(sent, old Object) {
+			to := old.(O).DeepCopy()
+			keep(to, sent.(O), old.(O))
+			to.SetResourceVersion(sent.GetResourceVersion())
+			to.SetManagedFields(sent.GetManagedFields())
+			reflect.ValueOf(sent).Elem().Set(reflect.ValueOf(to).Elem())
+		},
+		Validate: compare(validate),
+	}
 }
 
 func measure[O Object](f func(O) int64) func(Object) int64 {

@@ -25,11 +25,19 @@ func podStrategy() Strategy {
 			validate: func(p *corev1.Pod) field.ErrorList {
 				return podspec.Validate(&p.Spec, field.NewPath("spec"))
 			},
+			validateCreate: podspec.ValidateCreate,
 			validateUpdate: podspec.ValidateUpdate,
+			parts: map[string]Part{
+				"ephemeralcontainers": part(keepEphemeralContainers, podspec.ValidateEphemeralContainersUpdate),
+			},
 			validateStatus: podspec.ValidateStatusUpdate,
 			warnings:       func(p *corev1.Pod) []string { return podspec.Warnings(&p.Spec, field.NewPath("spec")) },
 			grace:          podGracePeriod,
 		})
+}
+
+func keepEphemeralContainers(to, sent, _ *corev1.Pod) {
+	to.Spec.EphemeralContainers = sent.Spec.EphemeralContainers
 }
 
 // reportGates says why a gated pod is not scheduled before anyone asks.

@@ -10,9 +10,11 @@ import (
 // holds for all kinds (metadata, resourceVersion, uid, generation, deletion)
 // is the Store's and not repeated here.
 //
-// The Store calls, on create: PrepareForCreate, Default, Validate; on update:
-// PrepareForUpdate, Default, Validate, ValidateUpdate; on a write to the
-// status subresource: PrepareForStatusUpdate, Default, ValidateStatusUpdate.
+// The Store calls, on create: PrepareForCreate, Default, Validate,
+// ValidateCreate; on update: PrepareForUpdate, Default, Validate,
+// ValidateUpdate; on a write to the status subresource:
+// PrepareForStatusUpdate, Default, ValidateStatusUpdate; on a write to one of
+// Parts: its Prepare, Default, Validate, its Validate.
 type Strategy struct {
 	// PrepareForCreate drops what a creator may not set (usually the status).
 	PrepareForCreate func(obj Object)
@@ -26,11 +28,16 @@ type Strategy struct {
 	Default func(obj Object)
 	// Validate returns every rule that obj breaks.
 	Validate func(obj Object) field.ErrorList
+	// ValidateCreate returns the rules that hold for new objects only.
+	ValidateCreate func(obj Object) field.ErrorList
 	// ValidateUpdate returns the rules that the change breaks: immutable
 	// fields and the like.
 	ValidateUpdate func(obj, old Object) field.ErrorList
 	// ValidateStatusUpdate is ValidateUpdate for the status subresource.
 	ValidateStatusUpdate func(obj, old Object) field.ErrorList
+	// Parts are the subresources, other than status, that write a part of the
+	// object, by name.
+	Parts map[string]Part
 	// SpecChanged says whether metadata.generation must rise. Nil means that
 	// the kind has no generation.
 	SpecChanged func(obj, old Object) bool
@@ -39,4 +46,12 @@ type Strategy struct {
 	// GracePeriod returns the seconds an object lingers on deletion when the
 	// request does not say; nil and 0 mean that it goes at once.
 	GracePeriod func(obj Object) int64
+}
+
+// Part is how a subresource writes a part of its object.
+type Part struct {
+	// Prepare restores everything but the part from the stored object.
+	Prepare func(obj, old Object)
+	// Validate returns the rules that the change breaks; it may be nil.
+	Validate func(obj, old Object) field.ErrorList
 }

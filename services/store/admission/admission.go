@@ -54,11 +54,12 @@ const (
 	Priority                 = "Priority"
 	DefaultTolerationSeconds = "DefaultTolerationSeconds"
 	TaintNodesByCondition    = "TaintNodesByCondition"
+	CertificateRestriction   = "CertificateSubjectRestriction"
 )
 
 // Names returns the names of all rules, in their order.
 func Names() []string {
-	return []string{NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds, TaintNodesByCondition}
+	return []string{NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds, TaintNodesByCondition, CertificateRestriction}
 }
 
 // NewChain returns every rule of the Store but those that disabled names.
@@ -70,8 +71,9 @@ func NewChain(reader access.Reader, disabled []string) Chain {
 		Priority:                 podPriority{reader},
 		DefaultTolerationSeconds: podTolerations{},
 		TaintNodesByCondition:    nodeTaint{},
+		CertificateRestriction:   certificateSubject{},
 	}
-	var chain Chain
+	chain := Chain{certificateRequester{}} // a record, not a rule
 	for _, name := range Names() {
 		if !slices.Contains(disabled, name) {
 			chain = append(chain, plugins[name])

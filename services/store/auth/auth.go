@@ -63,7 +63,7 @@ func newControl(cfg Config, reader access.Reader) (access.Control, error) {
 	control := access.Control{
 		Authorizer:   authorizer,
 		Impersonator: impersonator{authorizer},
-		Guard:        guard{roles},
+		Guard:        guard{authorizer, roles},
 	}
 	var authenticators chain
 	if len(cfg.Static) > 0 {
@@ -133,11 +133,17 @@ func (c chain) AuthenticateToken(ctx context.Context, raw string, audiences []st
 }
 
 // guard looks at what is written.
-type guard struct{ roles *rbac.Authorizer }
+type guard struct {
+	authorizer access.Authorizer
+	roles      *rbac.Authorizer
+}
 
 // CheckWrite implements access.Guard.
 func (g guard) CheckWrite(ctx context.Context, w access.Write) error {
 	if err := node.CheckWrite(w.User, w.Kind, w.Subresource, w.Object, w.Old); err != nil {
+		return err
+	}
+	if err := g.checkSigner(ctx, w); err != nil {
 		return err
 	}
 	return g.roles.CheckEscalation(ctx, w.User, w.Object, w.Old)

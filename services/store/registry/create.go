@@ -52,7 +52,7 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 	if err := r.admission.Admit(ctx, request); err != nil {
 		return nil, err
 	}
-	errs := append(validateMetadata(w.Kind, obj), runValidate(w.Kind, obj)...)
+	errs := append(validateMetadata(w.Kind, obj), runValidateCreate(w.Kind, obj)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
 		return nil, err
 	}

@@ -58,6 +58,23 @@ func runValidate(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
 	return kind.Strategy.Validate(obj)
 }
 
+func runValidateCreate(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
+	errs := runValidate(kind, obj)
+	if kind.Strategy.ValidateCreate != nil {
+		errs = append(errs, kind.Strategy.ValidateCreate(obj)...)
+	}
+	return errs
+}
+
+// runValidatePart is runValidateUpdate for a subresource that writes a part.
+func runValidatePart(kind *kinds.Kind, part kinds.Part, obj, old kinds.Object) field.ErrorList {
+	errs := runValidate(kind, obj)
+	if part.Validate != nil {
+		errs = append(errs, part.Validate(obj, old)...)
+	}
+	return errs
+}
+
 func runValidateUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
 	errs := runValidate(kind, obj)
 	if kind.Strategy.ValidateUpdate != nil {

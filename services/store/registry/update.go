@@ -4,6 +4,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
@@ -53,12 +54,7 @@ func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *c
 	if err := r.admission.Admit(ctx, request); err != nil {
 		return outcome{}, err
 	}
-	errs := validateMetadataUpdate(w.Kind, obj, old)
-	if w.Subresource == "status" {
-		errs = append(errs, runValidateStatusUpdate(w.Kind, obj, old)...)
-	} else {
-		errs = append(errs, runValidateUpdate(w.Kind, obj, old)...)
-	}
+	errs := append(validateMetadataUpdate(w.Kind, obj, old), validateChanged(w, obj, old)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
 		return outcome{}, err
 	}
@@ -83,11 +79,27 @@ func (r *Registry) prepareUpdate(w Write, obj, old kinds.Object) {
 		prepareFinalize(obj, old)
 		return
 	}
-	runPrepareForUpdate(w.Kind, obj, old)
+	if part, ok := w.Kind.Strategy.Parts[w.Subresource]; ok {
+		part.Prepare(obj, old)
+		restoreSystemMetadata(obj, old)
+	} else {
+		runPrepareForUpdate(w.Kind, obj, old)
+	}
 	runDefault(w.Kind, obj)
 	if changed := w.Kind.Strategy.SpecChanged; changed != nil && changed(obj, old) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
+}
+
+// validateChanged returns the kind's rules that a change breaks.
+func validateChanged(w Write, obj, old kinds.Object) field.ErrorList {
+	if w.Subresource == "status" {
+		return runValidateStatusUpdate(w.Kind, obj, old)
+	}
+	if part, ok := w.Kind.Strategy.Parts[w.Subresource]; ok {
+		return runValidatePart(w.Kind, part, obj, old)
+	}
+	return runValidateUpdate(w.Kind, obj, old)
 }
 
 // prepareFinalize keeps everything but a Namespace's spec.finalizers.

@@ -1,0 +1,43 @@
+package podspec
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// ValidateCreate returns the rules that only a new pod can break: ephemeral
+// containers join pods that there are.
+func ValidateCreate(pod *corev1.Pod) field.ErrorList {
+	if len(pod.Spec.EphemeralContainers) == 0 {
+		return nil
+	}
+	return field.ErrorList{field.Forbidden(ephemeralPath(), "cannot be set on create")}
+}
+
+// ValidateEphemeralContainersUpdate returns what a write of a pod's ephemeral
+// containers breaks: they can be added, but neither changed nor removed.
+func ValidateEphemeralContainersUpdate(pod, old *corev1.Pod) field.ErrorList {
+	if _, mirror := old.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers")}
+	}
+	now := make(map[string]*corev1.EphemeralContainer, len(pod.Spec.EphemeralContainers))
+	for i := range pod.Spec.EphemeralContainers {
+		now[pod.Spec.EphemeralContainers[i].Name] = &pod.Spec.EphemeralContainers[i]
+	}
+	var errs field.ErrorList
+	for i := range old.Spec.EphemeralContainers {
+		was := &old.Spec.EphemeralContainers[i]
+		switch is := now[was.Name]; {
+		case is == nil:
+			errs = append(errs, field.Forbidden(ephemeralPath(), fmt.Sprintf("existing ephemeral containers %q may not be removed\n", was.Name)))
+		case !equality.Semantic.DeepEqual(is, was):
+			errs = append(errs, field.Forbidden(ephemeralPath(), fmt.Sprintf("existing ephemeral containers %q may not be changed\n", was.Name)))
+		}
+	}
+	return errs
+}
+
+func ephemeralPath() *field.Path { return field.NewPath("spec", "ephemeralContainers") }

@@ -1,0 +1,61 @@
+package admission
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"slices"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"navarch.dev/navarch/internal/identity"
+)
+
+// certificateRequester records on a request for a certificate who made it,
+// which the requester cannot choose.
+type certificateRequester struct{}
+
+func (certificateRequester) Admit(_ context.Context, r *Request) error {
+	csr, ok := r.Object.(*certificatesv1.CertificateSigningRequest)
+	if !ok || r.Operation != Create || r.Subresource != "" {
+		return nil
+	}
+	csr.Spec.Username, csr.Spec.UID, csr.Spec.Groups = r.User.Name, r.User.UID, r.User.Groups
+	csr.Spec.Extra = nil
+	for key, values := range r.User.Extra {
+		if csr.Spec.Extra == nil {
+			csr.Spec.Extra = make(map[string]certificatesv1.ExtraValue)
+		}
+		csr.Spec.Extra[key] = values
+	}
+	return nil
+}
+
+// certificateSubject keeps client certificates of administrators from being
+// asked for.
+type certificateSubject struct{}
+
+func (certificateSubject) Admit(_ context.Context, r *Request) error {
+	csr, ok := r.Object.(*certificatesv1.CertificateSigningRequest)
+	if !ok || r.Operation != Create || r.Subresource != "" {
+		return nil
+	}
+	if csr.Spec.SignerName == certificatesv1.KubeAPIServerClientSignerName && asksForMasters(csr.Spec.Request) {
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+			fmt.Errorf("use of %s signer with %s group is not allowed", csr.Spec.SignerName, identity.GroupMasters))
+	}
+	return nil
+}
+
+// asksForMasters says whether a request is for a member of system:masters. One
+// that cannot be read is left to validation.
+func asksForMasters(text []byte) bool {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return false
+	}
+	request, err := x509.ParseCertificateRequest(block.Bytes)
+	return err == nil && slices.Contains(request.Subject.Organization, identity.GroupMasters)
+}
