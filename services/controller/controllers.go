@@ -8,6 +8,7 @@ import (
 	"navarch.dev/navarch/services/controller/deployment"
 	"navarch.dev/navarch/services/controller/endpoints"
 	"navarch.dev/navarch/services/controller/endpointslice"
+	"navarch.dev/navarch/services/controller/endpointslicemirroring"
 	"navarch.dev/navarch/services/controller/garbagecollector"
 	"navarch.dev/navarch/services/controller/inventory"
 	"navarch.dev/navarch/services/controller/job"
@@ -51,6 +52,7 @@ func controllers(cfg *Config) []factory {
 		plain("cronjob", cronjob.New),
 		plain("endpointslice", endpointslice.New),
 		plain("endpoints", endpoints.New),
+		plain("endpointslicemirroring", endpointslicemirroring.New),
 		{"namespace", func(d deps) (*runner.Controller, error) { return namespace.New(d.Deps, d.inventory) }},
 		{"garbagecollector", func(d deps) (*runner.Controller, error) { return garbagecollector.New(d.Deps, d.inventory) }},
 		{"nodelifecycle", func(d deps) (*runner.Controller, error) {
