@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -67,10 +68,8 @@ func furnish(host, world netns.NsHandle) (stop func(), err error) {
 	}
 	defer outside.Close()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "nvtestworld"
-	if old, err := outside.LinkByName(attrs.Name); err == nil {
-		_ = outside.LinkDel(old) // of a test that was killed
-	}
+	// It goes with the namespace, so also if the test is killed.
+	attrs.Name = fmt.Sprintf("nvw%d", os.Getpid())
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(world))}
 	if err := outside.LinkAdd(veth); err != nil {
 		return nil, fmt.Errorf("add the link: %w", err)
