@@ -57,9 +57,9 @@ type Backend interface {
 	// revision on (that revision included). The channel is closed when ctx
 	// ends or after a Batch with an error.
 	Watch(ctx context.Context, prefix string, revision int64) <-chan Batch
-	// RequestProgress asks that every open watch delivers a Batch that says
-	// how far it has come. It may be lost; ask again.
-	RequestProgress(ctx context.Context) error
+	// RequestProgress asks that the open watches of a prefix deliver a Batch
+	// that says how far they have come. It may be lost; ask again.
+	RequestProgress(ctx context.Context, prefix string) error
 	// Revision returns the newest revision, at least that of every write that
 	// ended before the call.
 	Revision(ctx context.Context) (int64, error)

@@ -60,7 +60,7 @@ func (c *Cache) Reach(ctx context.Context, revision int64) error {
 }
 
 func (c *Cache) requestProgress(ctx context.Context) {
-	if err := c.backend.RequestProgress(ctx); err != nil && ctx.Err() == nil {
+	if err := c.backend.RequestProgress(ctx, c.prefix); err != nil && ctx.Err() == nil {
 		c.log.DebugContext(ctx, "the backend was not asked for its progress", "error", err)
 	}
 }

@@ -25,6 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		"Watch":               watch,
 		"WatchKeepsRevisions": watchKeepsRevisions,
 		"Progress":            progress,
+		"ProgressBesideNew":   progressBesideNew,
 		"Compaction":          compaction,
 		"Expiry":              expiry,
 		"ConcurrentWriters":   concurrentWriters,
@@ -229,7 +230,26 @@ func progress(t *testing.T, b backend.Backend, dir string) {
 		t.Fatal(err)
 	}
 	batches := b.Watch(ctx, dir, now+1)
+	awaitProgress(ctx, t, b, dir, batches, put(t, b, "/elsewhere"+dir, "x", backend.Any))
+}
+
+// progressBesideNew: a watch whose first revision is still to come keeps no
+// other watch from hearing how far it is.
+func progressBesideNew(t *testing.T, b backend.Backend, dir string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	now, err := b.Revision(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batches := b.Watch(ctx, dir+"old/", now+1)
 	elsewhere := put(t, b, "/elsewhere"+dir, "x", backend.Any)
+	b.Watch(ctx, dir+"new/", elsewhere+1)
+	awaitProgress(ctx, t, b, dir+"old/", batches, elsewhere)
+}
+
+func awaitProgress(ctx context.Context, t *testing.T, b backend.Backend, dir string, batches <-chan backend.Batch, revision int64) {
+	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -238,11 +258,11 @@ func progress(t *testing.T, b backend.Backend, dir string) {
 			if batch.Err != nil {
 				t.Fatal(batch.Err)
 			}
-			if batch.Progress >= elsewhere {
+			if batch.Progress >= revision {
 				return
 			}
 		case <-ticker.C: // a request may be lost
-			if err := b.RequestProgress(ctx); err != nil {
+			if err := b.RequestProgress(ctx, dir); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -10,10 +10,17 @@ import (
 	"navarch.dev/navarch/services/store/backend"
 )
 
-// streamContext returns ctx as every watch uses it: the client puts watches of
-// equal metadata into one stream, and a progress request is for one stream.
-func (b *Backend) streamContext(ctx context.Context) context.Context {
-	ctx = metadata.NewOutgoingContext(ctx, nil)
+// prefixHeader keeps the watches of different prefixes in streams apart.
+const prefixHeader = "navarch-watch-prefix"
+
+// streamContext returns ctx as every watch of a prefix uses it. The client puts
+// watches of equal metadata into one stream, and etcd answers a stream's
+// progress request only when all of its watches have reached the revisions they
+// begin at. A new watch begins at the next revision, so that in a stream shared
+// by all prefixes it would keep the others from learning how far they are until
+// something is written, which may be waiting for just that.
+func (b *Backend) streamContext(ctx context.Context, prefix string) context.Context {
+	ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs(prefixHeader, prefix))
 	if b.server == nil {
 		// A member that has lost its cluster must end the watch, not fall
 		// silent.
@@ -25,7 +32,7 @@ func (b *Backend) streamContext(ctx context.Context) context.Context {
 // Watch implements backend.Backend.
 func (b *Backend) Watch(ctx context.Context, prefix string, revision int64) <-chan backend.Batch {
 	out := make(chan backend.Batch)
-	responses := b.client.Watch(b.streamContext(ctx), prefix, clientv3.WithPrefix(), clientv3.WithRev(revision), clientv3.WithProgressNotify())
+	responses := b.client.Watch(b.streamContext(ctx, prefix), prefix, clientv3.WithPrefix(), clientv3.WithRev(revision), clientv3.WithProgressNotify())
 	go func() {
 		defer close(out)
 		for resp := range responses {
@@ -69,8 +76,8 @@ func batchOf(prefix string, resp clientv3.WatchResponse) backend.Batch {
 }
 
 // RequestProgress implements backend.Backend.
-func (b *Backend) RequestProgress(ctx context.Context) error {
-	if err := b.client.RequestProgress(b.streamContext(ctx)); err != nil {
+func (b *Backend) RequestProgress(ctx context.Context, prefix string) error {
+	if err := b.client.RequestProgress(b.streamContext(ctx, prefix)); err != nil {
 		return fmt.Errorf("ask etcd for the progress of watches: %w", err)
 	}
 	return nil

@@ -89,11 +89,11 @@ func (b *Backend) collect(w *watcher) backend.Batch {
 }
 
 // RequestProgress implements backend.Backend.
-func (b *Backend) RequestProgress(context.Context) error {
+func (b *Backend) RequestProgress(_ context.Context, prefix string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for w := range b.watchers {
-		w.progress = true
+		w.progress = w.progress || w.prefix == prefix
 	}
 	b.wake()
 	return nil
