@@ -84,6 +84,9 @@ func up(ctx context.Context, out io.Writer, options localcluster.Options) error 
 // upDetached starts the same command again in a session of its own and waits
 // until it reports.
 func upDetached(ctx context.Context, out io.Writer, dataDir string) error {
+	if err := localcluster.RequireRoot(); err != nil {
+		return err
+	}
 	layout, err := localcluster.NewLayout(dataDir)
 	if err != nil {
 		return err

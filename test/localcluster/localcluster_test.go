@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 
 // hostState is all that a cluster could leave on a host.
 type hostState struct {
-	processes, mounts, links, tables, cgroups, runtime []string
+	processes, mounts, links, addresses, rules, routes, tables, cgroups, runtime []string
 }
 
 func look(t *testing.T) hostState {
@@ -29,9 +30,12 @@ func look(t *testing.T) hostState {
 		processes: processes(t),
 		mounts:    mounts(t),
 		links:     lines(t, "ip", "-o", "link"),
+		addresses: lines(t, "ip", "-o", "-4", "address"),
+		rules:     lines(t, "ip", "rule"),
+		routes:    lines(t, "ip", "-4", "route", "show", "table", "all"),
 		tables:    lines(t, "nft", "list", "tables"),
-		cgroups:   globs(t, "/sys/fs/cgroup/*/navarch/*", "/sys/fs/cgroup/navarch/*"),
-		runtime:   globs(t, "/run/navarch/*", "/run/navarch/slots/*"),
+		cgroups:   globs(t, "/sys/fs/cgroup/*/navarch*", "/sys/fs/cgroup/*/navarch*/*", "/sys/fs/cgroup/navarch*", "/sys/fs/cgroup/navarch*/*"),
+		runtime:   globs(t, "/run/navarch", "/run/navarch/*", "/run/navarch/slots/*"),
 	}
 }
 
@@ -72,8 +76,11 @@ func lines(t *testing.T, command string, args ...string) []string {
 	}
 	var names []string
 	for line := range strings.SplitSeq(strings.TrimSpace(string(out)), "\n") {
-		// Of a link only the name counts, not its number or state.
-		if fields := strings.Fields(line); command == "ip" && len(fields) > 1 {
+		// Of a link and an address neither number nor state nor lifetime count.
+		switch fields := strings.Fields(line); {
+		case len(fields) > 3 && args[len(args)-1] == "address":
+			line = fields[1] + " " + fields[3]
+		case len(fields) > 1 && args[len(args)-1] == "link":
 			line = fields[1]
 		}
 		names = append(names, line)
@@ -111,15 +118,23 @@ func TestDownLeavesNothing(t *testing.T) {
 			t.Errorf("up printed %q", three.ReadyLine)
 		}
 		// One cluster's supervisor is killed: down must clean up all the same.
-		three.Navarch(t, "version")
+		if err := syscall.Kill(three.PID(t, "up"), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 	})
-	after := look(t)
+	compare(t, before, look(t))
+}
+
+func compare(t *testing.T, before, after hostState) {
+	t.Helper()
 	for _, part := range []struct {
 		name          string
 		before, after []string
 	}{
 		{"processes", before.processes, after.processes}, {"mounts", before.mounts, after.mounts},
-		{"links", before.links, after.links}, {"nftables tables", before.tables, after.tables},
+		{"links", before.links, after.links}, {"addresses", before.addresses, after.addresses},
+		{"routing rules", before.rules, after.rules}, {"routes", before.routes, after.routes},
+		{"nftables tables", before.tables, after.tables},
 		{"control groups", before.cgroups, after.cgroups}, {"files in /run", before.runtime, after.runtime},
 	} {
 		for _, left := range part.after {
@@ -156,6 +171,11 @@ func TestUpRefusesWhatCannotWork(t *testing.T) {
 		{"a data folder of another version", []string{"up", "--data-dir", otherVersion}, 1, `has version "99"`},
 		{"no such object", []string{"trace", "nonsense"}, 2, `"nonsense" must be KIND/NAME`},
 		{"no such cluster", []string{"trace", "pod/x", "--data-dir", "/nonexistent"}, 1, "there is no cluster in the data folder /nonexistent"},
+		{"no kind of object", []string{"trace", "frob/x"}, 2, `"frob" is no kind of object`},
+		{"an explanation of what is no pod", []string{"explain", "deployment/x"}, 2, "only pods are scheduled"},
+		{"a service without its certificate", []string{"agent"}, 2, "flag --ca-file: required"},
+		{"a settings file that is not there", []string{"up", "--config", "/nonexistent"}, 1, "/nonexistent: no such file"},
+		{"no programs for nodes", []string{"up", "--bin-dir", "/nonexistent"}, 1, "--bin-dir: runc is not in /nonexistent"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -170,18 +190,27 @@ func TestUpRefusesWhatCannotWork(t *testing.T) {
 					}
 				}()
 			}
-			cmd := exec.CommandContext(ctx, testcluster.Binary("navarch"), args...)
-			var stdout, stderr bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &stdout, &stderr
-			err := cmd.Run()
-			if code := cmd.ProcessState.ExitCode(); code != tc.exit {
-				t.Errorf("exit status %d (%v), want %d", code, err, tc.exit)
-			}
-			if text := strings.TrimSpace(stderr.String()); !strings.Contains(text, tc.want) {
-				t.Errorf("stderr %q does not hold %q", text, tc.want)
-			} else if strings.Count(text, "\n") != 0 {
-				t.Errorf("stderr is more than one line:\n%s", text)
-			}
+			refuses(t, exec.CommandContext(ctx, testcluster.Binary("navarch"), args...), tc.exit, tc.want)
 		})
+	}
+}
+
+// refuses runs a command that must end with an exit status and one line on
+// standard error.
+func refuses(t *testing.T, cmd *exec.Cmd, exit int, want string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != exit {
+		t.Errorf("exit status %d (%v), want %d", code, err, exit)
+	}
+	if text := strings.TrimSpace(stderr.String()); !strings.Contains(text, want) {
+		t.Errorf("stderr %q does not hold %q", text, want)
+	} else if strings.Count(text, "\n") != 0 {
+		t.Errorf("stderr is more than one line:\n%s", text)
+	}
+	if stdout.Len() != 0 {
+		t.Errorf("stdout is not empty: %s", stdout.String())
 	}
 }

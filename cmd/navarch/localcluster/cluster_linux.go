@@ -62,6 +62,9 @@ type Cluster struct {
 // networks. Close the Cluster when done. Where a new cluster cannot run, nothing
 // of it stays on the host.
 func Prepare(ctx context.Context, log *slog.Logger, options Options) (c *Cluster, err error) {
+	if err := RequireRoot(); err != nil {
+		return nil, err
+	}
 	if err := checkMachine(options.Nodes, options.BinDir); err != nil {
 		return nil, err
 	}
@@ -117,11 +120,16 @@ func (c *Cluster) Close() {
 	c.release()
 }
 
-// checkMachine refuses what cannot work here.
-func checkMachine(nodes int, binDir string) error {
+// RequireRoot refuses users who cannot run a cluster.
+func RequireRoot() error {
 	if os.Geteuid() != 0 {
 		return errors.New("root is required: containers, networks and control groups are made by this program")
 	}
+	return nil
+}
+
+// checkMachine refuses what cannot work here.
+func checkMachine(nodes int, binDir string) error {
 	if nodes < 0 || nodes > maxNodes {
 		return fmt.Errorf("flag --nodes: %d must be between 1 and %d", nodes, maxNodes)
 	}

@@ -16,8 +16,8 @@ import (
 // it: processes, pods, mounts, network namespaces, links, tables and control
 // groups. With purge the data goes too. What is gone already is no error.
 func Down(ctx context.Context, log *slog.Logger, dataDir string, purge bool) error {
-	if os.Geteuid() != 0 {
-		return errors.New("root is required: containers, networks and control groups are removed by this program")
+	if err := RequireRoot(); err != nil {
+		return err
 	}
 	l, err := NewLayout(dataDir)
 	if err != nil {

@@ -22,10 +22,7 @@ func slotFile(slot int) string { return filepath.Join(slotDir(), strconv.Itoa(sl
 // claimSlot claims the wanted slot for a data folder, or the first free one if
 // wanted is negative. A claim whose data folder has gone is free.
 func claimSlot(dataDir string, wanted int) (int, error) {
-	if err := os.MkdirAll(slotDir(), 0o755); err != nil {
-		return 0, fmt.Errorf("create %s: %w", slotDir(), err)
-	}
-	unlock, err := lockFile(filepath.Join(slotDir(), ".lock"), unix.LOCK_EX)
+	unlock, err := lockSlots()
 	if err != nil {
 		return 0, err
 	}
@@ -52,6 +49,22 @@ func claimSlot(dataDir string, wanted int) (int, error) {
 	return 0, fmt.Errorf("%d clusters are running on this machine, which is the most: stop one with 'navarch down --data-dir DIR'", maxSlots)
 }
 
+func slotLock() string { return filepath.Join(slotDir(), ".lock") }
+
+// lockSlots makes the folder of the claims and locks it.
+func lockSlots() (unlock func(), err error) {
+	for {
+		if err := os.MkdirAll(slotDir(), 0o755); err != nil {
+			return nil, fmt.Errorf("create %s: %w", slotDir(), err)
+		}
+		unlock, err := lockFile(slotLock(), unix.LOCK_EX)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errReplaced) {
+			continue // the last cluster on the machine has just gone, with the folder
+		}
+		return unlock, err
+	}
+}
+
 // slotOwner returns the data folder that holds a slot, "" if it is free.
 func slotOwner(slot int) (string, error) {
 	data, err := os.ReadFile(slotFile(slot))
@@ -70,18 +83,48 @@ func slotOwner(slot int) (string, error) {
 
 // releaseSlot gives a slot back if the data folder holds it.
 func releaseSlot(dataDir string, slot int) error {
-	owner, err := slotOwner(slot)
-	if err != nil || owner != dataDir {
+	unlock, err := lockSlots()
+	if err != nil {
 		return err
 	}
-	if err := os.Remove(slotFile(slot)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("give the address slot back: %w", err)
+	defer unlock()
+	owner, err := slotOwner(slot)
+	if err != nil {
+		return err
+	}
+	if owner == dataDir {
+		if err := os.Remove(slotFile(slot)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("give the address slot back: %w", err)
+		}
+	}
+	return removeUnclaimed()
+}
+
+// removeUnclaimed removes the runtime folder when no cluster is left on the
+// machine. The caller holds the lock.
+func removeUnclaimed() error {
+	entries, err := os.ReadDir(slotDir())
+	if err != nil {
+		return fmt.Errorf("list the claims of slots: %w", err)
+	}
+	if len(entries) > 1 { // another one than the lock
+		return nil
+	}
+	if err := os.RemoveAll(slotDir()); err != nil {
+		return fmt.Errorf("remove %s: %w", slotDir(), err)
+	}
+	if err := os.Remove(runtimeDir); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", runtimeDir, err)
 	}
 	return nil
 }
 
-// errLocked says that another process holds a lock.
-var errLocked = errors.New("locked by another process")
+var (
+	// errLocked says that another process holds a lock.
+	errLocked = errors.New("locked by another process")
+	// errReplaced says that a lock's file was removed while it was waited for.
+	errReplaced = errors.New("the lock was removed")
+)
 
 // lockFile takes a lock on a file and returns what gives it back. how is
 // unix.LOCK_EX, with unix.LOCK_NB to fail with errLocked instead of waiting.
@@ -97,5 +140,19 @@ func lockFile(path string, how int) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
+	if !isAt(f, path) {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, errReplaced)
+	}
 	return func() { _ = f.Close() }, nil
+}
+
+// isAt says whether an open file is the one at a path.
+func isAt(f *os.File, path string) bool {
+	open, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(open, there)
 }
