@@ -14,7 +14,7 @@ KUBECTL_VERSION := v1.37.2
 PLUGINS := bridge host-local loopback portmap
 DEMO_DIR ?= $(CURDIR)/.navarch
 
-.PHONY: build navarch node-tools kubectl packages demo up down test unit integration bench lint generate check-generated fmt clean
+.PHONY: build navarch node-tools kubectl grpcurl packages demo up down test unit integration bench lint generate check-generated fmt clean
 
 ## build: navarch, its shim, kubectl, runc and the CNI plugins, into bin/
 build: navarch kubectl node-tools
@@ -30,6 +30,10 @@ node-tools: packages
 	CGO_ENABLED=1 $(GO) -C tools/node build -trimpath -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags "-static"' -o $(BIN)/runc github.com/opencontainers/runc
 	$(foreach p,$(filter-out host-local,$(PLUGINS)),CGO_ENABLED=0 $(GO) -C tools/node build -trimpath -ldflags '-s -w' -o $(BIN)/cni/$(p) github.com/containernetworking/plugins/plugins/$(if $(filter portmap,$(p)),meta,main)/$(p);)
 	CGO_ENABLED=0 $(GO) -C tools/node build -trimpath -ldflags '-s -w' -o $(BIN)/cni/host-local github.com/containernetworking/plugins/plugins/ipam/host-local
+
+## grpcurl: the tool that looks into the services, for the tests and for the curious
+grpcurl:
+	CGO_ENABLED=0 $(GO) -C tools build -trimpath -ldflags '-s -w' -o $(BIN)/tools/grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl
 
 ## packages: what the build and the tests need of Debian
 packages:
@@ -53,7 +57,7 @@ test: build unit integration
 unit:
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/navarch/test')
 
-integration: build
+integration: build grpcurl
 	# One package at a time: each runs whole clusters, and one checks what they leave on the host.
 	NAVARCH_BIN_DIR=$(BIN) $(GO) test -p 1 -timeout 40m -count=1 ./test/...
 

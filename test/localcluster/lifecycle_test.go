@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"navarch.dev/navarch/internal/busybox"
 	"navarch.dev/navarch/internal/testcluster"
 )
 
@@ -103,7 +104,7 @@ func TestPodsOutliveTheServices(t *testing.T) {
 	m := newManual(t)
 	services := m.foreground(t)
 	image := filepath.Join(t.TempDir(), "busybox.tar")
-	if err := testcluster.WriteBusyboxImage(image); err != nil {
+	if err := busybox.WriteImage(image); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := m.command(t, "image", "load", image).CombinedOutput(); err != nil {
