@@ -159,7 +159,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	a.nodes.AddHandler(client.Handler[*corev1.Node]{
-		OnAdd: func(*corev1.Node) { wake() }, OnUpdate: func(_, _ *corev1.Node) { wake() }, OnDelete: func(*corev1.Node) { wake() },
+		OnAdd:    func(n *corev1.Node) { a.observe(n); wake() },
+		OnUpdate: func(_, n *corev1.Node) { a.observe(n); wake() },
+		OnDelete: func(*corev1.Node) { wake() },
 	})
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -199,6 +201,13 @@ func (a *Agent) ready() (bool, string) {
 		return true, ""
 	}
 	return false, "container runtime network not ready: the node has no pod CIDR yet"
+}
+
+// observe tells the node what has become of its own object.
+func (a *Agent) observe(n *corev1.Node) {
+	if n.Name == a.cfg.NodeName {
+		a.node.Observe(n)
+	}
 }
 
 // followNodes keeps the pod network's routes in step with the nodes.

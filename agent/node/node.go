@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -66,7 +67,7 @@ type Node struct {
 	// ready says whether pods can be run, and why not.
 	ready   func() (bool, string)
 	changed chan struct{}
-	last    *corev1.NodeStatus // as the Store has it; keepStatus's own
+	last    atomic.Pointer[corev1.NodeStatus] // as the Store has it, never changed
 }
 
 // New returns the node, with the capacity that the machine has. images lists
@@ -88,6 +89,14 @@ func (n *Node) Changed() {
 	case n.changed <- struct{}{}:
 	default:
 	}
+}
+
+// Observe is told what the Store has of the Node now. Others write its status
+// too: the node lifecycle controller says that a silent node is not Ready, and
+// a node that was only cut off takes that back as soon as it can see it.
+func (n *Node) Observe(node *corev1.Node) {
+	n.last.Store(&node.Status)
+	n.Changed()
 }
 
 // Register puts the Node into the Store, or adopts the one that is there, and

@@ -137,3 +137,34 @@ func TestMeminfo(t *testing.T) {
 		t.Error("found what is not there")
 	}
 }
+
+// A node that was cut off is called NotReady by others. It has no news of its
+// own when it is back, and takes that back all the same.
+func TestTakesBackWhatOthersSaid(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	n := newNode(t, c, func() (bool, string) { return true, "" })
+	node, err := n.Register(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.writeStatus(t.Context(), time.Now(), true); err != nil {
+		t.Fatal(err)
+	}
+	err = c.RetryOnConflict(t.Context(), node, func() bool {
+		setCondition(&node.Status, corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}, time.Now())
+		return true
+	}, n.updateStatus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Observe(node)
+	if wrote, err := n.writeStatus(t.Context(), time.Now(), false); err != nil || !wrote {
+		t.Fatalf("wrote %v, %v", wrote, err)
+	}
+	if err := c.Get(t.Context(), "", "n1", node); err != nil {
+		t.Fatal(err)
+	}
+	if got := condition(node, corev1.NodeReady); got != corev1.ConditionTrue {
+		t.Errorf("Ready is %s after the node came back", got)
+	}
+}

@@ -47,7 +47,7 @@ func (n *Node) keepStatus(ctx context.Context) error {
 
 // writeStatus writes the status if it differs from the Store's, or if forced.
 func (n *Node) writeStatus(ctx context.Context, now time.Time, force bool) (bool, error) {
-	if n.last != nil && !force && !n.differs(n.last, now) {
+	if last := n.last.Load(); last != nil && !force && !n.differs(last, now) {
 		return false, nil
 	}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name}}
@@ -61,7 +61,7 @@ func (n *Node) writeStatus(ctx context.Context, now time.Time, force bool) (bool
 		return true
 	}, n.updateStatus)
 	if err == nil {
-		n.last = node.Status.DeepCopy()
+		n.last.Store(node.Status.DeepCopy())
 	}
 	return wrote, err
 }

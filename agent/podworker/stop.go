@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/internal/client"
@@ -214,7 +215,7 @@ func (w *worker) finish() {
 // pod with finalizers stays there without us.
 func (m *Manager) deleteFinally(ctx context.Context, pod *corev1.Pod, status *corev1.PodStatus) error {
 	if len(pod.Finalizers) > 0 {
-		if _, err := m.writeStatus(ctx, pod, status); err != nil && !gone(err) {
+		if _, err := m.writeStatus(ctx, pod, status); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 	}

@@ -70,7 +70,8 @@ type worker struct {
 
 	graceEnd   time.Time // when stopping containers are killed
 	status     *corev1.PodStatus
-	written    *corev1.PodStatus // what the Store has of ours
+	written    *corev1.PodStatus // what the Store has of ours, nil once others have written
+	stored     *corev1.Pod       // the version of the pod that this made
 	writing    bool
 	writeAfter time.Time
 	retryWrite backoff
@@ -167,12 +168,14 @@ func (w *worker) endSpan() {
 func (w *worker) update(pod *corev1.Pod) {
 	if w.static {
 		w.mirror = pod
+		w.noteForeignWrite()
 		return
 	}
 	if !newer(pod, w.pod) {
 		return
 	}
 	w.adoptSpec(pod)
+	w.noteForeignWrite()
 }
 
 // adoptSpec makes the containers follow the pod's spec: what may change of it

@@ -25,23 +25,30 @@ func (w *worker) write() {
 func (w *worker) wrote(status *corev1.PodStatus, stored *corev1.Pod, err error) {
 	w.writing = false
 	if err != nil {
-		if gone(err) {
-			w.written = status // the watch will tell
+		if apierrors.IsNotFound(err) {
+			w.written, w.stored = status, nil // the watch will tell
 			return
 		}
 		w.log.WarnContext(w.ctx, "status not written, trying again", "error", err)
 		w.retryWrite.until = time.Now().Add(time.Second)
 		return
 	}
-	w.written = status
-	if w.static {
-		if w.mirror != nil && newer(stored, w.mirror) {
-			w.mirror = stored
-		}
-		return
-	}
-	if newer(stored, w.pod) {
+	w.written, w.stored = status, stored
+	switch {
+	case !w.static && newer(stored, w.pod):
 		w.pod = stored
+	case w.static && w.mirror != nil && newer(stored, w.mirror):
+		w.mirror = stored
+	}
+	w.noteForeignWrite()
+}
+
+// noteForeignWrite forgets what was written once there is a later version than
+// the one that made: others may have changed the status, as the node lifecycle
+// controller does to a silent node's pods, and then it is written again.
+func (w *worker) noteForeignWrite() {
+	if base := w.base(); w.stored != nil && newer(base, w.stored) && base.ResourceVersion != w.stored.ResourceVersion {
+		w.written, w.stored = nil, nil
 	}
 }
 
