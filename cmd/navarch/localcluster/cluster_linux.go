@@ -283,6 +283,9 @@ func (c *Cluster) provide() error {
 	if err := c.state.writeKubeconfig(c.layout, authority); err != nil {
 		return err
 	}
+	if err := rememberHost(); err != nil {
+		return err
+	}
 	if err := c.state.setUpNetwork(); err != nil {
 		return err
 	}

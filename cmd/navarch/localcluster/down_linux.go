@@ -68,7 +68,7 @@ func removeFromHost(ctx context.Context, log *slog.Logger, l Layout, state *Stat
 			errs = append(errs, fmt.Errorf("clean up %s: %w (see %s)", n.name, err, l.Log("cleanup-"+n.name)))
 		}
 	}
-	errs = append(errs, state.tearDownNetwork(), releaseSlot(l.Dir, state.Slot))
+	errs = append(errs, state.tearDownNetwork(), releaseSlot(l.Dir, state.Slot), restoreHost())
 	return errors.Join(errs...)
 }
 
