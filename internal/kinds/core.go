@@ -43,6 +43,7 @@ func coreKinds() []*Kind {
 			Columns:      podColumns(),
 			Fields:       fields(podFields),
 			FieldNames:   podFieldNames(),
+			WatchField:   "spec.nodeName",
 			Strategy:     podStrategy(),
 		}),
 		object[corev1.Service, corev1.ServiceList](Kind{

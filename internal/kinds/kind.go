@@ -53,6 +53,10 @@ type Kind struct {
 	Fields FieldsFunc
 	// FieldNames are the keys that Fields returns, in order.
 	FieldNames []string
+	// WatchField is the selectable field, if there is one, by whose exact value
+	// most watchers pick: pods by the node they are on. A change wakes only the
+	// watchers of the values that it concerns.
+	WatchField string
 	// Strategy is the kind's own behaviour on writes.
 	Strategy Strategy
 	// StoredAs names the kind under which objects are stored, where two kinds

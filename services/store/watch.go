@@ -45,7 +45,11 @@ func (s *Store) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingServ
 	label := sc.kind.GroupResource().String()
 	s.metrics.watchers.WithLabelValues(label).Inc()
 	defer s.metrics.watchers.WithLabelValues(label).Dec()
-	if err := w.begin(ctx, req); err != nil {
+	err = w.begin(ctx, req)
+	if w.watcher != nil {
+		defer w.watcher.Stop()
+	}
+	if err != nil {
 		return err
 	}
 	err = w.follow(ctx, req.GetAllowBookmarks())
@@ -73,12 +77,13 @@ type watch struct {
 // are asked for.
 func (w *watch) begin(ctx context.Context, req *storev1.WatchRequest) error {
 	c := w.store.registry.Cache(w.scope.kind)
+	only := w.selector.Exactly(w.scope.kind.WatchField)
 	rv := req.GetResourceVersion()
 	if err := w.store.await(ctx, c, rv); err != nil {
 		return err
 	}
 	if req.GetSendInitialEvents() || rv == "" || rv == "0" {
-		snapshot, watcher := c.WatchPresent()
+		snapshot, watcher := c.WatchPresent(only)
 		w.watcher = watcher
 		if err := w.started(snapshot.Revision); err != nil {
 			return err
@@ -89,7 +94,7 @@ func (w *watch) begin(ctx context.Context, req *storev1.WatchRequest) error {
 	if err != nil {
 		return err
 	}
-	if w.watcher, err = c.Watch(revision); err != nil {
+	if w.watcher, err = c.Watch(revision, only); err != nil {
 		return historyError(err, expiredWatch)
 	}
 	return w.started(revision)
@@ -129,6 +134,7 @@ func (w *watch) present(snapshot cache.Snapshot, marked bool) error {
 func (w *watch) follow(ctx context.Context, bookmarks bool) error {
 	timer := time.NewTimer(w.untilBookmark(ctx))
 	defer timer.Stop()
+	due := false
 	for {
 		events, revision, more, err := w.watcher.Next(watchBatch)
 		if err != nil {
@@ -137,15 +143,18 @@ func (w *watch) follow(ctx context.Context, bookmarks bool) error {
 		if err := w.send(events); err != nil {
 			return err
 		}
+		if due {
+			// The changes before it went first.
+			if err := w.bookmarkNow(revision); err != nil {
+				return err
+			}
+			due = false
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
-			if bookmarks {
-				if err := w.bookmarkNow(revision); err != nil {
-					return err
-				}
-			}
+			due = bookmarks
 			timer.Reset(w.untilBookmark(ctx))
 		case <-more:
 		}

@@ -54,7 +54,8 @@ type Cache struct {
 	history  history
 	// epoch is raised when the history has a gap; older watches end.
 	epoch int
-	// changed is closed and replaced whenever any of the above changes.
+	// changed is closed and replaced whenever any of the above changes. The
+	// watchers of a lane wait for their lane instead.
 	changed chan struct{}
 
 	draftsMu sync.Mutex // guards drafts; a leaf lock
@@ -70,8 +71,9 @@ func New(kind *kinds.Kind, prefix string, b backend.Backend, clock *Clock, log *
 	return &Cache{
 		kind: kind, prefix: prefix, backend: b, clock: clock, log: log.With("resource", kind.Resource, "group", kind.Group),
 		wanted: make(chan struct{}), changed: make(chan struct{}),
-		items:  newTree(),
-		drafts: make(map[string][]*Draft),
+		items:   newTree(),
+		history: history{lanes: newLanes(kind.WatchField)},
+		drafts:  make(map[string][]*Draft),
 	}
 }
 
@@ -144,6 +146,7 @@ func (c *Cache) reset() {
 	defer c.mu.Unlock()
 	c.ready = false
 	c.epoch++
+	c.history.lanes.restart()
 	c.announce()
 }
 
@@ -156,7 +159,7 @@ func (c *Cache) load(ctx context.Context) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.items, c.revision, c.ready = items, revision, true
-	c.history = history{first: c.history.next(), since: revision}
+	c.history.restart(revision)
 	c.epoch++
 	c.announce()
 	c.dropDrafts(revision)

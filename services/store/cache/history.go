@@ -26,6 +26,7 @@ type history struct {
 	// since is the revision that the oldest kept change came after: watches
 	// can resume from it and from later ones.
 	since int64
+	lanes lanes
 }
 
 type recorded struct {
@@ -36,7 +37,14 @@ type recorded struct {
 // next is the number of the change to come.
 func (h *history) next() int64 { return h.first + int64(len(h.events)) }
 
+// restart empties the history: it begins anew after a revision.
+func (h *history) restart(revision int64) {
+	h.events, h.first, h.since = nil, h.next(), revision
+	h.lanes.restart()
+}
+
 func (h *history) append(e Event, now time.Time) {
+	h.lanes.record(e, h.next())
 	h.events = append(h.events, recorded{e, now})
 	drop := max(0, len(h.events)-maxHistory)
 	for drop < len(h.events)-1 && now.Sub(h.events[drop].at) > historyAge {
@@ -46,6 +54,9 @@ func (h *history) append(e Event, now time.Time) {
 		return
 	}
 	h.since = h.events[drop-1].Revision
+	for i := range drop {
+		h.lanes.drop(h.events[i].Event, h.first+int64(i))
+	}
 	clear(h.events[:drop])
 	h.events = h.events[drop:]
 	h.first += int64(drop)
@@ -76,6 +87,21 @@ func (h *history) from(number int64, limit int) []Event {
 	out := make([]Event, n)
 	for i := range out {
 		out[i] = rest[i].Event
+	}
+	return out
+}
+
+// pick copies at most about limit of the changes with the given numbers, which
+// ascend. As from does, it does not part changes of one revision.
+func (h *history) pick(numbers []int64, limit int) []Event {
+	at := func(i int) Event { return h.events[numbers[i]-h.first].Event }
+	n := min(limit, len(numbers))
+	for n > 0 && n < len(numbers) && at(n).Revision == at(n-1).Revision {
+		n++
+	}
+	out := make([]Event, n)
+	for i := range out {
+		out[i] = at(i)
 	}
 	return out
 }

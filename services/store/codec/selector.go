@@ -53,6 +53,15 @@ func (s Selector) Everything() bool { return s.labels.Empty() && s.fields.Empty(
 // Name returns the only name that the selector can pick, if there is one.
 func (s Selector) Name() (string, bool) { return s.fields.RequiresExactMatch("metadata.name") }
 
+// Exactly returns the only value of a field that the selector can pick, if
+// there is one.
+func (s Selector) Exactly(field string) *string {
+	if value, ok := s.fields.RequiresExactMatch(field); ok {
+		return &value
+	}
+	return nil
+}
+
 // Matches says whether the selector picks a version; a nil version it never
 // picks.
 func (s Selector) Matches(v *cache.Version) bool {

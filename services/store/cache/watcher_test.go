@@ -1,0 +1,160 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/backend/memory"
+	"navarch.dev/navarch/services/store/cache"
+)
+
+// fixture is a running cache of pods whose nodes the test moves.
+type fixture struct {
+	t       *testing.T
+	kind    *kinds.Kind
+	backend backend.Backend
+	cache   *cache.Cache
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	kind, err := kinds.Default().ForObject(&corev1.Pod{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := memory.New()
+	f := &fixture{t: t, kind: kind, backend: b, cache: cache.New(kind, "/pods/", b, cache.NewClock(b), slog.New(slog.DiscardHandler))}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); f.cache.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done; _ = b.Close() })
+	if err := f.cache.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// put stores a pod on a node and waits until the cache has it.
+func (f *fixture) put(name, node string) int64 {
+	f.t.Helper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: node}}
+	draft, err := cache.NewDraft(f.kind, "/pods/"+name, pod, nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	result, err := f.backend.Commit(f.t.Context(), backend.Op{Type: backend.Put, Key: "/pods/" + name, Value: draft.Value(), Expect: backend.Any})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.cache.Reach(f.t.Context(), result.Revision); err != nil {
+		f.t.Fatal(err)
+	}
+	return result.Revision
+}
+
+// watch watches the pods of a node from the present on.
+func (f *fixture) watch(node *string) *cache.Watcher {
+	_, w := f.cache.WatchPresent(node)
+	f.t.Cleanup(w.Stop)
+	return w
+}
+
+// names returns what a watcher sees, and its channel for more.
+func (f *fixture) names(w *cache.Watcher) (names []string, revision int64, more <-chan struct{}) {
+	f.t.Helper()
+	events, revision, more, err := w.Next(100)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, e := range events {
+		names = append(names, e.Version.Object.GetName())
+	}
+	return names, revision, more
+}
+
+func closed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+// A watcher of one node's pods is woken by their changes, coming and going
+// included, and by no others; how far it has come it knows all the same.
+func TestWatchersOfANodeSleepThroughOthers(t *testing.T) {
+	f := newFixture(t)
+	n1, n2 := "n1", "n2"
+	all, one, two := f.watch(nil), f.watch(&n1), f.watch(&n2)
+	_, _, moreAll := f.names(all)
+	_, _, moreOne := f.names(one)
+	_, _, moreTwo := f.names(two)
+
+	f.put("a", "n1")
+	if !closed(moreAll) || !closed(moreOne) || closed(moreTwo) {
+		t.Errorf("woken by a pod on n1: all %t, n1 %t, n2 %t", closed(moreAll), closed(moreOne), closed(moreTwo))
+	}
+	revision := f.put("a", "n2")
+	for name, w := range map[string]*cache.Watcher{"all": all, "n1": one} {
+		if got, at, _ := f.names(w); fmt.Sprint(got) != "[a a]" || at != revision {
+			t.Errorf("watcher of %s: %v at %d, want both changes at %d", name, got, at, revision)
+		}
+	}
+	if got, _, _ := f.names(two); fmt.Sprint(got) != "[a]" {
+		t.Errorf("watcher of n2: %v, want the pod's coming alone", got)
+	}
+	revision = f.put("b", "")
+	if got, at, _ := f.names(one); len(got) > 0 || at != revision {
+		t.Errorf("watcher of n1 after another's change: %v at %d, want nothing at %d", got, at, revision)
+	}
+	resumed, err := f.cache.Watch(1, &n2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resumed.Stop()
+	if got, _, _ := f.names(resumed); fmt.Sprint(got) != "[a]" {
+		t.Errorf("resumed watcher of n2: %v", got)
+	}
+}
+
+// A watcher that misses changes which the history has dropped is cut off; one
+// whose own changes are all there is not, however many others were dropped.
+func TestSlowWatchersAreCutOff(t *testing.T) {
+	f := newFixture(t)
+	quiet, busy := "quiet", "busy"
+	all, idle, slow, quick := f.watch(nil), f.watch(&quiet), f.watch(&busy), f.watch(&busy)
+	f.put("q", "quiet")
+	const longerThanHistory = 9000
+	for i := range longerThanHistory {
+		f.put("b", "busy")
+		if i%100 == 0 {
+			f.names(quick)
+		}
+	}
+	for name, w := range map[string]*cache.Watcher{"all": all, "the busy node": slow, "the quiet node": idle} {
+		if _, _, _, err := w.Next(1); !errors.Is(err, cache.ErrSlow) {
+			t.Errorf("watcher of %s after more changes than are kept: %v, want ErrSlow", name, err)
+		}
+	}
+	f.names(quick)
+	late := f.watch(&quiet)
+	for range longerThanHistory {
+		f.put("b", "busy")
+	}
+	if got, _, _ := f.names(late); len(got) > 0 {
+		t.Errorf("watcher of the quiet node sees %v", got)
+	}
+	f.put("q", "quiet")
+	if got, _, _ := f.names(late); fmt.Sprint(got) != "[q]" {
+		t.Errorf("watcher of the quiet node: %v, want its pod", got)
+	}
+}
