@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"navarch.dev/navarch/services/scheduler"
 )
 
 func TestSettingsPrecedence(t *testing.T) {
@@ -82,4 +84,48 @@ func TestSettingsErrorsNameWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestPrefixedFlags(t *testing.T) {
+	type both struct{ one, two scheduler.Config }
+	s := both{scheduler.DefaultConfig(), scheduler.DefaultConfig()}
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	s.one.AddFlags(fs)
+	prefixed(fs, "other-", &s.two)
+	fs.VisitAll(func(f *pflag.Flag) {
+		if name, ok := strings.CutPrefix(f.Name, "other-"); ok {
+			if own := fs.Lookup(name); own == nil || own.DefValue != f.DefValue || f.Shorthand != "" {
+				t.Errorf("--%s does not stand for --%s", f.Name, name)
+			}
+		} else if fs.Lookup("other-"+f.Name) == nil {
+			t.Errorf("--%s has no prefixed twin", f.Name)
+		}
+	})
+	if err := fs.Parse([]string{"--other-scheduler-name=second"}); err != nil {
+		t.Fatal(err)
+	}
+	if s.one.SchedulerName == "second" || s.two.SchedulerName != "second" {
+		t.Errorf("the names are %q and %q", s.one.SchedulerName, s.two.SchedulerName)
+	}
+}
+
+func FuzzSettingsFile(f *testing.F) {
+	for _, seed := range []string{"nodes: 3", "nodes: [1, 2]", "labels: [a, b]", "- a", "config: x", "nodes: {a: b}", "&a [*a]", "nodes: 1e99", "\x00"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		addConfigFlag(fs)
+		fs.Int("nodes", 1, "")
+		fs.StringSlice("labels", nil, "")
+		err := applyFile(fs, path)
+		var usage usageError
+		if err != nil && !errors.As(err, &usage) {
+			t.Errorf("the error is not about usage: %v", err)
+		}
+	})
 }
