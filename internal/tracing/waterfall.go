@@ -37,18 +37,21 @@ type drawing struct {
 
 func newDrawing(spans []*tracev1.Span) *drawing {
 	held := make(map[string]bool, len(spans))
-	for _, s := range spans {
+	spans = slices.DeleteFunc(slices.Clone(spans), func(s *tracev1.Span) bool {
+		again := held[s.GetSpanId()]
 		held[s.GetSpanId()] = true
-	}
-	d := &drawing{children: make(map[string][]*tracev1.Span), start: spans[0].GetStartTime().AsTime()}
+		return again || s.GetSpanId() == "" // it could not be told from its parent
+	})
+	delete(held, "")
+	d := &drawing{children: make(map[string][]*tracev1.Span)}
 	var end time.Time
-	for _, s := range spans {
+	for i, s := range spans {
 		parent := s.GetParentSpanId()
 		if !held[parent] {
 			parent = ""
 		}
 		d.children[parent] = append(d.children[parent], s)
-		if t := s.GetStartTime().AsTime(); t.Before(d.start) {
+		if t := s.GetStartTime().AsTime(); i == 0 || t.Before(d.start) {
 			d.start = t
 		}
 		if t := s.GetEndTime().AsTime(); t.After(end) {
@@ -92,9 +95,9 @@ func (d *drawing) write(w io.Writer, parent string, depth int) error {
 }
 
 func (d *drawing) bar(began, took time.Duration) string {
-	from := int(int64(barWidth) * int64(began) / int64(d.length))
-	width := max(1, int(int64(barWidth)*int64(took)/int64(d.length)))
-	from = min(from, barWidth-1)
+	share := func(t time.Duration) int { return int(barWidth * float64(t) / float64(d.length)) }
+	width := max(1, share(took))
+	from := min(max(0, share(began)), barWidth-1)
 	width = min(width, barWidth-from)
 	return strings.Repeat(" ", from) + strings.Repeat("█", width)
 }
