@@ -1,5 +1,3 @@
-// Package grpcurl_test looks into every service with the stock grpcurl, which
-// knows nothing of Navarch but what the services' reflection tells it.
 package grpcurl_test
 
 import (
@@ -150,7 +148,9 @@ type seenPod struct {
 				Name          string
 				ContainerPort int
 			}
-			Resources struct{ Limits map[string]struct{ String string } }
+			Resources struct {
+				Limits map[string]struct{ String string }
+			}
 		}
 	}
 	Status struct{ Phase string }

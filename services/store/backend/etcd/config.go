@@ -42,7 +42,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New("--etcd-cert-file and --etcd-key-file go together"))
 	}
 	if len(c.Endpoints) == 0 && c.Dir == "" {
-		errs = append(errs, errors.New("the embedded etcd needs a data folder"))
+		errs = append(errs, errors.New("flag --etcd-data-dir: required for the embedded etcd, unless --etcd-endpoints names another"))
 	}
 	if c.QuotaBytes < 64<<20 {
 		errs = append(errs, fmt.Errorf("--etcd-quota-bytes %d must be at least 64 MiB", c.QuotaBytes))
