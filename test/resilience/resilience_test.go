@@ -3,15 +3,23 @@
 package resilience_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/testcluster"
 )
@@ -152,6 +160,11 @@ func TestCutNodeIsReplacedAndComesBack(t *testing.T) {
 	c.LoadBusybox(t)
 	c.KubectlInput(t, deployment("web", 6, "0"), "apply", "-f", "-")
 	c.Kubectl(t, "rollout", "status", "deployment/web", "--timeout=120s")
+	for _, name := range []string{"staying", "forced"} {
+		c.KubectlInput(t, pinned(name, "node-2"), "apply", "-f", "-")
+	}
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/staying", "pod/forced", "--timeout=60s")
+	staying := containerIDs(pods(t, c, "app=staying"))
 	var cluster struct{ ID string }
 	readJSON(t, c, &cluster)
 	link := "nv" + cluster.ID + "p2"
@@ -175,6 +188,8 @@ func TestCutNodeIsReplacedAndComesBack(t *testing.T) {
 		}
 		return nil
 	})
+	// Deleted from the API while its agent cannot hear of it.
+	c.Kubectl(t, "delete", "pod", "forced", "--force", "--grace-period=0")
 	setLink(t, link, "up")
 	testcluster.Eventually(t, "node-2 is Ready", func() error {
 		if out := c.Kubectl(t, "get", "node", "node-2"); !regexp.MustCompile(`node-2 +Ready `).MatchString(out) {
@@ -182,45 +197,112 @@ func TestCutNodeIsReplacedAndComesBack(t *testing.T) {
 		}
 		return nil
 	})
-	testcluster.Eventually(t, "node-2 runs nothing it should not", func() error {
-		wanted := len(pods(t, c, "app=web"))
-		if wanted != 6 {
+	testcluster.Eventually(t, "node-2 runs what it should and nothing else", func() error {
+		if wanted := len(pods(t, c, "app=web")); wanted != 6 {
 			return fmt.Errorf("the Deployment has %d pods", wanted)
 		}
-		taints := c.Kubectl(t, "get", "node", "node-2", "-o", "jsonpath={.spec.taints}")
-		if taints != "" {
+		if taints := c.Kubectl(t, "get", "node", "node-2", "-o", "jsonpath={.spec.taints}"); taints != "" {
 			return fmt.Errorf("the node is tainted: %s", taints)
 		}
-		return nil
+		if p := pods(t, c, "app=staying"); len(p) != 1 || !isReady(p[0]) {
+			return fmt.Errorf("the pod that stayed is not ready again: %+v", p)
+		}
+		return runsOnly(t, c, "node-2")
 	})
+	if after := containerIDs(pods(t, c, "app=staying")); after != staying {
+		t.Errorf("the container that stayed was %s and is %s", staying, after)
+	}
+}
+
+// pinned is a pod on a given node that nothing evicts.
+func pinned(name, node string) string {
+	return fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: %[1]s, labels: {app: %[1]s}}
+spec:
+  nodeName: %[2]s
+  terminationGracePeriodSeconds: 1
+  tolerations: [{operator: Exists}]
+  containers:
+  - {name: main, image: %[3]s, command: ["sleep", "1000000"]}
+`, name, node, testcluster.BusyboxImage)
+}
+
+// runsOnly compares the pods that a node has on its disk and under a shim with
+// those that the API places there.
+func runsOnly(t *testing.T, c *testcluster.Cluster, node string) error {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(c.Dir, "nodes", node, "runtime", "pods"))
+	if err != nil {
+		return err
+	}
+	placed := c.Kubectl(t, "get", "pods", "-A", "--field-selector=spec.nodeName="+node, "-o", "jsonpath={.items[*].metadata.uid}")
+	for _, e := range entries {
+		if !strings.Contains(placed, e.Name()) {
+			return fmt.Errorf("pod %s still runs; the API has %s", e.Name(), placed)
+		}
+	}
+	if want := len(strings.Fields(placed)); len(entries) != want {
+		return fmt.Errorf("the node runs %d pods, the API has %d there", len(entries), want)
+	}
+	return nil
 }
 
 // The whole control plane, its etcd included, is killed under writes: what was
 // acknowledged is there afterwards.
 func TestKilledEtcdLosesNothing(t *testing.T) {
 	c := testcluster.Start(t, testcluster.Options{})
-	written := 0
-	for range 3 {
-		for range 20 {
-			c.Kubectl(t, "create", "configmap", fmt.Sprintf("written-%d", written), "--from-literal=n="+strconv.Itoa(written))
-			written++
-		}
-		c.Kill(t, "control-plane")
-		testcluster.Eventually(t, "the API answers", func() error {
-			return c.KubectlCommand(t.Context(), "get", "--raw", "/readyz").Run()
+	maps := c.Clientset(t).CoreV1().ConfigMaps("default")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	const writers = 4
+	acknowledged := make([][]string, writers)
+	var writing atomic.Int64
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				name := fmt.Sprintf("written-%d-%d", w, n)
+				object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"n": name}}
+				// An error promises nothing: the write may have been done or not.
+				if _, err := maps.Create(ctx, object, metav1.CreateOptions{}); err == nil {
+					acknowledged[w] = append(acknowledged[w], name)
+					writing.Add(1)
+					continue
+				}
+				select { // A service that is not there refuses fast.
+				case <-ctx.Done():
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
 		})
 	}
-	var list corev1.ConfigMapList
-	if err := json.Unmarshal([]byte(c.Kubectl(t, "get", "configmaps", "-o", "json")), &list); err != nil {
+	for range 3 {
+		want := writing.Load() + 40
+		testcluster.Eventually(t, "writes are acknowledged", func() error {
+			if have := writing.Load(); have < want {
+				return fmt.Errorf("there are %d of %d", have, want)
+			}
+			return nil
+		})
+		c.Kill(t, "control-plane")
+	}
+	testcluster.Eventually(t, "the API answers", func() error {
+		return c.KubectlCommand(t.Context(), "get", "--raw", "/readyz").Run()
+	})
+	stop()
+	wg.Wait()
+	list, err := maps.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	found := make(map[string]bool)
 	for _, m := range list.Items {
-		found[m.Name] = m.Name == "written-"+m.Data["n"]
+		found[m.Name] = m.Data["n"] == m.Name
 	}
-	for i := range written {
-		if !found[fmt.Sprintf("written-%d", i)] {
-			t.Errorf("configmap written-%d is lost", i)
+	for _, name := range slices.Concat(acknowledged...) {
+		if !found[name] {
+			t.Errorf("configmap %s was acknowledged and is lost", name)
 		}
 	}
 }
