@@ -1,5 +1,3 @@
-// Package resilience_test kills, cuts and restarts the parts of real clusters
-// and checks that nothing of what users rely on is lost.
 package resilience_test
 
 import (
