@@ -1,0 +1,2 @@
+// Package externaletcd runs Stores on an etcd that is not their own.
+package externaletcd
