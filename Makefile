@@ -12,9 +12,10 @@ LINT := $(GO) tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 KUBECTL_VERSION := v1.37.2
 PLUGINS := bridge host-local loopback portmap
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 DEMO_DIR ?= $(CURDIR)/.navarch
 
-.PHONY: build navarch node-tools kubectl grpcurl packages demo up down test unit integration bench lint generate check-generated fmt clean
+.PHONY: build navarch node-tools kubectl grpcurl packages demo up down images compose-up compose-down compose-test test unit integration bench lint generate check-generated fmt clean
 
 ## build: navarch, its shim, kubectl, runc and the CNI plugins, into bin/
 build: navarch kubectl node-tools
@@ -50,6 +51,26 @@ up: build
 ## down: stop what demo or up started and remove every trace of it
 down:
 	./examples/guestbook/stop.sh $(DEMO_DIR)
+
+## images: the images of docker-compose.yml
+images: navarch node-tools
+	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/etcd go.etcd.io/etcd/server/v3
+	$(foreach p,web store images,$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/guestbook/$(p) ./examples/guestbook/$(p);)
+	$(COMPOSE) build
+
+## compose-up: a cluster of containers, one for each service
+compose-up: images kubectl
+	$(COMPOSE) up -d
+	./packaging/wait-ready.sh .compose/kubeconfig 2
+
+## compose-down: remove what compose-up started
+compose-down:
+	$(COMPOSE) --profile tracing down --volumes --remove-orphans
+	rm -rf .compose
+
+## compose-test: the guestbook on docker-compose.yml, under a dockerd of its own
+compose-test: images kubectl
+	./packaging/compose-test.sh
 
 ## test: every test
 test: build unit integration

@@ -72,6 +72,9 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Agent,
 	if err := os.MkdirAll(cfg.nodeDir(), 0o711); err != nil {
 		return nil, fmt.Errorf("make the node's folder: %w", err)
 	}
+	if err := makeWritable(); err != nil {
+		tel.Log.Warn("control groups or kernel parameters cannot be changed", "error", err)
+	}
 	a := &Agent{cfg: cfg, log: tel.Log, client: client.New(store, "navarch-agent"), peers: make(chan struct{}, 1)}
 	a.recorder = events.NewRecorder(a.client, "kubelet", cfg.NodeName, tel)
 	for _, program := range []string{runcPath(cfg.BinDir), shimPath(cfg.BinDir)} {
