@@ -70,10 +70,29 @@ func applyFile(fs *pflag.FlagSet, path string) error {
 		if f.Changed {
 			continue
 		}
-		if err := fs.Set(name, settingText(value)); err != nil {
+		if err := set(fs, f, value); err != nil {
 			return usageError{fmt.Errorf("settings in %s: %s: %w", path, name, err)}
 		}
 	}
+	return nil
+}
+
+// set gives a flag a YAML value. A list is taken item by item where the flag
+// is one, since not all kinds of lists are split at commas.
+func set(fs *pflag.FlagSet, f *pflag.Flag, value any) error {
+	list, isList := value.([]any)
+	flag, ok := f.Value.(pflag.SliceValue)
+	if !isList || !ok {
+		return fs.Set(f.Name, settingText(value))
+	}
+	items := make([]string, len(list))
+	for i, v := range list {
+		items[i] = fmt.Sprint(v)
+	}
+	if err := flag.Replace(items); err != nil {
+		return fmt.Errorf("%q: %w", items, err)
+	}
+	f.Changed = true
 	return nil
 }
 

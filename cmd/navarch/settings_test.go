@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,4 +129,24 @@ func FuzzSettingsFile(f *testing.F) {
 			t.Errorf("the error is not about usage: %v", err)
 		}
 	})
+}
+
+func TestListsOfSettingsAreTakenItemByItem(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "settings.yaml")
+	if err := os.WriteFile(file, []byte("mirror: [a=http://x, b=http://y]\nnames: [c, d]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	addConfigFlag(fs)
+	mirrors := fs.StringArray("mirror", nil, "")
+	names := fs.StringSlice("names", nil, "")
+	if err := fs.Parse([]string{"--config", file}); err != nil {
+		t.Fatal(err)
+	}
+	if err := applySettings(fs); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(*mirrors, []string{"a=http://x", "b=http://y"}) || !slices.Equal(*names, []string{"c", "d"}) {
+		t.Errorf("mirrors %q, names %q", *mirrors, *names)
+	}
 }
