@@ -133,7 +133,7 @@ func valueOf(ctx context.Context, env *Env, pod *corev1.Pod, c *corev1.Container
 			return "", false, absent(err, ref.Optional, "configmap", ref.Name)
 		}
 		value, ok := cm.Data[ref.Key]
-		return keyed(value, ok, ref.Optional, "configmap", pod.Namespace, ref.Name, ref.Key)
+		return keyed(value, ok, ref.Optional, "ConfigMap", pod.Namespace, ref.Name, ref.Key)
 	case from.SecretKeyRef != nil:
 		ref := from.SecretKeyRef
 		s, err := src.Objects.Secret(ctx, pod.Namespace, ref.Name)
@@ -141,7 +141,7 @@ func valueOf(ctx context.Context, env *Env, pod *corev1.Pod, c *corev1.Container
 			return "", false, absent(err, ref.Optional, "secret", ref.Name)
 		}
 		value, ok := s.Data[ref.Key]
-		return keyed(string(value), ok, ref.Optional, "secret", pod.Namespace, ref.Name, ref.Key)
+		return keyed(string(value), ok, ref.Optional, "Secret", pod.Namespace, ref.Name, ref.Key)
 	}
 	return "", false, fmt.Errorf("variable %q: its source is not supported", v.Name)
 }

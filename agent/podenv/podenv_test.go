@@ -106,7 +106,7 @@ func TestMakeNamesWhatIsMissing(t *testing.T) {
 		want string
 	}{
 		{"object", corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "no"}, Key: "k"}}, `secret "no" not found`},
-		{"key", corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}, Key: "no"}}, "couldn't find key no in configmap ns/conf"},
+		{"key", corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}, Key: "no"}}, "couldn't find key no in ConfigMap ns/conf"},
 	}
 	for _, tt := range tests {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns"}}

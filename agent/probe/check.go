@@ -167,7 +167,7 @@ func (t Target) grpc(ctx context.Context, h *corev1.GRPCAction) (bool, string) {
 		return false, err.Error()
 	}
 	if s := resp.GetStatus(); s != healthv1.HealthCheckResponse_SERVING {
-		return false, "service unhealthy (responded with " + s.String() + ")"
+		return false, fmt.Sprintf("service unhealthy (responded with %q)", s.String())
 	}
 	return true, "service healthy"
 }
