@@ -74,7 +74,7 @@ func checkHostPath(h *corev1.HostPathVolumeSource) error {
 	switch kind {
 	case corev1.HostPathUnset:
 		if absent {
-			return fmt.Errorf("hostPath %s does not exist", h.Path)
+			return os.MkdirAll(h.Path, 0o755) // as container runtimes do
 		}
 		return nil
 	case corev1.HostPathDirectoryOrCreate:

@@ -76,7 +76,7 @@ func (p *projection) configMap(ctx context.Context, name string, items []corev1.
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("configmap %q: %w", name, err)
+		return absent("configmap", name, err)
 	}
 	data := make(map[string][]byte, len(cm.Data)+len(cm.BinaryData))
 	for k, v := range cm.Data {
@@ -94,9 +94,17 @@ func (p *projection) secret(ctx context.Context, name string, items []corev1.Key
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("secret %q: %w", name, err)
+		return absent("secret", name, err)
 	}
 	return p.keys("secret", name, s.Data, items, optional)
+}
+
+// absent says in the words that users know that an object is not there.
+func absent(kind, name string, err error) error {
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("%s %q not found", kind, name)
+	}
+	return fmt.Errorf("%s %q: %w", kind, name, err)
 }
 
 // keys adds all keys of an object, or those that items name.
