@@ -57,6 +57,15 @@ func (w *worker) presentImage(ctx context.Context, in launchInput) (image.Image,
 	return img, nil
 }
 
+// imageID is what the status says of an image: where it was pulled from, and
+// its digest there; one that was never pulled has only its own.
+func imageID(img image.Image) string {
+	if len(img.Digests) > 0 {
+		return img.Digests[0]
+	}
+	return img.ID
+}
+
 // say records an event about a container from beside the worker.
 func (w *worker) say(in launchInput, eventType, reason, message string) {
 	c := container{spec: in.spec, role: in.role}

@@ -77,6 +77,10 @@ func (w *worker) launch(c *container) {
 		if err == nil {
 			status, err = w.start(ctx, in, status.Spec.ID)
 		}
+		var command *commandError
+		if errors.As(err, &command) {
+			status, err = command.status(in), nil
+		}
 		if err != nil {
 			return func() { w.launchFailed(c, in, err) }
 		}
@@ -139,18 +143,45 @@ func (w *worker) create(ctx context.Context, in launchInput) (runtime.ContainerS
 		err = w.m.createContainer(ctx, w.uid, spec)
 	}
 	if err != nil {
-		return none, img, classifyCreate(err)
+		return none, img, classifyCreate(in, id, err)
 	}
 	return runtime.ContainerStatus{Spec: runtime.ContainerSpec{ID: id}}, img, nil
+}
+
+// commandError says that a container's program cannot be run. That counts as
+// an attempt which ended at once.
+type commandError struct {
+	id  string
+	err error
+}
+
+func (e *commandError) Error() string { return e.err.Error() }
+func (e *commandError) Unwrap() error { return e.err }
+
+// startErrorCode is the exit code of a program that could not be run.
+const startErrorCode = 128
+
+// status is that of the attempt.
+func (e *commandError) status(in launchInput) runtime.ContainerStatus {
+	now := time.Now()
+	return runtime.ContainerStatus{
+		Spec:  runtime.ContainerSpec{ID: e.id, Name: in.spec.Name, Attempt: in.attempt},
+		State: runtime.StateExited, ExitCode: startErrorCode, Reason: runtime.ReasonStartError, Message: e.Error(),
+		CreatedAt: now, FinishedAt: now,
+	}
 }
 
 // errSetup says that what the containers share is not there; that is told by
 // itself.
 var errSetup = errors.New("the pod is not set up")
 
-func classifyCreate(err error) error {
+func classifyCreate(in launchInput, id string, err error) error {
 	var known *launchError
 	switch {
+	case errors.Is(err, runtime.ErrRoot):
+		return &launchError{reason: reasonConfigError, err: fmt.Errorf("container has runAsNonRoot and image will run as root (%s)", inPod(in.pod, in.spec))}
+	case errors.Is(err, runtime.ErrCommand):
+		return &commandError{id: id, err: err}
 	case errors.As(err, &known), errors.Is(err, runtime.ErrShimDied), errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, runtime.ErrInvalid):
@@ -233,7 +264,7 @@ func (w *worker) started(c *container, status runtime.ContainerStatus, img image
 	c.waitReason, c.waitMessage = "", ""
 	c.pulls = backoff{}
 	c.lastID = ""
-	c.imageID = img.ID
+	c.imageID = imageID(img)
 	if status.Reason == runtime.ReasonStartError {
 		w.event(c, corev1.EventTypeWarning, "Failed", "Error: "+status.Message)
 		c.settled = true

@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,11 @@ import (
 )
 
 var errRootForbidden = errors.New("container's runAsUser breaks non-root policy")
+
+// inPod names a container in the words that users know.
+func inPod(pod *corev1.Pod, c *corev1.Container) string {
+	return fmt.Sprintf(`pod: "%s_%s(%s)", container: %s`, pod.Name, pod.Namespace, pod.UID, c.Name)
+}
 
 // securityOf merges the pod's security context with the container's, which
 // wins.
@@ -29,7 +35,7 @@ func securityOf(pod *corev1.Pod, c *corev1.Container) (runtime.Security, error) 
 		applyContainer(&s, sc)
 	}
 	if s.RunAsNonRoot && s.RunAsUser != nil && *s.RunAsUser == 0 {
-		return s, errRootForbidden
+		return s, fmt.Errorf("%w (%s)", errRootForbidden, inPod(pod, c))
 	}
 	return s, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -201,6 +202,9 @@ func (r *Runc) killOrphans(p *pod) error {
 
 // shimError explains a failed call to the shim.
 func (p *pod) shimError(err error) error {
+	// badCommand begins what runc, which has nothing but words for it, says of a
+	// program that cannot be executed.
+	const badCommand = "error during container init: exec: "
 	switch {
 	case err == nil:
 		return nil
@@ -212,6 +216,9 @@ func (p *pod) shimError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
 	var refusal *shim.Error
+	if errors.As(err, &refusal) && strings.Contains(refusal.Error(), badCommand) {
+		return fmt.Errorf("%w: %w", ErrCommand, err)
+	}
 	if !errors.As(err, &refusal) && !p.identity.Shim.Alive() {
 		return fmt.Errorf("%w: %w", ErrShimDied, err)
 	}

@@ -29,6 +29,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -43,6 +44,10 @@ var (
 	// ErrInvalid: the specification cannot be run; the pod's author has to
 	// change it (an unknown user, a missing command). The text says what is wrong.
 	ErrInvalid = errors.New("invalid specification")
+	// ErrRoot: the container would run as root, which its specification forbids.
+	ErrRoot = fmt.Errorf("%w: container has runAsNonRoot and image will run as root", ErrInvalid)
+	// ErrCommand: the image has no such program, or it cannot be executed.
+	ErrCommand = errors.New("the command cannot be run")
 	// ErrShimDied: the pod's shim was killed. Its containers are dead, the
 	// sandbox has to be removed and made anew.
 	ErrShimDied = errors.New("the pod's shim died")

@@ -34,7 +34,7 @@ func resolveUser(rootfs, imageUser string, security Security) (specs.User, error
 		return specs.User{}, err
 	}
 	if security.RunAsNonRoot && found.Uid == 0 {
-		return specs.User{}, fmt.Errorf("%w: container has runAsNonRoot and image will run as root", ErrInvalid)
+		return specs.User{}, ErrRoot
 	}
 	return specs.User{UID: uint32(found.Uid), GID: uint32(found.Gid), AdditionalGids: groups(found, security)}, nil
 }
