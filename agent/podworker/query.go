@@ -26,6 +26,7 @@ type PodInfo struct {
 
 // ContainerInfo is what others need to know of a container.
 type ContainerInfo struct {
+	// PodUID is the pod's in the Store: that of a static pod's image.
 	PodUID string
 	Name   string
 	// ID is the runtime's.
@@ -160,7 +161,7 @@ func (w *worker) containerInfo(name string) (ContainerInfo, error) {
 	log := func(attempt uint32) string {
 		return w.m.logPath(w.pod.Namespace, w.pod.Name, w.uid, name, attempt)
 	}
-	info := ContainerInfo{PodUID: w.uid, Name: name, TTY: c.spec.TTY, Stdin: c.spec.Stdin}
+	info := ContainerInfo{PodUID: string(w.base().UID), Name: name, TTY: c.spec.TTY, Stdin: c.spec.Stdin}
 	if c.present {
 		info.ID, info.Running = c.current.Spec.ID, c.running()
 		info.LogPath = log(c.current.Spec.Attempt)

@@ -179,7 +179,10 @@ func (w *worker) makeMirror() {
 	mirror.Annotations[mirrorAnnotation] = w.uid
 	ctx := w.ctx
 	w.operate(func() func() {
-		err := w.m.deps.Client.Create(ctx, mirror)
+		err := w.m.ownByNode(ctx, mirror)
+		if err == nil {
+			err = w.m.deps.Client.Create(ctx, mirror)
+		}
 		if apierrors.IsAlreadyExists(err) {
 			fresh := &corev1.Pod{}
 			if err = w.m.deps.Client.Get(ctx, mirror.Namespace, mirror.Name, fresh); err == nil {
@@ -195,6 +198,17 @@ func (w *worker) makeMirror() {
 			time.AfterFunc(5*time.Second, func() { w.send(w.makeMirror) })
 		}
 	})
+}
+
+// ownByNode makes the node the owner of a mirror pod, so that it goes with it.
+func (m *Manager) ownByNode(ctx context.Context, mirror *corev1.Pod) error {
+	node := &corev1.Node{}
+	if err := m.deps.Client.Get(ctx, "", m.cfg.NodeName, node); err != nil {
+		return fmt.Errorf("find the mirror pod's owner: %w", err)
+	}
+	mirror.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(node, corev1.SchemeGroupVersion.WithKind("Node"))}
+	mirror.OwnerReferences[0].BlockOwnerDeletion = nil
+	return nil
 }
 
 func (w *worker) removeMirror() {

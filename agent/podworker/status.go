@@ -124,14 +124,27 @@ func (w *worker) containerStatus(c *container) corev1.ContainerStatus {
 	}
 	if c.present {
 		cs.ContainerID = idPrefix + c.current.Spec.ID
-		if cs.ImageID == "" {
-			cs.ImageID = c.current.Spec.ImageID
+		if cs.ImageID == "" { // the container was made by an earlier agent
+			cs.ImageID = w.imageIDBefore(cs.ContainerID, c.current.Spec.ImageID)
 		}
 	} else if c.attempt > 0 && c.last != nil {
 		cs.RestartCount = int32(c.attempt) - 1 // the next attempt has not begun
 	}
 	w.setState(c, &cs)
 	return cs
+}
+
+// imageIDBefore returns what the Store says of the image of a container.
+func (w *worker) imageIDBefore(containerID, otherwise string) string {
+	s := &w.base().Status
+	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
+		for _, cs := range list {
+			if cs.ContainerID == containerID && cs.ImageID != "" {
+				return cs.ImageID
+			}
+		}
+	}
+	return otherwise
 }
 
 // setState says in which of the three states a container is.
@@ -148,7 +161,7 @@ func (w *worker) setState(c *container, cs *corev1.ContainerStatus) {
 		cs.State.Waiting = &corev1.ContainerStateWaiting{Reason: c.waitReason, Message: c.waitMessage}
 	case c.last != nil && w.phase >= phaseStopping:
 		cs.State.Terminated, cs.LastTerminationState.Terminated = c.last.DeepCopy(), nil
-	case w.phase >= phaseStopping && w.rejected == nil && c.role != roleInit && w.phase >= phaseOver:
+	case w.initialized && w.rejected == nil && c.role != roleInit && w.phase >= phaseOver:
 		cs.State.Terminated = &corev1.ContainerStateTerminated{
 			ExitCode: 137, Reason: runtime.ReasonUnknown,
 			Message: "The container could not be located when the pod was terminated",

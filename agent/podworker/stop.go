@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/agent/runtime"
@@ -211,10 +212,10 @@ func (w *worker) finish() {
 	})
 }
 
-// deleteFinally tells the Store how the pod ended and that it has ended. A
-// pod with finalizers stays there without us.
+// deleteFinally tells the Store, and so whoever watches, how the pod's
+// containers ended, and then that it has ended.
 func (m *Manager) deleteFinally(ctx context.Context, pod *corev1.Pod, status *corev1.PodStatus) error {
-	if len(pod.Finalizers) > 0 {
+	if !equality.Semantic.DeepEqual(status, &pod.Status) {
 		if _, err := m.writeStatus(ctx, pod, status); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}

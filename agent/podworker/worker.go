@@ -3,6 +3,7 @@ package podworker
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -181,7 +182,11 @@ func (w *worker) update(pod *corev1.Pod) {
 // adoptSpec makes the containers follow the pod's spec: what may change of it
 // are images, resources and the list of ephemeral containers.
 func (w *worker) adoptSpec(pod *corev1.Pod) {
+	renamed := !maps.Equal(w.pod.Labels, pod.Labels) || !maps.Equal(w.pod.Annotations, pod.Annotations)
 	w.pod = pod
+	if renamed {
+		w.refreshVolumes() // the downward API shows them
+	}
 	for _, fresh := range containersOf(pod) {
 		if c := w.find(fresh.spec.Name); c != nil {
 			c.spec = fresh.spec
