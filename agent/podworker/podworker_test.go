@@ -223,11 +223,17 @@ func TestSandboxThatDies(t *testing.T) {
 
 func TestStaticPodHasMirror(t *testing.T) {
 	b := newBench(t)
+	if err := b.client.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}); err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(b.dir, "static", "pod.yaml")
 	b.until("x", "absent", isGone)
 	writeFile(t, path, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"static"},"spec":{"containers":[{"name":"main","image":"app:1"}]}}`)
 	got := b.until("static-n1", "ready", isReady)
 	if got.Annotations[sourceAnnotation] != "file" || got.Annotations[mirrorAnnotation] == "" {
 		t.Errorf("annotations = %v", got.Annotations)
+	}
+	if o := metav1.GetControllerOf(got); o == nil || o.Kind != "Node" || o.Name != "n1" {
+		t.Errorf("owner = %v", o)
 	}
 }

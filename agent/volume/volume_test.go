@@ -229,7 +229,7 @@ func TestHostPathTypes(t *testing.T) {
 		{file, corev1.HostPathSocket, true},
 		{filepath.Join(dir, "new"), corev1.HostPathDirectoryOrCreate, false},
 		{filepath.Join(dir, "newfile"), corev1.HostPathFileOrCreate, false},
-		{filepath.Join(dir, "absent"), corev1.HostPathUnset, true},
+		{filepath.Join(dir, "absent"), corev1.HostPathUnset, false},
 		{"/dev/null", corev1.HostPathCharDev, false},
 	}
 	for _, tt := range tests {
