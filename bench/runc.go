@@ -59,7 +59,8 @@ func standaloneSpec(path, cgroup string) ([]byte, error) {
 	for i := range spec.Linux.Namespaces {
 		spec.Linux.Namespaces[i].Path = ""
 	}
-	spec.Linux.CgroupsPath = "/navarch/" + cgroup
+	// At the top: runc removes the group itself but not what is above it.
+	spec.Linux.CgroupsPath = "/navarch-bench-" + cgroup
 	return json.Marshal(spec)
 }
 
