@@ -158,32 +158,13 @@ func (p *projection) token(ctx context.Context, s *corev1.ServiceAccountTokenPro
 	if err != nil {
 		return fmt.Errorf("service account token: %w", err)
 	}
-	// A token is for the pod's user alone, as in Kubernetes, unless a group is
-	// given the volume.
-	mode := os.FileMode(0o600)
-	if sc := p.pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil || !runsAsRoot(p.pod) {
-		mode = 0o644
-	}
-	p.files[s.Path] = file{content: []byte(token), mode: mode}
+	// Whom the image makes its processes run as is not known here, so the token
+	// has the volume's mode: it is inside of the pod only anyway.
+	p.files[s.Path] = file{content: []byte(token), mode: p.mode}
 	// Renewed when four fifths of its life are over.
 	at := time.Now().Add(time.Until(expires) * 4 / 5)
 	if p.refresh.IsZero() || at.Before(p.refresh) {
 		p.refresh = at
 	}
 	return nil
-}
-
-// runsAsRoot says whether no container of the pod has been given a user.
-func runsAsRoot(pod *corev1.Pod) bool {
-	if sc := pod.Spec.SecurityContext; sc != nil && (sc.RunAsUser != nil || sc.RunAsNonRoot != nil) {
-		return false
-	}
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for _, c := range list {
-			if c.SecurityContext != nil && (c.SecurityContext.RunAsUser != nil || c.SecurityContext.RunAsNonRoot != nil) {
-				return false
-			}
-		}
-	}
-	return true
 }
