@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	corev1 "k8s.io/api/core/v1"
 
-	"navarch.dev/navarch/internal/testcluster"
+	"navarch.dev/navarch/internal/busybox"
 )
 
 const (
@@ -62,7 +62,7 @@ func newRegistry(t *testing.T) *imageRegistry {
 func (r *imageRegistry) push(t *testing.T, repository, variable string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "busybox.tar")
-	if err := testcluster.WriteBusyboxImage(path); err != nil {
+	if err := busybox.WriteImage(path); err != nil {
 		t.Fatal(err)
 	}
 	image, err := tarball.ImageFromPath(path, nil)
