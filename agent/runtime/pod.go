@@ -32,6 +32,8 @@ type pod struct {
 	mu sync.Mutex
 	// cancel ends the subscription to the shim.
 	cancel context.CancelFunc
+	// stopping: the shim has been asked to end, so its end is no accident.
+	stopping bool
 	// stopped: ended on request, or found dead.
 	stopped bool
 	message string
@@ -89,6 +91,21 @@ func (p *pod) isStopped() (bool, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.stopped, p.message
+}
+
+// markStopping notes that the shim ends because it is asked to.
+func (p *pod) markStopping() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopping = true
+}
+
+// markDied returns false if the pod was stopped before, or is being stopped.
+func (p *pod) markDied(message string) bool {
+	p.mu.Lock()
+	stopping := p.stopping
+	p.mu.Unlock()
+	return !stopping && p.markStopped(message)
 }
 
 // markStopped returns false if the pod was stopped before.
@@ -177,7 +194,7 @@ func (r *Runc) refreshAll(p *pod) {
 // buryShim settles a pod whose shim died by itself: nobody holds the containers'
 // streams any more, nor would learn their exit codes, so they are killed.
 func (r *Runc) buryShim(ctx context.Context, p *pod) {
-	if !p.markStopped("the pod's shim died") {
+	if !p.markDied("the pod's shim died") {
 		return
 	}
 	r.log.ErrorContext(ctx, "a shim died", "pod", p.spec.UID, "pid", p.identity.Shim.Pid)

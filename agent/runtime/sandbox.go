@@ -222,6 +222,7 @@ func (r *Runc) StopSandbox(ctx context.Context, podUID string) (err error) {
 	if stopped, _ := p.isStopped(); stopped {
 		return nil
 	}
+	p.markStopping()
 	if err := p.client.Shutdown(ctx); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("stop sandbox %s: %w", podUID, err)

@@ -212,8 +212,12 @@ func (s suite) untilWaiting(t *testing.T, name, container, reason string) *corev
 	return found
 }
 
-// statusOf returns the status of one of a pod's containers.
+// statusOf returns the status of one of a pod's containers, an empty one as
+// long as there is no pod.
 func statusOf(p *corev1.Pod, container string) corev1.ContainerStatus {
+	if p == nil {
+		return corev1.ContainerStatus{}
+	}
 	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses} {
 		for _, cs := range list {
 			if cs.Name == container {
@@ -225,6 +229,9 @@ func statusOf(p *corev1.Pod, container string) corev1.ContainerStatus {
 }
 
 func conditionOf(p *corev1.Pod, kind corev1.PodConditionType) corev1.PodCondition {
+	if p == nil {
+		return corev1.PodCondition{}
+	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == kind {
 			return c
