@@ -178,27 +178,23 @@ func (s suite) testSignals(t *testing.T) {
 			s.create(t, tt.name, `{shareProcessNamespace: true, containers: [{name: c, command: [sh, -c, '`+tt.command+`']}]}`)
 			s.untilReady(t, tt.name)
 			s.untilLog(t, tt.name, "ready\n")
-			var ended *corev1.ContainerStateTerminated
 			grace := int64(1)
 			if err := s.clients.CoreV1().Pods(namespace).Delete(t.Context(), tt.name, metav1.DeleteOptions{GracePeriodSeconds: &grace}); err != nil {
 				t.Fatal(err)
 			}
-			s.until(t, tt.name, "has ended", func(p *corev1.Pod) error {
-				if p == nil {
-					return nil
+			s.until(t, tt.name, "is gone", func(*corev1.Pod) error {
+				if s.pods.last(tt.name) == nil {
+					return errors.New("it is still there")
 				}
-				if ended = statusOf(p, "c").State.Terminated; ended != nil {
-					return nil
-				}
-				return errors.New("it runs")
+				return nil
 			})
+			ended := statusOf(s.pods.last(tt.name), "c").State.Terminated
 			if ended == nil {
 				t.Fatal("the API has not shown how it ended")
 			}
 			if ended.ExitCode != tt.exit {
 				t.Errorf("it ended with %d, want %d", ended.ExitCode, tt.exit)
 			}
-			s.untilGone(t, tt.name)
 			s.untilEvent(t, tt.name, "Normal Killing Stopping container c")
 		})
 	}

@@ -210,7 +210,7 @@ containers: [{name: c, command: [cat, /etc/resolv.conf]}]
 `, want: []string{`^search my\.search\nnameserver 192\.0\.2\.53\noptions (ndots:2 edns0|edns0 ndots:2)\n$`}},
 		{name: "host-network", spec: `
 hostNetwork: true
-containers: [{name: c, command: [sh, -c, 'ip -o link | wc -l; hostname']}]
+containers: [{name: c, command: [sh, -c, 'wc -l < /proc/net/dev; hostname']}]
 `, want: []string{`^\d+\n` + regexp.QuoteMeta(hostname()) + `\n$`}},
 		{name: "host-network-dns", spec: `
 hostNetwork: true
@@ -237,7 +237,7 @@ containers: [{name: c, command: [ps]}]
 `, want: []string{self}},
 		{name: "shared-pids", spec: `
 shareProcessNamespace: true
-containers: [{name: c, command: [sh, -c, 'echo $$$$; until ps | grep -q "sleep 4242"; do true; done; echo seen; kill -9 $(ps | grep "[s]leep 4242" | (read pid rest; echo $pid))']}, {name: other, command: [sh, -c, 'sleep 4242; true']}]
+containers: [{name: c, command: [sh, -c, 'echo $$$$; until ps | grep -q "[s]leep 4242"; do true; done; echo seen; kill -9 $(ps | grep "[s]leep 4242" | (read pid rest; echo $pid))']}, {name: other, command: [sh, -c, 'sleep 4242; true']}]
 `, want: []string{`^([2-9]|\d\d+)\nseen\n$`}, phase: corev1.PodFailed},
 	}
 }

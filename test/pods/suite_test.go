@@ -51,16 +51,17 @@ type podWatch struct {
 	store cache.Store
 
 	mu      sync.Mutex
-	changed chan struct{} // closed at the next change
+	changed chan struct{}          // closed at the next change
+	gone    map[string]*corev1.Pod // by name: as a pod was last, once it is deleted
 }
 
 func followPods(t *testing.T, c kubernetes.Interface) *podWatch {
 	t.Helper()
 	factory := informers.NewSharedInformerFactoryWithOptions(c, 0, informers.WithNamespace(namespace))
 	informer := factory.Core().V1().Pods().Informer()
-	w := &podWatch{store: informer.GetStore(), changed: make(chan struct{})}
+	w := &podWatch{store: informer.GetStore(), changed: make(chan struct{}), gone: make(map[string]*corev1.Pod)}
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { w.wake() }, UpdateFunc: func(any, any) { w.wake() }, DeleteFunc: func(any) { w.wake() },
+		AddFunc: func(any) { w.wake() }, UpdateFunc: func(any, any) { w.wake() }, DeleteFunc: w.deleted,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +76,23 @@ func followPods(t *testing.T, c kubernetes.Interface) *podWatch {
 		t.Fatal("the watch of pods does not begin")
 	}
 	return w
+}
+
+// deleted keeps how a pod was last: its end may be shown by its deletion only.
+func (w *podWatch) deleted(obj any) {
+	if pod, ok := obj.(*corev1.Pod); ok {
+		w.mu.Lock()
+		w.gone[pod.Name] = pod
+		w.mu.Unlock()
+	}
+	w.wake()
+}
+
+// last returns how a pod that is gone was last, nil if that is not known.
+func (w *podWatch) last(name string) *corev1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gone[name]
 }
 
 func (w *podWatch) wake() {
