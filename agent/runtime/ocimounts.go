@@ -140,7 +140,7 @@ func hostDevices(root string) ([]specs.LinuxDevice, error) {
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil //nolint:nilerr // gone meanwhile
+			return nil // gone meanwhile
 		case err != nil:
 			return err
 		case entry.IsDir() && slices.Contains([]string{"pts", "shm", "fd", "mqueue"}, entry.Name()):
@@ -150,7 +150,7 @@ func hostDevices(root string) ([]specs.LinuxDevice, error) {
 		}
 		device, err := hostDevice(path)
 		if err != nil {
-			return nil //nolint:nilerr // gone meanwhile
+			return nil // gone meanwhile
 		}
 		devices = append(devices, device)
 		return nil

@@ -8,7 +8,7 @@
 package kinds
 
 import (
-	"k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -16,13 +16,13 @@ import (
 // Object is any API object: one of the structs of k8s.io/api.
 type Object interface {
 	runtime.Object
-	v1.Object
+	metav1.Object
 }
 
 // List is the list type of a kind, for example *corev1.PodList.
 type List interface {
 	runtime.Object
-	v1.ListInterface
+	metav1.ListInterface
 }
 
 // Kind describes one resource.

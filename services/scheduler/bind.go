@@ -104,12 +104,11 @@ func (b *binder) bind(ctx context.Context, batch []*attempt) {
 	bindings := make([]framework.Binding, len(batch))
 	spans := make([]trace.Span, len(batch))
 	for i, a := range batch {
-		var bindCtx context.Context
-		bindCtx, spans[i] = s.tracer.Start(a.ctx, "scheduler.bind")
+		_, spans[i] = s.tracer.Start(a.ctx, "scheduler.bind")
 		bindings[i] = framework.Binding{Context: a.ctx, Pod: a.pod, Node: a.node()}
-		if i == 0 {
-			ctx = trace.ContextWithSpan(ctx, trace.SpanFromContext(bindCtx))
-		}
+	}
+	if len(spans) > 0 {
+		ctx = trace.ContextWithSpan(ctx, spans[0])
 	}
 	s.metrics.batch.Observe(float64(len(batch)))
 	for i, status := range s.profile.Bind(ctx, bindings) {

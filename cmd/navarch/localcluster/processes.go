@@ -19,8 +19,8 @@ func (c *Cluster) processes() []processSpec {
 	for _, n := range c.nodes {
 		specs = append(specs, c.agent(n), c.proxy(n))
 	}
-	for i, s := range specs {
-		specs[i].args = append(s.args, "--debug-address-file", c.layout.DebugFile(s.name))
+	for i := range specs {
+		specs[i].args = append(specs[i].args, "--debug-address-file", c.layout.DebugFile(specs[i].name))
 	}
 	return specs
 }

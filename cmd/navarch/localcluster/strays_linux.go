@@ -35,7 +35,7 @@ func stopStrays(ctx context.Context, l Layout) error {
 func stopStray(ctx context.Context, l Layout, pidFile string) error {
 	data, err := os.ReadFile(pidFile)
 	if err != nil {
-		return nil //nolint:nilerr // It is gone meanwhile.
+		return nil // It is gone meanwhile.
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	if err != nil || pid <= 1 {
@@ -43,7 +43,7 @@ func stopStray(ctx context.Context, l Layout, pidFile string) error {
 	}
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return nil //nolint:nilerr // There is no such process.
+		return nil // There is no such process.
 	}
 	defer func() { _ = unix.Close(process) }()
 	// The pid may be another program's by now. Once the handle is open, what

@@ -46,11 +46,11 @@ func (e zoneError) Unwrap() error { return e.error }
 // is none. What lies further back has been missed.
 func (s schedule) latest(now time.Time) time.Time {
 	if every, ok := s.cron.(cron.ConstantDelaySchedule); ok {
-		n := now.Sub(s.begin) / every.Delay
-		if n <= 0 {
+		since := now.Sub(s.begin)
+		if since < every.Delay {
 			return time.Time{}
 		}
-		return s.begin.Add(n * every.Delay)
+		return s.begin.Add(since - since%every.Delay)
 	}
 	// A schedule can only be asked for the time after another. After a year's
 	// downtime there may be half a million of these, so the search begins near
@@ -83,5 +83,6 @@ func (s schedule) next(now time.Time) time.Time {
 	if now.Before(s.begin) {
 		return s.begin.Add(every.Delay)
 	}
-	return s.begin.Add((now.Sub(s.begin)/every.Delay + 1) * every.Delay)
+	since := now.Sub(s.begin)
+	return s.begin.Add(since - since%every.Delay + every.Delay)
 }
