@@ -148,11 +148,9 @@ func hostDevices(root string) ([]specs.LinuxDevice, error) {
 		case entry.Type()&fs.ModeDevice == 0 || entry.Name() == "console":
 			return nil
 		}
-		device, err := hostDevice(path)
-		if err != nil {
-			return nil // gone meanwhile
+		if device, err := hostDevice(path); err == nil { // else it has gone meanwhile
+			devices = append(devices, device)
 		}
-		devices = append(devices, device)
 		return nil
 	})
 	return devices, err
