@@ -75,8 +75,8 @@ compose-test: images kubectl
 ## test: every test
 test: build unit integration
 
-unit:
-	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/navarch/test')
+unit: build
+	NAVARCH_BIN_DIR=$(BIN) $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/navarch/test')
 
 integration: build grpcurl
 	# One package at a time: each runs whole clusters, and one checks what they leave on the host.
