@@ -13,6 +13,8 @@ const (
 	chainOutput      = "output"
 	chainPostrouting = "postrouting"
 	chainGuard       = "guard"
+	chainForwarded   = "forwarded"
+	chainSent        = "sent"
 	chainServices    = "services"
 	chainNodePorts   = "nodeports"
 	chainReject      = "reject"
@@ -37,12 +39,24 @@ func (tx *transaction) addFixedPart() error {
 	tx.addBase(chainPostrouting, nf.ChainTypeNAT, nf.ChainHookPostrouting, nf.ChainPriorityNATSource)
 	tx.addBase(chainGuard, nf.ChainTypeFilter, nf.ChainHookPrerouting, nf.ChainPriorityRaw)
 
+	tx.addBase(chainForwarded, nf.ChainTypeFilter, nf.ChainHookForward, nf.ChainPriorityFilter)
+	tx.addBase(chainSent, nf.ChainTypeFilter, nf.ChainHookOutput, nf.ChainPriorityFilter)
+
 	tx.addRule(chainPrerouting, rule{}.jump(chainServices))
 	tx.addRule(chainOutput, rule{}.jump(chainServices))
 	tx.addServiceRules()
 	tx.addPostroutingRules()
 	tx.addRule(chainReject, rule{}.tcp().rejectTCP())
 	tx.addRule(chainReject, rule{}.rejectPort())
+	if services := t.opts.ServiceCIDR; services.IsValid() {
+		// A packet that is looked up at the very moment of a commit can miss both
+		// what was and what comes. If it left, conntrack would remember that its
+		// connection is not translated, and send what is retransmitted after it.
+		// What is dropped is not remembered: the retransmission is looked up anew.
+		for _, chain := range []string{chainForwarded, chainSent} {
+			tx.addRule(chain, rule{}.addressIn(offsetDestination, services, true).drop())
+		}
+	}
 	if t.opts.LocalhostNodePorts {
 		// The kernel lets packets to 127.0.0.0/8 in from other links once node
 		// ports answer there; no honest packet is addressed so.

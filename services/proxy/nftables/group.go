@@ -13,7 +13,7 @@ import (
 
 // putGroup adds a group or gives it other backends. Its chain stays, so that
 // the verdicts that lead to it need not change; the map of its backends is
-// made anew, so that packets under way see the old one whole.
+// made anew, so that a packet sees one of them whole, or is dropped.
 func (tx *transaction) putGroup(old routes.Group, existed bool, group routes.Group) error {
 	chain := tx.table.chain(group.Name)
 	tx.conn.AddChain(chain)
@@ -31,7 +31,9 @@ func (tx *transaction) putGroup(old routes.Group, existed bool, group routes.Gro
 	return tx.fillGroup(group, affinities)
 }
 
-// fillGroup adds the maps and rules of a group whose chain is empty.
+// fillGroup adds the maps and rules of a group whose chain is empty. The last
+// rule is for a packet that is here while a commit takes its map of backends
+// away: the client sends it again.
 func (tx *transaction) fillGroup(group routes.Group, affinities []nf.SetElement) error {
 	backends := tx.table.backendMap(group.Name)
 	if err := tx.addSet(backends, backendElements(group)); err != nil {
@@ -39,6 +41,7 @@ func (tx *transaction) fillGroup(group routes.Group, affinities []nf.SetElement)
 	}
 	if group.Affinity == 0 {
 		tx.addRule(group.Name, rule{}.pick(backends, len(group.Addrs)).dnat())
+		tx.addRule(group.Name, rule{}.drop())
 		return nil
 	}
 	clients := tx.table.affinityMap(group.Name, group.Affinity)
@@ -49,6 +52,7 @@ func (tx *transaction) fillGroup(group routes.Group, affinities []nf.SetElement)
 	tx.addRule(group.Name, rule{}.pick(backends, len(group.Addrs)).remember(clients, group.Affinity).dnat())
 	// A full map ends the rule before this one where it would remember.
 	tx.addRule(group.Name, rule{}.pick(backends, len(group.Addrs)).dnat())
+	tx.addRule(group.Name, rule{}.drop())
 	return nil
 }
 

@@ -7,6 +7,8 @@
 //	chain output       nat     jump services                  packets of this node's own processes
 //	chain postrouting  nat     masquerade what was marked, and backends that reach themselves
 //	chain guard        filter  drop packets from outside to 127.0.0.0/8
+//	chain forwarded    filter  drop packets to cluster addresses that were not translated
+//	chain sent         filter  the same for this node's own processes
 //	chain services             look the destination up in the maps below
 //	chain nodeports            the same for ports on the node's own addresses
 //	chain reject               answer with a TCP reset or an ICMP port unreachable
@@ -90,8 +92,8 @@ func New(opts Options) *Table {
 	return t
 }
 
-// Apply makes the kernel route as state says, in one transaction: no packet
-// sees a part of it. Only what changed is sent; the first time, and after a
+// Apply makes the kernel route as state says, in one transaction: no connection
+// is routed by a part of it. Only what changed is sent; the first time, and after a
 // failure, the whole table is replaced. state must not be changed afterwards.
 func (t *Table) Apply(state *routes.State) error {
 	conn, err := t.open()
