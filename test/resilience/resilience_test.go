@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -76,7 +77,14 @@ func TestKilledServicesFinishTheRollout(t *testing.T) {
 
 	for i, process := range []string{"store", "scheduler", "controller", "gateway", "agent-node-1", "proxy-node-1"} {
 		t.Run(process, func(t *testing.T) {
-			c.KubectlInput(t, deployment("rolling", 4, strconv.Itoa(i)), "apply", "-f", "-")
+			c.KubectlInput(t, slowly(deployment("rolling", 4, strconv.Itoa(i))), "apply", "-f", "-")
+			testcluster.Eventually(t, "the rollout begins", func() error {
+				if r := rolloutOf(t, c, "rolling"); r.Status.ObservedGeneration != r.Generation || r.Status.UpdatedReplicas == 0 {
+					return fmt.Errorf("its status is %+v", r.Status)
+				}
+				return nil
+			})
+			killed := time.Now()
 			c.Kill(t, process)
 			testcluster.Eventually(t, "the API answers", func() error {
 				return c.KubectlCommand(t.Context(), "get", "--raw", "/readyz").Run()
@@ -88,6 +96,9 @@ func TestKilledServicesFinishTheRollout(t *testing.T) {
 				}
 				return nil
 			})
+			if ended := completedAt(rolloutOf(t, c, "rolling")); ended.Before(killed.Truncate(time.Second)) {
+				t.Errorf("the rollout ended at %v, before the kill at %v", ended, killed)
+			}
 			rolled := pods(t, c, "app=rolling")
 			if n := restarts(rolled); n != 0 {
 				t.Errorf("containers of the rollout were restarted %d times", n)
@@ -97,6 +108,31 @@ func TestKilledServicesFinishTheRollout(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowly makes a Deployment's rollout last: a pod counts two seconds after it
+// is ready, and the next one waits for it.
+func slowly(deployment string) string {
+	return strings.Replace(deployment, "spec:\n", "spec:\n  minReadySeconds: 2\n  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}\n", 1)
+}
+
+func rolloutOf(t *testing.T, c *testcluster.Cluster, name string) appsv1.Deployment {
+	t.Helper()
+	var d appsv1.Deployment
+	if err := json.Unmarshal([]byte(c.Kubectl(t, "get", "deployment", name, "-o", "json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// completedAt is when a Deployment was last found complete, zero if it is not.
+func completedAt(d appsv1.Deployment) time.Time {
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentProgressing && c.Reason == "NewReplicaSetAvailable" {
+			return c.LastUpdateTime.Time
+		}
+	}
+	return time.Time{}
 }
 
 func containerIDs(pods []corev1.Pod) string {
