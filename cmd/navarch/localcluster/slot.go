@@ -100,14 +100,25 @@ func releaseSlot(dataDir string, slot int) error {
 	return removeUnclaimed()
 }
 
-// removeUnclaimed removes the runtime folder when no cluster is left on the
-// machine. The caller holds the lock.
+// removeUnclaimed removes the claims of clusters whose data folder has gone,
+// and the runtime folder when no cluster is left on the machine. The caller
+// holds the lock.
 func removeUnclaimed() error {
-	entries, err := os.ReadDir(slotDir())
-	if err != nil {
-		return fmt.Errorf("list the claims of slots: %w", err)
+	claimed := false
+	for slot := range maxSlots {
+		owner, err := slotOwner(slot)
+		if err != nil {
+			return err
+		}
+		if owner != "" {
+			claimed = true
+			continue
+		}
+		if err := os.Remove(slotFile(slot)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the claim of a cluster that has gone: %w", err)
+		}
 	}
-	if len(entries) > 1 { // another one than the lock
+	if claimed {
 		return nil
 	}
 	if err := os.RemoveAll(slotDir()); err != nil {
