@@ -53,8 +53,9 @@ func (tx *transaction) addFixedPart() error {
 		// what was and what comes. If it left, conntrack would remember that its
 		// connection is not translated, and send what is retransmitted after it.
 		// What is dropped is not remembered: the retransmission is looked up anew.
+		// The node may have cluster addresses of its own, as that of the DNS.
 		for _, chain := range []string{chainForwarded, chainSent} {
-			tx.addRule(chain, rule{}.addressIn(offsetDestination, services, true).drop())
+			tx.addRule(chain, rule{}.addressIn(offsetDestination, services, true).destinationIsForeign().drop())
 		}
 	}
 	if t.opts.LocalhostNodePorts {

@@ -78,6 +78,12 @@ func (r rule) sourceIsOwn() rule {
 	return append(r, &expr.Fib{Register: regFirst, FlagSADDR: true, ResultADDRTYPE: true}, isLocal())
 }
 
+// destinationIsForeign goes on only if the destination is no address of the node.
+func (r rule) destinationIsForeign() rule {
+	return append(r, &expr.Fib{Register: regFirst, FlagDADDR: true, ResultADDRTYPE: true},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: regFirst, Data: nativeUint32(unix.RTN_LOCAL)})
+}
+
 func isLocal() expr.Any {
 	return &expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: nativeUint32(unix.RTN_LOCAL)}
 }
