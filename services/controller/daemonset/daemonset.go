@@ -28,18 +28,12 @@ import (
 	"navarch.dev/navarch/services/controller/runner"
 )
 
-// settleTimeout is the longest wait for the informer to show our own writes
-// before looking again.
-const settleTimeout = time.Second
-
 type reconciler struct {
 	client  *client.Client
 	sets    *client.Informer[*appsv1.DaemonSet]
-	pods    *client.Informer[*corev1.Pod]
 	nodes   *client.Informer[*corev1.Node]
 	history *history.History
 	control *podset.Control
-	tracker *podset.Tracker
 }
 
 // New returns the controller of DaemonSets.
@@ -48,31 +42,24 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
-	if err != nil {
-		return nil, err
-	}
 	nodes, err := client.InformerFor[*corev1.Node](deps.Informers, nil)
 	if err != nil {
 		return nil, err
 	}
-	revisions, err := client.InformerFor[*appsv1.ControllerRevision](deps.Informers, ownership.Indexers())
+	revisions, err := history.New(deps)
 	if err != nil {
 		return nil, err
 	}
-	tracker := podset.NewTracker(pods)
-	r := &reconciler{
-		client: deps.Client, sets: sets, pods: pods, nodes: nodes, tracker: tracker,
-		history: &history.History{Client: deps.Client, Revisions: revisions},
-		control: &podset.Control{Client: deps.Client, Events: deps.Events("daemonset-controller"), Tracker: tracker},
+	control, err := podset.NewControl(deps, "daemonset-controller")
+	if err != nil {
+		return nil, err
 	}
+	r := &reconciler{client: deps.Client, sets: sets, nodes: nodes, history: revisions, control: control}
 	selector := func(s *appsv1.DaemonSet) (labels.Selector, error) {
 		return metav1.LabelSelectorAsSelector(s.Spec.Selector)
 	}
-	c := runner.New("daemonset", r, deps, runner.Options{Trace: sets.TraceContext})
-	runner.Primary(c, sets)
-	runner.Watch(c, pods, runner.Input[*corev1.Pod]{Keys: ownership.Keys[*corev1.Pod](sets, selector)})
-	runner.Watch(c, revisions, runner.Input[*appsv1.ControllerRevision]{Keys: ownership.Keys[*appsv1.ControllerRevision](sets, selector)})
+	c := podset.NewController("daemonset", r, deps, control, sets, selector)
+	runner.Watch(c, revisions.Revisions, runner.Input[*appsv1.ControllerRevision]{Keys: ownership.Keys[*appsv1.ControllerRevision](sets, selector)})
 	runner.Watch(c, nodes, runner.Input[*corev1.Node]{
 		Keys: func(*corev1.Node) []string {
 			var keys []string
@@ -92,14 +79,14 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	shared, ok := r.sets.GetByKey(key)
 	if !ok {
-		r.tracker.Forget(key)
+		r.control.Forget(key)
 		return runner.Done(), nil
 	}
 	if shared.DeletionTimestamp != nil {
 		return runner.Done(), nil
 	}
-	if !r.tracker.Settled(key) {
-		return runner.RequeueAfter(settleTimeout), nil
+	if wait, settled := r.control.Settled(key); !settled {
+		return wait, nil
 	}
 	set := shared.DeepCopy()
 	newest, all, err := r.history.Sync(ctx, history.Workload{
@@ -113,7 +100,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	if err != nil {
 		return runner.Done(), err
 	}
-	pods, err := r.claim(ctx, set)
+	pods, err := r.control.Claim(ctx, set, set.Spec.Selector, nil)
 	if err != nil {
 		return runner.Done(), err
 	}
@@ -126,18 +113,6 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		return runner.Done(), err
 	}
 	return ro.nextAvailable(), r.history.CleanUp(ctx, all, set.Spec.RevisionHistoryLimit, ro.hashesInUse())
-}
-
-func (r *reconciler) claim(ctx context.Context, set *appsv1.DaemonSet) ([]*corev1.Pod, error) {
-	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
-	if err != nil {
-		return nil, runner.Terminal(fmt.Errorf("read the selector: %w", err))
-	}
-	candidates, err := ownership.Candidates(r.pods, set)
-	if err != nil {
-		return nil, err
-	}
-	return ownership.Claim(ctx, ownership.Claimer{Client: r.client, Owner: set, Selector: selector}, candidates)
 }
 
 // writeStatus stores a status unless the stored one is the same.

@@ -23,12 +23,22 @@ import (
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/controller/ownership"
+	"navarch.dev/navarch/services/controller/runner"
 )
 
 // History is the revisions of one kind of workload.
 type History struct {
 	Client    *client.Client
 	Revisions *client.Informer[*appsv1.ControllerRevision]
+}
+
+// New returns the history of a kind of workload.
+func New(deps runner.Deps) (*History, error) {
+	revisions, err := client.InformerFor[*appsv1.ControllerRevision](deps.Informers, ownership.Indexers())
+	if err != nil {
+		return nil, err
+	}
+	return &History{Client: deps.Client, Revisions: revisions}, nil
 }
 
 // Workload is whose history is meant.

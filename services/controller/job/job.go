@@ -28,22 +28,15 @@ import (
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
-	"navarch.dev/navarch/services/controller/ownership"
 	"navarch.dev/navarch/services/controller/podset"
 	"navarch.dev/navarch/services/controller/runner"
 )
-
-// settleTimeout is the longest wait for the informer to show our own writes
-// before looking again.
-const settleTimeout = time.Second
 
 type reconciler struct {
 	client  *client.Client
 	events  runner.EventRecorder
 	jobs    *client.Informer[*batchv1.Job]
-	pods    *client.Informer[*corev1.Pod]
 	control *podset.Control
-	tracker *podset.Tracker
 }
 
 // New returns the controller of Jobs.
@@ -52,23 +45,14 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
+	control, err := podset.NewControl(deps, "job-controller")
 	if err != nil {
 		return nil, err
 	}
-	recorder, tracker := deps.Events("job-controller"), podset.NewTracker(pods)
-	r := &reconciler{
-		client: deps.Client, events: recorder, jobs: jobs, pods: pods, tracker: tracker,
-		control: &podset.Control{Client: deps.Client, Events: recorder, Tracker: tracker},
-	}
-	c := runner.New("job", r, deps, runner.Options{Trace: jobs.TraceContext})
-	runner.Primary(c, jobs)
-	runner.Watch(c, pods, runner.Input[*corev1.Pod]{
-		Keys: ownership.Keys[*corev1.Pod](jobs, func(j *batchv1.Job) (labels.Selector, error) {
-			return metav1.LabelSelectorAsSelector(j.Spec.Selector)
-		}),
-	})
-	return c, nil
+	r := &reconciler{client: deps.Client, events: control.Events, jobs: jobs, control: control}
+	return podset.NewController("job", r, deps, control, jobs, func(j *batchv1.Job) (labels.Selector, error) {
+		return metav1.LabelSelectorAsSelector(j.Spec.Selector)
+	}), nil
 }
 
 // Reconcile moves one Job on.
@@ -78,13 +62,13 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		return runner.Done(), err
 	}
 	if !ok {
-		r.tracker.Forget(key)
+		r.control.Forget(key)
 		return runner.Done(), nil
 	}
-	if !r.tracker.Settled(key) {
-		return runner.RequeueAfter(settleTimeout), nil
+	if wait, settled := r.control.Settled(key); !settled {
+		return wait, nil
 	}
-	pods, err := r.claim(ctx, job)
+	pods, err := r.control.Claim(ctx, job, job.Spec.Selector, nil)
 	if err != nil {
 		return runner.Done(), err
 	}
@@ -102,22 +86,10 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	return s.run(ctx)
 }
 
-func (r *reconciler) claim(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod, error) {
-	selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
-	if err != nil {
-		return nil, runner.Terminal(fmt.Errorf("read the selector: %w", err))
-	}
-	candidates, err := ownership.Candidates(r.pods, job)
-	if err != nil {
-		return nil, err
-	}
-	return ownership.Claim(ctx, ownership.Claimer{Client: r.client, Owner: job, Selector: selector}, candidates)
-}
-
 // freeStrays takes the finalizer off pods whose Job is gone or has released
 // them: nobody will count them any more.
 func (r *reconciler) freeStrays(ctx context.Context, key string, job *batchv1.Job) error {
-	for _, pod := range r.pods.InNamespace(namespaceOf(key)) {
+	for _, pod := range r.control.Pods.InNamespace(namespaceOf(key)) {
 		if !isTracked(pod) || !isStray(pod, key, job) {
 			continue
 		}

@@ -4,25 +4,88 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/controller/ownership"
 	"navarch.dev/navarch/services/controller/runner"
 )
 
 // BurstLimit is the most pods that one reconcile creates or deletes.
 const BurstLimit = 500
 
-// Control creates and deletes pods for one kind of owner.
+// settleTimeout is the longest wait for the informer to show our own writes
+// before looking again. Usually the writes' events wake the key much sooner.
+const settleTimeout = time.Second
+
+// Control knows, creates and deletes the pods of one kind of owner.
 type Control struct {
-	Client  *client.Client
-	Events  runner.EventRecorder
-	Tracker *Tracker
+	Client *client.Client
+	Events runner.EventRecorder
+	Pods   *client.Informer[*corev1.Pod]
+
+	tracker *Tracker
+}
+
+// NewControl returns the control of a reconciler. Its events come from the
+// named component, for example "job-controller".
+func NewControl(deps runner.Deps, component string) (*Control, error) {
+	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
+	if err != nil {
+		return nil, err
+	}
+	return &Control{Client: deps.Client, Events: deps.Events(component), Pods: pods, tracker: NewTracker(pods)}, nil
+}
+
+// Selects returns the selector of an owner of type O.
+type Selects[O kinds.Object] func(O) (labels.Selector, error)
+
+// NewController returns the controller of a reconciler of owners, which follows them and
+// their pods.
+func NewController[O kinds.Object](name string, r runner.Reconciler, deps runner.Deps, c *Control, owners *client.Informer[O], selects Selects[O]) *runner.Controller {
+	controller := runner.New(name, r, deps, runner.Options{Trace: owners.TraceContext})
+	runner.Primary(controller, owners)
+	runner.Watch(controller, c.Pods, runner.Input[*corev1.Pod]{Keys: ownership.Keys[*corev1.Pod](owners, selects)})
+	return controller
+}
+
+// Settled says whether the informer shows every pod that was created and
+// deleted for the owner of a key. If not, nothing may be counted, and the
+// reconcile ends with the outcome.
+func (c *Control) Settled(key string) (wait runner.Outcome, settled bool) {
+	if c.tracker.Settled(key) {
+		return runner.Done(), true
+	}
+	return runner.RequeueAfter(settleTimeout), false
+}
+
+// Forget drops what is known of an owner that is gone.
+func (c *Control) Forget(key string) { c.tracker.Forget(key) }
+
+// Claim returns the pods that belong to the owner, after adopting and
+// releasing where needed. Pods that except names are left alone; it may be nil.
+func (c *Control) Claim(ctx context.Context, owner kinds.Object, selector *metav1.LabelSelector, except func(*corev1.Pod) bool) ([]*corev1.Pod, error) {
+	s, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return nil, runner.Terminal(fmt.Errorf("read the selector: %w", err))
+	}
+	candidates, err := ownership.Candidates(c.Pods, owner)
+	if err != nil {
+		return nil, err
+	}
+	if except != nil {
+		candidates = slices.DeleteFunc(candidates, except)
+	}
+	return ownership.Claim(ctx, ownership.Claimer{Client: c.Client, Owner: owner, Selector: s}, candidates)
 }
 
 // Create creates pods of the owner, at first one, then twice as many at a time
@@ -55,7 +118,7 @@ func (c *Control) create(ctx context.Context, owner kinds.Object, pod *corev1.Po
 		c.Events.Event(owner, corev1.EventTypeWarning, "FailedCreate", "Error creating: "+err.Error())
 		return fmt.Errorf("create a pod of %s: %w", cache.MetaObjectToName(owner), err)
 	}
-	c.Tracker.Created(cache.MetaObjectToName(owner).String(), pod)
+	c.tracker.Created(cache.MetaObjectToName(owner).String(), pod)
 	c.Events.Event(owner, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: "+pod.Name)
 	return nil
 }
@@ -73,7 +136,7 @@ func (c *Control) delete(ctx context.Context, owner kinds.Object, pod *corev1.Po
 		c.Events.Event(owner, corev1.EventTypeWarning, "FailedDelete", "Error deleting: "+err.Error())
 		return fmt.Errorf("delete pod %s: %w", cache.MetaObjectToName(pod), err)
 	}
-	c.Tracker.Deleted(cache.MetaObjectToName(owner).String(), pod)
+	c.tracker.Deleted(cache.MetaObjectToName(owner).String(), pod)
 	if err == nil {
 		c.Events.Event(owner, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: "+pod.Name)
 	}

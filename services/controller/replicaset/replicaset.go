@@ -7,7 +7,6 @@ package replicaset
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -24,10 +23,6 @@ import (
 	"navarch.dev/navarch/services/controller/runner"
 )
 
-// settleTimeout is the longest wait for the informer to show our own writes
-// before looking again. Usually the writes' events wake the key much sooner.
-const settleTimeout = time.Second
-
 // source is where the engine's objects come from.
 type source struct {
 	// get returns the object twice: as the engine sees it, and as the owner
@@ -43,10 +38,7 @@ type source struct {
 // reconciler is the engine.
 type reconciler struct {
 	source  source
-	client  *client.Client
-	pods    *client.Informer[*corev1.Pod]
 	control *podset.Control
-	tracker *podset.Tracker
 }
 
 // New returns the controller of ReplicaSets.
@@ -71,20 +63,12 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 }
 
 // assemble makes the engine for objects of type T and declares its inputs.
-func assemble[T kinds.Object](deps runner.Deps, name string, src source, owners *client.Informer[T], selector func(T) (labels.Selector, error)) (*runner.Controller, error) {
-	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
+func assemble[T kinds.Object](deps runner.Deps, name string, src source, owners *client.Informer[T], selector podset.Selects[T]) (*runner.Controller, error) {
+	control, err := podset.NewControl(deps, name+"-controller")
 	if err != nil {
 		return nil, err
 	}
-	tracker := podset.NewTracker(pods)
-	r := &reconciler{
-		source: src, client: deps.Client, pods: pods, tracker: tracker,
-		control: &podset.Control{Client: deps.Client, Events: deps.Events(name + "-controller"), Tracker: tracker},
-	}
-	c := runner.New(name, r, deps, runner.Options{Trace: owners.TraceContext})
-	runner.Primary(c, owners)
-	runner.Watch(c, pods, runner.Input[*corev1.Pod]{Keys: ownership.Keys[*corev1.Pod](owners, selector)})
-	return c, nil
+	return podset.NewController(name, &reconciler{source: src, control: control}, deps, control, owners, selector), nil
 }
 
 // Reconcile makes the number of active pods what the spec says and reports
@@ -92,22 +76,13 @@ func assemble[T kinds.Object](deps runner.Deps, name string, src source, owners 
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	rs, owner, ok := r.source.get(key)
 	if !ok {
-		r.tracker.Forget(key)
+		r.control.Forget(key)
 		return runner.Done(), nil
 	}
-	if !r.tracker.Settled(key) {
-		return runner.RequeueAfter(settleTimeout), nil
+	if wait, settled := r.control.Settled(key); !settled {
+		return wait, nil
 	}
-	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
-	if err != nil {
-		return runner.Done(), runner.Terminal(fmt.Errorf("read the selector: %w", err))
-	}
-	candidates, err := ownership.Candidates(r.pods, rs)
-	if err != nil {
-		return runner.Done(), err
-	}
-	candidates = slices.DeleteFunc(candidates, podset.IsFinished)
-	claimed, err := ownership.Claim(ctx, ownership.Claimer{Client: r.client, Owner: owner, Selector: selector}, candidates)
+	claimed, err := r.control.Claim(ctx, owner, rs.Spec.Selector, podset.IsFinished)
 	if err != nil {
 		return runner.Done(), err
 	}
@@ -151,7 +126,7 @@ func (r *reconciler) siblings(rs *appsv1.ReplicaSet, own []*corev1.Pod) []*corev
 		return own
 	}
 	var all []*corev1.Pod
-	for _, pod := range r.pods.InNamespace(rs.Namespace) {
+	for _, pod := range r.control.Pods.InNamespace(rs.Namespace) {
 		podRef := metav1.GetControllerOfNoCopy(pod)
 		if podRef == nil {
 			continue

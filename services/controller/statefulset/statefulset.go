@@ -27,19 +27,13 @@ import (
 	"navarch.dev/navarch/services/controller/runner"
 )
 
-// settleTimeout is the longest wait for the informer to show our own writes
-// before looking again.
-const settleTimeout = time.Second
-
 type reconciler struct {
 	client  *client.Client
 	events  runner.EventRecorder
 	sets    *client.Informer[*appsv1.StatefulSet]
-	pods    *client.Informer[*corev1.Pod]
 	claims  *client.Informer[*corev1.PersistentVolumeClaim]
 	history *history.History
 	control *podset.Control
-	tracker *podset.Tracker
 }
 
 // New returns the controller of StatefulSets.
@@ -48,31 +42,26 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
-	if err != nil {
-		return nil, err
-	}
 	claims, err := client.InformerFor[*corev1.PersistentVolumeClaim](deps.Informers, nil)
 	if err != nil {
 		return nil, err
 	}
-	revisions, err := client.InformerFor[*appsv1.ControllerRevision](deps.Informers, ownership.Indexers())
+	revisions, err := history.New(deps)
 	if err != nil {
 		return nil, err
 	}
-	recorder, tracker := deps.Events("statefulset-controller"), podset.NewTracker(pods)
+	control, err := podset.NewControl(deps, "statefulset-controller")
+	if err != nil {
+		return nil, err
+	}
 	r := &reconciler{
-		client: deps.Client, events: recorder, sets: sets, pods: pods, claims: claims, tracker: tracker,
-		history: &history.History{Client: deps.Client, Revisions: revisions},
-		control: &podset.Control{Client: deps.Client, Events: recorder, Tracker: tracker},
+		client: deps.Client, events: control.Events, sets: sets, claims: claims, history: revisions, control: control,
 	}
 	selector := func(s *appsv1.StatefulSet) (labels.Selector, error) {
 		return metav1.LabelSelectorAsSelector(s.Spec.Selector)
 	}
-	c := runner.New("statefulset", r, deps, runner.Options{Trace: sets.TraceContext})
-	runner.Primary(c, sets)
-	runner.Watch(c, pods, runner.Input[*corev1.Pod]{Keys: ownership.Keys[*corev1.Pod](sets, selector)})
-	runner.Watch(c, revisions, runner.Input[*appsv1.ControllerRevision]{Keys: ownership.Keys[*appsv1.ControllerRevision](sets, selector)})
+	c := podset.NewController("statefulset", r, deps, control, sets, selector)
+	runner.Watch(c, revisions.Revisions, runner.Input[*appsv1.ControllerRevision]{Keys: ownership.Keys[*appsv1.ControllerRevision](sets, selector)})
 	return c, nil
 }
 
@@ -80,14 +69,14 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	shared, ok := r.sets.GetByKey(key)
 	if !ok {
-		r.tracker.Forget(key)
+		r.control.Forget(key)
 		return runner.Done(), nil
 	}
 	if shared.DeletionTimestamp != nil {
 		return runner.Done(), nil
 	}
-	if !r.tracker.Settled(key) {
-		return runner.RequeueAfter(settleTimeout), nil
+	if wait, settled := r.control.Settled(key); !settled {
+		return wait, nil
 	}
 	set := shared.DeepCopy()
 	newest, all, err := r.history.Sync(ctx, history.Workload{
@@ -115,22 +104,12 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	return ro.run(ctx, all)
 }
 
+// claim returns the set's pods. An orphan of another name is none of ours.
 func (r *reconciler) claim(ctx context.Context, set *appsv1.StatefulSet) ([]*corev1.Pod, error) {
-	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
-	if err != nil {
-		return nil, runner.Terminal(fmt.Errorf("read the selector: %w", err))
-	}
-	candidates, err := ownership.Candidates(r.pods, set)
-	if err != nil {
-		return nil, err
-	}
-	var named []*corev1.Pod // an orphan of another name is none of ours
-	for _, pod := range candidates {
-		if _, ok := ordinalOf(set, pod.Name); ok || metav1.GetControllerOfNoCopy(pod) != nil {
-			named = append(named, pod)
-		}
-	}
-	return ownership.Claim(ctx, ownership.Claimer{Client: r.client, Owner: set, Selector: selector}, named)
+	return r.control.Claim(ctx, set, set.Spec.Selector, func(pod *corev1.Pod) bool {
+		_, ours := ordinalOf(set, pod.Name)
+		return !ours && metav1.GetControllerOfNoCopy(pod) == nil
+	})
 }
 
 // writeStatus stores a status unless the stored one is the same.
