@@ -39,6 +39,13 @@ func BenchmarkCreate(b *testing.B) {
 	createInParallel(b, func() grpc.ClientConnInterface { return s.Conn(storetest.Admin()) })
 }
 
+// BenchmarkCreateByUsers is BenchmarkCreate for what comes through a gateway:
+// the fields of such objects are tracked.
+func BenchmarkCreateByUsers(b *testing.B) {
+	s := storetest.New(b, storetest.WithBackend(benchBackend(b)))
+	createInParallel(b, func() grpc.ClientConnInterface { return s.Conn(identity.Service(identity.Gateway)) })
+}
+
 // BenchmarkCreateOverNetwork is what users get: mutual TLS, one connection per
 // client, an ordinary user whom RBAC lets in.
 func BenchmarkCreateOverNetwork(b *testing.B) {

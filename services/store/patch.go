@@ -4,7 +4,6 @@ import (
 	"context"
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
-	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/registry"
 )
 
@@ -30,28 +29,28 @@ func (s *Store) Patch(ctx context.Context, req *storev1.PatchRequest) (resp *sto
 	if sc.subresource == "scale" {
 		return s.patchScale(ctx, sc, req, opts)
 	}
-	v, created, warnings, err := s.patch(ctx, sc, req, opts)
+	done, err := s.patch(ctx, sc, req, opts)
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.answer(ctx, sc, v, req.GetOptions())
+	a, err := s.answer(ctx, sc, done.Version, req.GetOptions())
 	if err != nil {
 		return nil, err
 	}
-	return &storev1.PatchResponse{Object: a.object, Warnings: append(warnings, a.warnings...), Created: created, TableColumns: a.columns}, nil
+	return &storev1.PatchResponse{Object: a.object, Warnings: append(done.Warnings, a.warnings...), Created: done.Created, TableColumns: a.columns}, nil
 }
 
 // patch applies or patches.
-func (s *Store) patch(ctx context.Context, sc scope, req *storev1.PatchRequest, opts registry.PatchOptions) (v *cache.Version, created bool, warnings []string, err error) {
+func (s *Store) patch(ctx context.Context, sc scope, req *storev1.PatchRequest, opts registry.PatchOptions) (done registry.Applied, err error) {
 	w := sc.write(req.GetOptions())
 	if opts.Type != storev1.PatchType_PATCH_TYPE_APPLY {
-		v, warnings, err = s.registry.Patch(ctx, w, opts)
-		return v, false, warnings, err
+		done.Version, done.Warnings, err = s.registry.Patch(ctx, w, opts)
+		return done, err
 	}
+	w.Verb = "apply"
 	opts.MayCreate = func() error {
 		_, err := s.enter(ctx, target{resource: req.GetResource(), verb: "create", namespace: sc.namespace, name: sc.name})
 		return err
 	}
-	v, created, err = s.registry.Apply(ctx, w, opts)
-	return v, created, nil, err
+	return s.registry.Apply(ctx, w, opts)
 }

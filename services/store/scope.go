@@ -25,6 +25,9 @@ type scope struct {
 	namespace   string
 	name        string
 	subresource string
+	verb        string
+	// fromUser says that a gateway carried the call.
+	fromUser bool
 }
 
 // target is what a request names.
@@ -53,7 +56,10 @@ func (s *Store) enter(ctx context.Context, t target) (scope, error) {
 		// namespace; every other cluster-scoped kind has none.
 		return scope{}, apierrors.NewBadRequest(fmt.Sprintf("%s are not namespaced", kind.Resource))
 	}
-	sc := scope{kind: kind, user: user, namespace: t.namespace, name: t.name, subresource: t.subresource}
+	sc := scope{
+		kind: kind, user: user, namespace: t.namespace, name: t.name, subresource: t.subresource, verb: t.verb,
+		fromUser: identity.FromContext(ctx).InGroup(identity.GroupGateways),
+	}
 	err = s.authorize(ctx, access.Attributes{
 		User: user, Verb: t.verb, Group: kind.Group, Version: kind.Version, Resource: kind.Resource,
 		Subresource: t.subresource, Namespace: authorizedNamespace(kind, t), Name: t.name,
@@ -112,6 +118,7 @@ func (sc scope) write(opts *storev1.WriteOptions) registry.Write {
 	return registry.Write{
 		Kind: sc.kind, Namespace: sc.namespace, Name: sc.name, Subresource: sc.subresource,
 		User: sc.user, DryRun: opts.GetDryRun(), Manager: opts.GetFieldManager(),
+		FromUser: sc.fromUser, Verb: sc.verb,
 	}
 }
 

@@ -46,6 +46,9 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 	w.Name = obj.GetName()
 	runPrepareForCreate(w.Kind, obj)
 	runDefault(w.Kind, obj)
+	if err := r.tracker.trackNew(w, obj); err != nil {
+		return nil, err
+	}
 	request := &admission.Request{
 		Operation: admission.Create, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User, Object: obj,
 	}
@@ -54,9 +57,6 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 	}
 	errs := append(validateMetadata(w.Kind, obj), runValidateCreate(w.Kind, obj)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
-		return nil, err
-	}
-	if err := r.applier.track(w, obj, nil); err != nil {
 		return nil, err
 	}
 	return r.storeNew(ctx, w, obj)

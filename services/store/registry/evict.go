@@ -95,7 +95,7 @@ func (r *Registry) spendBudget(ctx context.Context, w Write, pod *corev1.Pod) er
 	default:
 		return apierrors.NewInternalError(fmt.Errorf("pod %s is covered by more than one PodDisruptionBudget, which the eviction subresource does not support", pod.Name))
 	}
-	spend := Write{Kind: budgetKind, Namespace: pod.Namespace, Name: covering[0].Name, Subresource: "status", User: w.User, DryRun: w.DryRun}
+	spend := Write{Kind: budgetKind, Namespace: pod.Namespace, Name: covering[0].Name, Subresource: "status", User: w.User, DryRun: w.DryRun, Manager: w.Manager, Verb: "update"}
 	_, err = r.Change(ctx, spend, func(cur *cache.Version) (kinds.Object, error) {
 		return spendOne(cur.Object.DeepCopyObject().(*policyv1.PodDisruptionBudget), pod)
 	})

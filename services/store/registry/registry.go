@@ -49,13 +49,13 @@ type Registry struct {
 	admission admission.Chain
 	caches    map[schema.GroupVersionResource]*cache.Cache
 	clock     *cache.Clock
-	applier   *applier
+	tracker   *tracker
 }
 
 // New returns a registry with a cache for every stored kind. Admission is the
 // stock chain, without what the options disable.
 func New(o Options) *Registry {
-	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend), applier: newApplier(o.Kinds)}
+	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend), tracker: newTracker(o.Kinds)}
 	for _, k := range o.Kinds.All() {
 		if !k.CreateOnly && k.StoredAs == nil {
 			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, o.Log)
@@ -122,6 +122,11 @@ type Write struct {
 	DryRun      bool
 	// Manager is the field manager.
 	Manager string
+	// FromUser says that a gateway carried the write: it is no service's own.
+	FromUser bool
+	// Verb is what the writer asked for: "create", "update", "patch", "apply",
+	// "delete" or "bind".
+	Verb string
 
 	// applied says that managedFields are up to date already.
 	applied bool

@@ -8,11 +8,17 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/codec"
 )
@@ -67,16 +73,22 @@ func ScaleOf(obj kinds.Object) (*autoscalingv1.Scale, error) {
 	return scale, nil
 }
 
+// scaleGVK is the form in which every kind's scale is shown.
+func scaleGVK() schema.GroupVersionKind { return autoscalingv1.SchemeGroupVersion.WithKind("Scale") }
+
 // UpdateScale sets an object's replicas from a scale.
 func (r *Registry) UpdateScale(ctx context.Context, w Write, scale *autoscalingv1.Scale) (*cache.Version, error) {
-	return r.changeScale(ctx, w, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale, nil })
+	return r.changeScale(ctx, w, func(cur *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+		return r.tracker.trackScale(w, scale.DeepCopy(), cur)
+	})
 }
 
 // PatchScale changes an object's scale by a patch.
 func (r *Registry) PatchScale(ctx context.Context, w Write, opts PatchOptions) (v *cache.Version, warnings []string, err error) {
-	gvk := autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+	if opts.Type == storev1.PatchType_PATCH_TYPE_APPLY {
+		return r.applyScale(ctx, w, opts)
+	}
 	v, err = r.changeScale(ctx, w, func(cur *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-		cur.SetGroupVersionKind(gvk)
 		before, err := json.Marshal(cur)
 		if err != nil {
 			return nil, fmt.Errorf("encode the scale of %s: %w", w.Name, err)
@@ -86,19 +98,80 @@ func (r *Registry) PatchScale(ctx context.Context, w Write, opts PatchOptions) (
 			return nil, err
 		}
 		scale := &autoscalingv1.Scale{}
-		warnings, err = codec.DecodeJSON(after, scale, gvk, opts.Validation)
-		return scale, err
+		if warnings, err = codec.DecodeJSON(after, scale, scaleGVK(), opts.Validation); err != nil {
+			return nil, err
+		}
+		return r.tracker.trackScale(w, scale, cur)
 	})
 	return v, warnings, err
 }
 
+func (r *Registry) applyScale(ctx context.Context, w Write, opts PatchOptions) (*cache.Version, []string, error) {
+	patch, warnings, err := parseApplied(w, opts, scaleGVK())
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkScale(patch); err != nil {
+		return nil, nil, err
+	}
+	m, err := r.tracker.scaleManager()
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := r.changeScale(ctx, w, func(cur *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+		return merge(m, w, cur, patch, opts.Force)
+	})
+	return v, warnings, err
+}
+
+// checkScale refuses fields that a scale does not have.
+func checkScale(patch *unstructured.Unstructured) error {
+	body, err := json.Marshal(patch.Object)
+	if err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("the applied scale: %v", err))
+	}
+	_, err = codec.DecodeJSON(body, &autoscalingv1.Scale{}, scaleGVK(), storev1.FieldValidation_FIELD_VALIDATION_STRICT)
+	return err
+}
+
+// trackScale records whose the replicas are that a write other than an apply
+// changed.
+func (t *tracker) trackScale(w Write, scale, cur *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+	if len(cur.ManagedFields) == 0 && !w.FromUser {
+		return scale, nil
+	}
+	m, err := t.scaleManager()
+	if err != nil {
+		return nil, err
+	}
+	scale.SetGroupVersionKind(scaleGVK())
+	if tracked, ok := m.UpdateNoErrors(cur, scale, managerName(w)).(*autoscalingv1.Scale); ok {
+		scale.ManagedFields = tracked.ManagedFields
+	}
+	return scale, nil
+}
+
+// changeScale changes an object by what compute makes of its present scale.
+// The managed fields of the scale are those of the object that concern its
+// replicas.
 func (r *Registry) changeScale(ctx context.Context, w Write, compute func(cur *autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (*cache.Version, error) {
-	w.Subresource = ""
+	w.Subresource, w.applied = "", true
 	return r.Change(ctx, w, func(cur *cache.Version) (kinds.Object, error) {
-		have, err := ScaleOf(cur.Object)
+		obj := cur.Object.DeepCopyObject().(kinds.Object)
+		if len(obj.GetManagedFields()) == 0 && w.FromUser {
+			if err := r.tracker.begin(w.Kind, obj); err != nil {
+				return nil, err
+			}
+		}
+		have, err := ScaleOf(obj)
 		if err != nil {
 			return nil, err
 		}
+		fields := scaleFields(w.Kind, obj)
+		if have.ManagedFields, err = fields.ToSubresource(); err != nil {
+			return nil, fmt.Errorf("read the managed fields of %s: %w", w.Name, err)
+		}
+		have.SetGroupVersionKind(scaleGVK())
 		scale, err := compute(have)
 		if err != nil {
 			return nil, err
@@ -106,19 +179,38 @@ func (r *Registry) changeScale(ctx context.Context, w Write, compute func(cur *a
 		if err := validateScale(w, scale); err != nil {
 			return nil, err
 		}
-		obj := cur.Object.DeepCopyObject().(kinds.Object)
-		s, err := scalableOf(obj)
-		if err != nil {
-			return nil, err
-		}
-		replicas := scale.Spec.Replicas
-		*s.spec = &replicas
-		obj.SetResourceVersion(scale.ResourceVersion)
-		if scale.UID != "" {
-			obj.SetUID(scale.UID)
-		}
-		return obj, nil
+		return obj, setScale(obj, scale, fields)
 	})
+}
+
+// scaleFields translates managed fields between an object and its scale.
+func scaleFields(kind *kinds.Kind, obj kinds.Object) *managedfields.ScaleHandler {
+	return managedfields.NewScaleHandler(obj.GetManagedFields(), kind.GVK().GroupVersion(), managedfields.ResourcePathMappings{
+		kind.APIVersion(): fieldpath.MakePathOrDie("spec", "replicas"),
+	})
+}
+
+// setScale makes an object what its scale says.
+func setScale(obj kinds.Object, scale *autoscalingv1.Scale, fields *managedfields.ScaleHandler) error {
+	s, err := scalableOf(obj)
+	if err != nil {
+		return err
+	}
+	replicas := scale.Spec.Replicas
+	*s.spec = &replicas
+	obj.SetResourceVersion(scale.ResourceVersion)
+	if scale.UID != "" {
+		obj.SetUID(scale.UID)
+	}
+	if len(scale.ManagedFields) == 0 && len(obj.GetManagedFields()) == 0 {
+		return nil
+	}
+	managed, err := fields.ToParent(scale.ManagedFields)
+	if err != nil {
+		return fmt.Errorf("write the managed fields of %s: %w", obj.GetName(), err)
+	}
+	obj.SetManagedFields(managed)
+	return nil
 }
 
 func validateScale(w Write, scale *autoscalingv1.Scale) error {

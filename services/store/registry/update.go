@@ -47,6 +47,9 @@ func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *c
 	}
 	obj.SetResourceVersion(old.GetResourceVersion())
 	r.prepareUpdate(w, obj, old)
+	if err := r.tracker.track(w, obj, old); err != nil {
+		return outcome{}, err
+	}
 	request := &admission.Request{
 		Operation: admission.Update, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name,
 		Subresource: w.Subresource, User: w.User, Object: obj, Old: old,
@@ -56,9 +59,6 @@ func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *c
 	}
 	errs := append(validateMetadataUpdate(w.Kind, obj, old), validateChanged(w, obj, old)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
-		return outcome{}, err
-	}
-	if err := r.applier.track(w, obj, old); err != nil {
 		return outcome{}, err
 	}
 	return r.outcomeOf(ctx, w, obj, cur)

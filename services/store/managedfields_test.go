@@ -1,0 +1,261 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"navarch.dev/navarch/internal/apistatus"
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/storetest"
+)
+
+// user writes to a Store as a gateway does for the users behind it.
+type user struct {
+	*client.Client
+	t       *testing.T
+	manager string
+}
+
+func asUser(t *testing.T, s *storetest.Store, manager string) user {
+	t.Helper()
+	return user{client.New(s.Conn(identity.Service(identity.Gateway)), manager), t, manager}
+}
+
+// patch sends a patch of any type and reads the result into obj.
+func (u user) patch(obj kinds.Object, subresource string, kind storev1.PatchType, body string, change ...func(*storev1.PatchRequest)) (*storev1.PatchResponse, error) {
+	u.t.Helper()
+	k, err := kinds.Default().ForObject(obj)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	req := &storev1.PatchRequest{
+		Resource:  &storev1.Resource{Group: k.Group, Version: k.Version, Resource: k.Resource},
+		Namespace: obj.GetNamespace(), Name: obj.GetName(), Subresource: subresource,
+		Type: kind, Patch: []byte(body), Options: &storev1.WriteOptions{FieldManager: u.manager},
+	}
+	for _, f := range change {
+		f(req)
+	}
+	resp, err := u.Store().Patch(u.t.Context(), req)
+	if err != nil {
+		return nil, apistatus.FromGRPC(err)
+	}
+	if subresource == "scale" {
+		return resp, nil
+	}
+	fresh := k.New()
+	if err := kinds.Decode(resp.GetObject().GetObject(), fresh); err != nil {
+		u.t.Fatal(err)
+	}
+	switch o := obj.(type) {
+	case *corev1.ConfigMap:
+		*o = *fresh.(*corev1.ConfigMap)
+	case *appsv1.Deployment:
+		*o = *fresh.(*appsv1.Deployment)
+	}
+	return resp, nil
+}
+
+func (u user) apply(obj kinds.Object, subresource, body string, change ...func(*storev1.PatchRequest)) (*storev1.PatchResponse, error) {
+	u.t.Helper()
+	return u.patch(obj, subresource, storev1.PatchType_PATCH_TYPE_APPLY, body, change...)
+}
+
+func forced(req *storev1.PatchRequest) { req.Force = true }
+
+// owners lists who manages an object's fields, and how.
+func owners(obj kinds.Object) []string {
+	var out []string
+	for _, e := range obj.GetManagedFields() {
+		who := fmt.Sprintf("%s %s %s", e.Manager, e.Operation, e.APIVersion)
+		if e.Subresource != "" {
+			who += " " + e.Subresource
+		}
+		out = append(out, who)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func wantOwners(t *testing.T, what string, obj kinds.Object, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, owners(obj)); diff != "" {
+		t.Errorf("%s: owners (-want +got):\n%s", what, diff)
+	}
+}
+
+const appliedMap = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\n"
+
+func TestUsersWritesAreTrackedFromCreationOn(t *testing.T) {
+	s := storetest.New(t)
+	creator := asUser(t, s, "kubectl-create")
+	cm := configMap("cm", map[string]string{"a": "1", "b": "1"})
+	create(t, creator.Client, cm)
+	wantOwners(t, "created", cm, "kubectl-create Update v1")
+	if e := cm.ManagedFields[0]; e.Time == nil || e.FieldsType != "FieldsV1" || string(e.FieldsV1.Raw) != `{"f:data":{".":{},"f:a":{},"f:b":{}}}` {
+		t.Errorf("the creator's entry: %+v %s", e, e.FieldsV1.Raw)
+	}
+	_, err := asUser(t, s, "deployer").apply(cm, "", appliedMap+"data: {a: \"2\"}\n")
+	var status *apierrors.StatusError
+	if !apierrors.IsConflict(err) {
+		t.Fatalf("somebody else's field: %v", err)
+	}
+	status = err.(*apierrors.StatusError)
+	want := metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusConflict, Reason: metav1.StatusReasonConflict,
+		Message: `Apply failed with 1 conflict: conflict with "kubectl-create" using v1: .data.a`,
+		Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{
+			{Type: metav1.CauseTypeFieldManagerConflict, Message: `conflict with "kubectl-create" using v1`, Field: ".data.a"},
+		}},
+	}
+	if diff := cmp.Diff(want, status.ErrStatus); diff != "" {
+		t.Errorf("conflict (-want +got):\n%s", diff)
+	}
+	if _, err := asUser(t, s, "deployer").apply(cm, "", appliedMap+"data: {a: \"2\"}\n", forced); err != nil || cm.Data["a"] != "2" || cm.Data["b"] != "1" {
+		t.Errorf("forced: %v %v", err, cm.Data)
+	}
+	wantOwners(t, "taken over", cm, "deployer Apply v1", "kubectl-create Update v1")
+	dry := func(req *storev1.PatchRequest) { req.Options.DryRun = true }
+	if _, err := asUser(t, s, "deployer").apply(cm, "", appliedMap, dry); err != nil || len(cm.Data) != 1 {
+		t.Errorf("dry run: %v %v", err, cm.Data)
+	}
+	if err := reread(t, creator.Client, cm); err != nil || cm.Data["a"] != "2" {
+		t.Errorf("after a dry run: %v %v", err, cm.Data)
+	}
+}
+
+func TestServicesOwnObjectsAreTrackedOnceAUserWrites(t *testing.T) {
+	s := storetest.New(t)
+	service := s.Client(storetest.Admin())
+	cm := configMap("cm", map[string]string{"a": "1"})
+	create(t, service, cm)
+	cm.Data["b"] = "1"
+	if err := service.Update(t.Context(), cm); err != nil {
+		t.Fatal(err)
+	}
+	wantOwners(t, "a service's own", cm)
+	jane := asUser(t, s, "kubectl-label")
+	if _, err := jane.patch(cm, "", storev1.PatchType_PATCH_TYPE_MERGE, `{"metadata":{"labels":{"x":"y"}}}`); err != nil {
+		t.Fatal(err)
+	}
+	wantOwners(t, "labelled", cm, "before-first-apply Update v1", "kubectl-label Update v1")
+	if err := reread(t, service, cm); err != nil {
+		t.Fatal(err)
+	}
+	cm.Labels["x"] = "z"
+	if err := service.Update(t.Context(), cm); err != nil {
+		t.Fatal(err)
+	}
+	wantOwners(t, "taken over by the service", cm, "before-first-apply Update v1", "kubectl-label Update v1", "storetest Update v1")
+	if _, err := jane.patch(cm, "", storev1.PatchType_PATCH_TYPE_MERGE, `{"metadata":{"managedFields":[]}}`); err != nil {
+		t.Fatal(err)
+	}
+	wantOwners(t, "reset", cm)
+	if _, err := jane.apply(cm, "", appliedMap+"data: {a: \"2\"}\n"); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `"before-first-apply"`) {
+		t.Errorf("apply over what was there before: %v", err)
+	}
+}
+
+func TestStatusAndScaleHaveOwnersOfTheirOwn(t *testing.T) {
+	ctx := context.Background()
+	s := storetest.New(t)
+	creator := asUser(t, s, "creator")
+	d := deployment("web")
+	d.Status.Replicas = 7
+	create(t, creator.Client, d)
+	wantOwners(t, "created", d, "creator Update apps/v1")
+	if fields := string(d.ManagedFields[0].FieldsV1.Raw); strings.Contains(fields, "f:status") || !strings.Contains(fields, `"f:replicas":{}`) {
+		t.Errorf("the creator owns %s", fields)
+	}
+	d.Status.Replicas = 2
+	if err := s.Client(storetest.Admin()).UpdateStatus(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	wantOwners(t, "with a status", d, "creator Update apps/v1", "storetest Update apps/v1 status")
+	const head = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"
+	reporter := asUser(t, s, "reporter")
+	if _, err := reporter.apply(d, "status", head+"spec: {replicas: 9}\nstatus: {replicas: 3}\n"); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `"storetest" with subresource "status"`) {
+		t.Errorf("the status is another's: %v", err)
+	}
+	if _, err := reporter.apply(d, "status", head+"spec: {replicas: 9}\nstatus: {replicas: 3}\n", forced); err != nil || d.Status.Replicas != 3 || *d.Spec.Replicas != 1 {
+		t.Errorf("applied status: %v %+v", err, d)
+	}
+	wantOwners(t, "applied status", d, "creator Update apps/v1", "reporter Apply apps/v1 status")
+
+	const scale = "apiVersion: autoscaling/v1\nkind: Scale\nmetadata: {name: web}\nspec: {replicas: %d}\n"
+	scaler := asUser(t, s, "scaler")
+	if _, err := scaler.apply(d, "scale", fmt.Sprintf(scale, 4)); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), ".spec.replicas") {
+		t.Errorf("the replicas are another's: %v", err)
+	}
+	if _, err := scaler.apply(d, "scale", strings.Replace(fmt.Sprintf(scale, 4), "{replicas", "{paint: red, replicas", 1), forced); !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), "spec.paint") {
+		t.Errorf("a field that no scale has: %v", err)
+	}
+	if _, err := scaler.apply(d, "scale", fmt.Sprintf(scale, 4), forced); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, creator.Client, d); err != nil || *d.Spec.Replicas != 4 {
+		t.Errorf("scaled: %v %d", err, *d.Spec.Replicas)
+	}
+	wantOwners(t, "applied scale", d, "creator Update apps/v1", "reporter Apply apps/v1 status", "scaler Apply apps/v1 scale")
+	if _, err := asUser(t, s, "kubectl").patch(d, "scale", storev1.PatchType_PATCH_TYPE_MERGE, `{"spec":{"replicas":5}}`); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, creator.Client, d); err != nil || *d.Spec.Replicas != 5 {
+		t.Errorf("scaled by a patch: %v %d", err, *d.Spec.Replicas)
+	}
+	wantOwners(t, "patched scale", d, "creator Update apps/v1", "kubectl Update apps/v1 scale", "reporter Apply apps/v1 status")
+}
+
+func TestRefusedApplies(t *testing.T) {
+	s := storetest.New(t)
+	jane := asUser(t, s, "jane")
+	strict := func(req *storev1.PatchRequest) {
+		req.Options.FieldValidation = storev1.FieldValidation_FIELD_VALIDATION_STRICT
+	}
+	for _, tc := range []struct {
+		name, body, message string
+		change              func(*storev1.PatchRequest)
+		reason              metav1.StatusReason
+	}{
+		{"another kind", "apiVersion: v1\nkind: Secret\nmetadata: {name: cm}\n", "invalid object type: /v1, Kind=Secret", nil, "BadRequest"},
+		{"another version", "apiVersion: v2\nkind: ConfigMap\nmetadata: {name: cm}\n", "Incorrect version specified in apply patch. Specified patch version: v2, expected: v1", nil, "BadRequest"},
+		{"managed fields", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm, managedFields: [{manager: x}]}\n", "metadata.managedFields must be nil", nil, "BadRequest"},
+		{"another name", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n", "the name of the object (other) does not match the name on the URL (cm)", nil, "BadRequest"},
+		{"no YAML", "a: [", "error decoding YAML", nil, "BadRequest"},
+		{"no object", "- 1", "error decoding YAML", nil, "BadRequest"},
+		{"metadata that is a list", "apiVersion: v1\nkind: ConfigMap\nmetadata: [1]\n", "metadata", nil, "BadRequest"},
+		{"unknown field", appliedMap + "spec: {}\n", ".spec: field not declared in schema", nil, "BadRequest"},
+		{"wrong type", appliedMap + "data: 5\n", ".data", nil, "BadRequest"},
+		{"a key twice", appliedMap + "data: {a: \"1\"}\ndata: {a: \"2\"}\n", "error strict decoding YAML", strict, "BadRequest"},
+		{"a uid that is not", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm, uid: u}\n", "uid mismatch", nil, "Conflict"},
+		{"to a status that is not", appliedMap, "", func(req *storev1.PatchRequest) { req.Subresource = "status" }, "NotFound"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			change := tc.change
+			if change == nil {
+				change = func(*storev1.PatchRequest) {}
+			}
+			_, err := jane.apply(configMap("cm", nil), "", tc.body, change)
+			if apierrors.ReasonForError(err) != tc.reason || !strings.Contains(err.Error(), tc.message) {
+				t.Errorf("%v, want %s: %s", err, tc.reason, tc.message)
+			}
+		})
+	}
+	resp, err := jane.apply(configMap("cm", nil), "", appliedMap+"data: {a: \"1\"}\ndata: {a: \"2\"}\n")
+	if err != nil || len(resp.GetWarnings()) != 1 {
+		t.Errorf("a key twice, not strictly: %v, warnings %q", err, resp.GetWarnings())
+	}
+}

@@ -1,0 +1,170 @@
+package registry
+
+import (
+	"fmt"
+	"sync"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"navarch.dev/navarch/internal/kinds"
+)
+
+const (
+	// unnamedManager is recorded for writers that do not say who they are.
+	unnamedManager = "unknown"
+	// earlierManager owns what an object held before its fields were tracked.
+	earlierManager = "before-first-apply"
+)
+
+// tracker keeps metadata.managedFields, by which server-side apply merges.
+//
+// An object is tracked from its creation on if a user made it, through a
+// gateway. What the services make for themselves, pods above all, is tracked
+// once a user writes to it: until then nobody could be in anybody's way, and
+// most such objects live and die without paying for it.
+type tracker struct {
+	kinds *kinds.Registry
+
+	mu       sync.Mutex // guards the fields below
+	types    managedfields.TypeConverter
+	scheme   *runtime.Scheme
+	managers map[managerKey]*managedfields.FieldManager
+}
+
+type managerKey struct {
+	gvk         schema.GroupVersionKind
+	subresource string
+}
+
+func newTracker(k *kinds.Registry) *tracker {
+	return &tracker{kinds: k, managers: make(map[managerKey]*managedfields.FieldManager)}
+}
+
+// manager returns what merges and tracks a kind's fields. The schemas of all
+// kinds are read when the first is needed.
+func (t *tracker) manager(kind *kinds.Kind, subresource string) (*managedfields.FieldManager, error) {
+	return t.managerOf(managerKey{kind.GVK(), subresource}, resetFields(kind, subresource))
+}
+
+// scaleManager is manager for the form in which every kind's scale is shown.
+func (t *tracker) scaleManager() (*managedfields.FieldManager, error) {
+	return t.managerOf(managerKey{scaleGVK(), "scale"}, nil)
+}
+
+func (t *tracker) managerOf(key managerKey, reset *fieldpath.Set) (*managedfields.FieldManager, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m, ok := t.managers[key]; ok {
+		return m, nil
+	}
+	if t.types == nil {
+		t.scheme = schemeOf(t.kinds)
+		t.types = applyconfigurations.NewTypeConverter(t.scheme)
+	}
+	types := t.types
+	if key.gvk == scaleGVK() {
+		types = managedfields.NewDeducedTypeConverter() // no schema has it, nor does it hold lists
+	}
+	gv := key.gvk.GroupVersion()
+	var filters map[fieldpath.APIVersion]fieldpath.Filter
+	if reset != nil {
+		filters = map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(gv.String()): fieldpath.NewExcludeSetFilter(reset)}
+	}
+	m, err := managedfields.NewDefaultFieldManager(types, t.scheme, t.scheme, t.scheme, key.gvk, gv, key.subresource, filters)
+	if err != nil {
+		return nil, fmt.Errorf("prepare to track the fields of %s: %w", key.gvk.Kind, err)
+	}
+	t.managers[key] = m
+	return m, nil
+}
+
+// schemeOf returns a scheme of the stored kinds and of scales.
+func schemeOf(k *kinds.Registry) *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, kind := range k.All() {
+		s.AddKnownTypeWithName(kind.GVK(), kind.New())
+	}
+	s.AddKnownTypes(autoscalingv1.SchemeGroupVersion, &autoscalingv1.Scale{})
+	return s
+}
+
+// resetFields returns the fields that a write to a resource or subresource
+// cannot change, so that nobody comes to own them by writing there.
+func resetFields(kind *kinds.Kind, subresource string) *fieldpath.Set {
+	switch {
+	case subresource == "" && kind.HasSubresource("status"):
+		return fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
+	case subresource == "status" && kind.Kind == "Node": // agents report labels too
+		return fieldpath.NewSet(fieldpath.MakePathOrDie("spec"))
+	case subresource == "status":
+		return fieldpath.NewSet(
+			fieldpath.MakePathOrDie("spec"),
+			fieldpath.MakePathOrDie("metadata", "labels"),
+			fieldpath.MakePathOrDie("metadata", "finalizers"),
+			fieldpath.MakePathOrDie("metadata", "ownerReferences"),
+		)
+	}
+	return nil
+}
+
+// trackNew records whose the fields of a new object are.
+func (t *tracker) trackNew(w Write, obj kinds.Object) error {
+	if w.applied || !w.FromUser && len(obj.GetManagedFields()) == 0 {
+		return nil
+	}
+	return t.update(w, obj, t.empty(w.Kind))
+}
+
+// track records what a write other than an apply changed.
+func (t *tracker) track(w Write, obj, old kinds.Object) error {
+	tracked := len(obj.GetManagedFields()) > 0 || len(old.GetManagedFields()) > 0
+	switch {
+	case w.applied || !tracked && !w.FromUser:
+		return nil
+	case !tracked && obj.GetManagedFields() != nil:
+		obj.SetManagedFields(nil) // an empty list: not to be tracked
+		return nil
+	}
+	live := old.DeepCopyObject().(kinds.Object)
+	if !tracked {
+		if err := t.begin(w.Kind, live); err != nil {
+			return err
+		}
+	}
+	return t.update(w, obj, live)
+}
+
+// begin records an object's fields as being there already.
+func (t *tracker) begin(kind *kinds.Kind, obj kinds.Object) error {
+	return t.update(Write{Kind: kind, Manager: earlierManager}, obj, t.empty(kind))
+}
+
+func (t *tracker) empty(kind *kinds.Kind) kinds.Object {
+	obj := kind.New()
+	obj.GetObjectKind().SetGroupVersionKind(kind.GVK())
+	return obj
+}
+
+func (t *tracker) update(w Write, obj, live kinds.Object) error {
+	m, err := t.manager(w.Kind, w.Subresource)
+	if err != nil {
+		return err
+	}
+	obj.GetObjectKind().SetGroupVersionKind(w.Kind.GVK())
+	if tracked, ok := m.UpdateNoErrors(live, obj, managerName(w)).(kinds.Object); ok {
+		obj.SetManagedFields(tracked.GetManagedFields())
+	}
+	return nil
+}
+
+func managerName(w Write) string {
+	if w.Manager == "" {
+		return unnamedManager
+	}
+	return w.Manager
+}
