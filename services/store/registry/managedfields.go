@@ -64,7 +64,7 @@ func (t *tracker) managerOf(key managerKey, reset *fieldpath.Set) (*managedfield
 	}
 	if t.types == nil {
 		t.scheme = schemeOf(t.kinds)
-		t.types = applyconfigurations.NewTypeConverter(t.scheme)
+		t.types = newFieldTypes(applyconfigurations.NewTypeConverter(t.scheme))
 	}
 	types := t.types
 	if key.gvk == scaleGVK() {

@@ -1,0 +1,69 @@
+package registry
+
+import (
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	mergeschema "sigs.k8s.io/structured-merge-diff/v6/schema"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
+)
+
+// fieldTypes tells which fields an object has, and how its lists merge. It
+// takes Go structs at their word: they have been decoded, and checking them
+// against the schema again costs as much as comparing them.
+type fieldTypes struct {
+	managedfields.TypeConverter
+
+	mu     sync.RWMutex // guards shapes
+	shapes map[schema.GroupVersionKind]shape
+}
+
+// shape is where the schema describes a kind.
+type shape struct {
+	schema *mergeschema.Schema
+	ref    mergeschema.TypeRef
+}
+
+func newFieldTypes(checked managedfields.TypeConverter) *fieldTypes {
+	return &fieldTypes{TypeConverter: checked, shapes: make(map[schema.GroupVersionKind]shape)}
+}
+
+// ObjectToTyped implements managedfields.TypeConverter.
+func (f *fieldTypes) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	if _, ok := obj.(runtime.Unstructured); ok {
+		return f.TypeConverter.ObjectToTyped(obj, opts...)
+	}
+	s, err := f.shape(obj, opts...)
+	if err != nil {
+		return nil, err
+	}
+	v, err := value.NewValueReflect(obj)
+	if err != nil {
+		return nil, fmt.Errorf("read the fields of a %T: %w", obj, err)
+	}
+	return typed.AsTypedUnvalidated(v, s.schema, s.ref), nil
+}
+
+// shape returns the shape of an object's kind.
+func (f *fieldTypes) shape(obj runtime.Object, opts ...typed.ValidationOptions) (shape, error) {
+	gvk := obj.GetObjectKind().GroupVersionKind()
+	f.mu.RLock()
+	s, ok := f.shapes[gvk]
+	f.mu.RUnlock()
+	if ok {
+		return s, nil
+	}
+	checked, err := f.TypeConverter.ObjectToTyped(obj, opts...)
+	if err != nil {
+		return shape{}, fmt.Errorf("find the schema of %s: %w", gvk, err)
+	}
+	s = shape{checked.Schema(), checked.TypeRef()}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shapes[gvk] = s
+	return s, nil
+}
