@@ -102,6 +102,8 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 	}
 	open := map[string]http.HandlerFunc{
 		"/healthz": g.healthz, "/livez": g.healthz, "/readyz": g.readyz, "/version": g.version,
+		// The Store decides who may see these.
+		"/.well-known/openid-configuration": g.document, "/openid/v1/jwks": g.document,
 	}
 	for path, serve := range open {
 		if err := mux.HandlePath(http.MethodGet, path, plain(serve)); err != nil {
@@ -130,7 +132,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 
 // index lists the paths that clients can begin at.
 func (g *Gateway) index(w http.ResponseWriter, r *http.Request) {
-	paths := []string{"/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	paths := []string{"/.well-known/openid-configuration", "/openid/v1/jwks", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
 	for _, k := range kinds.Default().All() {
 		if k.Group != "" {
 			paths = append(paths, "/apis/"+k.Group, "/apis/"+k.APIVersion())

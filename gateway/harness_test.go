@@ -88,7 +88,9 @@ func start(t testing.TB, nodes gateway.NodeDialer, change ...func(*gateway.Confi
 	}
 	c := &cluster{t: t, authority: authority, health: health.NewServer()}
 	c.store = storetest.New(t, storetest.WithControl(func(access.Reader) (access.Control, error) {
-		return access.Control{Authorizer: allow{}, Reviewer: allow{}, Authenticator: allow{}}, nil
+		return access.Control{Authorizer: allow{}, Reviewer: allow{}, Authenticator: allow{}, Documents: map[string]access.Document{
+			"/openid/v1/jwks": {ContentType: "application/jwk-set+json", Content: []byte(`{"keys":[]}`)},
+		}}, nil
 	}))
 	healthChannel := &inprocgrpc.Channel{}
 	healthv1.RegisterHealthServer(healthChannel, c.health)

@@ -62,6 +62,9 @@ func TestStatuses(t *testing.T) {
 		{"anonymous nowhere", "GET", "/nowhere", "", anonymous, nil, 403, "Forbidden", `cannot get path "/nowhere"`},
 		{"bad token", "GET", configMaps, "", anonymous, []string{"Authorization", "Bearer bad"}, 401, "Unauthorized", "Unauthorized"},
 		{"stranger", "GET", "/openapi/v3", "", c.http("stranger"), nil, 403, "Forbidden", `User "stranger" cannot get path`},
+		{"anonymous keys", "GET", "/openid/v1/jwks", "", anonymous, nil, 403, "Forbidden", `cannot get path "/openid/v1/jwks"`},
+		{"a stranger's keys", "GET", "/openid/v1/jwks", "", c.http("stranger"), nil, 403, "Forbidden", `User "stranger" cannot get path "/openid/v1/jwks"`},
+		{"no issuer", "GET", "/.well-known/openid-configuration", "", admin, nil, 404, "NotFound", "could not find"},
 		{"forged identity", "GET", configMaps, "", anonymous, []string{"Navarch-Remote-User", "admin"}, 403, "Forbidden", "system:anonymous"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -296,5 +299,20 @@ func TestWatchAsLines(t *testing.T) {
 	initial := c.do(admin, "GET", configMaps+"?watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", nil)
 	if !strings.Contains(initial.body, `"k8s.io/initial-events-end":"true"`) {
 		t.Errorf("no end of the initial events: %s", initial.body)
+	}
+}
+
+// TestIssuerDocuments fetches what verifies tokens, as a user and by a token.
+func TestIssuerDocuments(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{})
+	for name, a := range map[string]answer{
+		"a user":  c.do(c.http("admin"), "GET", "/openid/v1/jwks", nil),
+		"a slash": c.do(c.http("admin"), "GET", "/openid/v1/jwks/", nil),
+		"a token": c.do(c.http(""), "GET", "/openid/v1/jwks", nil, "Authorization", "Bearer good"),
+	} {
+		if a.code != 200 || a.header.Get("Content-Type") != "application/jwk-set+json" || a.header.Get("Cache-Control") != "public, max-age=3600" || a.body != `{"keys":[]}` {
+			t.Errorf("%s: %d %v %s", name, a.code, a.header, a.body)
+		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/rpc"
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/internal/tracing"
@@ -26,9 +25,11 @@ type storeSettings struct {
 	store.Config
 	etcd etcd.Config
 	auth auth.Config
-	// signingKeyFile signs service accounts' tokens; staticTokenFile knows
-	// fixed ones.
-	signingKeyFile, staticTokenFile string
+	// keyFiles hold the keys of service accounts' tokens: the first signs, all
+	// verify.
+	keyFiles []string
+	// staticTokenFile knows fixed tokens.
+	staticTokenFile string
 	// listen is where the Store is served.
 	listen string
 }
@@ -41,8 +42,14 @@ func newStoreSettings() *storeSettings {
 func (s *storeSettings) AddFlags(fs *pflag.FlagSet) {
 	s.Config.AddFlags(fs)
 	s.etcd.AddFlags(fs)
-	fs.StringVar(&s.signingKeyFile, "service-account-key-file", "", "PEM key that signs service accounts' tokens; empty: none are issued")
-	fs.StringVar(&s.auth.Issuer, "service-account-issuer", s.auth.Issuer, "issuer of service accounts' tokens")
+	tokens := &s.auth.Tokens
+	fs.StringSliceVar(&s.keyFiles, "service-account-key-file", nil, "PEM keys of service accounts' tokens: the first signs, all verify (repeatable); none: no tokens are issued")
+	fs.StringSliceVar(&tokens.Issuers, "service-account-issuer", tokens.Issuers, "issuer of service accounts' tokens, and further ones whose tokens are accepted (repeatable)")
+	fs.StringVar(&tokens.KeysURL, "service-account-jwks-uri", "", "URL of the keys that verify service accounts' tokens (default: /openid/v1/jwks at the issuer)")
+	fs.DurationVar(&tokens.MaxLife, "service-account-max-token-expiration", 0, "longest life of service accounts' tokens; 0: 2^32 seconds")
+	fs.BoolVar(&tokens.Extend, "service-account-extend-token-expiration", tokens.Extend, "let the tokens that pods get unasked work for a year, while their pod exists")
+	fs.StringSliceVar(&tokens.Audiences, "api-audiences", nil, "whom tokens must be for to be let in (repeatable; default: the issuers)")
+	fs.BoolVar(&s.auth.BootstrapTokens, "enable-bootstrap-token-auth", s.auth.BootstrapTokens, "let in Secrets of type bootstrap.kubernetes.io/token in kube-system")
 	fs.StringVar(&s.staticTokenFile, "token-auth-file", "", "CSV file of fixed bearer tokens: token,user,uid,\"group,…\"")
 	fs.StringVar(&s.etcd.Dir, "etcd-data-dir", s.etcd.Dir, "folder of the embedded etcd's data")
 	fs.StringVar(&s.listen, "listen", s.listen, "address:port of the gRPC API, several separated by commas")
@@ -56,16 +63,19 @@ func (s *storeSettings) Validate() error {
 // access reads the files that the settings of access control name.
 func (s *storeSettings) access() (auth.Config, error) {
 	config := s.auth
-	if s.signingKeyFile != "" {
-		signer, err := certs.ReadKey(s.signingKeyFile)
+	for _, path := range s.keyFiles {
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return config, fmt.Errorf("flag --service-account-key-file: %w", err)
 		}
-		key, err := token.NewKey(signer)
+		keys, err := token.ParseKeys(text)
 		if err != nil {
-			return config, fmt.Errorf("flag --service-account-key-file: %w", err)
+			return config, fmt.Errorf("flag --service-account-key-file: %s: %w", path, err)
 		}
-		config.Keys = []token.Key{key}
+		config.Tokens.Keys = append(config.Tokens.Keys, keys...)
+	}
+	if keys := config.Tokens.Keys; len(keys) > 0 && !keys[0].Signs() {
+		return config, fmt.Errorf("flag --service-account-key-file: the first key, in %s, must be a private one", s.keyFiles[0])
 	}
 	if s.staticTokenFile != "" {
 		file, err := os.Open(s.staticTokenFile)

@@ -22,12 +22,14 @@ import (
 // The metadata keys that the Store reads.
 const (
 	keyUser             = "navarch-remote-user"
+	keyUID              = "navarch-remote-uid"
 	keyGroup            = "navarch-remote-group"
+	keyExtra            = "navarch-remote-extra"
 	keyAuthorization    = "authorization"
 	keyImpersonateUser  = "navarch-impersonate-user"
 	keyImpersonateUID   = "navarch-impersonate-uid"
 	keyImpersonateGroup = "navarch-impersonate-group"
-	keyImpersonateExtra = "navarch-impersonate-extra-"
+	keyImpersonateExtra = "navarch-impersonate-extra"
 )
 
 // The headers of the Kubernetes API that ask to act as somebody else.
@@ -58,10 +60,8 @@ func Of(r *http.Request) (Caller, error) {
 	switch token, hasToken := bearer(r); {
 	case r.TLS != nil && len(r.TLS.VerifiedChains) > 0:
 		cert := r.TLS.VerifiedChains[0][0]
-		c.Identity = identity.Identity{
-			Name:   cert.Subject.CommonName,
-			Groups: append(append([]string(nil), cert.Subject.Organization...), identity.GroupAuthenticated),
-		}
+		c.Identity = identity.FromCertificate(cert)
+		c.Identity.Extra = map[string][]string{identity.ExtraCredential: {identity.CertificateID(cert)}}
 		if c.Identity.Name == "" {
 			return c, apierrors.NewUnauthorized("the client certificate names nobody")
 		}
@@ -74,6 +74,12 @@ func Of(r *http.Request) (Caller, error) {
 	if c.Identity.Name != "" {
 		c.metadata.Set(keyUser, c.Identity.Name)
 		c.metadata.Append(keyGroup, c.Identity.Groups...)
+		if c.Identity.UID != "" {
+			c.metadata.Set(keyUID, c.Identity.UID)
+		}
+		for key, values := range c.Identity.Extra {
+			c.metadata.Append(keyExtra, pairs(key, values)...)
+		}
 	}
 	if err := c.impersonate(r.Header); err != nil {
 		return c, err
@@ -113,12 +119,22 @@ func (c Caller) impersonate(h http.Header) error {
 		if err != nil {
 			return apierrors.NewBadRequest(fmt.Sprintf("the header %s has an invalid name: %v", name, err))
 		}
-		c.metadata.Append(keyImpersonateExtra+key, values...)
+		c.metadata.Append(keyImpersonateExtra, pairs(key, values)...)
 	}
 	if user == "" && len(c.impersonation()) > 0 {
 		return apierrors.NewBadRequest("requested impersonation without impersonating a user")
 	}
 	return nil
+}
+
+// pairs writes extra values so that metadata can carry any: "key=value", both
+// escaped as in a query.
+func pairs(key string, values []string) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = url.QueryEscape(key) + "=" + url.QueryEscape(v)
+	}
+	return out
 }
 
 // impersonation returns the keys that ask for somebody else.
@@ -134,15 +150,7 @@ func (c Caller) impersonation() []string {
 
 // validate refuses what gRPC metadata cannot carry.
 func (c Caller) validate() error {
-	for key, values := range c.metadata {
-		for _, b := range []byte(key) {
-			if !(b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || b == '-' || b == '_' || b == '.') {
-				return apierrors.NewBadRequest(fmt.Sprintf("%q cannot be used as an impersonation key", strings.TrimPrefix(key, keyImpersonateExtra)))
-			}
-		}
-		if strings.HasSuffix(key, "-bin") {
-			return apierrors.NewBadRequest(fmt.Sprintf("%q cannot be used as an impersonation key", strings.TrimPrefix(key, keyImpersonateExtra)))
-		}
+	for _, values := range c.metadata {
 		for _, v := range values {
 			for _, b := range []byte(v) {
 				if b < 0x20 || b > 0x7e {

@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -30,13 +29,4 @@ func EnsureSigningKey(path string) error {
 		return fmt.Errorf("encode the tokens' signing key: %w", err)
 	}
 	return atomicfile.Write(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-// ReadKey reads a private key, PEM, PKCS #8.
-func ReadKey(path string) (crypto.Signer, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the key: %w", err)
-	}
-	return parseKey(data)
 }

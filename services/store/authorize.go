@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"google.golang.org/grpc/metadata"
@@ -16,18 +17,18 @@ import (
 
 // The metadata in which a gateway forwards whose request it carries.
 const (
-	remoteUser        = "navarch-remote-user"
-	remoteUID         = "navarch-remote-uid"
-	remoteGroup       = "navarch-remote-group"
-	remoteExtraPrefix = "navarch-remote-extra-"
+	remoteUser  = "navarch-remote-user"
+	remoteUID   = "navarch-remote-uid"
+	remoteGroup = "navarch-remote-group"
+	remoteExtra = "navarch-remote-extra"
 )
 
 // The metadata in which it forwards whom that user wants to act as.
 const (
-	actAsUser        = "navarch-impersonate-user"
-	actAsUID         = "navarch-impersonate-uid"
-	actAsGroup       = "navarch-impersonate-group"
-	actAsExtraPrefix = "navarch-impersonate-extra-"
+	actAsUser  = "navarch-impersonate-user"
+	actAsUID   = "navarch-impersonate-uid"
+	actAsGroup = "navarch-impersonate-group"
+	actAsExtra = "navarch-impersonate-extra"
 )
 
 // caller returns who makes the call: the connection's identity or, on a
@@ -52,7 +53,7 @@ func (s *Store) forwardedCaller(ctx context.Context, gateway identity.Identity, 
 		return s.tokenOwner(ctx, token)
 	}
 	if user := md.Get(remoteUser); len(user) > 0 {
-		return identityIn(md, user[0], remoteUID, remoteGroup, remoteExtraPrefix), nil
+		return identityIn(md, user[0], remoteUID, remoteGroup, remoteExtra), nil
 	}
 	return gateway, nil
 }
@@ -68,7 +69,7 @@ func (s *Store) actAs(ctx context.Context, user identity.Identity, md metadata.M
 		return identity.Identity{}, apierrors.NewForbidden(schema.GroupResource{Resource: "users"}, as[0],
 			fmt.Errorf("User %q cannot impersonate anybody here", user.Name))
 	}
-	return s.control.Impersonator.Impersonate(ctx, user, identityIn(md, as[0], actAsUID, actAsGroup, actAsExtraPrefix))
+	return s.control.Impersonator.Impersonate(ctx, user, identityIn(md, as[0], actAsUID, actAsGroup, actAsExtra))
 }
 
 func bearerToken(md metadata.MD) string {
@@ -94,21 +95,30 @@ func (s *Store) tokenOwner(ctx context.Context, token string) (identity.Identity
 	return id, nil
 }
 
-// identityIn reads an identity from metadata under the given keys.
-func identityIn(md metadata.MD, user, uidKey, groupKey, extraPrefix string) identity.Identity {
+// identityIn reads an identity from metadata under the given keys. Extra values
+// are "key=value", both escaped as in a query.
+func identityIn(md metadata.MD, user, uidKey, groupKey, extraKey string) identity.Identity {
 	id := identity.Identity{Name: user, Groups: md.Get(groupKey)}
 	if uid := md.Get(uidKey); len(uid) > 0 {
 		id.UID = uid[0]
 	}
-	for key, values := range md {
-		if name, ok := strings.CutPrefix(key, extraPrefix); ok {
-			if id.Extra == nil {
-				id.Extra = make(map[string][]string)
-			}
-			id.Extra[name] = values
+	for _, pair := range md.Get(extraKey) {
+		key, value, _ := strings.Cut(pair, "=")
+		if id.Extra == nil {
+			id.Extra = make(map[string][]string)
 		}
+		key = unescaped(key)
+		id.Extra[key] = append(id.Extra[key], unescaped(value))
 	}
 	return id
+}
+
+// unescaped leaves text alone that a gateway did not escape.
+func unescaped(text string) string {
+	if plain, err := url.QueryUnescape(text); err == nil {
+		return plain
+	}
+	return text
 }
 
 // authorize refuses the call unless its attributes are allowed.

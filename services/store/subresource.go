@@ -84,9 +84,11 @@ func (s *Store) createToken(ctx context.Context, sc scope, req *storev1.CreateRe
 			return nil, err
 		}
 	}
-	if err := s.control.TokenIssuer.IssueToken(ctx, account.Object, request); err != nil {
+	more, err := s.control.TokenIssuer.IssueToken(ctx, account.Object, request)
+	if err != nil {
 		return nil, err
 	}
+	warnings = append(warnings, more...)
 	obj, err := cache.EncodeUnstored(request, gvk, form(req.GetOptions()))
 	return &storev1.CreateResponse{Object: obj, Warnings: warnings}, err
 }

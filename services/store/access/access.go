@@ -62,9 +62,16 @@ type Reviewer interface {
 
 // TokenIssuer makes service account tokens (serviceaccounts/token). request is
 // an *authenticationv1.TokenRequest; its status is filled. account is the
-// ServiceAccount asked for.
+// ServiceAccount asked for. The strings are warnings for the caller.
 type TokenIssuer interface {
-	IssueToken(ctx context.Context, account, request kinds.Object) error
+	IssueToken(ctx context.Context, account, request kinds.Object) ([]string, error)
+}
+
+// Document is something that is published under a path, for those who are
+// allowed to get that path.
+type Document struct {
+	ContentType string
+	Content     []byte
 }
 
 // Reader reads the Store's own objects from memory. What it returns is shared
@@ -119,6 +126,8 @@ type Control struct {
 	TokenIssuer   TokenIssuer
 	Impersonator  Impersonator
 	Guard         Guard
+	// Documents are published by path.
+	Documents map[string]Document
 }
 
 // MastersOnly allows everything to the group system:masters and nothing to

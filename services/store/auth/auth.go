@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
@@ -24,25 +25,32 @@ import (
 
 // Config is what an administrator decides.
 type Config struct {
-	// Issuer is the iss claim of service account tokens.
-	Issuer string
-	// Keys sign (the first) and verify (all) service account tokens. Without
-	// keys none are issued.
-	Keys []token.Key
+	// Tokens are the settings of service account tokens. Without keys none are
+	// issued.
+	Tokens token.Settings
 	// Static are fixed bearer tokens; nil for none.
 	Static token.Static
+	// BootstrapTokens lets the Secrets of type bootstrap.kubernetes.io/token in.
+	BootstrapTokens bool
+	// Now is the time by which tokens end; nil is the system's.
+	Now func() time.Time
 }
 
 // DefaultConfig returns the settings of a cluster without static tokens. The
 // keys are the caller's to add.
-func DefaultConfig() Config { return Config{Issuer: token.DefaultAudience} }
+func DefaultConfig() Config {
+	return Config{Tokens: token.Settings{Issuers: []string{token.DefaultIssuer}, Extend: true}, BootstrapTokens: true}
+}
 
 // Validate says what is wrong with the settings.
-func (c Config) Validate() error {
-	if len(c.Keys) > 0 && c.Issuer == "" {
-		return errors.New("the issuer of service account tokens must not be empty")
+func (c Config) Validate() error { return c.Tokens.Validate() }
+
+// audiences are the cluster's own.
+func (c Config) audiences() []string {
+	if len(c.Tokens.Audiences) > 0 {
+		return c.Tokens.Audiences
 	}
-	return nil
+	return c.Tokens.Issuers
 }
 
 // Bootstrap returns the roles and bindings that a cluster starts with.
@@ -65,23 +73,42 @@ func newControl(cfg Config, reader access.Reader) (access.Control, error) {
 		Impersonator: impersonator{authorizer},
 		Guard:        guard{authorizer, roles},
 	}
-	var authenticators chain
-	if len(cfg.Static) > 0 {
-		authenticators = append(authenticators, cfg.Static)
-	}
-	if len(cfg.Keys) > 0 {
-		accounts, err := token.NewServiceAccounts(reader, cfg.Issuer, cfg.Keys...)
-		if err != nil {
-			return access.Control{}, fmt.Errorf("set up service account tokens: %w", err)
-		}
-		authenticators = append(authenticators, accounts)
-		control.TokenIssuer = accounts
+	authenticators, err := newAuthenticators(cfg, reader, &control)
+	if err != nil {
+		return access.Control{}, err
 	}
 	if len(authenticators) > 0 {
 		control.Authenticator = authenticators
 	}
-	control.Reviewer = reviewer{authorizer: authorizer, roles: roles, authenticators: authenticators}
+	control.Reviewer = reviewer{authorizer: authorizer, roles: roles, authenticators: authenticators, audiences: cfg.audiences()}
 	return control, nil
+}
+
+// newAuthenticators returns those who know bearer tokens. The one that knows
+// service accounts' also issues and documents them.
+func newAuthenticators(cfg Config, reader access.Reader, control *access.Control) (chain, error) {
+	var authenticators chain
+	own := func(a access.Authenticator) {
+		authenticators = append(authenticators, token.Own{Authenticator: a, Audiences: cfg.audiences()})
+	}
+	if len(cfg.Static) > 0 {
+		own(cfg.Static)
+	}
+	if cfg.BootstrapTokens {
+		own(token.NewBootstrap(reader, cfg.Now))
+	}
+	if len(cfg.Tokens.Keys) == 0 {
+		return authenticators, nil
+	}
+	accounts, err := token.NewServiceAccounts(reader, cfg.Tokens, cfg.Now)
+	if err != nil {
+		return nil, fmt.Errorf("set up service account tokens: %w", err)
+	}
+	control.TokenIssuer = accounts
+	if control.Documents, err = accounts.Documents(); err != nil {
+		return nil, fmt.Errorf("set up service account tokens: %w", err)
+	}
+	return append(authenticators, accounts), nil
 }
 
 // union asks one authorizer after the other until one decides.

@@ -78,7 +78,7 @@ func newTestControl(t *testing.T, objs ...kinds.Object) (access.Control, *cluste
 	c.add(Bootstrap()...)
 	c.add(objs...)
 	cfg := DefaultConfig()
-	cfg.Keys = []token.Key{newKey(t)}
+	cfg.Tokens.Keys = []token.Key{newKey(t)}
 	control, err := New(cfg)(c)
 	if err != nil {
 		t.Fatal(err)
@@ -322,7 +322,7 @@ func TestServiceAccountTokens(t *testing.T) {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: "p", UID: pod.UID},
 	}}
-	if err := control.TokenIssuer.IssueToken(t.Context(), account, request); err != nil {
+	if _, err := control.TokenIssuer.IssueToken(t.Context(), account, request); err != nil {
 		t.Fatal(err)
 	}
 	id, ok, err := control.Authenticator.AuthenticateToken(t.Context(), request.Status.Token, nil)
@@ -360,7 +360,7 @@ func TestTokenRequestsAreChecked(t *testing.T) {
 		"pod made anew":     {BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: "p", UID: "before"}},
 		"secret that isn't": {BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: "x"}},
 	} {
-		if err := control.TokenIssuer.IssueToken(t.Context(), account, &authenticationv1.TokenRequest{Spec: spec}); err == nil {
+		if _, err := control.TokenIssuer.IssueToken(t.Context(), account, &authenticationv1.TokenRequest{Spec: spec}); err == nil {
 			t.Errorf("%s: a token was issued", name)
 		}
 	}
@@ -398,7 +398,7 @@ func TestReviews(t *testing.T) {
 		t.Errorf("ann is %+v", who.Status.UserInfo)
 	}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"vault"}}}
-	if err := control.TokenIssuer.IssueToken(t.Context(), account, request); err != nil {
+	if _, err := control.TokenIssuer.IssueToken(t.Context(), account, request); err != nil {
 		t.Fatal(err)
 	}
 	tokens := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: request.Status.Token, Audiences: []string{"vault", "other"}}}

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -13,7 +14,6 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/auth/rbac"
-	"navarch.dev/navarch/services/store/auth/token"
 )
 
 // reviewer answers the kinds that ask about access.
@@ -21,21 +21,32 @@ type reviewer struct {
 	authorizer     access.Authorizer
 	roles          *rbac.Authorizer
 	authenticators chain
+	// audiences are whom a token must be for if a review does not say.
+	audiences []string
 }
 
 // Review implements access.Reviewer.
 func (r reviewer) Review(ctx context.Context, user identity.Identity, kind *kinds.Kind, namespace string, obj kinds.Object) error {
 	switch o := obj.(type) {
 	case *authorizationv1.SelfSubjectAccessReview:
-		a, err := attributesOf(user, o.Spec.ResourceAttributes, o.Spec.NonResourceAttributes)
-		if err != nil {
+		o.Status = authorizationv1.SubjectAccessReviewStatus{}
+		if err := invalid(kind, checkSelf(o)); err != nil {
 			return err
 		}
-		o.Status = r.decide(ctx, a)
+		o.Status = r.decide(ctx, attributesOf(user, o.Spec.ResourceAttributes, o.Spec.NonResourceAttributes))
 	case *authorizationv1.SubjectAccessReview:
-		return r.subjectAccess(ctx, &o.Spec, &o.Status)
+		if err := invalid(kind, checkSubject(o)); err != nil {
+			return err
+		}
+		o.Status = r.subjectAccess(ctx, &o.Spec)
 	case *authorizationv1.LocalSubjectAccessReview:
-		return r.localAccess(ctx, namespace, o)
+		if err := invalid(kind, checkLocal(o)); err != nil {
+			return err
+		}
+		if in := o.Spec.ResourceAttributes.Namespace; in != namespace {
+			return apierrors.NewBadRequest(fmt.Sprintf("spec.resourceAttributes.namespace must match namespace: %s", namespace))
+		}
+		o.Status = r.subjectAccess(ctx, &o.Spec)
 	case *authorizationv1.SelfSubjectRulesReview:
 		return r.rules(ctx, user, o)
 	case *authenticationv1.SelfSubjectReview:
@@ -57,50 +68,30 @@ func (r reviewer) decide(ctx context.Context, a access.Attributes) authorization
 	return status
 }
 
-func (r reviewer) subjectAccess(ctx context.Context, spec *authorizationv1.SubjectAccessReviewSpec, status *authorizationv1.SubjectAccessReviewStatus) error {
-	if spec.User == "" && len(spec.Groups) == 0 {
-		return apierrors.NewBadRequest("at least one of user or group must be specified")
-	}
+func (r reviewer) subjectAccess(ctx context.Context, spec *authorizationv1.SubjectAccessReviewSpec) authorizationv1.SubjectAccessReviewStatus {
 	user := identity.Identity{Name: spec.User, UID: spec.UID, Groups: spec.Groups, Extra: map[string][]string{}}
 	for key, values := range spec.Extra {
-		user.Extra[key] = values
+		user.Extra[strings.ToLower(key)] = values
 	}
-	a, err := attributesOf(user, spec.ResourceAttributes, spec.NonResourceAttributes)
-	if err != nil {
-		return err
-	}
-	*status = r.decide(ctx, a)
-	return nil
+	return r.decide(ctx, attributesOf(user, spec.ResourceAttributes, spec.NonResourceAttributes))
 }
 
-func (r reviewer) localAccess(ctx context.Context, namespace string, o *authorizationv1.LocalSubjectAccessReview) error {
-	switch {
-	case o.Spec.ResourceAttributes == nil || o.Spec.NonResourceAttributes != nil:
-		return apierrors.NewBadRequest("a local review is about a resource")
-	case o.Spec.ResourceAttributes.Namespace != namespace:
-		return apierrors.NewBadRequest("spec.resourceAttributes.namespace must match metadata.namespace")
-	}
-	return r.subjectAccess(ctx, &o.Spec, &o.Status)
-}
-
-func attributesOf(user identity.Identity, res *authorizationv1.ResourceAttributes, path *authorizationv1.NonResourceAttributes) (access.Attributes, error) {
-	switch {
-	case (res == nil) == (path == nil):
-		return access.Attributes{}, apierrors.NewBadRequest("exactly one of nonResourceAttributes or resourceAttributes must be specified")
-	case path != nil:
-		return access.Attributes{User: user, Verb: path.Verb, Path: path.Path}, nil
+// attributesOf returns the call that a valid review asks about.
+func attributesOf(user identity.Identity, res *authorizationv1.ResourceAttributes, path *authorizationv1.NonResourceAttributes) access.Attributes {
+	if res == nil {
+		return access.Attributes{User: user, Verb: path.Verb, Path: path.Path}
 	}
 	a := access.Attributes{
 		User: user, Verb: res.Verb, Group: res.Group, Version: res.Version, Resource: res.Resource,
 		Subresource: res.Subresource, Namespace: res.Namespace, Name: res.Name,
 	}
 	if res.FieldSelector != nil {
-		a.FieldSelector = res.FieldSelector.RawSelector
+		a.FieldSelector = fieldSelector(res.FieldSelector)
 	}
 	if res.LabelSelector != nil {
-		a.LabelSelector = res.LabelSelector.RawSelector
+		a.LabelSelector = labelSelector(res.LabelSelector)
 	}
-	return a, nil
+	return a
 }
 
 func (r reviewer) rules(ctx context.Context, user identity.Identity, o *authorizationv1.SelfSubjectRulesReview) error {
@@ -131,7 +122,7 @@ func (r reviewer) tokenReview(ctx context.Context, o *authenticationv1.TokenRevi
 	o.Status = authenticationv1.TokenReviewStatus{}
 	audiences := o.Spec.Audiences
 	if len(audiences) == 0 {
-		audiences = []string{token.DefaultAudience}
+		audiences = r.audiences
 	}
 	// Each audience is asked about by itself: whoever reads the answer trusts
 	// that the token is meant for every audience in it.

@@ -2695,6 +2695,103 @@ func (x *ConnectResponse) GetNodeEndpoint() string {
 	return ""
 }
 
+type GetDocumentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For example "/.well-known/openid-configuration" or "/openid/v1/jwks".
+	Path          string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDocumentRequest) Reset() {
+	*x = GetDocumentRequest{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDocumentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDocumentRequest) ProtoMessage() {}
+
+func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDocumentRequest.ProtoReflect.Descriptor instead.
+func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *GetDocumentRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type GetDocumentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Content       []byte                 `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	ContentType   string                 `protobuf:"bytes,2,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDocumentResponse) Reset() {
+	*x = GetDocumentResponse{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDocumentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDocumentResponse) ProtoMessage() {}
+
+func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDocumentResponse.ProtoReflect.Descriptor instead.
+func (*GetDocumentResponse) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *GetDocumentResponse) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *GetDocumentResponse) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
 var File_navarch_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_navarch_store_v1_store_proto_rawDesc = "" +
@@ -2888,7 +2985,12 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x0fConnectResponse\x120\n" +
 	"\x06object\x18\x01 \x01(\v2\x18.navarch.store.v1.ObjectR\x06object\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12#\n" +
-	"\rnode_endpoint\x18\x03 \x01(\tR\fnodeEndpoint*N\n" +
+	"\rnode_endpoint\x18\x03 \x01(\tR\fnodeEndpoint\"(\n" +
+	"\x12GetDocumentRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"R\n" +
+	"\x13GetDocumentResponse\x12\x18\n" +
+	"\acontent\x18\x01 \x01(\fR\acontent\x12!\n" +
+	"\fcontent_type\x18\x02 \x01(\tR\vcontentType*N\n" +
 	"\bEncoding\x12\x18\n" +
 	"\x14ENCODING_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ENCODING_PROTOBUF\x10\x01\x12\x11\n" +
@@ -2920,7 +3022,7 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x1ePROPAGATION_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19PROPAGATION_POLICY_ORPHAN\x10\x01\x12!\n" +
 	"\x1dPROPAGATION_POLICY_BACKGROUND\x10\x02\x12!\n" +
-	"\x1dPROPAGATION_POLICY_FOREGROUND\x10\x032\x9a\x06\n" +
+	"\x1dPROPAGATION_POLICY_FOREGROUND\x10\x032\xf6\x06\n" +
 	"\fStoreService\x12B\n" +
 	"\x03Get\x12\x1c.navarch.store.v1.GetRequest\x1a\x1d.navarch.store.v1.GetResponse\x12G\n" +
 	"\x04List\x12\x1d.navarch.store.v1.ListRequest\x1a\x1e.navarch.store.v1.ListResponse0\x01\x12J\n" +
@@ -2931,7 +3033,8 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x06Delete\x12\x1f.navarch.store.v1.DeleteRequest\x1a .navarch.store.v1.DeleteResponse\x12i\n" +
 	"\x10DeleteCollection\x12).navarch.store.v1.DeleteCollectionRequest\x1a*.navarch.store.v1.DeleteCollectionResponse\x12E\n" +
 	"\x04Bind\x12\x1d.navarch.store.v1.BindRequest\x1a\x1e.navarch.store.v1.BindResponse\x12N\n" +
-	"\aConnect\x12 .navarch.store.v1.ConnectRequest\x1a!.navarch.store.v1.ConnectResponseB\xb8\x01\n" +
+	"\aConnect\x12 .navarch.store.v1.ConnectRequest\x1a!.navarch.store.v1.ConnectResponse\x12Z\n" +
+	"\vGetDocument\x12$.navarch.store.v1.GetDocumentRequest\x1a%.navarch.store.v1.GetDocumentResponseB\xb8\x01\n" +
 	"\x14com.navarch.store.v1B\n" +
 	"StoreProtoP\x01Z2navarch.dev/navarch/proto/navarch/store/v1;storev1\xa2\x02\x03NSX\xaa\x02\x10Navarch.Store.V1\xca\x02\x10Navarch\\Store\\V1\xe2\x02\x1cNavarch\\Store\\V1\\GPBMetadata\xea\x02\x12Navarch::Store::V1b\x06proto3"
 
@@ -2948,7 +3051,7 @@ func file_navarch_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_navarch_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_navarch_store_v1_store_proto_goTypes = []any{
 	(Encoding)(0),                    // 0: navarch.store.v1.Encoding
 	(Projection)(0),                  // 1: navarch.store.v1.Projection
@@ -2989,10 +3092,12 @@ var file_navarch_store_v1_store_proto_goTypes = []any{
 	(*BindResult)(nil),               // 36: navarch.store.v1.BindResult
 	(*ConnectRequest)(nil),           // 37: navarch.store.v1.ConnectRequest
 	(*ConnectResponse)(nil),          // 38: navarch.store.v1.ConnectResponse
-	(*anypb.Any)(nil),                // 39: google.protobuf.Any
+	(*GetDocumentRequest)(nil),       // 39: navarch.store.v1.GetDocumentRequest
+	(*GetDocumentResponse)(nil),      // 40: navarch.store.v1.GetDocumentResponse
+	(*anypb.Any)(nil),                // 41: google.protobuf.Any
 }
 var file_navarch_store_v1_store_proto_depIdxs = []int32{
-	39, // 0: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
+	41, // 0: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
 	8,  // 1: navarch.store.v1.Object.trace:type_name -> navarch.store.v1.TraceContext
 	7,  // 2: navarch.store.v1.GetRequest.resource:type_name -> navarch.store.v1.Resource
 	0,  // 3: navarch.store.v1.GetRequest.encoding:type_name -> navarch.store.v1.Encoding
@@ -3052,18 +3157,20 @@ var file_navarch_store_v1_store_proto_depIdxs = []int32{
 	31, // 57: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
 	34, // 58: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
 	37, // 59: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
-	11, // 60: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
-	13, // 61: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
-	17, // 62: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
-	23, // 63: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
-	25, // 64: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
-	27, // 65: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
-	30, // 66: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
-	32, // 67: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
-	35, // 68: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
-	38, // 69: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
-	60, // [60:70] is the sub-list for method output_type
-	50, // [50:60] is the sub-list for method input_type
+	39, // 60: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
+	11, // 61: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
+	13, // 62: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
+	17, // 63: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
+	23, // 64: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
+	25, // 65: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
+	27, // 66: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
+	30, // 67: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
+	32, // 68: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
+	35, // 69: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
+	38, // 70: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
+	40, // 71: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
+	61, // [61:72] is the sub-list for method output_type
+	50, // [50:61] is the sub-list for method input_type
 	50, // [50:50] is the sub-list for extension type_name
 	50, // [50:50] is the sub-list for extension extendee
 	0,  // [0:50] is the sub-list for field type_name
@@ -3090,7 +3197,7 @@ func file_navarch_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_navarch_store_v1_store_proto_rawDesc), len(file_navarch_store_v1_store_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	StoreService_DeleteCollection_FullMethodName = "/navarch.store.v1.StoreService/DeleteCollection"
 	StoreService_Bind_FullMethodName             = "/navarch.store.v1.StoreService/Bind"
 	StoreService_Connect_FullMethodName          = "/navarch.store.v1.StoreService/Connect"
+	StoreService_GetDocument_FullMethodName      = "/navarch.store.v1.StoreService/GetDocument"
 )
 
 // StoreServiceClient is the client API for StoreService service.
@@ -79,6 +80,10 @@ type StoreServiceClient interface {
 	// Connect authorizes a streaming subresource of a pod (log, exec, attach,
 	// portforward) or of a node and says which agent serves it.
 	Connect(ctx context.Context, in *ConnectRequest, opts ...grpc.CallOption) (*ConnectResponse, error)
+	// GetDocument returns what is published under a path that is no resource:
+	// the issuer of service account tokens and the keys that verify them, as
+	// OpenID Connect wants them. The caller must be allowed to get the path.
+	GetDocument(ctx context.Context, in *GetDocumentRequest, opts ...grpc.CallOption) (*GetDocumentResponse, error)
 }
 
 type storeServiceClient struct {
@@ -207,6 +212,16 @@ func (c *storeServiceClient) Connect(ctx context.Context, in *ConnectRequest, op
 	return out, nil
 }
 
+func (c *storeServiceClient) GetDocument(ctx context.Context, in *GetDocumentRequest, opts ...grpc.CallOption) (*GetDocumentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDocumentResponse)
+	err := c.cc.Invoke(ctx, StoreService_GetDocument_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StoreServiceServer is the server API for StoreService service.
 // All implementations must embed UnimplementedStoreServiceServer
 // for forward compatibility.
@@ -255,6 +270,10 @@ type StoreServiceServer interface {
 	// Connect authorizes a streaming subresource of a pod (log, exec, attach,
 	// portforward) or of a node and says which agent serves it.
 	Connect(context.Context, *ConnectRequest) (*ConnectResponse, error)
+	// GetDocument returns what is published under a path that is no resource:
+	// the issuer of service account tokens and the keys that verify them, as
+	// OpenID Connect wants them. The caller must be allowed to get the path.
+	GetDocument(context.Context, *GetDocumentRequest) (*GetDocumentResponse, error)
 	mustEmbedUnimplementedStoreServiceServer()
 }
 
@@ -294,6 +313,9 @@ func (UnimplementedStoreServiceServer) Bind(context.Context, *BindRequest) (*Bin
 }
 func (UnimplementedStoreServiceServer) Connect(context.Context, *ConnectRequest) (*ConnectResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Connect not implemented")
+}
+func (UnimplementedStoreServiceServer) GetDocument(context.Context, *GetDocumentRequest) (*GetDocumentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDocument not implemented")
 }
 func (UnimplementedStoreServiceServer) mustEmbedUnimplementedStoreServiceServer() {}
 func (UnimplementedStoreServiceServer) testEmbeddedByValue()                      {}
@@ -482,6 +504,24 @@ func _StoreService_Connect_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StoreService_GetDocument_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDocumentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StoreServiceServer).GetDocument(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StoreService_GetDocument_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StoreServiceServer).GetDocument(ctx, req.(*GetDocumentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // StoreService_ServiceDesc is the grpc.ServiceDesc for StoreService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -520,6 +560,10 @@ var StoreService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Connect",
 			Handler:    _StoreService_Connect_Handler,
+		},
+		{
+			MethodName: "GetDocument",
+			Handler:    _StoreService_GetDocument_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

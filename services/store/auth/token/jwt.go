@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -50,37 +51,76 @@ type Key struct {
 // NewKey makes a Key of an ECDSA P-256 or RSA private key.
 func NewKey(private crypto.Signer) (Key, error) {
 	k, err := NewVerifyingKey(private.Public())
+	if err != nil {
+		return Key{}, err
+	}
 	k.private = private
-	return k, err
+	return k, nil
 }
 
-// ParseKey makes a Key of a PEM encoded private key.
-func ParseKey(text []byte) (Key, error) {
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return Key{}, errors.New("the key of service account tokens is not PEM encoded")
+// ParseKeys makes Keys of PEM blocks: private keys sign and verify, public
+// keys and certificates verify.
+func ParseKeys(text []byte) ([]Key, error) {
+	var keys []Key
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "EC PARAMETERS" {
+			continue // tools write it before the key, which names the curve again
+		}
+		key, err := parseKey(block)
+		if err != nil {
+			return nil, fmt.Errorf("parse a key of service account tokens: %w", err)
+		}
+		keys = append(keys, key)
 	}
-	private, err := parsePrivate(block.Bytes)
+	if len(keys) == 0 {
+		return nil, errors.New("there is no PEM encoded key of service account tokens")
+	}
+	return keys, nil
+}
+
+// parseKey reads each of the forms in which tools write keys.
+func parseKey(block *pem.Block) (Key, error) {
+	switch block.Type {
+	case "EC PRIVATE KEY":
+		return signingKey(x509.ParseECPrivateKey(block.Bytes))
+	case "RSA PRIVATE KEY":
+		return signingKey(x509.ParsePKCS1PrivateKey(block.Bytes))
+	case "PRIVATE KEY":
+		return signingKey(x509.ParsePKCS8PrivateKey(block.Bytes))
+	case "PUBLIC KEY":
+		return verifyingKey(x509.ParsePKIXPublicKey(block.Bytes))
+	case "RSA PUBLIC KEY":
+		return verifyingKey(x509.ParsePKCS1PublicKey(block.Bytes))
+	case "CERTIFICATE":
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return Key{}, err
+		}
+		return NewVerifyingKey(cert.PublicKey)
+	}
+	return Key{}, fmt.Errorf("a PEM block %q holds no key", block.Type)
+}
+
+func signingKey[K any](key K, err error) (Key, error) {
 	if err != nil {
-		return Key{}, fmt.Errorf("parse the key of service account tokens: %w", err)
+		return Key{}, err
 	}
-	signer, ok := private.(crypto.Signer)
+	signer, ok := any(key).(crypto.Signer)
 	if !ok {
-		return Key{}, fmt.Errorf("a %T cannot sign service account tokens", private)
+		return Key{}, fmt.Errorf("a %T cannot sign", key)
 	}
 	return NewKey(signer)
 }
 
-// parsePrivate reads each of the forms in which tools write private keys.
-func parsePrivate(der []byte) (any, error) {
-	if key, err := x509.ParseECPrivateKey(der); err == nil {
-		return key, nil
+func verifyingKey[K any](key K, err error) (Key, error) {
+	if err != nil {
+		return Key{}, err
 	}
-	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
-		return key, nil
-	}
-	return x509.ParsePKCS8PrivateKey(der)
+	return NewVerifyingKey(key)
 }
+
+// Signs says whether the key can sign, or only verify.
+func (k Key) Signs() bool { return k.private != nil }
 
 // NewVerifyingKey makes a Key that only verifies.
 func NewVerifyingKey(public crypto.PublicKey) (Key, error) {
@@ -117,12 +157,12 @@ func (k Key) sign(c claims) (string, error) {
 
 // parse verifies a token's signature, times and issuer. Tokens that are no
 // JWT, or somebody else's, give ok false and no error.
-func parse(raw string, keys []Key, issuer string, now func() time.Time) (claims, bool) {
+func parse(raw string, keys []Key, issuers []string, now func() time.Time) (claims, bool) {
 	var c claims
 	_, err := jwt.ParseWithClaims(raw, &c, func(t *jwt.Token) (any, error) { return keyFor(t, keys) },
 		jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg(), jwt.SigningMethodRS256.Alg()}),
-		jwt.WithIssuer(issuer), jwt.WithExpirationRequired(), jwt.WithTimeFunc(now))
-	return c, err == nil
+		jwt.WithExpirationRequired(), jwt.WithTimeFunc(now))
+	return c, err == nil && slices.Contains(issuers, c.Issuer)
 }
 
 func keyFor(t *jwt.Token, keys []Key) (any, error) {
@@ -133,13 +173,4 @@ func keyFor(t *jwt.Token, keys []Key) (any, error) {
 		}
 	}
 	return nil, errors.New("no key verifies the token")
-}
-
-func contains(list []string, value string) bool {
-	for _, v := range list {
-		if v == value {
-			return true
-		}
-	}
-	return false
 }

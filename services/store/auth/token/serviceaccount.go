@@ -10,188 +10,100 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-	"github.com/google/uuid"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/identity"
-	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/store/access"
 )
 
-// DefaultAudience is who tokens are for that name no audience: the cluster.
-const DefaultAudience = "https://kubernetes.default.svc"
+// DefaultIssuer is the issuer, and so the audience, of a cluster that was told
+// no other.
+const DefaultIssuer = "https://kubernetes.default.svc"
 
-// The bounds of a token's life, and what its identity tells beyond the
-// account.
+// deletedLeeway lets a pod that is being deleted finish its calls.
+const deletedLeeway = 60 * time.Second
+
+// What a token's identity tells beyond the account.
 const (
-	shortestLife = 10 * time.Minute
-	longestLife  = 1 << 32 * time.Second
-	defaultLife  = time.Hour
-	// deletedPodLeeway lets a pod that is being deleted finish its calls.
-	deletedPodLeeway = 60 * time.Second
-
 	extraPod        = "authentication.kubernetes.io/pod-name"
 	extraPodUID     = "authentication.kubernetes.io/pod-uid"
 	extraNode       = "authentication.kubernetes.io/node-name"
 	extraNodeUID    = "authentication.kubernetes.io/node-uid"
-	extraCredential = "authentication.kubernetes.io/credential-id"
+	extraCredential = identity.ExtraCredential
 )
+
+// Settings are what an administrator decides about service account tokens.
+type Settings struct {
+	// Issuers are the accepted iss claims; the first is that of new tokens.
+	Issuers []string
+	// Audiences are the cluster's own: tokens that name none are for them, and
+	// only tokens for one of them let anybody in. Empty: the issuers.
+	Audiences []string
+	// Keys verify; the first also signs.
+	Keys []Key
+	// MaxLife is the longest life of a token; 0 is longest of all.
+	MaxLife time.Duration
+	// Extend makes the tokens that pods get unasked work for a year, as long as
+	// their pod exists.
+	Extend bool
+	// KeysURL is where the keys are found that verify tokens. Empty: at the
+	// issuer's.
+	KeysURL string
+}
+
+// Validate says what is wrong with the settings.
+func (s Settings) Validate() error {
+	var errs []error
+	if len(s.Keys) > 0 && (len(s.Issuers) == 0 || slices.Contains(s.Issuers, "")) {
+		errs = append(errs, errors.New("the issuer of service account tokens must not be empty"))
+	}
+	if s.MaxLife != 0 && (s.MaxLife < time.Hour || s.MaxLife > longestLife) {
+		errs = append(errs, fmt.Errorf("the longest life of service account tokens, %s, must be between one hour and 2^32 seconds", s.MaxLife))
+	}
+	return errors.Join(errs...)
+}
 
 // ServiceAccounts issues and verifies service account tokens. It implements
 // access.Authenticator and access.TokenIssuer.
 type ServiceAccounts struct {
-	reader access.Reader
-	issuer string
-	// keys verify; the first also signs.
-	keys []Key
-	now  func() time.Time
+	reader   access.Reader
+	settings Settings
+	now      func() time.Time
 }
 
 // NewServiceAccounts returns a ServiceAccounts that signs with the first key
-// and accepts what any of them signed.
-func NewServiceAccounts(reader access.Reader, issuer string, keys ...Key) (*ServiceAccounts, error) {
-	if len(keys) == 0 || keys[0].private == nil {
+// and accepts what any of them signed. now is the time by which tokens end; nil
+// is the system's.
+func NewServiceAccounts(reader access.Reader, settings Settings, now func() time.Time) (*ServiceAccounts, error) {
+	if err := settings.Validate(); err != nil {
+		return nil, err
+	}
+	if len(settings.Keys) == 0 || settings.Keys[0].private == nil {
 		return nil, errors.New("service account tokens need a signing key")
 	}
-	return &ServiceAccounts{reader: reader, issuer: issuer, keys: keys, now: time.Now}, nil
-}
-
-// IssueToken implements access.TokenIssuer.
-func (s *ServiceAccounts) IssueToken(ctx context.Context, account, request kinds.Object) error {
-	sa, ok := account.(*corev1.ServiceAccount)
-	if !ok {
-		return fmt.Errorf("issue a token: %T is no service account", account)
+	if len(settings.Audiences) == 0 {
+		settings.Audiences = settings.Issuers
 	}
-	r, ok := request.(*authenticationv1.TokenRequest)
-	if !ok {
-		return fmt.Errorf("issue a token: %T is no token request", request)
+	if now == nil {
+		now = time.Now
 	}
-	life, err := lifeOf(r)
-	if err != nil {
-		return err
-	}
-	bound, err := s.bind(ctx, sa, r.Spec.BoundObjectRef)
-	if err != nil {
-		return err
-	}
-	if len(r.Spec.Audiences) == 0 {
-		r.Spec.Audiences = []string{DefaultAudience}
-	}
-	now := s.now()
-	expires := now.Add(life)
-	signed, err := s.keys[0].sign(claims{
-		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: s.issuer, Subject: userName(sa.Namespace, sa.Name), Audience: r.Spec.Audiences, ID: uuid.NewString(),
-			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
-		},
-		Private: bound,
-	})
-	if err != nil {
-		return fmt.Errorf("sign a token for %s/%s: %w", sa.Namespace, sa.Name, err)
-	}
-	seconds := int64(life / time.Second)
-	r.Spec.ExpirationSeconds = &seconds
-	r.Status = authenticationv1.TokenRequestStatus{Token: signed, ExpirationTimestamp: metav1.NewTime(expires.Truncate(time.Second))}
-	return nil
-}
-
-func userName(namespace, name string) string {
-	return "system:serviceaccount:" + namespace + ":" + name
-}
-
-func lifeOf(r *authenticationv1.TokenRequest) (time.Duration, error) {
-	if r.Spec.ExpirationSeconds == nil {
-		return defaultLife, nil
-	}
-	life := time.Duration(*r.Spec.ExpirationSeconds) * time.Second
-	path := field.NewPath("spec", "expirationSeconds")
-	var errs field.ErrorList
-	switch {
-	case *r.Spec.ExpirationSeconds > int64(longestLife/time.Second):
-		errs = append(errs, field.Invalid(path, *r.Spec.ExpirationSeconds, "may not specify a duration larger than 2^32 seconds"))
-	case life < shortestLife:
-		errs = append(errs, field.Invalid(path, *r.Spec.ExpirationSeconds, "may not specify a duration less than 10 minutes"))
-	default:
-		return life, nil
-	}
-	kind := authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind()
-	return 0, apierrors.NewInvalid(kind, r.Name, errs)
-}
-
-// bind finds the object that a token is to be bound to.
-func (s *ServiceAccounts) bind(ctx context.Context, sa *corev1.ServiceAccount, ref *authenticationv1.BoundObjectReference) (privateClaims, error) {
-	c := privateClaims{Namespace: sa.Namespace, ServiceAccount: reference{Name: sa.Name, UID: string(sa.UID)}}
-	if ref == nil {
-		return c, nil
-	}
-	resources := map[string]string{"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
-	resource, ok := resources[ref.Kind]
-	if !ok || ref.APIVersion != "v1" {
-		return c, apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to %s %q: only Pods, Secrets and Nodes can be bound to", sa.Name, ref.Kind, ref.Name))
-	}
-	namespace := sa.Namespace
-	if ref.Kind == "Node" {
-		namespace = ""
-	}
-	obj, err := s.reader.Get(ctx, corev1.SchemeGroupVersion.WithResource(resource), namespace, ref.Name)
-	if err != nil {
-		return c, err
-	}
-	if ref.UID != "" && ref.UID != obj.GetUID() {
-		return c, apierrors.NewConflict(corev1.Resource(resource), ref.Name,
-			fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
-	}
-	to := &reference{Name: obj.GetName(), UID: string(obj.GetUID())}
-	switch ref.Kind {
-	case "Secret":
-		c.Secret = to
-	case "Node":
-		c.Node = to
-	case "Pod":
-		c.Pod = to
-		return c, s.bindToPod(ctx, &c, sa, obj)
-	}
-	return c, nil
-}
-
-// bindToPod: a pod's token is its own account's and names the pod's node.
-func (s *ServiceAccounts) bindToPod(ctx context.Context, c *privateClaims, sa *corev1.ServiceAccount, obj kinds.Object) error {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok || pod.Spec.ServiceAccountName != sa.Name {
-		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name.", sa.Name))
-	}
-	if pod.Spec.NodeName == "" {
-		return nil
-	}
-	c.Node = &reference{Name: pod.Spec.NodeName}
-	node, err := s.reader.Get(ctx, corev1.SchemeGroupVersion.WithResource("nodes"), "", pod.Spec.NodeName)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	c.Node.UID = string(node.GetUID())
-	return nil
+	return &ServiceAccounts{reader: reader, settings: settings, now: now}, nil
 }
 
 // AuthenticateToken implements access.Authenticator.
 func (s *ServiceAccounts) AuthenticateToken(ctx context.Context, raw string, audiences []string) (identity.Identity, bool, error) {
 	if len(audiences) == 0 {
-		audiences = []string{DefaultAudience}
+		audiences = s.settings.Audiences
 	}
 	if strings.Count(raw, ".") != 2 {
 		return identity.Identity{}, false, nil
 	}
-	c, ok := parse(raw, s.keys, s.issuer, s.now)
+	c, ok := parse(raw, s.settings.Keys, s.settings.Issuers, s.now)
 	if !ok || !shareOne(c.Audience, audiences) || c.Subject != userName(c.Private.Namespace, c.Private.ServiceAccount.Name) {
 		return identity.Identity{}, false, nil
 	}
@@ -204,7 +116,7 @@ func (s *ServiceAccounts) AuthenticateToken(ctx context.Context, raw string, aud
 
 func shareOne(a, b []string) bool {
 	for _, v := range a {
-		if contains(b, v) {
+		if slices.Contains(b, v) {
 			return true
 		}
 	}
@@ -243,7 +155,7 @@ func (s *ServiceAccounts) exists(ctx context.Context, resource, namespace string
 	if err != nil {
 		return false, fmt.Errorf("look up what a token is bound to: %w", err)
 	}
-	if deleted := obj.GetDeletionTimestamp(); deleted != nil && s.now().After(deleted.Add(deletedPodLeeway)) {
+	if deleted := obj.GetDeletionTimestamp(); deleted != nil && s.now().After(deleted.Add(deletedLeeway)) {
 		return false, nil
 	}
 	return string(obj.GetUID()) == ref.UID, nil

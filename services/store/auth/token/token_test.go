@@ -24,8 +24,12 @@ func TestReadStatic(t *testing.T) {
 	if _, ok, _ := s.AuthenticateToken(t.Context(), "wrong", nil); ok {
 		t.Error("a wrong token was accepted")
 	}
-	if _, ok, _ := s.AuthenticateToken(t.Context(), "secret", []string{"vault"}); ok {
+	own := Own{Authenticator: s, Audiences: []string{"cluster"}}
+	if _, ok, _ := own.AuthenticateToken(t.Context(), "secret", []string{"vault"}); ok {
 		t.Error("accepted for another audience")
+	}
+	if _, ok, _ := own.AuthenticateToken(t.Context(), "secret", []string{"cluster"}); !ok {
+		t.Error("not accepted for the cluster")
 	}
 	for _, bad := range []string{"a,b\n", ",b,c\n", "a,,c\n", "a,b,c\na,d,e\n", "\"a,b,c\n"} {
 		if _, err := ReadStatic(strings.NewReader(bad)); err == nil {
@@ -59,7 +63,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("eyJhbGciOiJub25lIn0.eyJpc3MiOiJpIn0.")
 	f.Add("a.b.c")
 	f.Fuzz(func(t *testing.T, raw string) {
-		if _, ok := parse(raw, []Key{key}, "i", time.Now); ok {
+		if _, ok := parse(raw, []Key{key}, []string{"i"}, time.Now); ok {
 			t.Errorf("%q was accepted", raw)
 		}
 	})
