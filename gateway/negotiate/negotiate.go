@@ -53,7 +53,7 @@ func Objects(f Format) bool {
 		return false
 	case f.As == "":
 		return f.Group == "" && f.Version == ""
-	case f.Group != "meta.k8s.io" || f.Version != "v1":
+	case f.Group != "meta.k8s.io" || f.Version != "v1" && f.Version != "v1beta1":
 		return false
 	case f.IsTable():
 		return f.Media != Protobuf

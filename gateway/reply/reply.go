@@ -157,6 +157,14 @@ func NotAcceptable() error {
 	return s
 }
 
+// WrongTransformation is the error of a request for a transformation that does
+// not fit what is asked for.
+func WrongTransformation(message string) error {
+	s := apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "", "", 0, false)
+	s.ErrStatus.Reason, s.ErrStatus.Message = metav1.StatusReasonNotAcceptable, message
+	return s
+}
+
 // UnsupportedMediaType is the error of a request whose body's form is unknown.
 func UnsupportedMediaType(accepted string) error {
 	s := apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "", schema.GroupResource{}, "", "", 0, false)

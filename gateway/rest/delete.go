@@ -106,7 +106,7 @@ func (h *Handler) deleteCollection(w http.ResponseWriter, r *http.Request, t rou
 		return err
 	}
 	header := &storev1.ListHeader{}
-	l := &lister{header: header, kind: listKind(t, f, header), next: once(resp.GetObjects())}
+	l := &lister{header: header, kind: listKind(t, f, header), format: f, next: once(resp.GetObjects())}
 	if f.Media == negotiate.Protobuf {
 		return l.protobuf(w, r, f)
 	}

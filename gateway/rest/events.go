@@ -33,15 +33,15 @@ var eventNames = map[storev1.WatchEvent_Type]string{
 func newEventEncoder(t routes.Target, f negotiate.Format) eventEncoder {
 	gvk := t.Kind.GVK()
 	if f.IsMetadata() {
-		gvk = schema.GroupVersionKind{Group: "meta.k8s.io", Version: "v1", Kind: "PartialObjectMetadata"}
+		gvk = schema.GroupVersionKind{Group: f.Group, Version: f.Version, Kind: "PartialObjectMetadata"}
 	}
 	switch {
 	case f.Media == negotiate.Protobuf:
 		return &protobufEvents{kind: gvk}
 	case f.Media == negotiate.YAML:
-		return &yamlEvents{jsonEvents{kind: gvk, table: f.IsTable()}}
+		return &yamlEvents{jsonEvents{kind: gvk, format: f}}
 	}
-	return &jsonEvents{kind: gvk, table: f.IsTable()}
+	return &jsonEvents{kind: gvk, format: f}
 }
 
 // bookmark returns the object of a BOOKMARK event: a version and nothing else.
@@ -56,8 +56,8 @@ func bookmark(e *storev1.WatchEvent, gvk schema.GroupVersionKind) *metav1.Partia
 
 // jsonEvents writes one JSON object a line.
 type jsonEvents struct {
-	kind  schema.GroupVersionKind
-	table bool
+	kind   schema.GroupVersionKind
+	format negotiate.Format
 	// definitions are a table's columns; they are sent once.
 	definitions []byte
 }
@@ -66,8 +66,8 @@ func (*jsonEvents) contentType() string      { return negotiate.JSON }
 func (j *jsonEvents) columns(columns []byte) { j.definitions = columns }
 
 func (j *jsonEvents) event(dst []byte, e *storev1.WatchEvent) ([]byte, error) {
-	object := bytes.TrimSuffix(e.GetObject().GetJson(), newline)
-	if e.GetType() == storev1.WatchEvent_TYPE_BOOKMARK {
+	object := bytes.TrimSuffix(inVersion(j.format, e.GetObject().GetJson()), newline)
+	if e.GetType() == storev1.WatchEvent_TYPE_BOOKMARK && !j.format.IsTable() {
 		b, err := json.Marshal(bookmark(e, j.kind))
 		if err != nil {
 			return nil, fmt.Errorf("encode a bookmark: %w", err)
@@ -77,7 +77,7 @@ func (j *jsonEvents) event(dst []byte, e *storev1.WatchEvent) ([]byte, error) {
 	dst = append(dst, `{"type":"`...)
 	dst = append(dst, eventNames[e.GetType()]...)
 	dst = append(dst, `","object":`...)
-	if j.table {
+	if j.format.IsTable() {
 		dst = j.appendTable(dst, e, object)
 	} else {
 		dst = append(dst, object...)
@@ -85,9 +85,10 @@ func (j *jsonEvents) event(dst []byte, e *storev1.WatchEvent) ([]byte, error) {
 	return append(dst, "}\n"...), nil
 }
 
-// appendTable wraps an event's row, or a bookmark, in a Table.
+// appendTable wraps an event's row in a Table.
 func (j *jsonEvents) appendTable(dst []byte, e *storev1.WatchEvent, row []byte) []byte {
-	dst = fmt.Appendf(dst, `{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":%q},"columnDefinitions":`, e.GetResourceVersion())
+	dst = fmt.Appendf(dst, `{"kind":"Table","apiVersion":"meta.k8s.io/%s","metadata":{"resourceVersion":%q},"columnDefinitions":`,
+		j.format.Version, e.GetResourceVersion())
 	if j.definitions != nil {
 		dst = append(dst, j.definitions...)
 		j.definitions = nil
@@ -95,13 +96,7 @@ func (j *jsonEvents) appendTable(dst []byte, e *storev1.WatchEvent, row []byte) 
 		dst = append(dst, "null"...)
 	}
 	dst = append(dst, `,"rows":[`...)
-	if e.GetType() == storev1.WatchEvent_TYPE_BOOKMARK {
-		dst = append(dst, `{"cells":[],"object":`...)
-		dst = append(dst, row...)
-		dst = append(dst, '}')
-	} else {
-		dst = append(dst, row...)
-	}
+	dst = append(dst, row...)
 	return append(dst, "]}"...)
 }
 

@@ -39,13 +39,16 @@ func (h *Handler) object(w http.ResponseWriter, r *http.Request, code int, f neg
 		if err != nil {
 			return err
 		}
+		if f.IsMetadata() && gvk.Kind == "PartialObjectMetadata" {
+			gvk.Version = f.Version
+		}
 		reply.Bytes(w, r, code, f.ContentType(), envelope.Seal(gvk, obj.GetObject().GetValue()))
 		return nil
 	}
-	body := obj.GetJson()
+	body := inVersion(f, obj.GetJson())
 	// What is no row (the Status of a finished delete, a review) stays as it is.
 	if f.IsTable() && columns != nil {
-		body = tableOfRow(columns, body)
+		body = tableOfRow(f.Version, columns, body)
 	}
 	return h.json(w, r, code, f, body)
 }
@@ -80,10 +83,10 @@ func (h *Handler) kindOf(obj *storev1.Object) (schema.GroupVersionKind, error) {
 }
 
 // tableOfRow returns a Table of one row.
-func tableOfRow(columns, row []byte) []byte {
+func tableOfRow(version string, columns, row []byte) []byte {
 	var b bytes.Buffer
 	b.Grow(len(columns) + len(row) + 160)
-	b.WriteString(`{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{`)
+	fmt.Fprintf(&b, `{"kind":"Table","apiVersion":"meta.k8s.io/%s","metadata":{`, version)
 	if v := rowVersion(row); v != "" {
 		fmt.Fprintf(&b, `"resourceVersion":%q`, v)
 	}

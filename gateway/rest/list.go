@@ -50,7 +50,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, 
 	if header == nil {
 		return errors.New("the Store's list does not begin with a header")
 	}
-	l := &lister{header: header, kind: listKind(t, f, header), table: f.IsTable(), next: stream.Recv}
+	l := &lister{header: header, kind: listKind(t, f, header), format: f, next: stream.Recv}
 	switch {
 	case f.Media == negotiate.Protobuf:
 		return l.protobuf(w, r, f)
@@ -82,9 +82,9 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, 
 func listKind(t routes.Target, f negotiate.Format, header *storev1.ListHeader) schema.GroupVersionKind {
 	switch {
 	case f.IsTable():
-		return schema.GroupVersionKind{Group: "meta.k8s.io", Version: "v1", Kind: "Table"}
+		return schema.GroupVersionKind{Group: f.Group, Version: f.Version, Kind: "Table"}
 	case f.IsMetadata():
-		return schema.GroupVersionKind{Group: "meta.k8s.io", Version: "v1", Kind: "PartialObjectMetadataList"}
+		return schema.GroupVersionKind{Group: f.Group, Version: f.Version, Kind: "PartialObjectMetadataList"}
 	case header.GetKind() != "":
 		return schema.FromAPIVersionAndKind(header.GetApiVersion(), header.GetKind())
 	}
@@ -95,7 +95,7 @@ func listKind(t routes.Target, f negotiate.Format, header *storev1.ListHeader) s
 type lister struct {
 	header *storev1.ListHeader
 	kind   schema.GroupVersionKind
-	table  bool
+	format negotiate.Format
 	next   func() (*storev1.ListResponse, error)
 }
 
@@ -132,7 +132,7 @@ func (l *lister) json(w io.Writer) error {
 	}
 	apiVersion, kind := l.kind.ToAPIVersionAndKind()
 	head := fmt.Sprintf(`{"kind":%q,"apiVersion":%q,"metadata":%s,`, kind, apiVersion, metadata)
-	if l.table {
+	if l.format.IsTable() {
 		head += `"columnDefinitions":` + string(l.header.GetTableColumns()) + `,"rows":[`
 	} else {
 		head += `"items":[`
@@ -148,7 +148,7 @@ func (l *lister) json(w io.Writer) error {
 			}
 		}
 		separate = true
-		_, err := w.Write(bytes.TrimSuffix(obj.GetJson(), newline))
+		_, err := w.Write(bytes.TrimSuffix(inVersion(l.format, obj.GetJson()), newline))
 		return err
 	})
 	if err != nil {

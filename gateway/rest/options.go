@@ -10,6 +10,8 @@ import (
 	"unicode"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -44,6 +46,23 @@ func integer(q url.Values, name string) (*int64, error) {
 	return &n, nil
 }
 
+// deadline returns how long a request that is no watch may take: as long as the
+// client wants, but no longer than most.
+func deadline(q url.Values, most time.Duration) (time.Duration, error) {
+	text := q.Get("timeout")
+	if text == "" {
+		return most, nil
+	}
+	wanted, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL - %v", err))
+	}
+	if wanted <= 0 {
+		return most, nil
+	}
+	return min(wanted, most), nil
+}
+
 // listOptions are the parameters of lists and watches.
 type listOptions struct {
 	labels, fields  string
@@ -57,10 +76,9 @@ type listOptions struct {
 	timeout         time.Duration
 }
 
-var matches = map[string]storev1.ResourceVersionMatch{
-	"": storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_UNSPECIFIED,
-	string(metav1.ResourceVersionMatchNotOlderThan): storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_NOT_OLDER_THAN,
-	string(metav1.ResourceVersionMatchExact):        storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_EXACT,
+var matches = map[metav1.ResourceVersionMatch]storev1.ResourceVersionMatch{
+	metav1.ResourceVersionMatchNotOlderThan: storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_NOT_OLDER_THAN,
+	metav1.ResourceVersionMatchExact:        storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_EXACT,
 }
 
 // parseListOptions reads and checks the parameters of a list or watch.
@@ -78,7 +96,7 @@ func parseListOptions(q url.Values) (listOptions, error) {
 		return o, err
 	}
 	if limit != nil {
-		o.limit = *limit
+		o.limit = max(0, *limit)
 	}
 	seconds, err := integer(q, "timeoutSeconds")
 	if err != nil {
@@ -87,40 +105,16 @@ func parseListOptions(q url.Values) (listOptions, error) {
 	if seconds != nil && *seconds > 0 {
 		o.timeout = time.Duration(min(*seconds, int64(24*time.Hour/time.Second))) * time.Second
 	}
-	match, known := matches[q.Get("resourceVersionMatch")]
-	o.match = match
-	if errs := o.check(q.Get("resourceVersionMatch"), known); len(errs) > 0 {
-		return o, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", errs)
+	match := metav1.ResourceVersionMatch(q.Get("resourceVersionMatch"))
+	o.match = matches[match]
+	errs := validation.ValidateListOptions(&internalversion.ListOptions{
+		Watch: o.watch, ResourceVersion: o.resourceVersion, ResourceVersionMatch: match,
+		Continue: o.token, SendInitialEvents: o.initialEvents,
+	}, true)
+	if len(errs) > 0 {
+		return o, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
 	}
 	return o, nil
-}
-
-// check returns the rules of the API that the options break.
-func (o listOptions) check(match string, known bool) field.ErrorList {
-	var errs field.ErrorList
-	forbid := func(name, why string) { errs = append(errs, field.Forbidden(field.NewPath(name), why)) }
-	if !known {
-		errs = append(errs, field.NotSupported(field.NewPath("resourceVersionMatch"), match,
-			[]string{string(metav1.ResourceVersionMatchExact), string(metav1.ResourceVersionMatchNotOlderThan)}))
-	}
-	if o.limit < 0 {
-		errs = append(errs, field.Invalid(field.NewPath("limit"), o.limit, "must not be negative"))
-	}
-	switch {
-	case !o.watch && o.initialEvents != nil:
-		forbid("sendInitialEvents", "sendInitialEvents is forbidden for list")
-	case o.initialEvents != nil && match != string(metav1.ResourceVersionMatchNotOlderThan):
-		forbid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-	case o.watch && o.initialEvents == nil && match != "":
-		forbid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
-	case !o.watch && match != "" && o.resourceVersion == "":
-		forbid("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
-	case match != "" && o.token != "":
-		forbid("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-	case match == string(metav1.ResourceVersionMatchExact) && o.resourceVersion == "0":
-		forbid("resourceVersionMatch", `resourceVersionMatch "exact" is forbidden for resourceVersion "0"`)
-	}
-	return errs
 }
 
 // oneName narrows the options to the object of one name.
@@ -183,7 +177,7 @@ var fieldValidations = map[string]storev1.FieldValidation{
 // the first part of the user agent names it.
 func parseWriteOptions(r *http.Request, q url.Values, f negotiate.Format, apply bool) (*storev1.WriteOptions, error) {
 	var errs field.ErrorList
-	validation, ok := fieldValidations[q.Get("fieldValidation")]
+	strictness, ok := fieldValidations[q.Get("fieldValidation")]
 	if !ok {
 		errs = append(errs, field.NotSupported(field.NewPath("fieldValidation"), q.Get("fieldValidation"),
 			[]string{metav1.FieldValidationIgnore, metav1.FieldValidationStrict, metav1.FieldValidationWarn}))
@@ -210,7 +204,7 @@ func parseWriteOptions(r *http.Request, q url.Values, f negotiate.Format, apply 
 	if err != nil {
 		return nil, err
 	}
-	return &storev1.WriteOptions{DryRun: dry, FieldManager: manager, FieldValidation: validation, Encoding: encoding(f), Projection: p}, nil
+	return &storev1.WriteOptions{DryRun: dry, FieldManager: manager, FieldValidation: strictness, Encoding: encoding(f), Projection: p}, nil
 }
 
 // managerOfUserAgent returns "kubectl" for "kubectl/v1.37.2 (linux/amd64)".

@@ -89,7 +89,12 @@ func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes
 		h.read(w, r.WithContext(ctx), t)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
+	limit, err := deadline(r.URL.Query(), h.Timeout)
+	if err != nil {
+		reply.Error(w, r, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	h.write(w, r.WithContext(ctx), t)
 }
@@ -103,24 +108,33 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t routes.Target) 
 		return
 	}
 	q := r.URL.Query()
-	if t.Watch || t.Subresource == "" && truthy(q, "watch") {
-		if err := h.watch(w, r, t, format); err != nil {
-			reply.Error(w, r, err)
-		}
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), h.Timeout)
-	defer cancel()
-	r = r.WithContext(ctx)
-	var err error
-	if t.Name == "" {
-		err = h.list(w, r, t, format)
-	} else {
-		err = h.get(w, r, t, format)
+	watch := t.Watch || t.Subresource == "" && truthy(q, "watch")
+	err := transformable(format, t, watch)
+	switch {
+	case err != nil:
+	case watch:
+		err = h.watch(w, r, t, format)
+	default:
+		err = h.readNow(w, r, t, format)
 	}
 	if err != nil {
 		reply.Error(w, r, err)
 	}
+}
+
+// readNow serves get and list, for which a client may set a limit of time.
+func (h *Handler) readNow(w http.ResponseWriter, r *http.Request, t routes.Target, f negotiate.Format) error {
+	limit, err := deadline(r.URL.Query(), h.Timeout)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	r = r.WithContext(ctx)
+	if t.Name == "" {
+		return h.list(w, r, t, f)
+	}
+	return h.get(w, r, t, f)
 }
 
 // write serves every changing verb in a span, the root of the trace of what

@@ -81,6 +81,7 @@ func watchRequest(r *http.Request, t routes.Target, f negotiate.Format) (*storev
 		Resource: resource(t), Namespace: t.Namespace, LabelSelector: o.labels, FieldSelector: o.fields,
 		ResourceVersion: o.resourceVersion, AllowBookmarks: o.bookmarks,
 		SendInitialEvents: o.initialEvents != nil && *o.initialEvents,
+		OmitInitialEvents: o.initialEvents != nil && !*o.initialEvents,
 		Encoding:          encoding(f), Projection: p,
 	}, o.timeout, nil
 }

@@ -2,9 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -16,7 +16,12 @@ import (
 // enough to be worth a message, small enough for every client's limit.
 const batchBytes = 512 << 10
 
-const expiredList = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter."
+const (
+	expiredList = "The resourceVersion for the provided list is too old."
+	expiredPage = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, " +
+		"or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - " +
+		"objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list."
+)
 
 // List implements the RPC.
 func (s *Store) List(req *storev1.ListRequest, stream grpc.ServerStreamingServer[storev1.ListResponse]) error {
@@ -69,15 +74,16 @@ func (s *Store) page(ctx context.Context, sc scope, req *storev1.ListRequest, se
 	if err != nil {
 		return page{}, err
 	}
-	resource := s.registry.KeyPrefix(sc.kind, "")
+	resource, prefix := s.registry.KeyPrefix(sc.kind, ""), s.registry.KeyPrefix(sc.kind, sc.namespace)
 	if after != "" {
 		after = resource + after
 	}
 	p := page{revision: snapshot.Revision}
-	more, left := false, int64(0)
-	snapshot.Ascend(s.registry.KeyPrefix(sc.kind, sc.namespace), after, func(stored *cache.Version) bool {
+	more := false
+	var convert error
+	err = snapshot.Ascend(ctx, prefix, after, func(stored *cache.Version) bool {
 		var v *cache.Version
-		if v, err = stored.As(sc.kind); err != nil {
+		if v, convert = stored.As(sc.kind); convert != nil {
 			return false
 		}
 		if !selector.Matches(v) {
@@ -85,51 +91,66 @@ func (s *Store) page(ctx context.Context, sc scope, req *storev1.ListRequest, se
 		}
 		if size := req.GetPageSize(); size > 0 && int64(len(p.versions)) >= size {
 			more = true
-			left++
-			return selector.Everything()
+			return false
 		}
 		p.versions = append(p.versions, v)
 		return true
 	})
-	if more {
+	if err == nil {
+		err = convert
+	}
+	if err == nil && more {
 		last := p.versions[len(p.versions)-1].Key
 		p.next = codec.PageToken{Revision: p.revision, After: last[len(resource):]}.String()
+		// What a selector leaves of the rest is not known without reading it.
 		if selector.Everything() {
-			p.remaining = proto.Int64(left)
+			var rest int64
+			rest, err = snapshot.Count(ctx, prefix, last)
+			p.remaining = &rest
 		}
 	}
-	return p, err
+	return p, pageError(err, req.GetPageToken())
+}
+
+// pageError turns the cache's errors into API errors. A page whose snapshot is
+// no longer held comes with a token that goes on with the newest state.
+func pageError(err error, token string) error {
+	if token == "" || !errors.Is(err, cache.ErrExpired) {
+		return historyError(err, expiredList)
+	}
+	expired := apierrors.NewResourceExpired(expiredPage)
+	if t, perr := codec.ParsePageToken(token); perr == nil {
+		expired.ErrStatus.Continue = codec.PageToken{Revision: codec.Inconsistent, After: t.After}.String()
+	}
+	return expired
 }
 
 // snapshot returns the state that a list reads, and the key to start after.
 func (s *Store) snapshot(ctx context.Context, sc scope, req *storev1.ListRequest) (cache.Snapshot, string, error) {
 	c := s.registry.Cache(sc.kind)
 	rv, match := req.GetResourceVersion(), req.GetResourceVersionMatch()
-	if req.GetPageToken() != "" {
-		return s.continued(ctx, c, req)
-	}
 	exact := match == storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_EXACT
 	unset := match == storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_UNSPECIFIED
 	switch {
+	case !unset && req.GetPageToken() != "":
+		return cache.Snapshot{}, "", apierrors.NewBadRequest("resourceVersionMatch is forbidden when continue is provided")
+	case req.GetPageToken() != "":
+		return s.continued(ctx, c, req)
 	case !unset && rv == "":
 		return cache.Snapshot{}, "", apierrors.NewBadRequest("resourceVersionMatch is forbidden unless resourceVersion is provided")
 	case exact && rv == "0":
-		return cache.Snapshot{}, "", apierrors.NewBadRequest("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"")
+		return cache.Snapshot{}, "", apierrors.NewBadRequest("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
 	}
 	if err := s.await(ctx, c, rv); err != nil {
 		return cache.Snapshot{}, "", err
 	}
 	// A page of a given version without a match rule has always meant exactly
 	// that version.
-	if !exact && (!unset || req.GetPageSize() == 0 || rv == "" || rv == "0") {
+	revision, _ := parseRevision(rv) // await has judged it
+	if revision == 0 || !exact && (!unset || req.GetPageSize() <= 0) {
 		return c.Snapshot(), "", nil
 	}
-	revision, err := parseRevision(rv)
-	if err != nil {
-		return cache.Snapshot{}, "", err
-	}
-	snapshot, err := c.SnapshotAt(ctx, revision)
-	return snapshot, "", historyError(err, "The resourceVersion for the provided list is too old.")
+	return c.SnapshotAt(revision), "", nil
 }
 
 // continued is snapshot for a page after the first.
@@ -138,15 +159,17 @@ func (s *Store) continued(ctx context.Context, c *cache.Cache, req *storev1.List
 	if err != nil {
 		return cache.Snapshot{}, "", err
 	}
-	rv := cache.ResourceVersion(token.Revision)
-	if have := req.GetResourceVersion(); have != "" && have != "0" && have != rv {
+	if rv := req.GetResourceVersion(); rv != "" && rv != "0" {
 		return cache.Snapshot{}, "", apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
 	}
-	if err := s.await(ctx, c, rv); err != nil {
+	if token.Revision == codec.Inconsistent {
+		err := s.await(ctx, c, "")
+		return c.Snapshot(), token.After, err
+	}
+	if err := s.await(ctx, c, cache.ResourceVersion(token.Revision)); err != nil {
 		return cache.Snapshot{}, "", err
 	}
-	snapshot, err := c.SnapshotAt(ctx, token.Revision)
-	return snapshot, token.After, historyError(err, expiredList)
+	return c.SnapshotAt(token.Revision), token.After, nil
 }
 
 // sendObjects streams versions in batches.

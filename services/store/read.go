@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/registry"
@@ -18,27 +20,29 @@ import (
 // needs.
 const reachTimeout = 3 * time.Second
 
-// parseRevision reads a resourceVersion; "" is 0.
-func parseRevision(rv string) (int64, error) {
+// parseRevision reads a resourceVersion; "" is 0. What is too large for a
+// revision is one that is never reached.
+func parseRevision(rv string) (int64, *field.Error) {
 	if rv == "" {
 		return 0, nil
 	}
-	n, err := strconv.ParseInt(rv, 10, 64)
-	if err != nil || n < 0 {
-		return 0, apierrors.NewBadRequest(fmt.Sprintf("Invalid value: %q: resourceVersion must be a non-negative integer", rv))
+	n, err := strconv.ParseUint(rv, 10, 64)
+	if err != nil {
+		return 0, field.Invalid(field.NewPath("resourceVersion"), rv, err.Error())
 	}
-	return n, nil
+	return int64(min(n, math.MaxInt64)), nil
 }
 
 // await waits until the cache is as new as a resourceVersion asks: "" is the
 // newest there is, "0" is any, a number is at least that.
 func (s *Store) await(ctx context.Context, c *cache.Cache, rv string) error {
-	revision, err := parseRevision(rv)
-	if err != nil {
-		return err
+	revision, invalid := parseRevision(rv)
+	if invalid != nil {
+		return apierrors.NewBadRequest("invalid resource version: " + invalid.Error())
 	}
 	bounded, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
+	var err error
 	if rv == "" {
 		err = c.Fresh(bounded)
 	} else {
@@ -66,7 +70,10 @@ func tooLarge(revision, current int64) error {
 
 // historyError turns the cache's errors about the past into API errors.
 func historyError(err error, expired string) error {
+	var before *cache.ExpiredError
 	switch {
+	case errors.As(err, &before):
+		return apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", before.Revision, before.Oldest))
 	case errors.Is(err, cache.ErrExpired):
 		return apierrors.NewResourceExpired(expired)
 	case errors.Is(err, cache.ErrSlow):

@@ -7,7 +7,9 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/identity"
@@ -62,7 +64,7 @@ func (s *Store) enter(ctx context.Context, t target) (scope, error) {
 	}
 	err = s.authorize(ctx, access.Attributes{
 		User: user, Verb: t.verb, Group: kind.Group, Version: kind.Version, Resource: kind.Resource,
-		Subresource: t.subresource, Namespace: authorizedNamespace(kind, t), Name: t.name,
+		Subresource: t.subresource, Namespace: authorizedNamespace(kind, t), Name: authorizedName(t),
 		LabelSelector: t.labels, FieldSelector: t.fields,
 	})
 	return sc, err
@@ -75,6 +77,24 @@ func authorizedNamespace(kind *kinds.Kind, t target) string {
 		return t.name
 	}
 	return t.namespace
+}
+
+// authorizedName is the name that a call is authorized for. A list or watch of
+// one name counts as of that object, so that whoever may see only certain
+// objects can watch each of them.
+func authorizedName(t target) string {
+	if t.name != "" || t.verb != "list" && t.verb != "watch" {
+		return t.name
+	}
+	selector, err := fields.ParseSelector(t.fields)
+	if err != nil {
+		return "" // it is refused later, with a better word
+	}
+	name, _ := selector.RequiresExactMatch("metadata.name")
+	if len(path.IsValidPathSegmentName(name)) > 0 {
+		return ""
+	}
+	return name
 }
 
 func (s *Store) kindOf(t target) (*kinds.Kind, error) {

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -79,25 +82,26 @@ func (w *watch) begin(ctx context.Context, req *storev1.WatchRequest) error {
 	c := w.store.registry.Cache(w.scope.kind)
 	only := w.selector.Exactly(w.scope.kind.WatchField)
 	rv := req.GetResourceVersion()
+	revision, invalid := parseRevision(rv)
+	if invalid != nil {
+		return apierrors.NewInvalid(schema.GroupKind{Group: w.scope.kind.Group, Kind: w.scope.kind.Resource}, "", field.ErrorList{invalid})
+	}
 	if err := w.store.await(ctx, c, rv); err != nil {
 		return err
 	}
-	if req.GetSendInitialEvents() || rv == "" || rv == "0" {
-		snapshot, watcher := c.WatchPresent(only)
-		w.watcher = watcher
-		if err := w.started(snapshot.Revision); err != nil {
-			return err
+	if revision > 0 && !req.GetSendInitialEvents() {
+		var err error
+		if w.watcher, err = c.Watch(revision, only); err != nil {
+			return historyError(err, expiredWatch)
 		}
-		return w.present(snapshot, req.GetSendInitialEvents())
+		return w.started(revision)
 	}
-	revision, err := parseRevision(rv)
-	if err != nil {
+	snapshot, watcher := c.WatchPresent(only)
+	w.watcher = watcher
+	if err := w.started(snapshot.Revision); err != nil || req.GetOmitInitialEvents() {
 		return err
 	}
-	if w.watcher, err = c.Watch(revision, only); err != nil {
-		return historyError(err, expiredWatch)
-	}
-	return w.started(revision)
+	return w.present(ctx, snapshot, req.GetSendInitialEvents() && req.GetAllowBookmarks())
 }
 
 func (w *watch) started(revision int64) error {
@@ -112,15 +116,18 @@ func (w *watch) started(revision int64) error {
 
 // present sends the objects that there are, then, if marked, the bookmark that
 // says so.
-func (w *watch) present(snapshot cache.Snapshot, marked bool) error {
-	var err error
-	snapshot.Ascend(w.prefix, "", func(stored *cache.Version) bool {
+func (w *watch) present(ctx context.Context, snapshot cache.Snapshot, marked bool) error {
+	var sent error
+	err := snapshot.Ascend(ctx, w.prefix, "", func(stored *cache.Version) bool {
 		var v *cache.Version
-		if v, err = stored.As(w.scope.kind); err == nil && w.selector.Matches(v) {
-			err = w.add(storev1.WatchEvent_TYPE_ADDED, v)
+		if v, sent = stored.As(w.scope.kind); sent == nil && w.selector.Matches(v) {
+			sent = w.add(storev1.WatchEvent_TYPE_ADDED, v)
 		}
-		return err == nil
+		return sent == nil
 	})
+	if err == nil {
+		err = sent
+	}
 	if err == nil && marked {
 		err = w.bookmark(snapshot.Revision, true)
 	}

@@ -26,13 +26,29 @@ import (
 
 var (
 	// ErrExpired says that a read or a watch asked for a version that is no
-	// longer held.
+	// longer held. For a watch it is an *ExpiredError.
 	ErrExpired = errors.New("the version is too old")
 	// ErrSlow says that a watcher fell behind by more than the history holds.
 	ErrSlow = errors.New("the watcher was too slow")
 	// ErrFuture says that a version has not been reached in time.
 	ErrFuture = errors.New("the version has not been reached")
 )
+
+// ExpiredError is ErrExpired for a watch that was to begin after a revision
+// that lies before all that is held.
+type ExpiredError struct {
+	Revision int64
+	// Oldest is the first revision after which a watch can begin.
+	Oldest int64
+}
+
+// Error implements error.
+func (e *ExpiredError) Error() string {
+	return fmt.Sprintf("%v: %d, the oldest is %d", ErrExpired, e.Revision, e.Oldest)
+}
+
+// Unwrap makes errors.Is find ErrExpired.
+func (e *ExpiredError) Unwrap() error { return ErrExpired }
 
 // Cache is one resource in memory.
 type Cache struct {
@@ -152,7 +168,7 @@ func (c *Cache) reset() {
 
 // load reads the whole resource as of one revision.
 func (c *Cache) load(ctx context.Context) (int64, error) {
-	items, revision, err := readAll(ctx, c.backend, c.kind, c.prefix, 0)
+	items, revision, err := c.readAll(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -166,17 +182,17 @@ func (c *Cache) load(ctx context.Context) (int64, error) {
 	return revision, nil
 }
 
-// readAll reads and decodes a resource page by page, as of one revision.
-func readAll(ctx context.Context, b backend.Backend, kind *kinds.Kind, prefix string, revision int64) (*btree.BTreeG[*Version], int64, error) {
+// readAll reads and decodes the resource page by page, as of one revision.
+func (c *Cache) readAll(ctx context.Context) (*btree.BTreeG[*Version], int64, error) {
 	items := newTree()
-	opts := backend.ListOptions{Revision: revision, Limit: 1000}
+	opts := backend.ListOptions{Limit: 1000}
 	for {
-		page, err := b.List(ctx, prefix, opts)
+		page, err := c.backend.List(ctx, c.prefix, opts)
 		if err != nil {
-			return nil, 0, fmt.Errorf("read %s: %w", prefix, err)
+			return nil, 0, fmt.Errorf("read %s: %w", c.prefix, err)
 		}
 		for _, kv := range page.Items {
-			v, err := Decode(kind, kv)
+			v, err := Decode(c.kind, kv)
 			if err != nil {
 				return nil, 0, err
 			}

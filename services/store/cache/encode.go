@@ -131,16 +131,28 @@ func Bookmark(kind *kinds.Kind, revision int64, initialEnd bool, f Form) (*store
 		obj.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
 	}
 	var shown runtime.Object = obj
-	if f.Projection != storev1.Projection_PROJECTION_UNSPECIFIED && f.Projection != storev1.Projection_PROJECTION_OBJECT {
+	if f.Projection == storev1.Projection_PROJECTION_METADATA || f.Projection == storev1.Projection_PROJECTION_TABLE_WITH_METADATA {
 		shown = PartialMetadata(obj)
 	}
-	if f.Encoding != storev1.Encoding_ENCODING_JSON && !f.Table() {
+	switch {
+	case f.Projection == storev1.Projection_PROJECTION_TABLE:
+		return tableBookmark(kind, obj, nil)
+	case f.Table():
+		return tableBookmark(kind, obj, shown)
+	}
+	if f.Encoding != storev1.Encoding_ENCODING_JSON {
 		any, err := kinds.Encode(shown)
 		return &storev1.Object{Object: any}, err
 	}
 	b, err := marshalJSON(shown)
-	if err == nil && f.Table() {
-		b, err = marshalJSON(map[string]any{"cells": []any{}, "object": json.RawMessage(b)})
-	}
+	return &storev1.Object{Json: b}, err
+}
+
+// tableBookmark is a row as wide as all others of an object that is empty.
+func tableBookmark(kind *kinds.Kind, obj kinds.Object, shown runtime.Object) (*storev1.Object, error) {
+	b, err := marshalJSON(struct {
+		Cells  []any          `json:"cells"`
+		Object runtime.Object `json:"object,omitempty"`
+	}{Cells(kind, obj), shown})
 	return &storev1.Object{Json: b}, err
 }

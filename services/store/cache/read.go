@@ -93,17 +93,36 @@ type Snapshot struct {
 	// Revision is the one that the snapshot shows.
 	Revision int64
 	items    *btree.BTreeG[*Version]
+	// past is where a state is read from that is no longer in memory; nil for
+	// one that is.
+	past *Cache
 }
 
 // Ascend calls yield for each version whose key begins with prefix and is
-// greater than after, in order, until yield returns false.
-func (s Snapshot) Ascend(prefix, after string, yield func(*Version) bool) {
+// greater than after, in order, until yield returns false. It fails only on a
+// snapshot of SnapshotAt, with ErrExpired if that has been dropped meanwhile.
+func (s Snapshot) Ascend(ctx context.Context, prefix, after string, yield func(*Version) bool) error {
+	if s.past != nil {
+		return s.past.ascendPast(ctx, s.Revision, prefix, after, yield)
+	}
 	s.items.AscendGreaterOrEqual(&Version{Key: max(prefix, after)}, func(v *Version) bool {
 		if !strings.HasPrefix(v.Key, prefix) {
 			return false
 		}
 		return v.Key == after || yield(v)
 	})
+	return nil
+}
+
+// Count returns how many versions Ascend would yield, without decoding them.
+func (s Snapshot) Count(ctx context.Context, prefix, after string) (int64, error) {
+	if s.past != nil {
+		page, err := s.past.listPast(ctx, prefix, backend.ListOptions{Revision: s.Revision, After: after, Limit: 1})
+		return int64(len(page.Items)) + page.Remaining, err
+	}
+	n := int64(0)
+	err := s.Ascend(ctx, prefix, after, func(*Version) bool { n++; return true })
+	return n, err
 }
 
 // Snapshot returns the present state.
@@ -114,17 +133,51 @@ func (c *Cache) Snapshot() Snapshot {
 }
 
 // SnapshotAt returns the state as of a revision that the cache has reached:
-// from the history of changes, or else from the backend. ErrExpired says that
-// neither holds it any more.
-func (c *Cache) SnapshotAt(ctx context.Context, revision int64) (Snapshot, error) {
+// from memory where the history of changes reaches back that far, or else one
+// that is read from the backend as far as it is looked at.
+func (c *Cache) SnapshotAt(revision int64) Snapshot {
 	if s, ok := c.rewind(revision); ok {
-		return s, nil
+		return s
 	}
-	items, revision, err := readAll(ctx, c.backend, c.kind, c.prefix, revision)
-	if errors.Is(err, backend.ErrCompacted) {
-		return Snapshot{}, fmt.Errorf("%w: %w", ErrExpired, err)
+	return Snapshot{Revision: revision, past: c}
+}
+
+// pastPage is how many keys are read from the backend at a time.
+const pastPage = 500
+
+// ascendPast is Ascend as of a revision that only the backend still knows.
+func (c *Cache) ascendPast(ctx context.Context, revision int64, prefix, after string, yield func(*Version) bool) error {
+	opts := backend.ListOptions{Revision: revision, After: after, Limit: pastPage}
+	for {
+		page, err := c.listPast(ctx, prefix, opts)
+		if err != nil {
+			return err
+		}
+		for _, kv := range page.Items {
+			v, err := Decode(c.kind, kv)
+			if err != nil {
+				return err
+			}
+			if !yield(v) {
+				return nil
+			}
+			opts.After = kv.Key
+		}
+		if page.Remaining == 0 || len(page.Items) == 0 {
+			return nil
+		}
 	}
-	return Snapshot{Revision: revision, items: items}, err
+}
+
+func (c *Cache) listPast(ctx context.Context, prefix string, opts backend.ListOptions) (backend.Page, error) {
+	page, err := c.backend.List(ctx, prefix, opts)
+	switch {
+	case errors.Is(err, backend.ErrCompacted):
+		return page, fmt.Errorf("%w: %w", ErrExpired, err)
+	case err != nil:
+		return page, fmt.Errorf("read %s as of %d: %w", prefix, opts.Revision, err)
+	}
+	return page, nil
 }
 
 // rewind undoes the changes after a revision, if the history holds them all.

@@ -25,7 +25,7 @@ func (c *Cache) Watch(revision int64, only *string) (*Watcher, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ready || revision < c.history.since {
-		return nil, fmt.Errorf("%w: %d, the oldest is %d", ErrExpired, revision, c.history.since)
+		return nil, &ExpiredError{Revision: revision, Oldest: c.history.since}
 	}
 	return c.watcher(c.history.after(revision), revision, only), nil
 }

@@ -3,14 +3,19 @@ package codec
 import (
 	"encoding/base64"
 	"encoding/json"
-	"strings"
+	"path"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
+// Inconsistent is the Revision of a token that goes on with the newest state:
+// what an expired token can be exchanged for.
+const Inconsistent = -1
+
 // PageToken says where the next page of a list begins.
 type PageToken struct {
-	// Revision is that of the list, which all its pages share.
+	// Revision is that of the list, which all its pages share, or
+	// Inconsistent.
 	Revision int64 `json:"rv"`
 	// After is the last key of the page before, without the resource's prefix.
 	After string `json:"after"`
@@ -32,8 +37,19 @@ func ParsePageToken(s string) (PageToken, error) {
 	if err == nil {
 		err = json.Unmarshal(b, &t)
 	}
-	if err != nil || t.Revision <= 0 || t.After == "" || strings.HasPrefix(t.After, "/") {
-		return PageToken{}, apierrors.NewBadRequest("continue key is not valid")
+	switch {
+	case err != nil:
+		return PageToken{}, invalidToken(err.Error())
+	case t.Revision <= 0 && t.Revision != Inconsistent:
+		return PageToken{}, invalidToken("incorrect encoded start resourceVersion")
+	case t.After == "":
+		return PageToken{}, invalidToken("encoded start key empty")
+	case path.Clean("/"+t.After) != "/"+t.After:
+		return PageToken{}, invalidToken(t.After)
 	}
 	return t, nil
+}
+
+func invalidToken(why string) error {
+	return apierrors.NewBadRequest("invalid continue token: continue key is not valid: " + why)
 }

@@ -126,6 +126,9 @@ func (r *Registry) dryCreate(ctx context.Context, w Write, draft *cache.Draft, k
 // commit writes a draft and hands it to the cache.
 func (r *Registry) commit(ctx context.Context, kind *kinds.Kind, draft *cache.Draft, ops ...backend.Op) (backend.Result, *cache.Version, error) {
 	c := r.caches[kind.GVR()]
+	if err := r.remember(ctx, kind, c); err != nil {
+		return backend.Result{}, nil, err
+	}
 	c.Expect(draft)
 	defer c.Settle(draft)
 	result, err := r.Backend.Commit(ctx, ops...)
@@ -138,6 +141,20 @@ func (r *Registry) commit(ctx context.Context, kind *kinds.Kind, draft *cache.Dr
 	// An identical value of another writer was taken for this one.
 	v, err := cache.Decode(kind, backend.KeyValue{Key: ops[0].Key, Value: draft.Value(), Revision: result.Revision})
 	return result, v, err
+}
+
+// remember makes sure that the cache is there before an object is written:
+// whoever writes may watch from the version that was written, also where
+// nobody has read the kind before. Kinds that are not kept are left to those
+// who read them; there are too many of their objects.
+func (r *Registry) remember(ctx context.Context, kind *kinds.Kind, c *cache.Cache) error {
+	if r.ttl(kind) > 0 {
+		return nil
+	}
+	if err := c.Reach(ctx, 0); err != nil {
+		return fmt.Errorf("begin to follow %s: %w", kind.Resource, err)
+	}
+	return nil
 }
 
 // toStored converts an object to the kind it is stored as.

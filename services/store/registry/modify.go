@@ -139,6 +139,9 @@ func (t *attempt) remove(ctx context.Context, out outcome) (settled bool, err er
 	if t.version, err = t.cur.As(t.write.Kind); err != nil || t.write.DryRun {
 		return true, err
 	}
+	if err := t.registry.remember(ctx, t.kind, t.registry.caches[t.kind.GVR()]); err != nil {
+		return true, err
+	}
 	del := backend.Op{Type: backend.Delete, Key: t.cur.Key, Expect: t.cur.Revision}
 	result, err := t.registry.Backend.Commit(ctx, append([]backend.Op{del}, out.ops...)...)
 	t.final = err != nil || result.Committed

@@ -171,11 +171,11 @@ func (rd Reader) List(ctx context.Context, resource schema.GroupVersionResource,
 		return nil, err
 	}
 	var out []kinds.Object
-	c.Snapshot().Ascend(rd.registry.KeyPrefix(kind, namespace), "", func(v *cache.Version) bool {
+	err = c.Snapshot().Ascend(ctx, rd.registry.KeyPrefix(kind, namespace), "", func(v *cache.Version) bool {
 		out = append(out, v.Object)
 		return true
 	})
-	return out, nil
+	return out, err
 }
 
 // Version implements access.Reader.

@@ -1085,12 +1085,15 @@ type WatchRequest struct {
 	// Changes after this version; "" and "0" begin with the present objects as
 	// ADDED events.
 	ResourceVersion string `protobuf:"bytes,5,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
-	// Begin with the present objects, then a bookmark annotated
-	// k8s.io/initial-events-end, then changes (KEP-3157).
+	// Begin with the present objects, then, if bookmarks are allowed, one that
+	// is annotated k8s.io/initial-events-end, then changes (KEP-3157).
 	SendInitialEvents bool       `protobuf:"varint,6,opt,name=send_initial_events,json=sendInitialEvents,proto3" json:"send_initial_events,omitempty"`
 	AllowBookmarks    bool       `protobuf:"varint,7,opt,name=allow_bookmarks,json=allowBookmarks,proto3" json:"allow_bookmarks,omitempty"`
 	Encoding          Encoding   `protobuf:"varint,8,opt,name=encoding,proto3,enum=navarch.store.v1.Encoding" json:"encoding,omitempty"`
 	Projection        Projection `protobuf:"varint,9,opt,name=projection,proto3,enum=navarch.store.v1.Projection" json:"projection,omitempty"`
+	// Begin with changes alone, also where resource_version is "" (those after
+	// the newest version) or "0" (those after any).
+	OmitInitialEvents bool `protobuf:"varint,10,opt,name=omit_initial_events,json=omitInitialEvents,proto3" json:"omit_initial_events,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1186,6 +1189,13 @@ func (x *WatchRequest) GetProjection() Projection {
 		return x.Projection
 	}
 	return Projection_PROJECTION_UNSPECIFIED
+}
+
+func (x *WatchRequest) GetOmitInitialEvents() bool {
+	if x != nil {
+		return x.OmitInitialEvents
+	}
+	return false
 }
 
 type WatchResponse struct {
@@ -2854,7 +2864,7 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x04kind\x18\x06 \x01(\tR\x04kindB\x17\n" +
 	"\x15_remaining_item_count\"A\n" +
 	"\vObjectBatch\x122\n" +
-	"\aobjects\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\aobjects\"\xac\x03\n" +
+	"\aobjects\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\aobjects\"\xdc\x03\n" +
 	"\fWatchRequest\x126\n" +
 	"\bresource\x18\x01 \x01(\v2\x1a.navarch.store.v1.ResourceR\bresource\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
@@ -2866,7 +2876,9 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\bencoding\x18\b \x01(\x0e2\x1a.navarch.store.v1.EncodingR\bencoding\x12<\n" +
 	"\n" +
 	"projection\x18\t \x01(\x0e2\x1c.navarch.store.v1.ProjectionR\n" +
-	"projection\"\x8f\x01\n" +
+	"projection\x12.\n" +
+	"\x13omit_initial_events\x18\n" +
+	" \x01(\bR\x11omitInitialEvents\"\x8f\x01\n" +
 	"\rWatchResponse\x12:\n" +
 	"\astarted\x18\x01 \x01(\v2\x1e.navarch.store.v1.WatchStartedH\x00R\astarted\x127\n" +
 	"\x06events\x18\x02 \x01(\v2\x1d.navarch.store.v1.WatchEventsH\x00R\x06eventsB\t\n" +
