@@ -59,33 +59,50 @@ func (s *step) judge() {
 	if !s.isEnding() {
 		if reason, message := s.failure(); reason != "" {
 			s.set(batchv1.JobFailureTarget, corev1.ConditionTrue, reason, message)
-		} else if s.hasSucceeded() {
-			s.set(batchv1.JobSuccessCriteriaMet, corev1.ConditionTrue, "CompletionsReached", "Reached expected number of succeeded pods")
+		} else if reason, message := s.success(); reason != "" {
+			s.set(batchv1.JobSuccessCriteriaMet, corev1.ConditionTrue, reason, message)
 		}
 	}
 	list := s.job.Status.UncountedTerminatedPods
-	if !s.isEnding() || len(s.active)+len(s.terminating)+len(list.Succeeded)+len(list.Failed) > 0 {
+	if !s.isEnding() || len(s.active)+len(s.terminating)+len(list.Succeeded)+len(list.Failed)+s.uncounted > 0 {
 		return
 	}
-	if s.has(batchv1.JobFailureTarget) {
-		c := s.condition(batchv1.JobFailureTarget)
+	if c := s.condition(batchv1.JobFailureTarget); c != nil {
 		s.set(batchv1.JobFailed, corev1.ConditionTrue, c.Reason, c.Message)
 		s.events.Event(s.job, corev1.EventTypeWarning, c.Reason, c.Message)
 		return
 	}
-	s.set(batchv1.JobComplete, corev1.ConditionTrue, "CompletionsReached", "Reached expected number of succeeded pods")
+	c := s.condition(batchv1.JobSuccessCriteriaMet)
+	s.set(batchv1.JobComplete, corev1.ConditionTrue, c.Reason, c.Message)
 	s.job.Status.CompletionTime = ptr.To(metav1.NewTime(s.now))
 	s.events.Event(s.job, corev1.EventTypeNormal, "Completed", "Job completed")
 }
 
 // failure returns why the Job has failed; an empty reason if it has not.
 func (s *step) failure() (reason, message string) {
+	for _, pod := range s.pods {
+		if !isTracked(pod) || !s.hasFailed(pod) {
+			continue
+		}
+		if v := verdictOn(s.job.Spec.PodFailurePolicy, pod); v.action == batchv1.PodFailurePolicyActionFailJob {
+			return batchv1.JobReasonPodFailurePolicy, v.message
+		}
+	}
 	limit := ptr.Deref(s.job.Spec.BackoffLimit, 6)
-	if s.failed() > limit || s.restartsBeyond(limit) {
+	if s.failedPods() > limit || s.restartsBeyond(limit) {
 		return batchv1.JobReasonBackoffLimitExceeded, "Job has reached the specified backoff limit"
 	}
 	if left := s.untilDeadline(); s.hasDeadline() && left.After() == 0 {
 		return batchv1.JobReasonDeadlineExceeded, "Job was active longer than specified deadline"
+	}
+	if !limitsIndexes(s.job) {
+		return "", ""
+	}
+	if most := s.job.Spec.MaxFailedIndexes; most != nil && len(s.failed) > int(*most) {
+		return batchv1.JobReasonMaxFailedIndexesExceeded, "Job has exceeded the specified maximal number of failed indexes"
+	}
+	if len(s.failed) > 0 && len(s.failed)+len(s.completed) >= s.completions() {
+		return batchv1.JobReasonFailedIndexes, "Job has failed indexes"
 	}
 	return "", ""
 }
@@ -124,17 +141,22 @@ func (s *step) untilDeadline() runner.Outcome {
 	return runner.RequeueAfter(end.Sub(s.now))
 }
 
-// hasSucceeded says whether nothing is left to do. Without a number of
-// completions, one success ends the Job once its other pods have ended too.
-func (s *step) hasSucceeded() bool {
-	if s.job.Spec.Completions == nil {
-		return s.succeeded() > 0 && len(s.active)+len(s.terminating) == 0
+// success returns why the Job has succeeded; an empty reason if it has not.
+func (s *step) success() (reason, message string) {
+	if rule, ok := s.successRule(); ok {
+		return batchv1.JobReasonSuccessPolicy, fmt.Sprintf("Matched rules at index %d", rule)
 	}
-	if isIndexed(s.job) {
-		return len(parseIndexes(s.job.Status.CompletedIndexes)) >= int(*s.job.Spec.Completions)
+	if s.isComplete() {
+		return batchv1.JobReasonCompletionsReached, "Reached expected number of succeeded pods"
 	}
-	return s.succeeded() >= *s.job.Spec.Completions
+	return "", ""
 }
 
-// podName is the prefix of an indexed pod's name and its hostname.
-func podName(job *batchv1.Job, index int) string { return fmt.Sprintf("%s-%d", job.Name, index) }
+// isComplete says whether nothing is left to do. Without a number of
+// completions, one success ends the Job once its other pods have ended too.
+func (s *step) isComplete() bool {
+	if s.job.Spec.Completions == nil {
+		return s.successes() > 0 && len(s.active)+len(s.terminating) == 0
+	}
+	return s.successes() >= *s.job.Spec.Completions
+}

@@ -8,17 +8,16 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
-
-// maxIndex is the greatest completion index that the API allows.
-const maxIndex = 1_000_000
 
 // indexSet is a set of completion indexes.
 type indexSet map[int]bool
 
-// parseIndexes reads "0-3,7". What cannot be read is left out: the status is
-// ours, and what is missing in it runs again.
-func parseIndexes(s string) indexSet {
+// parseIndexes reads "0-3,7", as far as the indexes are below the limit. What
+// cannot be read is left out: the status is ours, and what is missing in it
+// runs again.
+func parseIndexes(s string, limit int) indexSet {
 	set := make(indexSet)
 	for part := range strings.SplitSeq(s, ",") {
 		from, to, isRange := strings.Cut(part, "-")
@@ -32,7 +31,7 @@ func parseIndexes(s string) indexSet {
 				continue
 			}
 		}
-		for i := max(first, 0); i <= min(last, maxIndex); i++ {
+		for i := max(first, 0); i <= min(last, limit-1); i++ {
 			set[i] = true
 		}
 	}
@@ -67,3 +66,12 @@ func indexOf(pod *corev1.Pod) (int, bool) {
 	i, err := strconv.Atoi(pod.Annotations[batchv1.JobCompletionIndexAnnotation])
 	return i, err == nil && i >= 0
 }
+
+// index returns a pod's completion index if the Job has such an index.
+func (s *step) index(pod *corev1.Pod) (int, bool) {
+	i, ok := indexOf(pod)
+	return i, ok && isIndexed(s.job) && i < s.completions()
+}
+
+// completions is how many indexes an Indexed Job has.
+func (s *step) completions() int { return int(ptr.Deref(s.job.Spec.Completions, 0)) }

@@ -9,6 +9,7 @@
 //	job.go       what is watched; one reconcile from start to end
 //	tally.go     counting pods
 //	ending.go    when a Job is complete or has failed
+//	policy.go    what the failure and success policies say
 //	pods.go      making pods, which indexes they get, how long to wait
 //	indexes.go   sets of completion indexes, "0-3,7"
 package job
@@ -58,6 +59,9 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 // Reconcile moves one Job on.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	job, ok := r.jobs.GetByKey(key)
+	if ok && ptr.Deref(job.Spec.ManagedBy, batchv1.JobControllerName) != batchv1.JobControllerName {
+		return runner.Done(), nil // another controller's
+	}
 	if err := r.freeStrays(ctx, key, job); err != nil {
 		return runner.Done(), err
 	}
@@ -143,8 +147,15 @@ type step struct {
 	// not ended.
 	active, terminating []*corev1.Pod
 	// counted are the pods that may lose their finalizers once the status,
-	// which has their uids, is stored.
-	counted []*corev1.Pod
+	// which has their uids, is stored; uncounted is how many more have ended.
+	counted   []*corev1.Pod
+	uncounted int
+
+	// completed and failed are the indexes that have ended. last is the failed
+	// pod that the next attempt at an index follows, where each index has a
+	// backoff limit of its own.
+	completed, failed indexSet
+	last              map[int]*corev1.Pod
 }
 
 // run does one round: count, judge, write the status, free what was counted,
@@ -164,7 +175,9 @@ func (s *step) run(ctx context.Context) (runner.Outcome, error) {
 	switch {
 	case s.isFinished():
 		return s.expire(ctx)
-	case s.job.Spec.Suspend != nil && *s.job.Spec.Suspend || s.isEnding():
+	case s.endedByUs():
+		return runner.Done(), s.remove(ctx, s.active)
+	case s.isEnding():
 		return runner.Done(), s.control.Delete(ctx, s.job, s.active)
 	}
 	next, err := s.manage(ctx)

@@ -162,3 +162,54 @@ func TestDeletedJobLetsGoOfItsPods(t *testing.T) {
 		controllertest.Await(c, "no job", func(all []*batchv1.Job) bool { return len(all) == 0 })
 	}
 }
+
+func TestIndexesFailByThemselves(t *testing.T) {
+	c := start(t)
+	c.Apply(work("bad", func(s *batchv1.JobSpec) {
+		s.Completions, s.Parallelism, s.CompletionMode = ptr.To[int32](2), ptr.To[int32](2), ptr.To(batchv1.IndexedCompletion)
+		s.BackoffLimitPerIndex = ptr.To[int32](0)
+	}))
+	j := controllertest.Await(c, "failure", func(all []*batchv1.Job) bool {
+		return has(all[0], batchv1.JobFailed, corev1.ConditionTrue, "FailedIndexes")
+	})[0]
+	if s := j.Status; s.Failed != 2 || ptr.Deref(s.FailedIndexes, "") != "0,1" || !has(j, batchv1.JobFailureTarget, corev1.ConditionTrue, "FailedIndexes") {
+		t.Errorf("status %+v", s)
+	}
+	pods := controllertest.Await(c, "pods", func(all []*corev1.Pod) bool { return len(all) == 2 })
+	for _, pod := range pods {
+		if pod.Annotations[batchv1.JobIndexFailureCountAnnotation] != "0" {
+			t.Errorf("annotations %v", pod.Annotations)
+		}
+	}
+}
+
+func TestPodsThatAreNotNeededHaveNotFailed(t *testing.T) {
+	c := start(t)
+	j := work("runs", func(s *batchv1.JobSpec) {
+		s.Parallelism, s.Completions, s.BackoffLimit = ptr.To[int32](3), ptr.To[int32](3), ptr.To[int32](0)
+	})
+	c.Apply(j)
+	controllertest.Await(c, "three active pods", func(all []*batchv1.Job) bool { return all[0].Status.Active == 3 })
+	controllertest.Change(c, j, "", func(j *batchv1.Job) { j.Spec.Parallelism = ptr.To[int32](1) })
+	controllertest.Await(c, "one pod", func(all []*corev1.Pod) bool { return len(all) == 1 })
+	controllertest.Await(c, "no failure", func(all []*batchv1.Job) bool {
+		if has(all[0], batchv1.JobFailureTarget, corev1.ConditionTrue, "BackoffLimitExceeded") {
+			t.Fatal("pods that were not needed count as failed")
+		}
+		return all[0].Status.Active == 1 && *all[0].Status.Terminating == 0 && all[0].Status.Failed == 0
+	})
+}
+
+func TestOthersJobsAreLeftAlone(t *testing.T) {
+	c := start(t)
+	theirs := work("ok", func(s *batchv1.JobSpec) { s.ManagedBy = ptr.To("example.com/queue") })
+	ours := work("ok", func(s *batchv1.JobSpec) { s.ManagedBy = ptr.To(batchv1.JobControllerName) })
+	ours.Name = "zwork"
+	ours.Spec.Selector, ours.Spec.Template = controllertest.Selector("zwork"), controllertest.Template("zwork", "ok")
+	ours.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	c.Apply(theirs, ours)
+	all := controllertest.Await(c, "completion of ours", func(all []*batchv1.Job) bool { return len(all) == 2 && completed(all[1:]) })
+	if all[0].Status.StartTime != nil {
+		t.Errorf("another controller's job was started: %+v", all[0].Status)
+	}
+}

@@ -20,119 +20,192 @@ const (
 	longestDelay = 10 * time.Minute
 	// indexVariable tells a container its completion index.
 	indexVariable = "JOB_COMPLETION_INDEX"
+	// longestPrefix leaves room for the generated end of a pod's name.
+	longestPrefix = 63 - 5
 )
 
 // manage makes the number of active pods what the Job needs now.
 func (s *step) manage(ctx context.Context) (runner.Outcome, error) {
+	if surplus := s.surplus(); len(surplus) > 0 {
+		return runner.Done(), s.remove(ctx, surplus)
+	}
 	have := len(s.active)
-	if ptr.Deref(s.job.Spec.PodReplacementPolicy, "") == batchv1.Failed {
+	if s.replacesOnlyFailed() {
 		have += len(s.terminating)
 	}
-	missing := s.wanted() - have
-	switch {
-	case missing < 0:
-		podset.SortForDeletion(s.active, s.active, s.now)
-		return runner.Done(), s.control.Delete(ctx, s.job, s.active[:min(-missing, len(s.active))])
-	case missing == 0:
+	missing := min(s.wanted()-have, podset.BurstLimit)
+	if missing <= 0 {
 		return runner.Done(), nil
 	}
-	if wait := s.delay(); wait > 0 {
-		return runner.RequeueAfter(wait), nil
-	}
-	_, err := s.control.Create(ctx, s.job, s.newPods(min(missing, podset.BurstLimit)))
-	return runner.Done(), err
+	pods, wait := s.newPods(missing)
+	_, err := s.control.Create(ctx, s.job, pods)
+	return runner.RequeueAfter(wait), err
 }
 
 // wanted is how many pods should run now.
 func (s *step) wanted() int {
 	parallel := int(parallelism(s.job))
 	switch {
-	case s.job.Spec.Completions == nil && s.succeeded() > 0:
-		return min(parallel, len(s.active)) // those that run end by themselves
+	case s.job.Spec.Completions == nil && s.successes() > 0:
+		return len(s.active) // those that run end by themselves
 	case s.job.Spec.Completions == nil:
 		return parallel
-	case isIndexed(s.job):
-		return min(parallel, int(*s.job.Spec.Completions)-len(parseIndexes(s.job.Status.CompletedIndexes)))
 	}
-	return min(parallel, int(*s.job.Spec.Completions-s.succeeded()))
+	return max(min(parallel, int(*s.job.Spec.Completions-s.successes())), 0)
+}
+
+// surplus returns the active pods that are not needed: those whose index is
+// not asked for, or asked for but run twice, and as many others as are too many.
+func (s *step) surplus() []*corev1.Pod {
+	podset.SortForDeletion(s.active, s.active, s.now)
+	var surplus, left []*corev1.Pod
+	seen := make(indexSet)
+	for n := len(s.active) - 1; n >= 0; n-- { // the last are the ones to keep
+		pod := s.active[n]
+		index, ok := s.index(pod)
+		if isIndexed(s.job) && (!ok || seen[index]) {
+			surplus = append(surplus, pod)
+			continue
+		}
+		seen[index] = true
+		left = append(left, pod)
+	}
+	for extra := len(s.active) - s.wanted() - len(surplus); extra > 0; extra-- {
+		surplus, left = append(surplus, left[len(left)-1]), left[:len(left)-1]
+	}
+	return surplus[:min(len(surplus), podset.BurstLimit)]
+}
+
+// remove deletes pods that the Job does not need. They lose their finalizers
+// first: how they end counts for nothing.
+func (s *step) remove(ctx context.Context, pods []*corev1.Pod) error {
+	for _, pod := range pods {
+		if err := s.free(ctx, pod); err != nil {
+			return err
+		}
+	}
+	return s.control.Delete(ctx, s.job, pods)
 }
 
 // delay is how much longer to wait after failures. It is read from the failed
 // pods, so that a restart of this process does not shorten it.
 func (s *step) delay() time.Duration {
 	var last, lastSuccess time.Time
-	failures := 0
 	for _, pod := range s.pods {
-		end := endOf(pod)
-		switch pod.Status.Phase {
-		case corev1.PodFailed:
-			failures++
-			if end.After(last) {
-				last = end
-			}
-		case corev1.PodSucceeded:
-			if end.After(lastSuccess) {
-				lastSuccess = end
-			}
+		if end := endOf(pod); pod.Status.Phase == corev1.PodSucceeded && end.After(lastSuccess) {
+			lastSuccess = end
 		}
 	}
-	if failures == 0 || lastSuccess.After(last) {
+	failed := 0
+	for _, pod := range s.pods {
+		end := endOf(pod)
+		if !s.hasFailed(pod) || !end.After(lastSuccess) {
+			continue
+		}
+		failed++
+		if end.After(last) {
+			last = end
+		}
+	}
+	return s.delayAfter(failed, last)
+}
+
+// delayAfter is how much longer to wait after so many failures in a row.
+func (s *step) delayAfter(failures int, last time.Time) time.Duration {
+	if failures == 0 {
 		return 0
 	}
 	d := longestDelay
 	if failures < 7 {
 		d = min(firstDelay<<(failures-1), longestDelay)
 	}
-	return last.Add(d).Sub(s.now)
+	return max(last.Add(d).Sub(s.now), 0)
 }
 
-// endOf returns when a pod's last container ended.
+// endOf returns when a pod ended: its last container or, where nobody has said
+// when that was, the pod's readiness or its deletion.
 func endOf(pod *corev1.Pod) time.Time {
-	end := pod.CreationTimestamp.Time
+	var end time.Time
 	for _, c := range pod.Status.ContainerStatuses {
 		if t := c.State.Terminated; t != nil && t.FinishedAt.After(end) {
 			end = t.FinishedAt.Time
 		}
 	}
-	return end
+	ready := podset.Condition(pod, corev1.PodReady)
+	switch {
+	case !end.IsZero():
+		return end
+	case ready != nil && ready.Status == corev1.ConditionFalse && !ready.LastTransitionTime.IsZero():
+		return ready.LastTransitionTime.Time
+	case pod.DeletionTimestamp != nil:
+		return pod.DeletionTimestamp.Add(-time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second)
+	}
+	return pod.CreationTimestamp.Time
 }
 
-func (s *step) newPods(n int) []*corev1.Pod {
-	kind := s.jobs.Kind().GVK()
-	if !isIndexed(s.job) {
-		pods := make([]*corev1.Pod, n)
-		for i := range pods {
-			pods[i] = podset.FromTemplate(&s.job.Spec.Template, s.job, kind)
-			pods[i].Finalizers = append(pods[i].Finalizers, batchv1.JobTrackingFinalizer)
+// newPods returns up to n pods that may be made now, and how long until more
+// may be.
+func (s *step) newPods(n int) (pods []*corev1.Pod, wait time.Duration) {
+	if !limitsIndexes(s.job) {
+		if wait = s.delay(); wait > 0 {
+			return nil, wait
 		}
-		return pods
 	}
-	var pods []*corev1.Pod
-	for _, index := range s.freeIndexes(n) {
-		pod := podset.FromTemplate(&s.job.Spec.Template, s.job, kind)
-		pod.Finalizers = append(pod.Finalizers, batchv1.JobTrackingFinalizer)
+	if !isIndexed(s.job) {
+		for range n {
+			pods = append(pods, s.newPod())
+		}
+		return pods, 0
+	}
+	indexes, wait := s.freeIndexes(n)
+	for _, index := range indexes {
+		pod := s.newPod()
 		giveIndex(s.job, pod, index)
+		if limitsIndexes(s.job) {
+			s.passOnFailures(pod, s.last[index])
+		}
 		pods = append(pods, pod)
 	}
-	return pods
+	return pods, wait
 }
 
-// freeIndexes returns the lowest indexes that are neither complete nor run by
-// a pod.
-func (s *step) freeIndexes(n int) []int {
-	taken := parseIndexes(s.job.Status.CompletedIndexes)
-	for _, pod := range s.active {
-		if i, ok := indexOf(pod); ok {
+func (s *step) newPod() *corev1.Pod {
+	pod := podset.FromTemplate(&s.job.Spec.Template, s.job, s.jobs.Kind().GVK())
+	if !isTracked(pod) {
+		pod.Finalizers = append(pod.Finalizers, batchv1.JobTrackingFinalizer)
+	}
+	return pod
+}
+
+// freeIndexes returns up to n of the lowest indexes that have neither ended
+// nor are run by a pod. Those that have to wait after a failure are passed
+// over; wait is the shortest of their waits.
+func (s *step) freeIndexes(n int) (free []int, wait time.Duration) {
+	taken := make(indexSet)
+	occupants := s.active
+	if s.replacesOnlyFailed() {
+		occupants = append(occupants[:len(occupants):len(occupants)], s.terminating...)
+	}
+	for _, pod := range occupants {
+		if i, ok := s.index(pod); ok {
 			taken[i] = true
 		}
 	}
-	var free []int
-	for i := 0; i < int(ptr.Deref(s.job.Spec.Completions, 0)) && len(free) < n; i++ {
-		if !taken[i] {
-			free = append(free, i)
+	for i := 0; i < s.completions() && len(free) < n; i++ {
+		if taken[i] || s.completed[i] || s.failed[i] {
+			continue
 		}
+		if before := s.last[i]; before != nil {
+			if d := s.delayAfter(attempts(before)+1, endOf(before)); d > 0 {
+				if wait == 0 || d < wait {
+					wait = d
+				}
+				continue
+			}
+		}
+		free = append(free, i)
 	}
-	return free
+	return free, wait
 }
 
 // giveIndex tells a pod and its containers which index it has.
@@ -143,10 +216,11 @@ func giveIndex(job *batchv1.Job, pod *corev1.Pod, index int) {
 	if pod.Labels == nil {
 		pod.Labels = make(map[string]string)
 	}
+	suffix := "-" + strconv.Itoa(index)
 	pod.Annotations[batchv1.JobCompletionIndexAnnotation] = strconv.Itoa(index)
 	pod.Labels[batchv1.JobCompletionIndexAnnotation] = strconv.Itoa(index)
-	pod.GenerateName = podName(job, index) + "-"
-	pod.Spec.Hostname = podName(job, index)
+	pod.GenerateName = job.Name[:min(len(job.Name), longestPrefix-len(suffix)-1)] + suffix + "-"
+	pod.Spec.Hostname = job.Name + suffix
 	source := &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{
 		APIVersion: "v1", FieldPath: "metadata.labels['" + batchv1.JobCompletionIndexAnnotation + "']",
 	}}

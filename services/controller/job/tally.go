@@ -13,6 +13,10 @@ import (
 	"navarch.dev/navarch/services/controller/podset"
 )
 
+// maxUncounted is the most pods that are counted at once, which bounds the
+// size of the status. The others' turn is after that.
+const maxUncounted = 500
+
 func namespaceOf(key string) string {
 	namespace, _, _ := strings.Cut(key, "/")
 	return namespace
@@ -32,13 +36,15 @@ func (s *step) look(pods []*corev1.Pod) {
 }
 
 // tally counts pods that have ended. Those whose uid the stored status has and
-// whose finalizer is off enter the counts; those new go onto the list.
+// whose finalizer is off enter the counts; those new go onto the list. The
+// success of an index needs no list: an index is complete or not, however
+// often one looks.
 func (s *step) tally() {
 	status := &s.job.Status
-	list := status.UncountedTerminatedPods
-	if list == nil {
-		list = &batchv1.UncountedTerminatedPods{}
+	if status.UncountedTerminatedPods == nil {
+		status.UncountedTerminatedPods = &batchv1.UncountedTerminatedPods{}
 	}
+	list := status.UncountedTerminatedPods
 	tracked := make(map[types.UID]bool)
 	for _, pod := range s.pods {
 		if isTracked(pod) {
@@ -50,18 +56,11 @@ func (s *step) tally() {
 	status.Succeeded += counted
 	list.Failed, counted = settle(list.Failed, tracked)
 	status.Failed += counted
-	indexes := parseIndexes(status.CompletedIndexes)
+	s.tallyIndexes()
 	for _, pod := range s.pods {
 		if isTracked(pod) {
-			s.tallyPod(list, indexes, pod)
+			s.tallyPod(list, pod)
 		}
-	}
-	status.UncountedTerminatedPods = list
-	if isIndexed(s.job) {
-		status.CompletedIndexes = indexes.String()
-		// One index may succeed twice; the count is that of the indexes.
-		status.Succeeded = int32(len(indexes)) - int32(len(list.Succeeded))
-		status.Succeeded = max(status.Succeeded, 0)
 	}
 	s.count()
 }
@@ -79,50 +78,121 @@ func settle(uids []types.UID, tracked map[types.UID]bool) (kept []types.UID, cou
 	return kept, counted
 }
 
-// tallyPod puts a pod that has ended onto the list.
-func (s *step) tallyPod(list *batchv1.UncountedTerminatedPods, indexes indexSet, pod *corev1.Pod) {
+// tallyIndexes finds out which indexes are complete, which have failed for
+// good, and which failed pod each of the others starts its next attempt from.
+func (s *step) tallyIndexes() {
+	if !isIndexed(s.job) {
+		return
+	}
+	status := &s.job.Status
+	s.completed = parseIndexes(status.CompletedIndexes, s.completions())
+	s.failed = parseIndexes(ptr.Deref(status.FailedIndexes, ""), s.completions())
+	for _, pod := range s.pods {
+		if i, ok := s.index(pod); ok && isTracked(pod) && pod.Status.Phase == corev1.PodSucceeded {
+			s.completed[i] = true
+		}
+	}
+	status.CompletedIndexes, status.Succeeded = s.completed.String(), int32(len(s.completed))
+	if !limitsIndexes(s.job) {
+		return
+	}
+	for _, pod := range s.pods {
+		if i, ok := s.index(pod); ok && isTracked(pod) && s.hasFailed(pod) && !s.completed[i] && s.failsIndex(pod) {
+			s.failed[i] = true
+		}
+	}
+	status.FailedIndexes = ptr.To(s.failed.String())
+	s.tallyAttempts()
+}
+
+// tallyAttempts finds the last failed pod of every index that is to be tried
+// again. The pod keeps its finalizer until its successor, which inherits the
+// number of failures, is seen.
+func (s *step) tallyAttempts() {
+	s.last = make(map[int]*corev1.Pod)
+	running := make(indexSet)
+	for _, pod := range s.active {
+		if i, ok := s.index(pod); ok {
+			running[i] = true
+		}
+	}
+	for _, pod := range s.pods {
+		i, ok := s.index(pod)
+		if !ok || !isTracked(pod) || !s.hasFailed(pod) || running[i] || s.completed[i] || s.failed[i] {
+			continue
+		}
+		if before := s.last[i]; before == nil || attempts(before) <= attempts(pod) {
+			s.last[i] = pod
+		}
+	}
+}
+
+func attempts(pod *corev1.Pod) int {
+	counted, ignored := failures(pod)
+	return counted + ignored
+}
+
+// tallyPod puts a pod that has ended onto the list, if it counts, and lets it
+// lose its finalizer once that is stored.
+func (s *step) tallyPod(list *batchv1.UncountedTerminatedPods, pod *corev1.Pod) {
+	index, hasIndex := s.index(pod)
+	ours := !isIndexed(s.job) || hasIndex // nobody asked for an index beyond the last
 	switch {
 	case pod.Status.Phase == corev1.PodSucceeded:
-		if isIndexed(s.job) {
-			i, ok := indexOf(pod)
-			if !ok || int32(i) >= ptr.Deref(s.job.Spec.Completions, 0) || (indexes[i] && !slices.Contains(list.Succeeded, pod.UID)) {
-				s.counted = append(s.counted, pod) // nobody asked for it; it counts for nothing
-				return
-			}
-			indexes[i] = true
+		if !isIndexed(s.job) && !slices.Contains(list.Failed, pod.UID) && !s.note(&list.Succeeded, pod) {
+			return
 		}
-		list.Succeeded = addUID(list.Succeeded, pod.UID)
 	case s.hasFailed(pod):
-		list.Failed = addUID(list.Failed, pod.UID)
-	case pod.DeletionTimestamp == nil:
-		return
-	case !s.endedByUs():
+		if hasIndex && s.last[index] == pod && !s.isEnding() {
+			s.uncounted++
+			return
+		}
+		if ours && verdictOn(s.job.Spec.PodFailurePolicy, pod).counts() && !s.note(&list.Failed, pod) {
+			return
+		}
+	case pod.DeletionTimestamp == nil || !s.endedByUs():
 		return
 	}
 	s.counted = append(s.counted, pod)
 }
 
-// hasFailed says whether a pod counts as failed: it ended so, or it is being
-// deleted by somebody, and the policy does not wait for how that ends.
-func (s *step) hasFailed(pod *corev1.Pod) bool {
-	if pod.Status.Phase == corev1.PodFailed {
+// note puts a pod's uid onto a list unless the lists are full.
+func (s *step) note(uids *[]types.UID, pod *corev1.Pod) bool {
+	if slices.Contains(*uids, pod.UID) {
 		return true
 	}
-	policy := ptr.Deref(s.job.Spec.PodReplacementPolicy, batchv1.TerminatingOrFailed)
-	return pod.DeletionTimestamp != nil && policy == batchv1.TerminatingOrFailed && !s.endedByUs()
+	list := s.job.Status.UncountedTerminatedPods
+	if len(list.Succeeded)+len(list.Failed) >= maxUncounted {
+		s.uncounted++
+		return false
+	}
+	*uids = append(*uids, pod.UID)
+	return true
+}
+
+// hasFailed says whether a pod counts as failed: it ended so, or it is being
+// deleted by somebody, and the policy does not wait for how that ends. When
+// the Job itself has failed, nothing waits any more.
+func (s *step) hasFailed(pod *corev1.Pod) bool {
+	switch {
+	case pod.Status.Phase == corev1.PodFailed:
+		return true
+	case pod.DeletionTimestamp == nil || pod.Status.Phase == corev1.PodSucceeded || s.endedByUs():
+		return false
+	}
+	return !s.replacesOnlyFailed() || s.has(batchv1.JobFailureTarget)
+}
+
+// replacesOnlyFailed says whether a pod that is being deleted keeps its place
+// until it has ended.
+func (s *step) replacesOnlyFailed() bool {
+	return ptr.Deref(s.job.Spec.PodReplacementPolicy, batchv1.TerminatingOrFailed) == batchv1.Failed
 }
 
 // endedByUs says whether pods are deleted because the Job does not need them,
 // and so have not failed.
 func (s *step) endedByUs() bool {
 	return ptr.Deref(s.job.Spec.Suspend, false) || s.has(batchv1.JobSuccessCriteriaMet)
-}
-
-func addUID(uids []types.UID, uid types.UID) []types.UID {
-	if slices.Contains(uids, uid) {
-		return uids
-	}
-	return append(uids, uid)
 }
 
 // count sets the numbers of pods there are now.
@@ -138,13 +208,19 @@ func (s *step) count() {
 	status.Ready, status.Terminating = &ready, ptr.To(int32(len(s.terminating)))
 }
 
-// succeeded and failed count the pods on the list as well.
-func (s *step) succeeded() int32 {
+// successes and failedPods count the pods on the list as well.
+func (s *step) successes() int32 {
 	return s.job.Status.Succeeded + int32(len(s.job.Status.UncountedTerminatedPods.Succeeded))
 }
 
-func (s *step) failed() int32 {
-	return s.job.Status.Failed + int32(len(s.job.Status.UncountedTerminatedPods.Failed))
+func (s *step) failedPods() int32 {
+	n := s.job.Status.Failed + int32(len(s.job.Status.UncountedTerminatedPods.Failed))
+	for _, pod := range s.last {
+		if verdictOn(s.job.Spec.PodFailurePolicy, pod).counts() {
+			n++
+		}
+	}
+	return n
 }
 
 // start notes when the Job began to run; a suspended one has not.
@@ -158,6 +234,7 @@ func (s *step) start() {
 	case !suspended && s.has(batchv1.JobSuspended):
 		s.set(batchv1.JobSuspended, corev1.ConditionFalse, "JobResumed", "Job resumed")
 		s.events.Event(s.job, corev1.EventTypeNormal, "Resumed", "Job resumed")
+		s.job.Status.StartTime = nil
 	}
 	if !suspended && s.job.Status.StartTime == nil {
 		s.job.Status.StartTime = ptr.To(metav1.NewTime(s.now))
