@@ -1,6 +1,9 @@
 package cache
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Event is one change of one object. Prev is nil for a new object; Deleted
 // says that Version is the last state of an object that is gone.
@@ -104,4 +107,15 @@ func (h *history) pick(numbers []int64, limit int) []Event {
 		out[i] = at(i)
 	}
 	return out
+}
+
+// lastRemoval returns the newest removal of a key, of those before a revision
+// unless that is 0.
+func (h *history) lastRemoval(key string, before int64) (Event, bool) {
+	for _, e := range slices.Backward(h.events) {
+		if e.Deleted && e.Version.Key == key && (before == 0 || e.Revision < before) {
+			return e.Event, true
+		}
+	}
+	return Event{}, false
 }

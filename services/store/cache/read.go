@@ -198,3 +198,11 @@ func (c *Cache) rewind(revision int64) (Snapshot, bool) {
 	}
 	return Snapshot{Revision: revision, items: items}, true
 }
+
+// LastRemoval returns the newest removal of a key that the cache remembers, of
+// those before a revision unless that is 0.
+func (c *Cache) LastRemoval(key string, before int64) (Event, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.history.lastRemoval(key, before)
+}

@@ -75,15 +75,23 @@ type Draft struct {
 	version *Version
 }
 
+// Envelope is what is stored around an object.
+type Envelope struct {
+	// Trace is that of the last change of desired state.
+	Trace *storev1.TraceContext
+	// Writer is who makes this version.
+	Writer *storev1.Writer
+}
+
 // NewDraft encodes an object for storing. The draft takes the object over.
-func NewDraft(kind *kinds.Kind, key string, obj kinds.Object, trace *storev1.TraceContext) (*Draft, error) {
+func NewDraft(kind *kinds.Kind, key string, obj kinds.Object, e Envelope) (*Draft, error) {
 	obj.SetResourceVersion("")
 	any, err := kinds.Encode(obj)
 	if err != nil {
 		return nil, err
 	}
-	d := &Draft{kind: kind, key: key, object: obj, trace: trace, body: any.GetValue()}
-	d.value, err = proto.MarshalOptions{Deterministic: true}.Marshal(&storev1.Stored{Object: any, Trace: trace})
+	d := &Draft{kind: kind, key: key, object: obj, trace: e.Trace, body: any.GetValue()}
+	d.value, err = proto.MarshalOptions{Deterministic: true}.Marshal(&storev1.Stored{Object: any, Trace: e.Trace, Writer: e.Writer})
 	if err != nil {
 		return nil, fmt.Errorf("wrap the stored %s: %w", kind.Kind, err)
 	}
@@ -117,15 +125,22 @@ func (d *Draft) Unstored(revision int64) *Version { return d.At(revision) }
 
 // Decode reads a stored value.
 func Decode(kind *kinds.Kind, kv backend.KeyValue) (*Version, error) {
+	v, _, err := DecodeWritten(kind, kv)
+	return v, err
+}
+
+// DecodeWritten is Decode for those who want to know whose write it was, too.
+// That is nil on values from before writers were recorded.
+func DecodeWritten(kind *kinds.Kind, kv backend.KeyValue) (*Version, *storev1.Writer, error) {
 	var stored storev1.Stored
 	if err := proto.Unmarshal(kv.Value, &stored); err != nil {
-		return nil, fmt.Errorf("decode the value of %s: %w", kv.Key, err)
+		return nil, nil, fmt.Errorf("decode the value of %s: %w", kv.Key, err)
 	}
 	obj := kind.New()
 	if err := kinds.Decode(stored.GetObject(), obj); err != nil {
-		return nil, fmt.Errorf("decode the value of %s: %w", kv.Key, err)
+		return nil, nil, fmt.Errorf("decode the value of %s: %w", kv.Key, err)
 	}
-	return newVersion(kind, kv.Key, obj, stored.GetTrace(), stored.GetObject().GetValue(), kv.Revision), nil
+	return newVersion(kind, kv.Key, obj, stored.GetTrace(), stored.GetObject().GetValue(), kv.Revision), stored.GetWriter(), nil
 }
 
 func newVersion(kind *kinds.Kind, key string, obj kinds.Object, trace *storev1.TraceContext, body []byte, revision int64) *Version {

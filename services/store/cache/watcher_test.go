@@ -46,7 +46,7 @@ func newFixture(t *testing.T) *fixture {
 func (f *fixture) put(name, node string) int64 {
 	f.t.Helper()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: node}}
-	draft, err := cache.NewDraft(f.kind, "/pods/"+name, pod, nil)
+	draft, err := cache.NewDraft(f.kind, "/pods/"+name, pod, cache.Envelope{})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func FuzzDecodeJSON(f *testing.F) {
 		if _, err := codec.DecodeJSON(body, obj, kind.GVK(), storev1.FieldValidation_FIELD_VALIDATION_WARN); err != nil {
 			return
 		}
-		draft, err := cache.NewDraft(kind, "/k", obj, nil)
+		draft, err := cache.NewDraft(kind, "/k", obj, cache.Envelope{})
 		if err != nil {
 			return
 		}
@@ -70,7 +70,7 @@ func FuzzParseSelector(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	draft, err := cache.NewDraft(kind, "/k", pod, nil)
+	draft, err := cache.NewDraft(kind, "/k", pod, cache.Envelope{})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -24,6 +24,7 @@ const bindWorkers = 64
 // result holds an error or nil for each binding.
 func (r *Registry) Bind(ctx context.Context, w Write, bindings []*storev1.Binding) []error {
 	errs := make([]error, len(bindings))
+	w.Verb = "bind"
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, bindWorkers)
 	for i, b := range bindings {

@@ -92,7 +92,7 @@ func (r *Registry) commitNew(ctx context.Context, w Write, obj kinds.Object, cla
 	if err != nil {
 		return nil, err
 	}
-	draft, err := cache.NewDraft(kind, key, obj, client.TraceOf(ctx))
+	draft, err := cache.NewDraft(kind, key, obj, cache.Envelope{Trace: client.TraceOf(ctx), Writer: w.writer(time.Now())})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -109,7 +110,7 @@ func (t *attempt) run(ctx context.Context, decide change) (settled bool, err err
 	if err != nil {
 		return true, err
 	}
-	draft, err := cache.NewDraft(t.kind, t.cur.Key, obj, out.trace)
+	draft, err := cache.NewDraft(t.kind, t.cur.Key, obj, cache.Envelope{Trace: out.trace, Writer: t.write.writer(time.Now())})
 	if err != nil {
 		return true, err
 	}
@@ -151,6 +152,7 @@ func (t *attempt) remove(ctx context.Context, out outcome) (settled bool, err er
 	if !result.Committed {
 		return false, t.lost(result)
 	}
+	t.registry.removals.add(result.Revision, t.write.writer(time.Now()))
 	return true, nil
 }
 

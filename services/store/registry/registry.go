@@ -50,12 +50,13 @@ type Registry struct {
 	caches    map[schema.GroupVersionResource]*cache.Cache
 	clock     *cache.Clock
 	tracker   *tracker
+	removals  *removals
 }
 
 // New returns a registry with a cache for every stored kind. Admission is the
 // stock chain, without what the options disable.
 func New(o Options) *Registry {
-	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend), tracker: newTracker(o.Kinds)}
+	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend), tracker: newTracker(o.Kinds), removals: newRemovals()}
 	for _, k := range o.Kinds.All() {
 		if !k.CreateOnly && k.StoredAs == nil {
 			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, o.Log)

@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	anypb "google.golang.org/protobuf/types/known/anypb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -410,7 +411,7 @@ func (x WatchEvent_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WatchEvent_Type.Descriptor instead.
 func (WatchEvent_Type) EnumDescriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{13, 0}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // Resource names a kind of object by its REST name, for example
@@ -530,6 +531,86 @@ func (x *TraceContext) GetTracestate() string {
 	return ""
 }
 
+// Writer is who made a write.
+type Writer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user that made it, for a gateway's call the one behind it.
+	User         string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	FieldManager string `protobuf:"bytes,2,opt,name=field_manager,json=fieldManager,proto3" json:"field_manager,omitempty"`
+	// "create", "update", "patch", "apply", "delete" or "bind".
+	Verb string `protobuf:"bytes,3,opt,name=verb,proto3" json:"verb,omitempty"`
+	// "", "status" and the like.
+	Subresource   string                 `protobuf:"bytes,4,opt,name=subresource,proto3" json:"subresource,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Writer) Reset() {
+	*x = Writer{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Writer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Writer) ProtoMessage() {}
+
+func (x *Writer) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Writer.ProtoReflect.Descriptor instead.
+func (*Writer) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Writer) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Writer) GetFieldManager() string {
+	if x != nil {
+		return x.FieldManager
+	}
+	return ""
+}
+
+func (x *Writer) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *Writer) GetSubresource() string {
+	if x != nil {
+		return x.Subresource
+	}
+	return ""
+}
+
+func (x *Writer) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 // Object is one API object.
 type Object struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -546,7 +627,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[2]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +639,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[2]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +652,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Object) GetObject() *anypb.Any {
@@ -611,7 +692,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[3]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +704,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[3]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +717,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetRequest) GetResource() *Resource {
@@ -700,7 +781,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[4]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +793,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[4]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +806,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetResponse) GetObject() *Object {
@@ -763,7 +844,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[5]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +856,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[5]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +869,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListRequest) GetResource() *Resource {
@@ -875,7 +956,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[6]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +968,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[6]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +981,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListResponse) GetMessage() isListResponse_Message {
@@ -962,7 +1043,7 @@ type ListHeader struct {
 
 func (x *ListHeader) Reset() {
 	*x = ListHeader{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[7]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1055,7 @@ func (x *ListHeader) String() string {
 func (*ListHeader) ProtoMessage() {}
 
 func (x *ListHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[7]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1068,7 @@ func (x *ListHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHeader.ProtoReflect.Descriptor instead.
 func (*ListHeader) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListHeader) GetResourceVersion() string {
@@ -1041,7 +1122,7 @@ type ObjectBatch struct {
 
 func (x *ObjectBatch) Reset() {
 	*x = ObjectBatch{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[8]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1134,7 @@ func (x *ObjectBatch) String() string {
 func (*ObjectBatch) ProtoMessage() {}
 
 func (x *ObjectBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[8]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1147,7 @@ func (x *ObjectBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectBatch.ProtoReflect.Descriptor instead.
 func (*ObjectBatch) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ObjectBatch) GetObjects() []*Object {
@@ -1100,7 +1181,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[9]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1193,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[9]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1206,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchRequest) GetResource() *Resource {
@@ -1211,7 +1292,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[10]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1304,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[10]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1317,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchResponse) GetMessage() isWatchResponse_Message {
@@ -1292,7 +1373,7 @@ type WatchStarted struct {
 
 func (x *WatchStarted) Reset() {
 	*x = WatchStarted{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[11]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1385,7 @@ func (x *WatchStarted) String() string {
 func (*WatchStarted) ProtoMessage() {}
 
 func (x *WatchStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[11]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1398,7 @@ func (x *WatchStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStarted.ProtoReflect.Descriptor instead.
 func (*WatchStarted) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchStarted) GetResourceVersion() string {
@@ -1344,7 +1425,7 @@ type WatchEvents struct {
 
 func (x *WatchEvents) Reset() {
 	*x = WatchEvents{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[12]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1437,7 @@ func (x *WatchEvents) String() string {
 func (*WatchEvents) ProtoMessage() {}
 
 func (x *WatchEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[12]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1450,7 @@ func (x *WatchEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvents.ProtoReflect.Descriptor instead.
 func (*WatchEvents) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchEvents) GetEvents() []*WatchEvent {
@@ -1394,7 +1475,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[13]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1487,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[13]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1500,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchEvent) GetType() WatchEvent_Type {
@@ -1466,7 +1547,7 @@ type WriteOptions struct {
 
 func (x *WriteOptions) Reset() {
 	*x = WriteOptions{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[14]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1559,7 @@ func (x *WriteOptions) String() string {
 func (*WriteOptions) ProtoMessage() {}
 
 func (x *WriteOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[14]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1572,7 @@ func (x *WriteOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteOptions.ProtoReflect.Descriptor instead.
 func (*WriteOptions) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WriteOptions) GetDryRun() bool {
@@ -1545,7 +1626,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[15]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1638,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[15]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1651,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateRequest) GetResource() *Resource {
@@ -1626,7 +1707,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[16]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1719,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[16]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1732,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateResponse) GetObject() *Object {
@@ -1690,7 +1771,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[17]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1783,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[17]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1796,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateRequest) GetResource() *Resource {
@@ -1771,7 +1852,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[18]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1864,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[18]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1877,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateResponse) GetObject() *Object {
@@ -1838,7 +1919,7 @@ type PatchRequest struct {
 
 func (x *PatchRequest) Reset() {
 	*x = PatchRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[19]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1931,7 @@ func (x *PatchRequest) String() string {
 func (*PatchRequest) ProtoMessage() {}
 
 func (x *PatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[19]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1944,7 @@ func (x *PatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PatchRequest.ProtoReflect.Descriptor instead.
 func (*PatchRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PatchRequest) GetResource() *Resource {
@@ -1935,7 +2016,7 @@ type PatchResponse struct {
 
 func (x *PatchResponse) Reset() {
 	*x = PatchResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[20]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2028,7 @@ func (x *PatchResponse) String() string {
 func (*PatchResponse) ProtoMessage() {}
 
 func (x *PatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[20]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2041,7 @@ func (x *PatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PatchResponse.ProtoReflect.Descriptor instead.
 func (*PatchResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PatchResponse) GetObject() *Object {
@@ -2008,7 +2089,7 @@ type DeleteOptions struct {
 
 func (x *DeleteOptions) Reset() {
 	*x = DeleteOptions{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[21]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2101,7 @@ func (x *DeleteOptions) String() string {
 func (*DeleteOptions) ProtoMessage() {}
 
 func (x *DeleteOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[21]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2114,7 @@ func (x *DeleteOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteOptions.ProtoReflect.Descriptor instead.
 func (*DeleteOptions) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteOptions) GetGracePeriodSeconds() int64 {
@@ -2097,7 +2178,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[22]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2190,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[22]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2203,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteRequest) GetResource() *Resource {
@@ -2166,7 +2247,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[23]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2259,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[23]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2272,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteResponse) GetObject() *Object {
@@ -2228,7 +2309,7 @@ type DeleteCollectionRequest struct {
 
 func (x *DeleteCollectionRequest) Reset() {
 	*x = DeleteCollectionRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[24]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2321,7 @@ func (x *DeleteCollectionRequest) String() string {
 func (*DeleteCollectionRequest) ProtoMessage() {}
 
 func (x *DeleteCollectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[24]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2334,7 @@ func (x *DeleteCollectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCollectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCollectionRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteCollectionRequest) GetResource() *Resource {
@@ -2301,7 +2382,7 @@ type DeleteCollectionResponse struct {
 
 func (x *DeleteCollectionResponse) Reset() {
 	*x = DeleteCollectionResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[25]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2394,7 @@ func (x *DeleteCollectionResponse) String() string {
 func (*DeleteCollectionResponse) ProtoMessage() {}
 
 func (x *DeleteCollectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[25]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2407,7 @@ func (x *DeleteCollectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCollectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteCollectionResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteCollectionResponse) GetObjects() []*Object {
@@ -2351,7 +2432,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[26]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2444,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[26]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2457,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Binding) GetNamespace() string {
@@ -2423,7 +2504,7 @@ type BindRequest struct {
 
 func (x *BindRequest) Reset() {
 	*x = BindRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[27]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2516,7 @@ func (x *BindRequest) String() string {
 func (*BindRequest) ProtoMessage() {}
 
 func (x *BindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[27]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2529,7 @@ func (x *BindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindRequest.ProtoReflect.Descriptor instead.
 func (*BindRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *BindRequest) GetBindings() []*Binding {
@@ -2467,7 +2548,7 @@ type BindResponse struct {
 
 func (x *BindResponse) Reset() {
 	*x = BindResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[28]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2479,7 +2560,7 @@ func (x *BindResponse) String() string {
 func (*BindResponse) ProtoMessage() {}
 
 func (x *BindResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[28]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2492,7 +2573,7 @@ func (x *BindResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindResponse.ProtoReflect.Descriptor instead.
 func (*BindResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BindResponse) GetResults() []*BindResult {
@@ -2516,7 +2597,7 @@ type BindResult struct {
 
 func (x *BindResult) Reset() {
 	*x = BindResult{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[29]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2609,7 @@ func (x *BindResult) String() string {
 func (*BindResult) ProtoMessage() {}
 
 func (x *BindResult) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[29]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2622,7 @@ func (x *BindResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindResult.ProtoReflect.Descriptor instead.
 func (*BindResult) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BindResult) GetCode() int32 {
@@ -2580,7 +2661,7 @@ type ConnectRequest struct {
 
 func (x *ConnectRequest) Reset() {
 	*x = ConnectRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[30]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2673,7 @@ func (x *ConnectRequest) String() string {
 func (*ConnectRequest) ProtoMessage() {}
 
 func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[30]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2686,7 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
 func (*ConnectRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ConnectRequest) GetResource() *Resource {
@@ -2656,7 +2737,7 @@ type ConnectResponse struct {
 
 func (x *ConnectResponse) Reset() {
 	*x = ConnectResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[31]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +2749,7 @@ func (x *ConnectResponse) String() string {
 func (*ConnectResponse) ProtoMessage() {}
 
 func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[31]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +2762,7 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
 func (*ConnectResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ConnectResponse) GetObject() *Object {
@@ -2715,7 +2796,7 @@ type GetDocumentRequest struct {
 
 func (x *GetDocumentRequest) Reset() {
 	*x = GetDocumentRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +2808,7 @@ func (x *GetDocumentRequest) String() string {
 func (*GetDocumentRequest) ProtoMessage() {}
 
 func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +2821,7 @@ func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentRequest.ProtoReflect.Descriptor instead.
 func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetDocumentRequest) GetPath() string {
@@ -2760,7 +2841,7 @@ type GetDocumentResponse struct {
 
 func (x *GetDocumentResponse) Reset() {
 	*x = GetDocumentResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +2853,7 @@ func (x *GetDocumentResponse) String() string {
 func (*GetDocumentResponse) ProtoMessage() {}
 
 func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +2866,7 @@ func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentResponse.ProtoReflect.Descriptor instead.
 func (*GetDocumentResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetDocumentResponse) GetContent() []byte {
@@ -2802,11 +2883,214 @@ func (x *GetDocumentResponse) GetContentType() string {
 	return ""
 }
 
+type HistoryRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Resource  *Resource              `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// The most revisions to return; 0 is 100, which is also the most.
+	Limit         int32    `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Encoding      Encoding `protobuf:"varint,5,opt,name=encoding,proto3,enum=navarch.store.v1.Encoding" json:"encoding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *HistoryRequest) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *HistoryRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetEncoding() Encoding {
+	if x != nil {
+		return x.Encoding
+	}
+	return Encoding_ENCODING_UNSPECIFIED
+}
+
+type HistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Revisions []*Revision `protobuf:"bytes,1,rep,name=revisions,proto3" json:"revisions,omitempty"`
+	// The last of revisions is the object's creation: nothing came before.
+	Complete      bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse) Reset() {
+	*x = HistoryResponse{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse) ProtoMessage() {}
+
+func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
+func (*HistoryResponse) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *HistoryResponse) GetRevisions() []*Revision {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
+func (x *HistoryResponse) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+// Revision is what one write made of an object.
+type Revision struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ResourceVersion string                 `protobuf:"bytes,1,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
+	// Empty on revisions from before writers were recorded.
+	Writer *Writer `protobuf:"bytes,2,opt,name=writer,proto3" json:"writer,omitempty"`
+	// The object as it was after the write; for a removal, as it was last.
+	Object *Object `protobuf:"bytes,3,opt,name=object,proto3" json:"object,omitempty"`
+	// The write removed the object.
+	Removed       bool `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revision) Reset() {
+	*x = Revision{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revision) ProtoMessage() {}
+
+func (x *Revision) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revision.ProtoReflect.Descriptor instead.
+func (*Revision) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Revision) GetResourceVersion() string {
+	if x != nil {
+		return x.ResourceVersion
+	}
+	return ""
+}
+
+func (x *Revision) GetWriter() *Writer {
+	if x != nil {
+		return x.Writer
+	}
+	return nil
+}
+
+func (x *Revision) GetObject() *Object {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *Revision) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
 var File_navarch_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1cnavarch/store/v1/store.proto\x12\x10navarch.store.v1\x1a\x19google/protobuf/any.proto\"V\n" +
+	"\x1cnavarch/store/v1/store.proto\x12\x10navarch.store.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n" +
 	"\bResource\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -2815,7 +3099,13 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\vtraceparent\x18\x01 \x01(\tR\vtraceparent\x12\x1e\n" +
 	"\n" +
 	"tracestate\x18\x02 \x01(\tR\n" +
-	"tracestate\"\x80\x01\n" +
+	"tracestate\"\xa7\x01\n" +
+	"\x06Writer\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12#\n" +
+	"\rfield_manager\x18\x02 \x01(\tR\ffieldManager\x12\x12\n" +
+	"\x04verb\x18\x03 \x01(\tR\x04verb\x12 \n" +
+	"\vsubresource\x18\x04 \x01(\tR\vsubresource\x12.\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x80\x01\n" +
 	"\x06Object\x12,\n" +
 	"\x06object\x18\x01 \x01(\v2\x14.google.protobuf.AnyR\x06object\x12\x12\n" +
 	"\x04json\x18\x02 \x01(\fR\x04json\x124\n" +
@@ -3002,7 +3292,21 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"R\n" +
 	"\x13GetDocumentResponse\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\fR\acontent\x12!\n" +
-	"\fcontent_type\x18\x02 \x01(\tR\vcontentType*N\n" +
+	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\"\xc8\x01\n" +
+	"\x0eHistoryRequest\x126\n" +
+	"\bresource\x18\x01 \x01(\v2\x1a.navarch.store.v1.ResourceR\bresource\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x05R\x05limit\x126\n" +
+	"\bencoding\x18\x05 \x01(\x0e2\x1a.navarch.store.v1.EncodingR\bencoding\"g\n" +
+	"\x0fHistoryResponse\x128\n" +
+	"\trevisions\x18\x01 \x03(\v2\x1a.navarch.store.v1.RevisionR\trevisions\x12\x1a\n" +
+	"\bcomplete\x18\x02 \x01(\bR\bcomplete\"\xb3\x01\n" +
+	"\bRevision\x12)\n" +
+	"\x10resource_version\x18\x01 \x01(\tR\x0fresourceVersion\x120\n" +
+	"\x06writer\x18\x02 \x01(\v2\x18.navarch.store.v1.WriterR\x06writer\x120\n" +
+	"\x06object\x18\x03 \x01(\v2\x18.navarch.store.v1.ObjectR\x06object\x12\x18\n" +
+	"\aremoved\x18\x04 \x01(\bR\aremoved*N\n" +
 	"\bEncoding\x12\x18\n" +
 	"\x14ENCODING_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ENCODING_PROTOBUF\x10\x01\x12\x11\n" +
@@ -3034,7 +3338,7 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x1ePROPAGATION_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19PROPAGATION_POLICY_ORPHAN\x10\x01\x12!\n" +
 	"\x1dPROPAGATION_POLICY_BACKGROUND\x10\x02\x12!\n" +
-	"\x1dPROPAGATION_POLICY_FOREGROUND\x10\x032\xf6\x06\n" +
+	"\x1dPROPAGATION_POLICY_FOREGROUND\x10\x032\xc6\a\n" +
 	"\fStoreService\x12B\n" +
 	"\x03Get\x12\x1c.navarch.store.v1.GetRequest\x1a\x1d.navarch.store.v1.GetResponse\x12G\n" +
 	"\x04List\x12\x1d.navarch.store.v1.ListRequest\x1a\x1e.navarch.store.v1.ListResponse0\x01\x12J\n" +
@@ -3046,7 +3350,8 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x10DeleteCollection\x12).navarch.store.v1.DeleteCollectionRequest\x1a*.navarch.store.v1.DeleteCollectionResponse\x12E\n" +
 	"\x04Bind\x12\x1d.navarch.store.v1.BindRequest\x1a\x1e.navarch.store.v1.BindResponse\x12N\n" +
 	"\aConnect\x12 .navarch.store.v1.ConnectRequest\x1a!.navarch.store.v1.ConnectResponse\x12Z\n" +
-	"\vGetDocument\x12$.navarch.store.v1.GetDocumentRequest\x1a%.navarch.store.v1.GetDocumentResponseB\xb8\x01\n" +
+	"\vGetDocument\x12$.navarch.store.v1.GetDocumentRequest\x1a%.navarch.store.v1.GetDocumentResponse\x12N\n" +
+	"\aHistory\x12 .navarch.store.v1.HistoryRequest\x1a!.navarch.store.v1.HistoryResponseB\xb8\x01\n" +
 	"\x14com.navarch.store.v1B\n" +
 	"StoreProtoP\x01Z2navarch.dev/navarch/proto/navarch/store/v1;storev1\xa2\x02\x03NSX\xaa\x02\x10Navarch.Store.V1\xca\x02\x10Navarch\\Store\\V1\xe2\x02\x1cNavarch\\Store\\V1\\GPBMetadata\xea\x02\x12Navarch::Store::V1b\x06proto3"
 
@@ -3063,7 +3368,7 @@ func file_navarch_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_navarch_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_navarch_store_v1_store_proto_goTypes = []any{
 	(Encoding)(0),                    // 0: navarch.store.v1.Encoding
 	(Projection)(0),                  // 1: navarch.store.v1.Projection
@@ -3074,118 +3379,131 @@ var file_navarch_store_v1_store_proto_goTypes = []any{
 	(WatchEvent_Type)(0),             // 6: navarch.store.v1.WatchEvent.Type
 	(*Resource)(nil),                 // 7: navarch.store.v1.Resource
 	(*TraceContext)(nil),             // 8: navarch.store.v1.TraceContext
-	(*Object)(nil),                   // 9: navarch.store.v1.Object
-	(*GetRequest)(nil),               // 10: navarch.store.v1.GetRequest
-	(*GetResponse)(nil),              // 11: navarch.store.v1.GetResponse
-	(*ListRequest)(nil),              // 12: navarch.store.v1.ListRequest
-	(*ListResponse)(nil),             // 13: navarch.store.v1.ListResponse
-	(*ListHeader)(nil),               // 14: navarch.store.v1.ListHeader
-	(*ObjectBatch)(nil),              // 15: navarch.store.v1.ObjectBatch
-	(*WatchRequest)(nil),             // 16: navarch.store.v1.WatchRequest
-	(*WatchResponse)(nil),            // 17: navarch.store.v1.WatchResponse
-	(*WatchStarted)(nil),             // 18: navarch.store.v1.WatchStarted
-	(*WatchEvents)(nil),              // 19: navarch.store.v1.WatchEvents
-	(*WatchEvent)(nil),               // 20: navarch.store.v1.WatchEvent
-	(*WriteOptions)(nil),             // 21: navarch.store.v1.WriteOptions
-	(*CreateRequest)(nil),            // 22: navarch.store.v1.CreateRequest
-	(*CreateResponse)(nil),           // 23: navarch.store.v1.CreateResponse
-	(*UpdateRequest)(nil),            // 24: navarch.store.v1.UpdateRequest
-	(*UpdateResponse)(nil),           // 25: navarch.store.v1.UpdateResponse
-	(*PatchRequest)(nil),             // 26: navarch.store.v1.PatchRequest
-	(*PatchResponse)(nil),            // 27: navarch.store.v1.PatchResponse
-	(*DeleteOptions)(nil),            // 28: navarch.store.v1.DeleteOptions
-	(*DeleteRequest)(nil),            // 29: navarch.store.v1.DeleteRequest
-	(*DeleteResponse)(nil),           // 30: navarch.store.v1.DeleteResponse
-	(*DeleteCollectionRequest)(nil),  // 31: navarch.store.v1.DeleteCollectionRequest
-	(*DeleteCollectionResponse)(nil), // 32: navarch.store.v1.DeleteCollectionResponse
-	(*Binding)(nil),                  // 33: navarch.store.v1.Binding
-	(*BindRequest)(nil),              // 34: navarch.store.v1.BindRequest
-	(*BindResponse)(nil),             // 35: navarch.store.v1.BindResponse
-	(*BindResult)(nil),               // 36: navarch.store.v1.BindResult
-	(*ConnectRequest)(nil),           // 37: navarch.store.v1.ConnectRequest
-	(*ConnectResponse)(nil),          // 38: navarch.store.v1.ConnectResponse
-	(*GetDocumentRequest)(nil),       // 39: navarch.store.v1.GetDocumentRequest
-	(*GetDocumentResponse)(nil),      // 40: navarch.store.v1.GetDocumentResponse
-	(*anypb.Any)(nil),                // 41: google.protobuf.Any
+	(*Writer)(nil),                   // 9: navarch.store.v1.Writer
+	(*Object)(nil),                   // 10: navarch.store.v1.Object
+	(*GetRequest)(nil),               // 11: navarch.store.v1.GetRequest
+	(*GetResponse)(nil),              // 12: navarch.store.v1.GetResponse
+	(*ListRequest)(nil),              // 13: navarch.store.v1.ListRequest
+	(*ListResponse)(nil),             // 14: navarch.store.v1.ListResponse
+	(*ListHeader)(nil),               // 15: navarch.store.v1.ListHeader
+	(*ObjectBatch)(nil),              // 16: navarch.store.v1.ObjectBatch
+	(*WatchRequest)(nil),             // 17: navarch.store.v1.WatchRequest
+	(*WatchResponse)(nil),            // 18: navarch.store.v1.WatchResponse
+	(*WatchStarted)(nil),             // 19: navarch.store.v1.WatchStarted
+	(*WatchEvents)(nil),              // 20: navarch.store.v1.WatchEvents
+	(*WatchEvent)(nil),               // 21: navarch.store.v1.WatchEvent
+	(*WriteOptions)(nil),             // 22: navarch.store.v1.WriteOptions
+	(*CreateRequest)(nil),            // 23: navarch.store.v1.CreateRequest
+	(*CreateResponse)(nil),           // 24: navarch.store.v1.CreateResponse
+	(*UpdateRequest)(nil),            // 25: navarch.store.v1.UpdateRequest
+	(*UpdateResponse)(nil),           // 26: navarch.store.v1.UpdateResponse
+	(*PatchRequest)(nil),             // 27: navarch.store.v1.PatchRequest
+	(*PatchResponse)(nil),            // 28: navarch.store.v1.PatchResponse
+	(*DeleteOptions)(nil),            // 29: navarch.store.v1.DeleteOptions
+	(*DeleteRequest)(nil),            // 30: navarch.store.v1.DeleteRequest
+	(*DeleteResponse)(nil),           // 31: navarch.store.v1.DeleteResponse
+	(*DeleteCollectionRequest)(nil),  // 32: navarch.store.v1.DeleteCollectionRequest
+	(*DeleteCollectionResponse)(nil), // 33: navarch.store.v1.DeleteCollectionResponse
+	(*Binding)(nil),                  // 34: navarch.store.v1.Binding
+	(*BindRequest)(nil),              // 35: navarch.store.v1.BindRequest
+	(*BindResponse)(nil),             // 36: navarch.store.v1.BindResponse
+	(*BindResult)(nil),               // 37: navarch.store.v1.BindResult
+	(*ConnectRequest)(nil),           // 38: navarch.store.v1.ConnectRequest
+	(*ConnectResponse)(nil),          // 39: navarch.store.v1.ConnectResponse
+	(*GetDocumentRequest)(nil),       // 40: navarch.store.v1.GetDocumentRequest
+	(*GetDocumentResponse)(nil),      // 41: navarch.store.v1.GetDocumentResponse
+	(*HistoryRequest)(nil),           // 42: navarch.store.v1.HistoryRequest
+	(*HistoryResponse)(nil),          // 43: navarch.store.v1.HistoryResponse
+	(*Revision)(nil),                 // 44: navarch.store.v1.Revision
+	(*timestamppb.Timestamp)(nil),    // 45: google.protobuf.Timestamp
+	(*anypb.Any)(nil),                // 46: google.protobuf.Any
 }
 var file_navarch_store_v1_store_proto_depIdxs = []int32{
-	41, // 0: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
-	8,  // 1: navarch.store.v1.Object.trace:type_name -> navarch.store.v1.TraceContext
-	7,  // 2: navarch.store.v1.GetRequest.resource:type_name -> navarch.store.v1.Resource
-	0,  // 3: navarch.store.v1.GetRequest.encoding:type_name -> navarch.store.v1.Encoding
-	1,  // 4: navarch.store.v1.GetRequest.projection:type_name -> navarch.store.v1.Projection
-	9,  // 5: navarch.store.v1.GetResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 6: navarch.store.v1.ListRequest.resource:type_name -> navarch.store.v1.Resource
-	2,  // 7: navarch.store.v1.ListRequest.resource_version_match:type_name -> navarch.store.v1.ResourceVersionMatch
-	0,  // 8: navarch.store.v1.ListRequest.encoding:type_name -> navarch.store.v1.Encoding
-	1,  // 9: navarch.store.v1.ListRequest.projection:type_name -> navarch.store.v1.Projection
-	14, // 10: navarch.store.v1.ListResponse.header:type_name -> navarch.store.v1.ListHeader
-	15, // 11: navarch.store.v1.ListResponse.objects:type_name -> navarch.store.v1.ObjectBatch
-	9,  // 12: navarch.store.v1.ObjectBatch.objects:type_name -> navarch.store.v1.Object
-	7,  // 13: navarch.store.v1.WatchRequest.resource:type_name -> navarch.store.v1.Resource
-	0,  // 14: navarch.store.v1.WatchRequest.encoding:type_name -> navarch.store.v1.Encoding
-	1,  // 15: navarch.store.v1.WatchRequest.projection:type_name -> navarch.store.v1.Projection
-	18, // 16: navarch.store.v1.WatchResponse.started:type_name -> navarch.store.v1.WatchStarted
-	19, // 17: navarch.store.v1.WatchResponse.events:type_name -> navarch.store.v1.WatchEvents
-	20, // 18: navarch.store.v1.WatchEvents.events:type_name -> navarch.store.v1.WatchEvent
-	6,  // 19: navarch.store.v1.WatchEvent.type:type_name -> navarch.store.v1.WatchEvent.Type
-	9,  // 20: navarch.store.v1.WatchEvent.object:type_name -> navarch.store.v1.Object
-	3,  // 21: navarch.store.v1.WriteOptions.field_validation:type_name -> navarch.store.v1.FieldValidation
-	0,  // 22: navarch.store.v1.WriteOptions.encoding:type_name -> navarch.store.v1.Encoding
-	1,  // 23: navarch.store.v1.WriteOptions.projection:type_name -> navarch.store.v1.Projection
-	7,  // 24: navarch.store.v1.CreateRequest.resource:type_name -> navarch.store.v1.Resource
-	9,  // 25: navarch.store.v1.CreateRequest.object:type_name -> navarch.store.v1.Object
-	21, // 26: navarch.store.v1.CreateRequest.options:type_name -> navarch.store.v1.WriteOptions
-	9,  // 27: navarch.store.v1.CreateResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 28: navarch.store.v1.UpdateRequest.resource:type_name -> navarch.store.v1.Resource
-	9,  // 29: navarch.store.v1.UpdateRequest.object:type_name -> navarch.store.v1.Object
-	21, // 30: navarch.store.v1.UpdateRequest.options:type_name -> navarch.store.v1.WriteOptions
-	9,  // 31: navarch.store.v1.UpdateResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 32: navarch.store.v1.PatchRequest.resource:type_name -> navarch.store.v1.Resource
-	4,  // 33: navarch.store.v1.PatchRequest.type:type_name -> navarch.store.v1.PatchType
-	21, // 34: navarch.store.v1.PatchRequest.options:type_name -> navarch.store.v1.WriteOptions
-	9,  // 35: navarch.store.v1.PatchResponse.object:type_name -> navarch.store.v1.Object
-	5,  // 36: navarch.store.v1.DeleteOptions.propagation_policy:type_name -> navarch.store.v1.PropagationPolicy
-	0,  // 37: navarch.store.v1.DeleteOptions.encoding:type_name -> navarch.store.v1.Encoding
-	1,  // 38: navarch.store.v1.DeleteOptions.projection:type_name -> navarch.store.v1.Projection
-	7,  // 39: navarch.store.v1.DeleteRequest.resource:type_name -> navarch.store.v1.Resource
-	28, // 40: navarch.store.v1.DeleteRequest.options:type_name -> navarch.store.v1.DeleteOptions
-	9,  // 41: navarch.store.v1.DeleteResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 42: navarch.store.v1.DeleteCollectionRequest.resource:type_name -> navarch.store.v1.Resource
-	28, // 43: navarch.store.v1.DeleteCollectionRequest.options:type_name -> navarch.store.v1.DeleteOptions
-	9,  // 44: navarch.store.v1.DeleteCollectionResponse.objects:type_name -> navarch.store.v1.Object
-	8,  // 45: navarch.store.v1.Binding.trace:type_name -> navarch.store.v1.TraceContext
-	33, // 46: navarch.store.v1.BindRequest.bindings:type_name -> navarch.store.v1.Binding
-	36, // 47: navarch.store.v1.BindResponse.results:type_name -> navarch.store.v1.BindResult
-	7,  // 48: navarch.store.v1.ConnectRequest.resource:type_name -> navarch.store.v1.Resource
-	9,  // 49: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
-	10, // 50: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
-	12, // 51: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
-	16, // 52: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
-	22, // 53: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
-	24, // 54: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
-	26, // 55: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
-	29, // 56: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
-	31, // 57: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
-	34, // 58: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
-	37, // 59: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
-	39, // 60: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
-	11, // 61: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
-	13, // 62: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
-	17, // 63: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
-	23, // 64: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
-	25, // 65: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
-	27, // 66: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
-	30, // 67: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
-	32, // 68: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
-	35, // 69: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
-	38, // 70: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
-	40, // 71: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
-	61, // [61:72] is the sub-list for method output_type
-	50, // [50:61] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	45, // 0: navarch.store.v1.Writer.time:type_name -> google.protobuf.Timestamp
+	46, // 1: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
+	8,  // 2: navarch.store.v1.Object.trace:type_name -> navarch.store.v1.TraceContext
+	7,  // 3: navarch.store.v1.GetRequest.resource:type_name -> navarch.store.v1.Resource
+	0,  // 4: navarch.store.v1.GetRequest.encoding:type_name -> navarch.store.v1.Encoding
+	1,  // 5: navarch.store.v1.GetRequest.projection:type_name -> navarch.store.v1.Projection
+	10, // 6: navarch.store.v1.GetResponse.object:type_name -> navarch.store.v1.Object
+	7,  // 7: navarch.store.v1.ListRequest.resource:type_name -> navarch.store.v1.Resource
+	2,  // 8: navarch.store.v1.ListRequest.resource_version_match:type_name -> navarch.store.v1.ResourceVersionMatch
+	0,  // 9: navarch.store.v1.ListRequest.encoding:type_name -> navarch.store.v1.Encoding
+	1,  // 10: navarch.store.v1.ListRequest.projection:type_name -> navarch.store.v1.Projection
+	15, // 11: navarch.store.v1.ListResponse.header:type_name -> navarch.store.v1.ListHeader
+	16, // 12: navarch.store.v1.ListResponse.objects:type_name -> navarch.store.v1.ObjectBatch
+	10, // 13: navarch.store.v1.ObjectBatch.objects:type_name -> navarch.store.v1.Object
+	7,  // 14: navarch.store.v1.WatchRequest.resource:type_name -> navarch.store.v1.Resource
+	0,  // 15: navarch.store.v1.WatchRequest.encoding:type_name -> navarch.store.v1.Encoding
+	1,  // 16: navarch.store.v1.WatchRequest.projection:type_name -> navarch.store.v1.Projection
+	19, // 17: navarch.store.v1.WatchResponse.started:type_name -> navarch.store.v1.WatchStarted
+	20, // 18: navarch.store.v1.WatchResponse.events:type_name -> navarch.store.v1.WatchEvents
+	21, // 19: navarch.store.v1.WatchEvents.events:type_name -> navarch.store.v1.WatchEvent
+	6,  // 20: navarch.store.v1.WatchEvent.type:type_name -> navarch.store.v1.WatchEvent.Type
+	10, // 21: navarch.store.v1.WatchEvent.object:type_name -> navarch.store.v1.Object
+	3,  // 22: navarch.store.v1.WriteOptions.field_validation:type_name -> navarch.store.v1.FieldValidation
+	0,  // 23: navarch.store.v1.WriteOptions.encoding:type_name -> navarch.store.v1.Encoding
+	1,  // 24: navarch.store.v1.WriteOptions.projection:type_name -> navarch.store.v1.Projection
+	7,  // 25: navarch.store.v1.CreateRequest.resource:type_name -> navarch.store.v1.Resource
+	10, // 26: navarch.store.v1.CreateRequest.object:type_name -> navarch.store.v1.Object
+	22, // 27: navarch.store.v1.CreateRequest.options:type_name -> navarch.store.v1.WriteOptions
+	10, // 28: navarch.store.v1.CreateResponse.object:type_name -> navarch.store.v1.Object
+	7,  // 29: navarch.store.v1.UpdateRequest.resource:type_name -> navarch.store.v1.Resource
+	10, // 30: navarch.store.v1.UpdateRequest.object:type_name -> navarch.store.v1.Object
+	22, // 31: navarch.store.v1.UpdateRequest.options:type_name -> navarch.store.v1.WriteOptions
+	10, // 32: navarch.store.v1.UpdateResponse.object:type_name -> navarch.store.v1.Object
+	7,  // 33: navarch.store.v1.PatchRequest.resource:type_name -> navarch.store.v1.Resource
+	4,  // 34: navarch.store.v1.PatchRequest.type:type_name -> navarch.store.v1.PatchType
+	22, // 35: navarch.store.v1.PatchRequest.options:type_name -> navarch.store.v1.WriteOptions
+	10, // 36: navarch.store.v1.PatchResponse.object:type_name -> navarch.store.v1.Object
+	5,  // 37: navarch.store.v1.DeleteOptions.propagation_policy:type_name -> navarch.store.v1.PropagationPolicy
+	0,  // 38: navarch.store.v1.DeleteOptions.encoding:type_name -> navarch.store.v1.Encoding
+	1,  // 39: navarch.store.v1.DeleteOptions.projection:type_name -> navarch.store.v1.Projection
+	7,  // 40: navarch.store.v1.DeleteRequest.resource:type_name -> navarch.store.v1.Resource
+	29, // 41: navarch.store.v1.DeleteRequest.options:type_name -> navarch.store.v1.DeleteOptions
+	10, // 42: navarch.store.v1.DeleteResponse.object:type_name -> navarch.store.v1.Object
+	7,  // 43: navarch.store.v1.DeleteCollectionRequest.resource:type_name -> navarch.store.v1.Resource
+	29, // 44: navarch.store.v1.DeleteCollectionRequest.options:type_name -> navarch.store.v1.DeleteOptions
+	10, // 45: navarch.store.v1.DeleteCollectionResponse.objects:type_name -> navarch.store.v1.Object
+	8,  // 46: navarch.store.v1.Binding.trace:type_name -> navarch.store.v1.TraceContext
+	34, // 47: navarch.store.v1.BindRequest.bindings:type_name -> navarch.store.v1.Binding
+	37, // 48: navarch.store.v1.BindResponse.results:type_name -> navarch.store.v1.BindResult
+	7,  // 49: navarch.store.v1.ConnectRequest.resource:type_name -> navarch.store.v1.Resource
+	10, // 50: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
+	7,  // 51: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
+	0,  // 52: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
+	44, // 53: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
+	9,  // 54: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
+	10, // 55: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
+	11, // 56: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
+	13, // 57: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
+	17, // 58: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
+	23, // 59: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
+	25, // 60: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
+	27, // 61: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
+	30, // 62: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
+	32, // 63: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
+	35, // 64: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
+	38, // 65: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
+	40, // 66: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
+	42, // 67: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
+	12, // 68: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
+	14, // 69: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
+	18, // 70: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
+	24, // 71: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
+	26, // 72: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
+	28, // 73: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
+	31, // 74: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
+	33, // 75: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
+	36, // 76: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
+	39, // 77: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
+	41, // 78: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
+	43, // 79: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
+	68, // [68:80] is the sub-list for method output_type
+	56, // [56:68] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_navarch_store_v1_store_proto_init() }
@@ -3193,23 +3511,23 @@ func file_navarch_store_v1_store_proto_init() {
 	if File_navarch_store_v1_store_proto != nil {
 		return
 	}
-	file_navarch_store_v1_store_proto_msgTypes[6].OneofWrappers = []any{
+	file_navarch_store_v1_store_proto_msgTypes[7].OneofWrappers = []any{
 		(*ListResponse_Header)(nil),
 		(*ListResponse_Objects)(nil),
 	}
-	file_navarch_store_v1_store_proto_msgTypes[7].OneofWrappers = []any{}
-	file_navarch_store_v1_store_proto_msgTypes[10].OneofWrappers = []any{
+	file_navarch_store_v1_store_proto_msgTypes[8].OneofWrappers = []any{}
+	file_navarch_store_v1_store_proto_msgTypes[11].OneofWrappers = []any{
 		(*WatchResponse_Started)(nil),
 		(*WatchResponse_Events)(nil),
 	}
-	file_navarch_store_v1_store_proto_msgTypes[21].OneofWrappers = []any{}
+	file_navarch_store_v1_store_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_navarch_store_v1_store_proto_rawDesc), len(file_navarch_store_v1_store_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   34,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	StoreService_Bind_FullMethodName             = "/navarch.store.v1.StoreService/Bind"
 	StoreService_Connect_FullMethodName          = "/navarch.store.v1.StoreService/Connect"
 	StoreService_GetDocument_FullMethodName      = "/navarch.store.v1.StoreService/GetDocument"
+	StoreService_History_FullMethodName          = "/navarch.store.v1.StoreService/History"
 )
 
 // StoreServiceClient is the client API for StoreService service.
@@ -84,6 +85,11 @@ type StoreServiceClient interface {
 	// the issuer of service account tokens and the keys that verify them, as
 	// OpenID Connect wants them. The caller must be allowed to get the path.
 	GetDocument(ctx context.Context, in *GetDocumentRequest, opts ...grpc.CallOption) (*GetDocumentResponse, error)
+	// History returns what an object was: its revisions, newest first, as far
+	// back as the Store keeps them. An object that was deleted within that time
+	// has a history too. Who may get the object may see it. NOT_FOUND if nothing
+	// of the object is kept.
+	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
 }
 
 type storeServiceClient struct {
@@ -222,6 +228,16 @@ func (c *storeServiceClient) GetDocument(ctx context.Context, in *GetDocumentReq
 	return out, nil
 }
 
+func (c *storeServiceClient) History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HistoryResponse)
+	err := c.cc.Invoke(ctx, StoreService_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StoreServiceServer is the server API for StoreService service.
 // All implementations must embed UnimplementedStoreServiceServer
 // for forward compatibility.
@@ -274,6 +290,11 @@ type StoreServiceServer interface {
 	// the issuer of service account tokens and the keys that verify them, as
 	// OpenID Connect wants them. The caller must be allowed to get the path.
 	GetDocument(context.Context, *GetDocumentRequest) (*GetDocumentResponse, error)
+	// History returns what an object was: its revisions, newest first, as far
+	// back as the Store keeps them. An object that was deleted within that time
+	// has a history too. Who may get the object may see it. NOT_FOUND if nothing
+	// of the object is kept.
+	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
 	mustEmbedUnimplementedStoreServiceServer()
 }
 
@@ -316,6 +337,9 @@ func (UnimplementedStoreServiceServer) Connect(context.Context, *ConnectRequest)
 }
 func (UnimplementedStoreServiceServer) GetDocument(context.Context, *GetDocumentRequest) (*GetDocumentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetDocument not implemented")
+}
+func (UnimplementedStoreServiceServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method History not implemented")
 }
 func (UnimplementedStoreServiceServer) mustEmbedUnimplementedStoreServiceServer() {}
 func (UnimplementedStoreServiceServer) testEmbeddedByValue()                      {}
@@ -522,6 +546,24 @@ func _StoreService_GetDocument_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StoreService_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StoreServiceServer).History(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StoreService_History_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StoreServiceServer).History(ctx, req.(*HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // StoreService_ServiceDesc is the grpc.ServiceDesc for StoreService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -564,6 +606,10 @@ var StoreService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetDocument",
 			Handler:    _StoreService_GetDocument_Handler,
+		},
+		{
+			MethodName: "History",
+			Handler:    _StoreService_History_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

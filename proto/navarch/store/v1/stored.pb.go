@@ -30,7 +30,9 @@ type Stored struct {
 	// is the revision at which etcd stored the value.
 	Object *anypb.Any `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
 	// The write that last changed the object's desired state.
-	Trace         *TraceContext `protobuf:"bytes,2,opt,name=trace,proto3" json:"trace,omitempty"`
+	Trace *TraceContext `protobuf:"bytes,2,opt,name=trace,proto3" json:"trace,omitempty"`
+	// Who made this write.
+	Writer        *Writer `protobuf:"bytes,3,opt,name=writer,proto3" json:"writer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -79,14 +81,22 @@ func (x *Stored) GetTrace() *TraceContext {
 	return nil
 }
 
+func (x *Stored) GetWriter() *Writer {
+	if x != nil {
+		return x.Writer
+	}
+	return nil
+}
+
 var File_navarch_store_v1_stored_proto protoreflect.FileDescriptor
 
 const file_navarch_store_v1_stored_proto_rawDesc = "" +
 	"\n" +
-	"\x1dnavarch/store/v1/stored.proto\x12\x10navarch.store.v1\x1a\x19google/protobuf/any.proto\x1a\x1cnavarch/store/v1/store.proto\"l\n" +
+	"\x1dnavarch/store/v1/stored.proto\x12\x10navarch.store.v1\x1a\x19google/protobuf/any.proto\x1a\x1cnavarch/store/v1/store.proto\"\x9e\x01\n" +
 	"\x06Stored\x12,\n" +
 	"\x06object\x18\x01 \x01(\v2\x14.google.protobuf.AnyR\x06object\x124\n" +
-	"\x05trace\x18\x02 \x01(\v2\x1e.navarch.store.v1.TraceContextR\x05traceB\xb9\x01\n" +
+	"\x05trace\x18\x02 \x01(\v2\x1e.navarch.store.v1.TraceContextR\x05trace\x120\n" +
+	"\x06writer\x18\x03 \x01(\v2\x18.navarch.store.v1.WriterR\x06writerB\xb9\x01\n" +
 	"\x14com.navarch.store.v1B\vStoredProtoP\x01Z2navarch.dev/navarch/proto/navarch/store/v1;storev1\xa2\x02\x03NSX\xaa\x02\x10Navarch.Store.V1\xca\x02\x10Navarch\\Store\\V1\xe2\x02\x1cNavarch\\Store\\V1\\GPBMetadata\xea\x02\x12Navarch::Store::V1b\x06proto3"
 
 var (
@@ -106,15 +116,17 @@ var file_navarch_store_v1_stored_proto_goTypes = []any{
 	(*Stored)(nil),       // 0: navarch.store.v1.Stored
 	(*anypb.Any)(nil),    // 1: google.protobuf.Any
 	(*TraceContext)(nil), // 2: navarch.store.v1.TraceContext
+	(*Writer)(nil),       // 3: navarch.store.v1.Writer
 }
 var file_navarch_store_v1_stored_proto_depIdxs = []int32{
 	1, // 0: navarch.store.v1.Stored.object:type_name -> google.protobuf.Any
 	2, // 1: navarch.store.v1.Stored.trace:type_name -> navarch.store.v1.TraceContext
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 2: navarch.store.v1.Stored.writer:type_name -> navarch.store.v1.Writer
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_navarch_store_v1_stored_proto_init() }
