@@ -17,6 +17,7 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/rpc"
 	"navarch.dev/navarch/internal/telemetry"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
 // accessConfig says how a tool reaches a cluster: by the data folder of a
@@ -155,6 +156,11 @@ func chooseNode(nodes []corev1.Node, name string) (*corev1.Node, error) {
 type objectRef struct {
 	kind            *kinds.Kind
 	namespace, name string
+}
+
+// resource returns what the Store calls the object's kind.
+func (o objectRef) resource() *storev1.Resource {
+	return &storev1.Resource{Group: o.kind.Group, Version: o.kind.Version, Resource: o.kind.Resource}
 }
 
 // parseObjectRef reads KIND/NAME, the kind by any of the names that kubectl

@@ -34,7 +34,7 @@ func newRootCommand() *cobra.Command {
 		newControlPlaneCommand(),
 		newStoreCommand(), newSchedulerCommand(), newControllerCommand(), newGatewayCommand(),
 		newAgentCommand(), newProxyCommand(),
-		newImageCommand(), newTraceCommand(), newExplainCommand(),
+		newImageCommand(), newTraceCommand(), newExplainCommand(), newHistoryCommand(),
 		newCertsCommand(), newVersionCommand(), newCleanupCommand(),
 	)
 	reportUsageErrors(root)

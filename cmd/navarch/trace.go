@@ -53,8 +53,7 @@ func showTrace(ctx context.Context, out io.Writer, access *access, ref objectRef
 		return err
 	}
 	object, err := storev1.NewStoreServiceClient(conn).Get(ctx, &storev1.GetRequest{
-		Resource:  &storev1.Resource{Group: ref.kind.Group, Version: ref.kind.Version, Resource: ref.kind.Resource},
-		Namespace: ref.namespace, Name: ref.name, Projection: storev1.Projection_PROJECTION_METADATA,
+		Resource: ref.resource(), Namespace: ref.namespace, Name: ref.name, Projection: storev1.Projection_PROJECTION_METADATA,
 	})
 	if err != nil {
 		return apistatus.FromGRPC(err)
