@@ -79,17 +79,26 @@ func LoadOrCreate(dir string) (*Authority, error) {
 
 // Load loads the authority kept in dir.
 func Load(dir string) (*Authority, error) {
-	pair, err := ReadPair(dir, "ca")
+	return LoadFiles(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"))
+}
+
+// LoadFiles loads an authority whose certificate and key are in the given
+// files.
+func LoadFiles(certFile, keyFile string) (*Authority, error) {
+	pair, err := readFiles(certFile, keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("load the certificate authority: %w", err)
 	}
 	cert, err := parseCertificate(pair.Cert)
 	if err != nil {
-		return nil, fmt.Errorf("load the certificate authority from %s: %w", dir, err)
+		return nil, fmt.Errorf("load the certificate authority from %s: %w", certFile, err)
+	}
+	if !cert.IsCA {
+		return nil, fmt.Errorf("load the certificate authority from %s: it is a certificate that may sign no others", certFile)
 	}
 	key, err := parseKey(pair.Key)
 	if err != nil {
-		return nil, fmt.Errorf("load the certificate authority from %s: %w", dir, err)
+		return nil, fmt.Errorf("load the certificate authority from %s: %w", keyFile, err)
 	}
 	return &Authority{cert: cert, certPEM: pair.Cert, key: key}, nil
 }
@@ -226,11 +235,15 @@ func (p Pair) Write(dir, name string) error {
 
 // ReadPair reads NAME.crt and NAME.key from dir.
 func ReadPair(dir, name string) (Pair, error) {
-	cert, err := os.ReadFile(filepath.Join(dir, name+".crt"))
+	return readFiles(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+}
+
+func readFiles(certFile, keyFile string) (Pair, error) {
+	cert, err := os.ReadFile(certFile)
 	if err != nil {
 		return Pair{}, err
 	}
-	key, err := os.ReadFile(filepath.Join(dir, name+".key"))
+	key, err := os.ReadFile(keyFile)
 	if err != nil {
 		return Pair{}, err
 	}
@@ -250,7 +263,7 @@ func parseKey(pemBytes []byte) (crypto.Signer, error) {
 	if block == nil {
 		return nil, errors.New("no PEM private key found")
 	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, err := parsePrivateKey(block)
 	if err != nil {
 		return nil, fmt.Errorf("parse the private key: %w", err)
 	}
@@ -259,4 +272,15 @@ func parseKey(pemBytes []byte) (crypto.Signer, error) {
 		return nil, fmt.Errorf("a %T cannot sign", key)
 	}
 	return signer, nil
+}
+
+// parsePrivateKey reads each of the forms in which tools write private keys.
+func parsePrivateKey(block *pem.Block) (any, error) {
+	switch block.Type {
+	case "EC PRIVATE KEY":
+		return x509.ParseECPrivateKey(block.Bytes)
+	case "RSA PRIVATE KEY":
+		return x509.ParsePKCS1PrivateKey(block.Bytes)
+	}
+	return x509.ParsePKCS8PrivateKey(block.Bytes)
 }

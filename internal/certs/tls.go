@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // zone is the DNS zone of the names that services' certificates carry. The
@@ -19,6 +20,12 @@ func ServerName(service string) string { return service + "." + zone }
 
 // NodeServerName returns the name in the certificate of a node's agent.
 func NodeServerName(node string) string { return node + ".node." + zone }
+
+// Internal says whether a name is one of those that services know each other
+// by.
+func Internal(name string) bool {
+	return strings.HasSuffix(strings.ToLower(strings.TrimSuffix(name, ".")), "."+zone)
+}
 
 // Bundle is what a process needs to serve and to call within a cluster.
 type Bundle struct {

@@ -1,15 +1,19 @@
 package kinds
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -80,18 +84,20 @@ func certificateRequestStrategy() Strategy {
 					setDefault(&c.Status.Conditions[i].Status, corev1.ConditionTrue)
 				}
 			},
-			validate: validateCertificateRequest,
+			validate:       validateCertificateRequest,
+			validateStatus: validateIssued,
 		})
 }
 
 func validateCertificateRequest(c *certificatesv1.CertificateSigningRequest) field.ErrorList {
-	errs := required(c.Spec.SignerName, specPath("signerName"))
+	errs := validateSignerName(c.Spec.SignerName, specPath("signerName"))
 	if err := checkRequest(c.Spec.Request); err != nil {
 		errs = append(errs, field.Invalid(specPath("request"), c.Spec.Request, err.Error()))
 	}
 	if len(c.Spec.Usages) == 0 {
 		errs = append(errs, field.Required(specPath("usages"), "usages must be specified"))
 	}
+	errs = append(errs, validateUsages(c.Spec.Usages, specPath("usages"))...)
 	if s := c.Spec.ExpirationSeconds; s != nil && *s < shortestCertificateSeconds {
 		errs = append(errs, field.Invalid(specPath("expirationSeconds"), *s, "may not specify a duration less than 600 seconds (10 minutes)"))
 	}
@@ -108,4 +114,92 @@ func checkRequest(text []byte) error {
 		return fmt.Errorf("parse the certificate request: %w", err)
 	}
 	return request.CheckSignature()
+}
+
+// The longest names of signers: a domain, and below it a namespace and a name.
+const (
+	longestSignerDomain = 253
+	longestSignerPath   = 63 + 1 + 253
+)
+
+// validateSignerName: a signer is named like a URL without a scheme, so that
+// whoever makes one can give it a name that nobody else has.
+func validateSignerName(name string, path *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	domain, rest, ok := strings.Cut(name, "/")
+	switch {
+	case !ok || domain == "" || rest == "" || strings.Contains(rest, "/"):
+		return field.ErrorList{field.Invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")}
+	case name == legacySigner:
+		return field.ErrorList{field.Invalid(path, name, "the legacy signerName is not allowed via this API version")}
+	}
+	var errs field.ErrorList
+	for _, problem := range validation.IsDNS1123Subdomain(domain) {
+		errs = append(errs, field.Invalid(path, domain, problem))
+	}
+	if !strings.Contains(domain, ".") {
+		errs = append(errs, field.Invalid(path, domain, "should be a domain with at least two segments separated by dots"))
+	}
+	for _, problem := range validation.IsDNS1123Subdomain(rest) {
+		errs = append(errs, field.Invalid(path, rest, problem))
+	}
+	if limit := longestSignerDomain + 1 + longestSignerPath; len(name) > limit {
+		errs = append(errs, field.TooLong(path, name, limit))
+	}
+	return errs
+}
+
+// legacySigner signed whatever it was given, before signers had names.
+const legacySigner = "kubernetes.io/legacy-unknown"
+
+func validateUsages(usages []certificatesv1.KeyUsage, path *field.Path) field.ErrorList {
+	known := []certificatesv1.KeyUsage{
+		certificatesv1.UsageSigning, certificatesv1.UsageDigitalSignature, certificatesv1.UsageContentCommitment, certificatesv1.UsageKeyEncipherment,
+		certificatesv1.UsageKeyAgreement, certificatesv1.UsageDataEncipherment, certificatesv1.UsageCertSign, certificatesv1.UsageCRLSign,
+		certificatesv1.UsageEncipherOnly, certificatesv1.UsageDecipherOnly, certificatesv1.UsageAny, certificatesv1.UsageServerAuth,
+		certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning, certificatesv1.UsageEmailProtection, certificatesv1.UsageSMIME,
+		certificatesv1.UsageIPsecEndSystem, certificatesv1.UsageIPsecTunnel, certificatesv1.UsageIPsecUser, certificatesv1.UsageTimestamping,
+		certificatesv1.UsageOCSPSigning, certificatesv1.UsageMicrosoftSGC, certificatesv1.UsageNetscapeSGC,
+	}
+	var errs field.ErrorList
+	for i, usage := range usages {
+		if !slices.Contains(known, usage) {
+			errs = append(errs, field.NotSupported(path.Index(i), usage, slices.Sorted(slices.Values(known))))
+		}
+		if slices.Contains(usages[:i], usage) {
+			errs = append(errs, field.Duplicate(path.Index(i), usage))
+		}
+	}
+	return errs
+}
+
+// validateIssued: a signer writes one certificate, once, and maybe those that
+// signed it.
+func validateIssued(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
+	path := field.NewPath("status", "certificate")
+	if bytes.Equal(c.Status.Certificate, old.Status.Certificate) {
+		return nil
+	}
+	if len(old.Status.Certificate) > 0 {
+		return field.ErrorList{field.Forbidden(path, "updates may not modify existing certificate content")}
+	}
+	found := 0
+	for block, rest := pem.Decode(c.Status.Certificate); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return field.ErrorList{field.Invalid(path, "<certificate data>", fmt.Sprintf("only CERTIFICATE PEM blocks are allowed, found %q", block.Type))}
+		}
+		if len(block.Headers) > 0 {
+			return field.ErrorList{field.Invalid(path, "<certificate data>", "no PEM block headers are permitted")}
+		}
+		if certs, err := x509.ParseCertificates(block.Bytes); err != nil || len(certs) == 0 {
+			return field.ErrorList{field.Invalid(path, "<certificate data>", "PEM block holds no certificate")}
+		}
+		found++
+	}
+	if found == 0 {
+		return field.ErrorList{field.Invalid(path, "<certificate data>", "must contain at least one PEM block")}
+	}
+	return nil
 }

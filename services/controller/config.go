@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 
+	"navarch.dev/navarch/services/controller/certificates"
 	"navarch.dev/navarch/services/controller/nodelifecycle"
 )
 
@@ -35,6 +36,9 @@ type Config struct {
 	// RootCA is the PEM bundle published to pods in kube-root-ca.crt. Empty:
 	// nothing is published.
 	RootCA []byte
+	// Signing signs certificates that were approved. Without an authority none
+	// are.
+	Signing certificates.SigningConfig
 	// NodeMonitorGracePeriod is how long a node may be silent before it counts
 	// as gone.
 	NodeMonitorGracePeriod time.Duration
@@ -53,13 +57,14 @@ func DefaultConfig() Config {
 		Workers:                4,
 		ClusterCIDR:            "10.244.0.0/16",
 		NodeCIDRMaskSize:       24,
+		Signing:                certificates.SigningConfig{Life: 365 * 24 * time.Hour},
 		NodeMonitorGracePeriod: nodelifecycle.DefaultGracePeriod,
 		TerminatedPodThreshold: 12500,
 	}
 }
 
-// AddFlags registers a flag for every field but RootCA, which the caller reads
-// from a file.
+// AddFlags registers a flag for every field but RootCA and the authority, which
+// the caller reads from files.
 func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&c.LeaderElect, "leader-elect", c.LeaderElect, "elect one of several controller processes by a Lease")
 	fs.StringVar(&c.Identity, "leader-identity", c.Identity, "this process's name in the leader Lease")
@@ -67,6 +72,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&c.Disabled, "disable-controllers", c.Disabled, "controllers not to run, by name")
 	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", c.ClusterCIDR, "range of the pods' addresses, shared out to nodes; empty: do not share out")
 	fs.IntVar(&c.NodeCIDRMaskSize, "node-cidr-mask-size", c.NodeCIDRMaskSize, "prefix length of a node's part of the cluster CIDR")
+	fs.DurationVar(&c.Signing.Life, "cluster-signing-duration", c.Signing.Life, "longest life of signed certificates")
 	fs.DurationVar(&c.NodeMonitorGracePeriod, "node-monitor-grace-period", c.NodeMonitorGracePeriod, "silence after which a node counts as gone")
 	fs.IntVar(&c.TerminatedPodThreshold, "terminated-pod-gc-threshold", c.TerminatedPodThreshold, "finished pods to keep; 0: all")
 }
@@ -82,6 +88,9 @@ func (c *Config) Validate() error {
 	}
 	if c.ClusterCIDR != "" {
 		errs = append(errs, c.validateCIDR())
+	}
+	if c.Signing.Life < 10*time.Minute {
+		errs = append(errs, fmt.Errorf("cluster-signing-duration: %s is less than ten minutes", c.Signing.Life))
 	}
 	if c.NodeMonitorGracePeriod <= 0 {
 		errs = append(errs, fmt.Errorf("node-monitor-grace-period: %s is not positive", c.NodeMonitorGracePeriod))

@@ -3,6 +3,7 @@ package controller
 import (
 	"net/netip"
 
+	"navarch.dev/navarch/services/controller/certificates"
 	"navarch.dev/navarch/services/controller/cronjob"
 	"navarch.dev/navarch/services/controller/daemonset"
 	"navarch.dev/navarch/services/controller/deployment"
@@ -59,7 +60,14 @@ func controllers(cfg *Config) []factory {
 			return nodelifecycle.New(d.Deps, cfg.NodeMonitorGracePeriod)
 		}},
 		{"serviceaccount", func(d deps) (*runner.Controller, error) { return serviceaccount.New(d.Deps, cfg.RootCA) }},
+		plain("certificateapproving", certificates.NewApproving),
+		{"certificatecleaning", func(d deps) (*runner.Controller, error) { return certificates.NewCleaning(d.Deps, nil) }},
 		{"podgc", func(d deps) (*runner.Controller, error) { return podgc.New(d.Deps, cfg.TerminatedPodThreshold) }},
+	}
+	if cfg.Signing.Authority != nil {
+		all = append(all, factory{"certificatesigning", func(d deps) (*runner.Controller, error) {
+			return certificates.NewSigning(d.Deps, cfg.Signing)
+		}})
 	}
 	if prefix, err := netip.ParsePrefix(cfg.ClusterCIDR); err == nil {
 		ipam := nodeipam.Config{ClusterCIDR: prefix.Masked(), NodeMaskSize: cfg.NodeCIDRMaskSize}

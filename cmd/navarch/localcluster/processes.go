@@ -36,7 +36,8 @@ func (c *Cluster) controlPlane() []processSpec {
 		"--gateway-address", net.JoinHostPort(s.advertised(c.nodes).String(), strconv.Itoa(s.GatewayPort)),
 		"--service-account-key-file", filepath.Join(c.layout.PKI(), signingKeyFile),
 	}
-	controller := []string{"--cluster-cidr", s.PodCIDR().String(), "--root-ca-file", filepath.Join(c.layout.PKI(), "ca.crt")}
+	controller := []string{"--cluster-cidr", s.PodCIDR().String(), "--root-ca-file", filepath.Join(c.layout.PKI(), "ca.crt"),
+		"--cluster-signing-cert-file", filepath.Join(c.layout.PKI(), "ca.crt"), "--cluster-signing-key-file", filepath.Join(c.layout.PKI(), "ca.key")}
 	gateway := []string{"--listen", c.gatewayAddresses()}
 	if !c.options.SplitServices {
 		args := append([]string{"control-plane"}, c.common(controlPlaneCert)...)

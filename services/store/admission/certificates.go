@@ -42,20 +42,29 @@ func (certificateSubject) Admit(_ context.Context, r *Request) error {
 	if !ok || r.Operation != Create || r.Subresource != "" {
 		return nil
 	}
-	if csr.Spec.SignerName == certificatesv1.KubeAPIServerClientSignerName && asksForMasters(csr.Spec.Request) {
-		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
-			fmt.Errorf("use of %s signer with %s group is not allowed", csr.Spec.SignerName, identity.GroupMasters))
+	if csr.Spec.SignerName != certificatesv1.KubeAPIServerClientSignerName {
+		return nil
+	}
+	// A gateway is believed whom it names, so it is as good as a master.
+	for _, group := range []string{identity.GroupMasters, identity.GroupGateways} {
+		if slices.Contains(organizations(csr.Spec.Request), group) {
+			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+				fmt.Errorf("use of %s signer with %s group is not allowed", csr.Spec.SignerName, group))
+		}
 	}
 	return nil
 }
 
-// asksForMasters says whether a request is for a member of system:masters. One
-// that cannot be read is left to validation.
-func asksForMasters(text []byte) bool {
+// organizations are the groups that a request asks for. One that cannot be read
+// is left to validation.
+func organizations(text []byte) []string {
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return false
+		return nil
 	}
 	request, err := x509.ParseCertificateRequest(block.Bytes)
-	return err == nil && slices.Contains(request.Subject.Organization, identity.GroupMasters)
+	if err != nil {
+		return nil
+	}
+	return request.Subject.Organization
 }

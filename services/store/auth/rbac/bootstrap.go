@@ -137,6 +137,9 @@ func clusterBindings() []*rbacv1.ClusterRoleBinding {
 		bind("system:kube-controller-manager", user(identity.Controller)),
 		bind("system:node-proxier", user(identity.Proxy)),
 		bind("system:navarch:gateway", group(identity.GroupGateways)),
+		// Nodes renew their certificates without anybody looking.
+		bind("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", group(identity.GroupNodes)),
+		bind("system:certificates.k8s.io:certificatesigningrequests:selfnodeserver", group(identity.GroupNodes)),
 		// Agents are allowed what they need by the Node authorizer, which knows
 		// their pods; the role stays unbound, as in Kubernetes.
 		bind("system:node"),
