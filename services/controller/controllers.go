@@ -10,12 +10,15 @@ import (
 	"navarch.dev/navarch/services/controller/endpoints"
 	"navarch.dev/navarch/services/controller/endpointslice"
 	"navarch.dev/navarch/services/controller/endpointslicemirroring"
+	"navarch.dev/navarch/services/controller/ephemeralvolume"
 	"navarch.dev/navarch/services/controller/garbagecollector"
 	"navarch.dev/navarch/services/controller/inventory"
 	"navarch.dev/navarch/services/controller/job"
+	"navarch.dev/navarch/services/controller/localpath"
 	"navarch.dev/navarch/services/controller/namespace"
 	"navarch.dev/navarch/services/controller/nodeipam"
 	"navarch.dev/navarch/services/controller/nodelifecycle"
+	"navarch.dev/navarch/services/controller/persistentvolume"
 	"navarch.dev/navarch/services/controller/podgc"
 	"navarch.dev/navarch/services/controller/replicaset"
 	"navarch.dev/navarch/services/controller/runner"
@@ -54,6 +57,9 @@ func controllers(cfg *Config) []factory {
 		plain("endpointslice", endpointslice.New),
 		plain("endpoints", endpoints.New),
 		plain("endpointslicemirroring", endpointslicemirroring.New),
+		plain("persistentvolume", persistentvolume.New),
+		plain("localpath", localpath.New),
+		plain("ephemeralvolume", ephemeralvolume.New),
 		{"namespace", func(d deps) (*runner.Controller, error) { return namespace.New(d.Deps, d.inventory) }},
 		{"garbagecollector", func(d deps) (*runner.Controller, error) { return garbagecollector.New(d.Deps, d.inventory) }},
 		{"nodelifecycle", func(d deps) (*runner.Controller, error) {

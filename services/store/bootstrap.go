@@ -14,6 +14,7 @@ import (
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/localpath"
 	"navarch.dev/navarch/services/store/registry"
 )
 
@@ -88,6 +89,7 @@ func firstObjects() []kinds.Object {
 		namespace(corev1.NamespaceNodeLease),
 		priorityClass("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
 		priorityClass("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+		localpath.Class(),
 	}
 }
 

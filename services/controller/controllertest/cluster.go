@@ -5,6 +5,7 @@ package controllertest
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -187,6 +188,8 @@ func compareNames(a, b kinds.Object) int {
 type Events struct {
 	mu  sync.Mutex
 	all []string
+	// more is closed, and replaced, when an event comes; nil if nobody waits.
+	more chan struct{}
 }
 
 // Event implements runner.EventRecorder.
@@ -194,6 +197,39 @@ func (e *Events) Event(obj kinds.Object, eventType, reason, message string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.all = append(e.all, eventType+" "+reason+" "+obj.GetName()+": "+message)
+	if e.more != nil {
+		close(e.more)
+		e.more = nil
+	}
+}
+
+// AwaitEvent waits for an event that has the text, written as Events.All
+// writes them.
+func (c *Cluster) AwaitEvent(text string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	for {
+		found, more := c.Events.look(text)
+		if found {
+			return
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			c.t.Fatalf("waited in vain for the event %q\nthere is: %q", text, c.Events.All())
+		}
+	}
+}
+
+// look says whether there is an event with the text, and what tells of more.
+func (e *Events) look(text string) (found bool, more <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.more == nil {
+		e.more = make(chan struct{})
+	}
+	return slices.ContainsFunc(e.all, func(have string) bool { return strings.Contains(have, text) }), e.more
 }
 
 // All returns the events so far, as "Type Reason object: message".
