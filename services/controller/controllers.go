@@ -7,6 +7,7 @@ import (
 	"navarch.dev/navarch/services/controller/cronjob"
 	"navarch.dev/navarch/services/controller/daemonset"
 	"navarch.dev/navarch/services/controller/deployment"
+	"navarch.dev/navarch/services/controller/disruption"
 	"navarch.dev/navarch/services/controller/endpoints"
 	"navarch.dev/navarch/services/controller/endpointslice"
 	"navarch.dev/navarch/services/controller/endpointslicemirroring"
@@ -54,6 +55,7 @@ func controllers(cfg *Config) []factory {
 		plain("daemonset", daemonset.New),
 		plain("job", job.New),
 		plain("cronjob", cronjob.New),
+		plain("disruption", disruption.New),
 		plain("endpointslice", endpointslice.New),
 		plain("endpoints", endpoints.New),
 		plain("endpointslicemirroring", endpointslicemirroring.New),
