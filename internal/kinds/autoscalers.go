@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 const defaultCPUUtilization = 80
@@ -154,7 +156,7 @@ func cpuMetric(utilization int32) autoscalingv2.MetricSpec {
 func validateAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	s := &h.Spec
 	target := specPath("scaleTargetRef")
-	errs := join(required(s.ScaleTargetRef.Kind, target.Child("kind")), required(s.ScaleTargetRef.Name, target.Child("name")))
+	errs := rule.Join(rule.Required(s.ScaleTargetRef.Kind, target.Child("kind")), rule.Required(s.ScaleTargetRef.Name, target.Child("name")))
 	least := deref(s.MinReplicas)
 	if least < 1 {
 		errs = append(errs, field.Invalid(specPath("minReplicas"), least, "must be greater than or equal to 1"))
@@ -172,7 +174,7 @@ func validateAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorLis
 }
 
 func validateMetric(m *autoscalingv2.MetricSpec, path *field.Path) field.ErrorList {
-	errs := oneOf(m.Type, path.Child("type"), autoscalingv2.ObjectMetricSourceType, autoscalingv2.PodsMetricSourceType,
+	errs := rule.OneOf(m.Type, path.Child("type"), autoscalingv2.ObjectMetricSourceType, autoscalingv2.PodsMetricSourceType,
 		autoscalingv2.ResourceMetricSourceType, autoscalingv2.ExternalMetricSourceType, autoscalingv2.ContainerResourceMetricSourceType)
 	source := strings.ToLower(string(m.Type[:min(1, len(m.Type))])) + string(m.Type[min(1, len(m.Type)):])
 	missing := map[autoscalingv2.MetricSourceType]bool{

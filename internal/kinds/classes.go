@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 // highestUserPriority is below what system pods have.
@@ -50,15 +52,15 @@ func disruptionBudgetStrategy() Strategy {
 				errs = append(errs, field.Invalid(specPath(), b.Spec, "minAvailable and maxUnavailable cannot be both set"))
 			}
 			if v := b.Spec.MinAvailable; v != nil {
-				errs = join(errs, validAmount(*v, specPath("minAvailable")), notMoreThanAll(*v, specPath("minAvailable")))
+				errs = rule.Join(errs, validAmount(*v, specPath("minAvailable")), notMoreThanAll(*v, specPath("minAvailable")))
 			}
 			if v := b.Spec.MaxUnavailable; v != nil {
-				errs = join(errs, validAmount(*v, specPath("maxUnavailable")), notMoreThanAll(*v, specPath("maxUnavailable")))
+				errs = rule.Join(errs, validAmount(*v, specPath("maxUnavailable")), notMoreThanAll(*v, specPath("maxUnavailable")))
 			}
 			if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil {
-				errs = join(errs, oneOf(*p, specPath("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget))
+				errs = rule.Join(errs, rule.OneOf(*p, specPath("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget))
 			}
-			return join(errs, validSelector(b.Spec.Selector, specPath("selector")))
+			return rule.Join(errs, rule.Selector(b.Spec.Selector, specPath("selector")))
 		}})
 }
 
@@ -81,7 +83,7 @@ func priorityClassStrategy() Strategy {
 			if p.Value != old.Value {
 				errs = append(errs, field.Forbidden(field.NewPath("value"), "may not be changed in an update."))
 			}
-			return join(errs, immutable(p.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy")))
+			return rule.Join(errs, rule.Immutable(p.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy")))
 		},
 	})
 	s.SpecChanged = func(obj, old Object) bool { return false }
@@ -114,10 +116,10 @@ func runtimeClassColumns() []Column {
 func runtimeClassStrategy() Strategy {
 	return plain(rules[*nodev1.RuntimeClass]{
 		validate: func(r *nodev1.RuntimeClass) field.ErrorList {
-			return invalids(field.NewPath("handler"), r.Handler, validation.IsDNS1123Label(r.Handler))
+			return rule.Invalids(field.NewPath("handler"), r.Handler, validation.IsDNS1123Label(r.Handler))
 		},
 		validateUpdate: func(r, old *nodev1.RuntimeClass) field.ErrorList {
-			return immutable(r.Handler, old.Handler, field.NewPath("handler"))
+			return rule.Immutable(r.Handler, old.Handler, field.NewPath("handler"))
 		},
 	})
 }
@@ -131,8 +133,8 @@ func leaseColumns() []Column {
 
 func leaseStrategy() Strategy {
 	return plain(rules[*coordinationv1.Lease]{validate: func(l *coordinationv1.Lease) field.ErrorList {
-		return join(positive(l.Spec.LeaseDurationSeconds, specPath("leaseDurationSeconds")),
-			nonnegative(l.Spec.LeaseTransitions, specPath("leaseTransitions")))
+		return rule.Join(rule.Positive(l.Spec.LeaseDurationSeconds, specPath("leaseDurationSeconds")),
+			rule.NonNegative(l.Spec.LeaseTransitions, specPath("leaseTransitions")))
 	}})
 }
 
@@ -174,10 +176,10 @@ func ipAddressStrategy() Strategy {
 			if ref == nil {
 				return field.ErrorList{field.Required(path, "")}
 			}
-			return join(required(ref.Resource, path.Child("resource")), required(ref.Name, path.Child("name")))
+			return rule.Join(rule.Required(ref.Resource, path.Child("resource")), rule.Required(ref.Name, path.Child("name")))
 		},
 		validateUpdate: func(a, old *networkingv1.IPAddress) field.ErrorList {
-			return immutable(a.Spec.ParentRef, old.Spec.ParentRef, specPath("parentRef"))
+			return rule.Immutable(a.Spec.ParentRef, old.Spec.ParentRef, specPath("parentRef"))
 		},
 	})
 }
@@ -205,7 +207,7 @@ func serviceCIDRStrategy() Strategy {
 				return errs
 			},
 			validateUpdate: func(s, old *networkingv1.ServiceCIDR) field.ErrorList {
-				return immutable(s.Spec.CIDRs, old.Spec.CIDRs, specPath("cidrs"))
+				return rule.Immutable(s.Spec.CIDRs, old.Spec.CIDRs, specPath("cidrs"))
 			},
 		})
 }

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 // frozen is what users are told of a ConfigMap or Secret that is immutable.
@@ -45,7 +47,7 @@ func validateConfigMap(c *corev1.ConfigMap) field.ErrorList {
 }
 
 func validDataKey(key string, path *field.Path) field.ErrorList {
-	return invalids(path.Key(key), key, validation.IsConfigMapKey(key))
+	return rule.Invalids(path.Key(key), key, validation.IsConfigMapKey(key))
 }
 
 func validateConfigMapUpdate(c, old *corev1.ConfigMap) field.ErrorList {
@@ -151,7 +153,7 @@ func validateJSON(s *corev1.Secret, key string) field.ErrorList {
 }
 
 func validateSecretUpdate(s, old *corev1.Secret) field.ErrorList {
-	errs := immutable(s.Type, old.Type, field.NewPath("type"))
+	errs := rule.Immutable(s.Type, old.Type, field.NewPath("type"))
 	if !deref(old.Immutable) {
 		return errs
 	}

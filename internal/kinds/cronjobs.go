@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 // longestCronJobName leaves room for the minute that is appended to the names
@@ -68,12 +70,12 @@ func defaultJobTemplate(s *batchv1.JobSpec) {
 
 func validateCronJob(c *batchv1.CronJob) field.ErrorList {
 	s := &c.Spec
-	errs := join(
+	errs := rule.Join(
 		validateSchedule(s.Schedule, specPath("schedule")),
-		nonnegative(s.StartingDeadlineSeconds, specPath("startingDeadlineSeconds")),
-		nonnegative(s.SuccessfulJobsHistoryLimit, specPath("successfulJobsHistoryLimit")),
-		nonnegative(s.FailedJobsHistoryLimit, specPath("failedJobsHistoryLimit")),
-		oneOf(s.ConcurrencyPolicy, specPath("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent),
+		rule.NonNegative(s.StartingDeadlineSeconds, specPath("startingDeadlineSeconds")),
+		rule.NonNegative(s.SuccessfulJobsHistoryLimit, specPath("successfulJobsHistoryLimit")),
+		rule.NonNegative(s.FailedJobsHistoryLimit, specPath("failedJobsHistoryLimit")),
+		rule.OneOf(s.ConcurrencyPolicy, specPath("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent),
 		validateJobSpec(&s.JobTemplate.Spec, specPath("jobTemplate", "spec")),
 	)
 	if len(c.Name) > longestCronJobName {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func deploymentColumns() []Column {
@@ -34,7 +35,7 @@ func deploymentStrategy() Strategy {
 			defaults: defaultDeployment,
 			validate: validateDeployment,
 			validateUpdate: func(d, old *appsv1.Deployment) field.ErrorList {
-				return immutable(d.Spec.Selector, old.Spec.Selector, specPath("selector"))
+				return rule.Immutable(d.Spec.Selector, old.Spec.Selector, specPath("selector"))
 			},
 			warnings: func(d *appsv1.Deployment) []string {
 				return podspec.Warnings(&d.Spec.Template.Spec, specPath("template", "spec"))
@@ -58,13 +59,13 @@ func defaultDeployment(d *appsv1.Deployment) {
 
 func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 	s := &d.Spec
-	errs := join(
-		nonnegative(s.Replicas, specPath("replicas")),
+	errs := rule.Join(
+		rule.NonNegative(s.Replicas, specPath("replicas")),
 		validateWorkload("deployment", s.Selector, &s.Template),
 		validateDeploymentStrategy(&s.Strategy, specPath("strategy")),
-		nonnegative(&s.MinReadySeconds, specPath("minReadySeconds")),
-		nonnegative(s.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
-		nonnegative(s.ProgressDeadlineSeconds, specPath("progressDeadlineSeconds")),
+		rule.NonNegative(&s.MinReadySeconds, specPath("minReadySeconds")),
+		rule.NonNegative(s.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
+		rule.NonNegative(s.ProgressDeadlineSeconds, specPath("progressDeadlineSeconds")),
 	)
 	if p := s.ProgressDeadlineSeconds; p != nil && *p <= s.MinReadySeconds {
 		errs = append(errs, field.Invalid(specPath("progressDeadlineSeconds"), *p, "must be greater than minReadySeconds"))
@@ -73,7 +74,7 @@ func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 }
 
 func validateDeploymentStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.ErrorList {
-	errs := oneOf(s.Type, path.Child("type"), appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
+	errs := rule.OneOf(s.Type, path.Child("type"), appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
 	if s.Type == appsv1.RecreateDeploymentStrategyType && s.RollingUpdate != nil {
 		errs = append(errs, field.Forbidden(path.Child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'"))
 	}

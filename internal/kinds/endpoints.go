@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 const maxSliceEndpoints = 1000
@@ -66,8 +68,8 @@ func validateEndpoints(e *corev1.Endpoints) field.ErrorList {
 			if port.Name == "" && len(subset.Ports) > 1 {
 				errs = append(errs, field.Required(at.Child("name"), ""))
 			}
-			errs = append(errs, invalids(at.Child("port"), port.Port, validation.IsValidPortNum(int(port.Port)))...)
-			errs = append(errs, oneOf(port.Protocol, at.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
+			errs = append(errs, rule.Invalids(at.Child("port"), port.Port, validation.IsValidPortNum(int(port.Port)))...)
+			errs = append(errs, rule.OneOf(port.Protocol, at.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
 		}
 	}
 	return errs
@@ -115,7 +117,7 @@ func endpointSliceStrategy() Strategy {
 		},
 		validate: validateEndpointSlice,
 		validateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-			return immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))
+			return rule.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))
 		},
 	})
 	s.SpecChanged = func(obj, old Object) bool {
@@ -127,7 +129,7 @@ func endpointSliceStrategy() Strategy {
 }
 
 func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
-	errs := oneOf(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
+	errs := rule.OneOf(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
 	if len(s.Endpoints) > maxSliceEndpoints {
 		errs = append(errs, field.TooMany(field.NewPath("endpoints"), len(s.Endpoints), maxSliceEndpoints))
 	}
@@ -143,9 +145,9 @@ func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
 		}
 		names.Insert(name)
 		if name != "" {
-			errs = append(errs, invalids(path.Child("name"), name, validation.IsDNS1123Label(name))...)
+			errs = append(errs, rule.Invalids(path.Child("name"), name, validation.IsDNS1123Label(name))...)
 		}
-		errs = append(errs, oneOf(deref(p.Protocol), path.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
+		errs = append(errs, rule.OneOf(deref(p.Protocol), path.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
 	}
 	return errs
 }
@@ -167,7 +169,7 @@ func validateEndpoint(kind discoveryv1.AddressType, e *discoveryv1.Endpoint, pat
 		}
 	}
 	if e.Hostname != nil {
-		errs = append(errs, invalids(path.Child("hostname"), *e.Hostname, validation.IsDNS1123Label(*e.Hostname))...)
+		errs = append(errs, rule.Invalids(path.Child("hostname"), *e.Hostname, validation.IsDNS1123Label(*e.Hostname))...)
 	}
 	return errs
 }

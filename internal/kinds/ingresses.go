@@ -9,6 +9,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func ingressColumns() []Column {
@@ -74,9 +76,9 @@ func validateIngress(i *networkingv1.Ingress) field.ErrorList {
 
 func validHost(host string, path *field.Path) field.ErrorList {
 	if strings.Contains(host, "*") {
-		return invalids(path, host, validation.IsWildcardDNS1123Subdomain(host))
+		return rule.Invalids(path, host, validation.IsWildcardDNS1123Subdomain(host))
 	}
-	return invalids(path, host, validation.IsDNS1123Subdomain(host))
+	return rule.Invalids(path, host, validation.IsDNS1123Subdomain(host))
 }
 
 func validateIngressRule(r *networkingv1.IngressRule, path *field.Path) field.ErrorList {
@@ -115,7 +117,7 @@ func validateIngressPath(p *networkingv1.HTTPIngressPath, path *field.Path) fiel
 		}
 		return nil
 	}
-	return oneOf(*p.PathType, path.Child("pathType"),
+	return rule.OneOf(*p.PathType, path.Child("pathType"),
 		networkingv1.PathTypeExact, networkingv1.PathTypeImplementationSpecific, networkingv1.PathTypePrefix)
 }
 
@@ -142,7 +144,7 @@ func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.Err
 	case b.Service != nil && b.Resource != nil:
 		return field.ErrorList{field.Invalid(path, "", "cannot set both resource and service backends")}
 	case b.Resource != nil:
-		return join(required(b.Resource.Kind, path.Child("resource", "kind")), required(b.Resource.Name, path.Child("resource", "name")))
+		return rule.Join(rule.Required(b.Resource.Kind, path.Child("resource", "kind")), rule.Required(b.Resource.Name, path.Child("resource", "name")))
 	case b.Service == nil:
 		return field.ErrorList{field.Required(path, "resource or service backend is required")}
 	}
@@ -150,15 +152,15 @@ func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.Err
 	if b.Service.Name == "" {
 		return field.ErrorList{field.Required(path.Child("name"), "")}
 	}
-	errs := invalids(path.Child("name"), b.Service.Name, validation.IsDNS1035Label(b.Service.Name))
+	errs := rule.Invalids(path.Child("name"), b.Service.Name, validation.IsDNS1035Label(b.Service.Name))
 	port := b.Service.Port
 	switch {
 	case port.Name != "" && port.Number != 0:
 		errs = append(errs, field.Invalid(path, "", "cannot set both port name & port number"))
 	case port.Name != "":
-		errs = append(errs, invalids(path.Child("port", "name"), port.Name, validation.IsValidPortName(port.Name))...)
+		errs = append(errs, rule.Invalids(path.Child("port", "name"), port.Name, validation.IsValidPortName(port.Name))...)
 	case port.Number != 0:
-		errs = append(errs, invalids(path.Child("port", "number"), port.Number, validation.IsValidPortNum(int(port.Number)))...)
+		errs = append(errs, rule.Invalids(path.Child("port", "number"), port.Number, validation.IsValidPortNum(int(port.Number)))...)
 	default:
 		errs = append(errs, field.Required(path, "port name or number is required"))
 	}
@@ -196,7 +198,7 @@ func ingressClassStrategy() Strategy {
 				return validation.IsDomainPrefixedPath(specPath("controller"), c.Spec.Controller)
 			},
 			validateUpdate: func(c, old *networkingv1.IngressClass) field.ErrorList {
-				return immutable(c.Spec.Controller, old.Spec.Controller, specPath("controller"))
+				return rule.Immutable(c.Spec.Controller, old.Spec.Controller, specPath("controller"))
 			},
 		})
 }
@@ -236,20 +238,20 @@ func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {
 }
 
 func validateNetworkPolicy(p *networkingv1.NetworkPolicy) field.ErrorList {
-	errs := validSelector(&p.Spec.PodSelector, specPath("podSelector"))
-	for i, rule := range p.Spec.Ingress {
+	errs := rule.Selector(&p.Spec.PodSelector, specPath("podSelector"))
+	for i, peer := range p.Spec.Ingress {
 		path := specPath("ingress").Index(i)
-		errs = join(errs, validatePolicyPorts(rule.Ports, path.Child("ports")), validatePeers(rule.From, path.Child("from")))
+		errs = rule.Join(errs, validatePolicyPorts(peer.Ports, path.Child("ports")), validatePeers(peer.From, path.Child("from")))
 	}
-	for i, rule := range p.Spec.Egress {
+	for i, peer := range p.Spec.Egress {
 		path := specPath("egress").Index(i)
-		errs = join(errs, validatePolicyPorts(rule.Ports, path.Child("ports")), validatePeers(rule.To, path.Child("to")))
+		errs = rule.Join(errs, validatePolicyPorts(peer.Ports, path.Child("ports")), validatePeers(peer.To, path.Child("to")))
 	}
 	if len(p.Spec.PolicyTypes) > 2 {
 		errs = append(errs, field.Invalid(specPath("policyTypes"), p.Spec.PolicyTypes, "may not specify more than two policyTypes"))
 	}
 	for i, t := range p.Spec.PolicyTypes {
-		errs = append(errs, oneOf(t, specPath("policyTypes").Index(i), networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)...)
+		errs = append(errs, rule.OneOf(t, specPath("policyTypes").Index(i), networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)...)
 	}
 	return errs
 }
@@ -258,15 +260,15 @@ func validatePolicyPorts(ports []networkingv1.NetworkPolicyPort, path *field.Pat
 	var errs field.ErrorList
 	for i, p := range ports {
 		at := path.Index(i)
-		errs = append(errs, oneOf(deref(p.Protocol), at.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
+		errs = append(errs, rule.OneOf(deref(p.Protocol), at.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
 		switch {
 		case p.Port == nil && p.EndPort != nil:
 			errs = append(errs, field.Required(at.Child("port"), "must be specified when `endPort` is specified"))
 		case p.Port == nil:
 		case p.Port.StrVal != "":
-			errs = append(errs, invalids(at.Child("port"), p.Port.StrVal, validation.IsValidPortName(p.Port.StrVal))...)
+			errs = append(errs, rule.Invalids(at.Child("port"), p.Port.StrVal, validation.IsValidPortName(p.Port.StrVal))...)
 		default:
-			errs = append(errs, invalids(at.Child("port"), p.Port.IntVal, validation.IsValidPortNum(int(p.Port.IntVal)))...)
+			errs = append(errs, rule.Invalids(at.Child("port"), p.Port.IntVal, validation.IsValidPortNum(int(p.Port.IntVal)))...)
 			if p.EndPort != nil && *p.EndPort < p.Port.IntVal {
 				errs = append(errs, field.Invalid(at.Child("endPort"), *p.EndPort, "must be greater than or equal to `port`"))
 			}
@@ -287,7 +289,7 @@ func validatePeers(peers []networkingv1.NetworkPolicyPeer, path *field.Path) fie
 		case p.IPBlock != nil:
 			errs = append(errs, validateBlock(p.IPBlock, at.Child("ipBlock"))...)
 		default:
-			errs = join(errs, validSelector(p.PodSelector, at.Child("podSelector")), validSelector(p.NamespaceSelector, at.Child("namespaceSelector")))
+			errs = rule.Join(errs, rule.Selector(p.PodSelector, at.Child("podSelector")), rule.Selector(p.NamespaceSelector, at.Child("namespaceSelector")))
 		}
 	}
 	return errs

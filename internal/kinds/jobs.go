@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func jobColumns() []Column {
@@ -166,22 +167,22 @@ func validateJob(j *batchv1.Job) field.ErrorList {
 	if selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !selector.Matches(labelSet(j.Spec.Template.Labels)) {
 		errs = append(errs, field.Invalid(specPath("template", "metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`"))
 	}
-	return append(errs, validSelector(j.Spec.Selector, specPath("selector"))...)
+	return append(errs, rule.Selector(j.Spec.Selector, specPath("selector"))...)
 }
 
 func validateJobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
-	errs := join(
-		nonnegative(s.Parallelism, path.Child("parallelism")),
-		nonnegative(s.Completions, path.Child("completions")),
-		nonnegative(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds")),
-		nonnegative(s.BackoffLimit, path.Child("backoffLimit")),
-		nonnegative(s.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex")),
-		nonnegative(s.MaxFailedIndexes, path.Child("maxFailedIndexes")),
-		nonnegative(s.TTLSecondsAfterFinished, path.Child("ttlSecondsAfterFinished")),
+	errs := rule.Join(
+		rule.NonNegative(s.Parallelism, path.Child("parallelism")),
+		rule.NonNegative(s.Completions, path.Child("completions")),
+		rule.NonNegative(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds")),
+		rule.NonNegative(s.BackoffLimit, path.Child("backoffLimit")),
+		rule.NonNegative(s.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex")),
+		rule.NonNegative(s.MaxFailedIndexes, path.Child("maxFailedIndexes")),
+		rule.NonNegative(s.TTLSecondsAfterFinished, path.Child("ttlSecondsAfterFinished")),
 		podspec.ValidateTemplate(&s.Template, path.Child("template")),
 	)
 	if m := s.CompletionMode; m != nil {
-		errs = append(errs, oneOf(*m, path.Child("completionMode"), batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)...)
+		errs = append(errs, rule.OneOf(*m, path.Child("completionMode"), batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)...)
 		if *m == batchv1.IndexedCompletion && s.Completions == nil {
 			errs = append(errs, field.Required(path.Child("completions"), "when completion mode is Indexed"))
 		}
@@ -199,20 +200,20 @@ func validateJobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
 // validateJobUpdate: a suspended job that has not begun may still change where
 // and with what its pods will run.
 func validateJobUpdate(j, old *batchv1.Job) field.ErrorList {
-	errs := join(
-		immutable(j.Spec.Selector, old.Spec.Selector, specPath("selector")),
-		immutable(j.Spec.CompletionMode, old.Spec.CompletionMode, specPath("completionMode")),
-		immutable(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, specPath("podFailurePolicy")),
-		immutable(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, specPath("backoffLimitPerIndex")),
+	errs := rule.Join(
+		rule.Immutable(j.Spec.Selector, old.Spec.Selector, specPath("selector")),
+		rule.Immutable(j.Spec.CompletionMode, old.Spec.CompletionMode, specPath("completionMode")),
+		rule.Immutable(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, specPath("podFailurePolicy")),
+		rule.Immutable(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, specPath("backoffLimitPerIndex")),
 	)
 	if indexed := deref(old.Spec.CompletionMode) == batchv1.IndexedCompletion; !indexed || !equality.Semantic.DeepEqual(j.Spec.Completions, j.Spec.Parallelism) {
-		errs = append(errs, immutable(j.Spec.Completions, old.Spec.Completions, specPath("completions"))...)
+		errs = append(errs, rule.Immutable(j.Spec.Completions, old.Spec.Completions, specPath("completions"))...)
 	}
 	template := j.Spec.Template.DeepCopy()
 	if deref(old.Spec.Suspend) && old.Status.StartTime == nil {
 		maskScheduling(template, &old.Spec.Template)
 	}
-	return append(errs, immutable(*template, old.Spec.Template, specPath("template"))...)
+	return append(errs, rule.Immutable(*template, old.Spec.Template, specPath("template"))...)
 }
 
 func maskScheduling(template, old *corev1.PodTemplateSpec) {

@@ -6,6 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func namespaceColumns() []Column {
@@ -45,7 +47,7 @@ func namespaceStrategy() Strategy {
 			validate: func(n *corev1.Namespace) field.ErrorList {
 				var errs field.ErrorList
 				for i, f := range n.Spec.Finalizers {
-					errs = append(errs, invalids(specPath("finalizers").Index(i), f, validation.IsQualifiedName(string(f)))...)
+					errs = append(errs, rule.Invalids(specPath("finalizers").Index(i), f, validation.IsQualifiedName(string(f)))...)
 				}
 				return errs
 			},

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func nodeColumns() []Column {
@@ -114,7 +116,7 @@ func validateNode(n *corev1.Node) field.ErrorList {
 func validateNodeUpdate(n, old *corev1.Node) field.ErrorList {
 	var errs field.ErrorList
 	if len(old.Spec.PodCIDRs) > 0 {
-		errs = append(errs, immutable(n.Spec.PodCIDRs, old.Spec.PodCIDRs, specPath("podCIDRs"))...)
+		errs = append(errs, rule.Immutable(n.Spec.PodCIDRs, old.Spec.PodCIDRs, specPath("podCIDRs"))...)
 	}
 	if old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
 		errs = append(errs, field.Forbidden(specPath("providerID"), "node updates may not change providerID except from \"\" to valid"))
@@ -128,9 +130,9 @@ func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
 	seen := sets.New[string]()
 	for i, t := range taints {
 		at := path.Index(i)
-		errs = append(errs, invalids(at.Child("key"), t.Key, validation.IsQualifiedName(t.Key))...)
-		errs = append(errs, invalids(at.Child("value"), t.Value, validation.IsValidLabelValue(t.Value))...)
-		errs = append(errs, oneOf(t.Effect, at.Child("effect"),
+		errs = append(errs, rule.Invalids(at.Child("key"), t.Key, validation.IsQualifiedName(t.Key))...)
+		errs = append(errs, rule.Invalids(at.Child("value"), t.Value, validation.IsValidLabelValue(t.Value))...)
+		errs = append(errs, rule.OneOf(t.Effect, at.Child("effect"),
 			corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)...)
 		key := t.Key + ":" + string(t.Effect)
 		if seen.Has(key) {

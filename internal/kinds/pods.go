@@ -21,10 +21,8 @@ func podStrategy() Strategy {
 			statusUpdate: func(p, old *corev1.Pod) {
 				setDefault(&p.Status.QOSClass, old.Status.QOSClass)
 			},
-			defaults: podspec.DefaultPod,
-			validate: func(p *corev1.Pod) field.ErrorList {
-				return podspec.Validate(&p.Spec, field.NewPath("spec"))
-			},
+			defaults:       podspec.DefaultPod,
+			validate:       podspec.ValidatePod,
 			validateCreate: podspec.ValidateCreate,
 			validateUpdate: podspec.ValidateUpdate,
 			parts: map[string]Part{

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func replicaSetColumns() []Column {
@@ -38,14 +39,14 @@ func replicaSetStrategy() Strategy {
 				setPointer(&r.Spec.Replicas, 1)
 			},
 			validate: func(r *appsv1.ReplicaSet) field.ErrorList {
-				return join(
-					nonnegative(r.Spec.Replicas, specPath("replicas")),
-					nonnegative(&r.Spec.MinReadySeconds, specPath("minReadySeconds")),
+				return rule.Join(
+					rule.NonNegative(r.Spec.Replicas, specPath("replicas")),
+					rule.NonNegative(&r.Spec.MinReadySeconds, specPath("minReadySeconds")),
 					validateWorkload("ReplicaSet", r.Spec.Selector, &r.Spec.Template),
 				)
 			},
 			validateUpdate: func(r, old *appsv1.ReplicaSet) field.ErrorList {
-				return immutable(r.Spec.Selector, old.Spec.Selector, specPath("selector"))
+				return rule.Immutable(r.Spec.Selector, old.Spec.Selector, specPath("selector"))
 			},
 		})
 }
@@ -93,9 +94,9 @@ func defaultReplicationController(r *corev1.ReplicationController) {
 }
 
 func validateReplicationController(r *corev1.ReplicationController) field.ErrorList {
-	errs := join(
-		nonnegative(r.Spec.Replicas, specPath("replicas")),
-		nonnegative(&r.Spec.MinReadySeconds, specPath("minReadySeconds")),
+	errs := rule.Join(
+		rule.NonNegative(r.Spec.Replicas, specPath("replicas")),
+		rule.NonNegative(&r.Spec.MinReadySeconds, specPath("minReadySeconds")),
 	)
 	if len(r.Spec.Selector) == 0 {
 		errs = append(errs, field.Required(specPath("selector"), ""))

@@ -6,6 +6,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func roleColumns() []Column { return columns(createdColumn()) }
@@ -63,7 +65,7 @@ func clusterRoleStrategy() Strategy {
 			errs = append(errs, field.Required(at, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
 		}
 		for i := range r.AggregationRule.ClusterRoleSelectors {
-			errs = append(errs, validSelector(&r.AggregationRule.ClusterRoleSelectors[i], at.Index(i))...)
+			errs = append(errs, rule.Selector(&r.AggregationRule.ClusterRoleSelectors[i], at.Index(i))...)
 		}
 		return errs
 	}})
@@ -126,11 +128,11 @@ func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {
 
 func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, kinds ...string) field.ErrorList {
 	at := field.NewPath("roleRef")
-	errs := join(oneOf(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName), oneOf(ref.Kind, at.Child("kind"), kinds...))
+	errs := rule.Join(rule.OneOf(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName), rule.OneOf(ref.Kind, at.Child("kind"), kinds...))
 	if ref.Name == "" {
 		errs = append(errs, field.Required(at.Child("name"), ""))
 	} else {
-		errs = append(errs, invalids(at.Child("name"), ref.Name, content.IsPathSegmentName(ref.Name))...)
+		errs = append(errs, rule.Invalids(at.Child("name"), ref.Name, content.IsPathSegmentName(ref.Name))...)
 	}
 	for i, s := range subjects {
 		errs = append(errs, validateSubject(s, field.NewPath("subjects").Index(i))...)
@@ -139,15 +141,15 @@ func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, kinds ...str
 }
 
 func validateSubject(s rbacv1.Subject, at *field.Path) field.ErrorList {
-	errs := required(s.Name, at.Child("name"))
+	errs := rule.Required(s.Name, at.Child("name"))
 	switch s.Kind {
 	case rbacv1.ServiceAccountKind:
 		if s.APIGroup != "" {
 			errs = append(errs, field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{""}))
 		}
-		return join(errs, required(s.Namespace, at.Child("namespace")))
+		return rule.Join(errs, rule.Required(s.Namespace, at.Child("namespace")))
 	case rbacv1.UserKind, rbacv1.GroupKind:
-		return join(errs, oneOf(s.APIGroup, at.Child("apiGroup"), rbacv1.GroupName))
+		return rule.Join(errs, rule.OneOf(s.APIGroup, at.Child("apiGroup"), rbacv1.GroupName))
 	}
 	return append(errs, field.NotSupported(at.Child("kind"), s.Kind, []string{rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind}))
 }

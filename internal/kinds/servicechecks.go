@@ -9,16 +9,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 const maxAffinitySeconds = 86400
 
 func validateService(s *corev1.Service) field.ErrorList {
 	spec := &s.Spec
-	errs := join(
-		oneOf(spec.Type, specPath("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort,
+	errs := rule.Join(
+		rule.OneOf(spec.Type, specPath("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort,
 			corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeExternalName),
-		oneOf(spec.SessionAffinity, specPath("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone),
+		rule.OneOf(spec.SessionAffinity, specPath("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone),
 		metavalidation.ValidateLabels(spec.Selector, specPath("selector")),
 		validateServiceType(spec),
 		validateServicePorts(spec),
@@ -36,7 +38,7 @@ func validateServiceType(spec *corev1.ServiceSpec) field.ErrorList {
 		if spec.ExternalName == "" {
 			return field.ErrorList{field.Required(specPath("externalName"), "")}
 		}
-		return invalids(specPath("externalName"), spec.ExternalName, validation.IsDNS1123Subdomain(trimDot(spec.ExternalName)))
+		return rule.Invalids(specPath("externalName"), spec.ExternalName, validation.IsDNS1123Subdomain(trimDot(spec.ExternalName)))
 	case headless && usesNodePorts(spec):
 		return field.ErrorList{field.Invalid(specPath("clusterIPs").Index(0), spec.ClusterIP, fmt.Sprintf("may not be set to 'None' for %s services", spec.Type))}
 	case len(spec.Ports) == 0 && !headless:
@@ -77,16 +79,16 @@ func validateServicePorts(spec *corev1.ServiceSpec) field.ErrorList {
 func validateServicePort(p *corev1.ServicePort, nameNeeded bool, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if p.Name != "" {
-		errs = append(errs, invalids(path.Child("name"), p.Name, validation.IsDNS1123Label(p.Name))...)
+		errs = append(errs, rule.Invalids(path.Child("name"), p.Name, validation.IsDNS1123Label(p.Name))...)
 	} else if nameNeeded {
 		errs = append(errs, field.Required(path.Child("name"), ""))
 	}
-	errs = append(errs, invalids(path.Child("port"), p.Port, validation.IsValidPortNum(int(p.Port)))...)
-	errs = append(errs, oneOf(p.Protocol, path.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
+	errs = append(errs, rule.Invalids(path.Child("port"), p.Port, validation.IsValidPortNum(int(p.Port)))...)
+	errs = append(errs, rule.OneOf(p.Protocol, path.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
 	if p.TargetPort.Type == intstr.Int {
-		return append(errs, invalids(path.Child("targetPort"), p.TargetPort.IntVal, validation.IsValidPortNum(int(p.TargetPort.IntVal)))...)
+		return append(errs, rule.Invalids(path.Child("targetPort"), p.TargetPort.IntVal, validation.IsValidPortNum(int(p.TargetPort.IntVal)))...)
 	}
-	return append(errs, invalids(path.Child("targetPort"), p.TargetPort.StrVal, validation.IsValidPortName(p.TargetPort.StrVal))...)
+	return append(errs, rule.Invalids(path.Child("targetPort"), p.TargetPort.StrVal, validation.IsValidPortName(p.TargetPort.StrVal))...)
 }
 
 func validateServiceAddresses(spec *corev1.ServiceSpec) field.ErrorList {
@@ -129,13 +131,13 @@ func validateTrafficPolicies(spec *corev1.ServiceSpec) field.ErrorList {
 	var errs field.ErrorList
 	switch {
 	case takesExternalTraffic(spec):
-		errs = append(errs, oneOf(spec.ExternalTrafficPolicy, specPath("externalTrafficPolicy"),
+		errs = append(errs, rule.OneOf(spec.ExternalTrafficPolicy, specPath("externalTrafficPolicy"),
 			corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
 	case spec.ExternalTrafficPolicy != "":
 		errs = append(errs, field.Invalid(specPath("externalTrafficPolicy"), spec.ExternalTrafficPolicy, "may only be set for externally-accessible services"))
 	}
 	if p := spec.InternalTrafficPolicy; p != nil {
-		errs = append(errs, oneOf(*p, specPath("internalTrafficPolicy"),
+		errs = append(errs, rule.OneOf(*p, specPath("internalTrafficPolicy"),
 			corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
 	}
 	return errs

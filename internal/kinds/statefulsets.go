@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func statefulSetColumns() []Column {
@@ -59,12 +60,12 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 }
 
 func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
-	errs := join(
-		nonnegative(s.Spec.Replicas, specPath("replicas")),
-		nonnegative(&s.Spec.MinReadySeconds, specPath("minReadySeconds")),
-		nonnegative(s.Spec.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
-		oneOf(s.Spec.PodManagementPolicy, specPath("podManagementPolicy"), appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement),
-		oneOf(s.Spec.UpdateStrategy.Type, specPath("updateStrategy", "type"),
+	errs := rule.Join(
+		rule.NonNegative(s.Spec.Replicas, specPath("replicas")),
+		rule.NonNegative(&s.Spec.MinReadySeconds, specPath("minReadySeconds")),
+		rule.NonNegative(s.Spec.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
+		rule.OneOf(s.Spec.PodManagementPolicy, specPath("podManagementPolicy"), appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement),
+		rule.OneOf(s.Spec.UpdateStrategy.Type, specPath("updateStrategy", "type"),
 			appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType),
 		validateWorkload("statefulset", s.Spec.Selector, templateWithClaims(s)),
 	)
@@ -73,13 +74,13 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 		if s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
 			errs = append(errs, field.Invalid(path, r, "only allowed for updateStrategy 'RollingUpdate'"))
 		}
-		errs = append(errs, nonnegative(r.Partition, path.Child("partition"))...)
+		errs = append(errs, rule.NonNegative(r.Partition, path.Child("partition"))...)
 		if r.MaxUnavailable != nil {
 			errs = append(errs, validAmount(*r.MaxUnavailable, path.Child("maxUnavailable"))...)
 		}
 	}
 	if s.Spec.Ordinals != nil {
-		errs = append(errs, nonnegative(&s.Spec.Ordinals.Start, specPath("ordinals", "start"))...)
+		errs = append(errs, rule.NonNegative(&s.Spec.Ordinals.Start, specPath("ordinals", "start"))...)
 	}
 	return errs
 }
@@ -147,7 +148,7 @@ func daemonSetStrategy() Strategy {
 			defaults: defaultDaemonSet,
 			validate: validateDaemonSet,
 			validateUpdate: func(d, old *appsv1.DaemonSet) field.ErrorList {
-				return immutable(d.Spec.Selector, old.Spec.Selector, specPath("selector"))
+				return rule.Immutable(d.Spec.Selector, old.Spec.Selector, specPath("selector"))
 			},
 		})
 }
@@ -164,10 +165,10 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 }
 
 func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
-	errs := join(
-		nonnegative(&d.Spec.MinReadySeconds, specPath("minReadySeconds")),
-		nonnegative(d.Spec.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
-		oneOf(d.Spec.UpdateStrategy.Type, specPath("updateStrategy", "type"),
+	errs := rule.Join(
+		rule.NonNegative(&d.Spec.MinReadySeconds, specPath("minReadySeconds")),
+		rule.NonNegative(d.Spec.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
+		rule.OneOf(d.Spec.UpdateStrategy.Type, specPath("updateStrategy", "type"),
 			appsv1.OnDeleteDaemonSetStrategyType, appsv1.RollingUpdateDaemonSetStrategyType),
 		validateWorkload("daemonset", d.Spec.Selector, &d.Spec.Template),
 	)
@@ -177,7 +178,7 @@ func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
 	}
 	path := specPath("updateStrategy", "rollingUpdate")
 	unavailable, surge := deref(r.MaxUnavailable), deref(r.MaxSurge)
-	errs = join(errs, validAmount(unavailable, path.Child("maxUnavailable")), validAmount(surge, path.Child("maxSurge")),
+	errs = rule.Join(errs, validAmount(unavailable, path.Child("maxUnavailable")), validAmount(surge, path.Child("maxSurge")),
 		notMoreThanAll(unavailable, path.Child("maxUnavailable")), notMoreThanAll(surge, path.Child("maxSurge")))
 	switch {
 	case !isZero(unavailable) && !isZero(surge):
@@ -210,10 +211,10 @@ func controllerRevisionColumns() []Column {
 func controllerRevisionStrategy() Strategy {
 	return plain(rules[*appsv1.ControllerRevision]{
 		validate: func(c *appsv1.ControllerRevision) field.ErrorList {
-			return nonnegative(&c.Revision, field.NewPath("revision"))
+			return rule.NonNegative(&c.Revision, field.NewPath("revision"))
 		},
 		validateUpdate: func(c, old *appsv1.ControllerRevision) field.ErrorList {
-			return immutable(c.Data, old.Data, field.NewPath("data"))
+			return rule.Immutable(c.Data, old.Data, field.NewPath("data"))
 		},
 	})
 }

@@ -8,6 +8,8 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func storageClassColumns() []Column {
@@ -40,10 +42,10 @@ func storageClassStrategy() Strategy {
 			setPointer(&s.VolumeBindingMode, storagev1.VolumeBindingImmediate)
 		},
 		validate: func(s *storagev1.StorageClass) field.ErrorList {
-			return join(
+			return rule.Join(
 				validProvisioner(s.Provisioner, field.NewPath("provisioner")),
-				oneOf(deref(s.ReclaimPolicy), field.NewPath("reclaimPolicy"), corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain),
-				oneOf(deref(s.VolumeBindingMode), field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer),
+				rule.OneOf(deref(s.ReclaimPolicy), field.NewPath("reclaimPolicy"), corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain),
+				rule.OneOf(deref(s.VolumeBindingMode), field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer),
 			)
 		},
 		validateUpdate: func(s, old *storagev1.StorageClass) field.ErrorList {
@@ -51,16 +53,16 @@ func storageClassStrategy() Strategy {
 			if len(s.Parameters)+len(old.Parameters) > 0 {
 				errs = forbidChange(s.Parameters, old.Parameters, field.NewPath("parameters"))
 			}
-			return join(errs,
+			return rule.Join(errs,
 				forbidChange(s.Provisioner, old.Provisioner, field.NewPath("provisioner")),
 				forbidChange(s.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")),
-				immutable(s.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
+				rule.Immutable(s.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
 		},
 	})
 }
 
 func forbidChange(value, old any, path *field.Path) field.ErrorList {
-	if len(immutable(value, old, path)) == 0 {
+	if len(rule.Immutable(value, old, path)) == 0 {
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(path, "updates to "+path.String()+" are forbidden.")}
@@ -70,7 +72,7 @@ func validProvisioner(name string, path *field.Path) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(path, "")}
 	}
-	return invalids(path, name, validation.IsQualifiedName(strings.ToLower(name)))
+	return rule.Invalids(path, name, validation.IsQualifiedName(strings.ToLower(name)))
 }
 
 func volumeAttachmentColumns() []Column {
@@ -94,10 +96,10 @@ func volumeAttachmentStrategy() Strategy {
 		func(a *storagev1.VolumeAttachment) *storagev1.VolumeAttachmentStatus { return &a.Status },
 		rules[*storagev1.VolumeAttachment]{
 			validate: func(a *storagev1.VolumeAttachment) field.ErrorList {
-				return join(required(a.Spec.Attacher, specPath("attacher")), required(a.Spec.NodeName, specPath("nodeName")))
+				return rule.Join(rule.Required(a.Spec.Attacher, specPath("attacher")), rule.Required(a.Spec.NodeName, specPath("nodeName")))
 			},
 			validateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
-				return immutable(a.Spec, old.Spec, specPath())
+				return rule.Immutable(a.Spec, old.Spec, specPath())
 			},
 		})
 }
@@ -170,11 +172,11 @@ func csiCapacityColumns() []Column {
 func csiCapacityStrategy() Strategy {
 	return plain(rules[*storagev1.CSIStorageCapacity]{
 		validate: func(c *storagev1.CSIStorageCapacity) field.ErrorList {
-			return required(c.StorageClassName, field.NewPath("storageClassName"))
+			return rule.Required(c.StorageClassName, field.NewPath("storageClassName"))
 		},
 		validateUpdate: func(c, old *storagev1.CSIStorageCapacity) field.ErrorList {
-			return join(immutable(c.StorageClassName, old.StorageClassName, field.NewPath("storageClassName")),
-				immutable(c.NodeTopology, old.NodeTopology, field.NewPath("nodeTopology")))
+			return rule.Join(rule.Immutable(c.StorageClassName, old.StorageClassName, field.NewPath("storageClassName")),
+				rule.Immutable(c.NodeTopology, old.NodeTopology, field.NewPath("nodeTopology")))
 		},
 	})
 }
@@ -192,7 +194,7 @@ func attributesClassStrategy() Strategy {
 			return validProvisioner(c.DriverName, field.NewPath("driverName"))
 		},
 		validateUpdate: func(c, old *storagev1.VolumeAttributesClass) field.ErrorList {
-			return join(forbidChange(c.DriverName, old.DriverName, field.NewPath("driverName")),
+			return rule.Join(forbidChange(c.DriverName, old.DriverName, field.NewPath("driverName")),
 				forbidChange(c.Parameters, old.Parameters, field.NewPath("parameters")))
 		},
 	})

@@ -25,6 +25,21 @@ func read(t *testing.T, gvk schema.GroupVersionKind, text string) (*Kind, Object
 	return kind, obj
 }
 
+// readStored makes an object of YAML as it is stored: with its status.
+func readStored(t *testing.T, gvk schema.GroupVersionKind, text string) (*Kind, Object) {
+	t.Helper()
+	kind, ok := Default().ForGVK(gvk)
+	if !ok {
+		t.Fatalf("no kind %v", gvk)
+	}
+	obj := kind.New()
+	if err := yaml.UnmarshalStrict([]byte(text), obj); err != nil {
+		t.Fatal(err)
+	}
+	run1(kind.Strategy.Default, obj)
+	return kind, obj
+}
+
 // The messages that users meet, with the field they are about.
 func TestValidate(t *testing.T) {
 	pod := schema.GroupVersionKind{Version: "v1", Kind: "Pod"}

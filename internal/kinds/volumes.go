@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func volumeColumns() []Column {
@@ -102,9 +103,9 @@ func volumeStrategy() Strategy {
 }
 
 func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
-	errs := join(
+	errs := rule.Join(
 		validateAccessModes(v.Spec.AccessModes),
-		oneOf(v.Spec.PersistentVolumeReclaimPolicy, specPath("persistentVolumeReclaimPolicy"),
+		rule.OneOf(v.Spec.PersistentVolumeReclaimPolicy, specPath("persistentVolumeReclaimPolicy"),
 			corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain),
 	)
 	if len(v.Spec.Capacity) == 0 {
@@ -135,7 +136,7 @@ func validateAccessModes(modes []corev1.PersistentVolumeAccessMode) field.ErrorL
 	}
 	var errs field.ErrorList
 	for _, m := range modes {
-		errs = append(errs, oneOf(m, path, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)...)
+		errs = append(errs, rule.OneOf(m, path, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)...)
 	}
 	if slices.Contains(modes, corev1.ReadWriteOncePod) && len(modes) > 1 {
 		errs = append(errs, field.Forbidden(path, "may not use ReadWriteOncePod with other access modes"))
@@ -201,7 +202,7 @@ func defaultClaim(c *corev1.PersistentVolumeClaim) {
 func validateClaim(c *corev1.PersistentVolumeClaim) field.ErrorList {
 	errs := validateAccessModes(c.Spec.AccessModes)
 	if c.Spec.Selector != nil {
-		errs = append(errs, validSelector(c.Spec.Selector, specPath("selector"))...)
+		errs = append(errs, rule.Selector(c.Spec.Selector, specPath("selector"))...)
 	}
 	path := specPath("resources").Key(string(corev1.ResourceStorage))
 	size, ok := c.Spec.Resources.Requests[corev1.ResourceStorage]
@@ -212,10 +213,10 @@ func validateClaim(c *corev1.PersistentVolumeClaim) field.ErrorList {
 		errs = append(errs, field.Invalid(path, size.String(), "must be greater than zero"))
 	}
 	if class := deref(c.Spec.StorageClassName); class != "" {
-		errs = append(errs, invalids(specPath("storageClassName"), class, validation.IsDNS1123Subdomain(class))...)
+		errs = append(errs, rule.Invalids(specPath("storageClassName"), class, validation.IsDNS1123Subdomain(class))...)
 	}
 	if m := c.Spec.VolumeMode; m != nil {
-		errs = append(errs, oneOf(*m, specPath("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
+		errs = append(errs, rule.OneOf(*m, specPath("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
 	}
 	return errs
 }

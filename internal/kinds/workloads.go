@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 // validateWorkload is what holds for every kind that makes pods from a
@@ -35,7 +36,7 @@ func validateWorkloadSelector(what string, selector *metav1.LabelSelector, templ
 	if selector == nil {
 		return field.ErrorList{field.Required(path, "")}
 	}
-	errs := validSelector(selector, path)
+	errs := rule.Selector(selector, path)
 	if len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {
 		errs = append(errs, field.Invalid(path, selector, "empty selector is invalid for "+what))
 	}
@@ -48,9 +49,9 @@ func validateWorkloadSelector(what string, selector *metav1.LabelSelector, templ
 // validAmount says that a value must be a count or a percentage.
 func validAmount(v intstr.IntOrString, path *field.Path) field.ErrorList {
 	if v.Type == intstr.Int {
-		return nonnegative(&v.IntVal, path)
+		return rule.NonNegative(&v.IntVal, path)
 	}
-	return invalids(path, v, validation.IsValidPercent(v.StrVal))
+	return rule.Invalids(path, v, validation.IsValidPercent(v.StrVal))
 }
 
 // isZero says whether an amount is none at all.

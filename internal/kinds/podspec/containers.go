@@ -2,97 +2,88 @@ package podspec
 
 import (
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
-// containerCheck validates the containers of one pod; names and host ports
-// must be unique among all of them.
-type containerCheck struct {
-	spec    *corev1.PodSpec
-	volumes map[string]corev1.VolumeSource
-	names   sets.Set[string]
-	host    sets.Set[string]
-}
-
-func (c *containerCheck) containers(path *field.Path) field.ErrorList {
-	c.names, c.host = sets.New[string](), sets.New[string]()
-	var errs field.ErrorList
-	at := path.Child("containers")
+// containers validates the containers of a pod, whose names must be unique
+// among all of them.
+func (c podCheck) containers(at *field.Path) field.ErrorList {
 	if len(c.spec.Containers) == 0 {
-		errs = append(errs, field.Required(at, ""))
+		return field.ErrorList{field.Required(at.Child("containers"), "")}
 	}
-	for i := range c.spec.Containers {
-		errs = append(errs, c.regular(&c.spec.Containers[i], at.Index(i))...)
-	}
-	for i := range c.spec.InitContainers {
-		errs = append(errs, c.initContainer(&c.spec.InitContainers[i], path.Child("initContainers").Index(i))...)
-	}
-	for i := range c.spec.EphemeralContainers {
-		errs = append(errs, c.ephemeral(&c.spec.EphemeralContainers[i], path.Child("ephemeralContainers").Index(i))...)
-	}
-	return errs
+	names, ports := rule.Seen[string]{}, rule.Seen[string]{}
+	errs := rule.Each(c.spec.Containers, at.Child("containers"), func(container *corev1.Container, at *field.Path) field.ErrorList {
+		return rule.Join(c.common(container, at), names.Once(container.Name, at.Child("name")), c.running(container, at), restartRules(container, at))
+	})
+	return rule.Join(errs,
+		rule.Each(c.spec.Containers, at.Child("containers"), uniqueHostPorts(ports)),
+		rule.Each(c.spec.InitContainers, at.Child("initContainers"), func(container *corev1.Container, at *field.Path) field.ErrorList {
+			return c.initContainer(container, names, at)
+		}),
+		rule.Each(c.spec.EphemeralContainers, at.Child("ephemeralContainers"), func(e *corev1.EphemeralContainer, at *field.Path) field.ErrorList {
+			return c.ephemeral(e, names, at)
+		}))
 }
 
-func (c *containerCheck) regular(container *corev1.Container, path *field.Path) field.ErrorList {
-	errs := c.shared(container, path)
-	if p := container.RestartPolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("restartPolicy"),
-			corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyOnFailure, corev1.ContainerRestartPolicyNever)...)
-	}
-	return append(errs, validateProbes(container, path)...)
+// running is what only containers have that go on running: regular ones and
+// sidecars.
+func (c podCheck) running(container *corev1.Container, at *field.Path) field.ErrorList {
+	return rule.Join(validateLifecycle(container.Lifecycle, c.spec, at.Child("lifecycle")), validateProbes(container, at))
 }
 
 // initContainer: only those that restart always (sidecars) have probes and
 // hooks, the others end before anyone could ask them.
-func (c *containerCheck) initContainer(container *corev1.Container, path *field.Path) field.ErrorList {
-	errs := c.shared(container, path)
-	if p := container.RestartPolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("restartPolicy"),
-			corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyOnFailure, corev1.ContainerRestartPolicyNever)...)
-		if *p == corev1.ContainerRestartPolicyAlways {
-			return append(errs, validateProbes(container, path)...)
-		}
+func (c podCheck) initContainer(container *corev1.Container, names rule.Seen[string], at *field.Path) field.ErrorList {
+	errs := rule.Join(c.common(container, at), restartRules(container, at))
+	if container.Name != "" {
+		errs = append(errs, names.Once(container.Name, at.Child("name"))...)
 	}
-	checks := map[string]bool{
-		"lifecycle": container.Lifecycle != nil, "livenessProbe": container.LivenessProbe != nil,
-		"readinessProbe": container.ReadinessProbe != nil, "startupProbe": container.StartupProbe != nil,
+	errs = append(errs, uniqueHostPorts(rule.Seen[string]{})(container, at)...)
+	if isSidecar(container) {
+		return append(errs, c.running(container, at)...)
 	}
-	for _, name := range sortedKeys(checks) {
-		set := checks[name]
-		if set {
-			errs = append(errs, field.Forbidden(path.Child(name), "may not be set for init containers without restartPolicy=Always"))
-		}
+	errs = append(errs, rule.Forbid(at, "may not be set for init containers without restartPolicy=Always",
+		rule.Set("lifecycle", container.Lifecycle != nil), rule.Set("livenessProbe", container.LivenessProbe != nil),
+		rule.Set("readinessProbe", container.ReadinessProbe != nil), rule.Set("startupProbe", container.StartupProbe != nil))...)
+	if len(container.ResizePolicy) > 0 {
+		errs = append(errs, field.Invalid(at.Child("resizePolicy"), container.ResizePolicy, "must not be set for init containers"))
 	}
 	return errs
 }
 
-func (c *containerCheck) ephemeral(e *corev1.EphemeralContainer, path *field.Path) field.ErrorList {
+func isSidecar(c *corev1.Container) bool {
+	return deref(c.RestartPolicy) == corev1.ContainerRestartPolicyAlways
+}
+
+const notEphemeral = "cannot be set for an Ephemeral Container"
+
+// ephemeral: what joins a pod to look at it is not part of what the pod does,
+// so it has no ports, no resources and no probes.
+func (c podCheck) ephemeral(e *corev1.EphemeralContainer, names rule.Seen[string], at *field.Path) field.ErrorList {
 	container := corev1.Container(e.EphemeralContainerCommon)
-	errs := c.shared(&container, path)
-	checks := map[string]bool{
-		"ports": len(container.Ports) > 0, "livenessProbe": container.LivenessProbe != nil,
-		"readinessProbe": container.ReadinessProbe != nil, "startupProbe": container.StartupProbe != nil,
-		"lifecycle": container.Lifecycle != nil,
-		"resources": len(container.Resources.Limits)+len(container.Resources.Requests) > 0,
-	}
-	for _, name := range sortedKeys(checks) {
-		set := checks[name]
-		if set {
-			errs = append(errs, field.Forbidden(path.Child(name), "cannot be set for an Ephemeral Container"))
-		}
-	}
+	errs := rule.Join(c.common(&container, at), trimmedImage(&container, at), names.Once(e.Name, at.Child("name")))
 	if target := e.TargetContainerName; target != "" && !c.hasContainer(target) {
-		errs = append(errs, field.NotFound(path.Child("targetContainerName"), target))
+		errs = append(errs, field.NotFound(at.Child("targetContainerName"), target))
 	}
-	return errs
+	return rule.Join(errs,
+		rule.Forbid(at, notEphemeral,
+			rule.Set("ports", container.Ports != nil),
+			rule.Set("resources", container.Resources.Limits != nil || container.Resources.Requests != nil || container.Resources.Claims != nil),
+			rule.Set("resizePolicy", container.ResizePolicy != nil),
+			rule.Set("restartPolicy", container.RestartPolicy != nil), rule.Set("restartPolicyRules", container.RestartPolicyRules != nil),
+			rule.Set("livenessProbe", container.LivenessProbe != nil), rule.Set("readinessProbe", container.ReadinessProbe != nil),
+			rule.Set("startupProbe", container.StartupProbe != nil), rule.Set("lifecycle", container.Lifecycle != nil)),
+		rule.Each(e.VolumeMounts, at.Child("volumeMounts"), func(m *corev1.VolumeMount, at *field.Path) field.ErrorList {
+			return rule.Forbid(at, notEphemeral, rule.Set("subPath", m.SubPath != ""), rule.Set("subPathExpr", m.SubPathExpr != ""))
+		}))
 }
 
-func (c *containerCheck) hasContainer(name string) bool {
+func (c podCheck) hasContainer(name string) bool {
 	for other := range eachContainer(c.spec) {
 		if other.Name == name {
 			return true
@@ -101,150 +92,111 @@ func (c *containerCheck) hasContainer(name string) bool {
 	return false
 }
 
-// shared is what holds for containers of every sort.
-func (c *containerCheck) shared(container *corev1.Container, path *field.Path) field.ErrorList {
-	errs := c.name(container.Name, path.Child("name"))
-	switch {
-	case container.Image == "":
-		errs = append(errs, field.Required(path.Child("image"), ""))
-	case strings.TrimSpace(container.Image) != container.Image:
-		errs = append(errs, field.Invalid(path.Child("image"), container.Image, "must not have leading or trailing whitespace"))
-	}
-	errs = append(errs, oneOf(container.ImagePullPolicy, path.Child("imagePullPolicy"),
-		corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
-	errs = append(errs, oneOf(container.TerminationMessagePolicy, path.Child("terminationMessagePolicy"),
-		corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)...)
-	errs = append(errs, c.ports(container.Ports, path.Child("ports"))...)
-	errs = append(errs, validateEnv(container.Env, path.Child("env"))...)
-	errs = append(errs, validateEnvFrom(container.EnvFrom, path.Child("envFrom"))...)
-	errs = append(errs, c.mounts(container, path)...)
-	errs = append(errs, ValidateResources(&container.Resources, path.Child("resources"))...)
-	errs = append(errs, validateResizePolicy(container.ResizePolicy, path.Child("resizePolicy"))...)
-	return append(errs, validateContainerSecurity(container.SecurityContext, path.Child("securityContext"))...)
+// common is what holds for containers of every sort.
+func (c podCheck) common(container *corev1.Container, at *field.Path) field.ErrorList {
+	return rule.Join(
+		rule.Given(container.Name, at.Child("name"), validation.IsDNS1123Label),
+		rule.Required(container.Image, at.Child("image")),
+		rule.OneOf(container.TerminationMessagePolicy, at.Child("terminationMessagePolicy"),
+			corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError),
+		validatePorts(container.Ports, at.Child("ports")),
+		validateEnv(container.Env, at.Child("env")),
+		validateEnvFrom(container.EnvFrom, at.Child("envFrom")),
+		c.mounts(container, at.Child("volumeMounts")),
+		c.devices(container, at.Child("volumeDevices")),
+		validatePullPolicy(container.ImagePullPolicy, at.Child("imagePullPolicy")),
+		c.resources(&container.Resources, at.Child("resources")),
+		c.resizePolicy(container.ResizePolicy, at.Child("resizePolicy")),
+		validateContainerSecurity(container.SecurityContext, c.spec, at.Child("securityContext")),
+	)
 }
 
-func (c *containerCheck) name(name string, path *field.Path) field.ErrorList {
-	if name == "" {
-		return field.ErrorList{field.Required(path, "")}
-	}
-	errs := invalids(path, name, validation.IsDNS1123Label(name))
-	if c.names.Has(name) {
-		errs = append(errs, field.Duplicate(path, name))
-	}
-	c.names.Insert(name)
-	return errs
+func validatePullPolicy(p corev1.PullPolicy, at *field.Path) field.ErrorList {
+	return rule.OneOf(p, at, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
 }
 
-func (c *containerCheck) ports(ports []corev1.ContainerPort, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	names := sets.New[string]()
-	for i, port := range ports {
-		at := path.Index(i)
+func validatePorts(ports []corev1.ContainerPort, at *field.Path) field.ErrorList {
+	names := rule.Seen[string]{}
+	return rule.Each(ports, at, func(port *corev1.ContainerPort, at *field.Path) field.ErrorList {
+		var errs field.ErrorList
 		if port.Name != "" {
-			errs = append(errs, invalids(at.Child("name"), port.Name, validation.IsValidPortName(port.Name))...)
-			if names.Has(port.Name) {
-				errs = append(errs, field.Duplicate(at.Child("name"), port.Name))
+			errs = rule.Form(port.Name, at.Child("name"), validation.IsValidPortName)
+			if len(errs) == 0 {
+				errs = names.Once(port.Name, at.Child("name"))
 			}
-			names.Insert(port.Name)
 		}
 		if port.ContainerPort == 0 {
 			errs = append(errs, field.Required(at.Child("containerPort"), ""))
 		} else {
-			errs = append(errs, invalids(at.Child("containerPort"), port.ContainerPort, validation.IsValidPortNum(int(port.ContainerPort)))...)
+			errs = append(errs, rule.Port(port.ContainerPort, at.Child("containerPort"))...)
 		}
-		errs = append(errs, oneOf(port.Protocol, at.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
-		errs = append(errs, c.hostPort(port, at.Child("hostPort"))...)
-	}
-	return errs
+		if port.HostPort != 0 {
+			errs = append(errs, rule.Port(port.HostPort, at.Child("hostPort"))...)
+		}
+		return append(errs, ValidateProtocol(port.Protocol, at.Child("protocol"))...)
+	})
 }
 
-func (c *containerCheck) hostPort(port corev1.ContainerPort, path *field.Path) field.ErrorList {
-	if port.HostPort == 0 {
+// ValidateProtocol returns what is wrong with the protocol of a port.
+func ValidateProtocol(p corev1.Protocol, at *field.Path) field.ErrorList {
+	return rule.OneOf(p, at, corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)
+}
+
+// uniqueHostPorts says that a port of the host goes to one container only.
+func uniqueHostPorts(seen rule.Seen[string]) func(*corev1.Container, *field.Path) field.ErrorList {
+	return func(c *corev1.Container, at *field.Path) field.ErrorList {
+		return rule.Each(c.Ports, at.Child("ports"), func(port *corev1.ContainerPort, at *field.Path) field.ErrorList {
+			if port.HostPort == 0 {
+				return nil
+			}
+			return seen.Once(fmt.Sprintf("%s/%s/%d", port.Protocol, port.HostIP, port.HostPort), at.Child("hostPort"))
+		})
+	}
+}
+
+// hostPortsMatch: in the host's network a container's port is the host's. In a
+// template it may be left open until the pods are made.
+func (c podCheck) hostPortsMatch(at *field.Path) field.ErrorList {
+	if !c.spec.HostNetwork {
 		return nil
 	}
-	errs := invalids(path, port.HostPort, validation.IsValidPortNum(int(port.HostPort)))
-	if c.spec.HostNetwork && port.HostPort != port.ContainerPort {
-		errs = append(errs, field.Invalid(path, port.HostPort, "must match `containerPort` when `hostNetwork` is true"))
-	}
-	key := fmt.Sprintf("%s/%s/%d", port.Protocol, port.HostIP, port.HostPort)
-	if c.host.Has(key) {
-		errs = append(errs, field.Duplicate(path, key))
-	}
-	c.host.Insert(key)
-	return errs
+	return rule.Each(c.spec.Containers, at, func(container *corev1.Container, at *field.Path) field.ErrorList {
+		return rule.Each(container.Ports, at.Child("ports"), func(port *corev1.ContainerPort, at *field.Path) field.ErrorList {
+			if port.HostPort == port.ContainerPort || (port.HostPort == 0 && c.pod == nil) {
+				return nil
+			}
+			return field.ErrorList{field.Invalid(at.Child("hostPort"), port.HostPort, "must match `containerPort` when `hostNetwork` is true")}
+		})
+	})
 }
 
-func (c *containerCheck) mounts(container *corev1.Container, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	paths := sets.New[string]()
-	for i := range container.VolumeMounts {
-		m := &container.VolumeMounts[i]
-		at := path.Child("volumeMounts").Index(i)
-		if m.Name == "" {
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		} else if _, ok := c.volumes[m.Name]; !ok {
-			errs = append(errs, field.NotFound(at.Child("name"), m.Name))
-		}
-		if m.MountPath == "" {
-			errs = append(errs, field.Required(at.Child("mountPath"), ""))
-		} else if paths.Has(m.MountPath) {
-			errs = append(errs, field.Invalid(at.Child("mountPath"), m.MountPath, "must be unique"))
-		}
-		paths.Insert(m.MountPath)
-		errs = append(errs, validateMount(m, container, at)...)
-	}
-	for i, d := range container.VolumeDevices {
-		at := path.Child("volumeDevices").Index(i)
-		if d.Name == "" {
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		} else if source, ok := c.volumes[d.Name]; !ok {
-			errs = append(errs, field.NotFound(at.Child("name"), d.Name))
-		} else if source.PersistentVolumeClaim == nil && source.Ephemeral == nil {
-			errs = append(errs, field.Invalid(at.Child("name"), d.Name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"))
-		}
-		if d.DevicePath == "" {
-			errs = append(errs, field.Required(at.Child("devicePath"), ""))
-		} else if paths.Has(d.DevicePath) {
-			errs = append(errs, field.Invalid(at.Child("devicePath"), d.DevicePath, "must not already exist in volumeMounts"))
-		}
-	}
-	return errs
-}
+const (
+	maxRestartRules     = 20
+	maxRestartExitCodes = 255
+)
 
-func validateMount(m *corev1.VolumeMount, container *corev1.Container, path *field.Path) field.ErrorList {
-	errs := descending(m.SubPath, path.Child("subPath"))
-	errs = append(errs, descending(m.SubPathExpr, path.Child("subPathExpr"))...)
-	if m.SubPath != "" && m.SubPathExpr != "" {
-		errs = append(errs, field.Invalid(path.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
+// restartRules: a container may have a restart policy of its own, and rules
+// that except some exit codes from it.
+func restartRules(c *corev1.Container, at *field.Path) field.ErrorList {
+	errs := rule.OptionalOf(c.RestartPolicy, at.Child("restartPolicy"),
+		corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)
+	rules := at.Child("restartPolicyRules")
+	if c.RestartPolicy == nil && len(c.RestartPolicyRules) > 0 {
+		errs = append(errs, field.Required(at.Child("restartPolicy"), "must specify restartPolicy when restart rules are used"))
 	}
-	if p := m.MountPropagation; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("mountPropagation"),
-			corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)...)
-		privileged := container.SecurityContext != nil && deref(container.SecurityContext.Privileged)
-		if *p == corev1.MountPropagationBidirectional && !privileged {
-			errs = append(errs, field.Forbidden(path.Child("mountPropagation"), "Bidirectional mount propagation is available only to privileged containers"))
-		}
-	}
-	return errs
-}
-
-// descending says that a path must stay below the folder it is relative to.
-func descending(p string, path *field.Path) field.ErrorList {
-	if p == "" {
-		return nil
-	}
-	var errs field.ErrorList
-	if strings.HasPrefix(p, "/") {
-		errs = append(errs, field.Invalid(path, p, "must be a relative path"))
-	}
-	return append(errs, noBacksteps(p, path)...)
-}
-
-func noBacksteps(p string, path *field.Path) field.ErrorList {
-	for _, part := range strings.Split(strings.ReplaceAll(p, "\\", "/"), "/") {
-		if part == ".." {
-			return field.ErrorList{field.Invalid(path, p, "must not contain '..'")}
-		}
-	}
-	return nil
+	return rule.Join(errs,
+		rule.AtMost(len(c.RestartPolicyRules), maxRestartRules, rules),
+		rule.Each(c.RestartPolicyRules, rules, func(r *corev1.ContainerRestartRule, at *field.Path) field.ErrorList {
+			errs := rule.OneOf(r.Action, at.Child("action"), corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)
+			if r.ExitCodes == nil {
+				return append(errs, field.Required(at.Child("exitCodes"), "must be specified"))
+			}
+			at = at.Child("exitCodes")
+			errs = append(errs, rule.OneOf(r.ExitCodes.Operator, at.Child("operator"),
+				corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)...)
+			if len(r.ExitCodes.Values) == 0 {
+				errs = append(errs, field.Required(at.Child("values"), "at least one value is required"))
+			}
+			return append(errs, rule.AtMost(len(r.ExitCodes.Values), maxRestartExitCodes, at.Child("values"))...)
+		}))
 }

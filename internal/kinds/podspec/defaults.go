@@ -157,27 +157,30 @@ func requestLimits(r *corev1.ResourceRequirements) {
 	}
 }
 
-// requestPodLimits does the same for the pod's own resources, unless the
-// containers' requests already say what is wanted.
+// requestPodLimits makes a pod with resources of its own request what its
+// containers do, or else what it is limited to.
 func requestPodLimits(spec *corev1.PodSpec) {
-	for name, limit := range spec.Resources.Limits {
-		if _, set := spec.Resources.Requests[name]; set || containersRequest(spec, name) {
-			continue
-		}
-		if spec.Resources.Requests == nil {
-			spec.Resources.Requests = corev1.ResourceList{}
-		}
-		spec.Resources.Requests[name] = limit.DeepCopy()
+	r := spec.Resources
+	if len(r.Limits) == 0 && len(r.Requests) == 0 {
+		return
 	}
-}
-
-func containersRequest(spec *corev1.PodSpec, name corev1.ResourceName) bool {
-	for c := range eachContainer(spec) {
-		if _, set := c.Resources.Requests[name]; set {
-			return true
+	request := func(name corev1.ResourceName, q resource.Quantity) {
+		if _, set := r.Requests[name]; set || len(podResourceName(name, nil)) > 0 {
+			return
+		}
+		if r.Requests == nil {
+			r.Requests = corev1.ResourceList{}
+		}
+		r.Requests[name] = q.DeepCopy()
+	}
+	for name, q := range requestsOf(spec) {
+		if !isHugePages(name) {
+			request(name, q)
 		}
 	}
-	return false
+	for name, limit := range r.Limits {
+		request(name, limit)
+	}
 }
 
 // exposeOnHost gives the ports of a pod in the host's network the same number

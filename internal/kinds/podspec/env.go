@@ -5,112 +5,108 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
-// The fields and resources that the downward API hands to containers.
-var (
-	envFields = []string{"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
+// envFields are the pod's fields that containers can be given.
+func envFields() []string {
+	return []string{"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
 		"spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"}
-	volumeFields = []string{"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"}
-	// subscripted may be followed by a key: metadata.labels['app'].
-	subscripted       = []string{"metadata.annotations", "metadata.labels"}
-	downwardResources = []string{"limits.cpu", "limits.ephemeral-storage", "limits.memory",
-		"requests.cpu", "requests.ephemeral-storage", "requests.memory"}
-)
-
-func validateEnv(env []corev1.EnvVar, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for i := range env {
-		at := path.Index(i)
-		if env[i].Name == "" {
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		} else {
-			errs = append(errs, invalids(at.Child("name"), env[i].Name, validation.IsRelaxedEnvVarName(env[i].Name))...)
-		}
-		errs = append(errs, validateEnvSource(&env[i], at.Child("valueFrom"))...)
-	}
-	return errs
 }
 
-func validateEnvSource(env *corev1.EnvVar, path *field.Path) field.ErrorList {
+// volumeFields are the pod's fields that files can show.
+func volumeFields() []string {
+	return []string{"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"}
+}
+
+// knownField says whether a pod has a field that could be asked for.
+func knownField(path string) bool {
+	return slices.Contains(envFields(), path) || slices.Contains(volumeFields(), path) ||
+		slices.Contains([]string{"spec.restartPolicy", "spec.schedulerName", "status.phase"}, path)
+}
+
+func downwardResources() []string {
+	return []string{"limits.cpu", "limits.ephemeral-storage", "limits.memory",
+		"requests.cpu", "requests.ephemeral-storage", "requests.memory"}
+}
+
+func validateEnv(env []corev1.EnvVar, at *field.Path) field.ErrorList {
+	return rule.Each(env, at, func(e *corev1.EnvVar, at *field.Path) field.ErrorList {
+		return rule.Join(
+			rule.Given(e.Name, at.Child("name"), validation.IsRelaxedEnvVarName),
+			validateEnvSource(e, at.Child("valueFrom")),
+		)
+	})
+}
+
+func validateEnvSource(env *corev1.EnvVar, at *field.Path) field.ErrorList {
 	from := env.ValueFrom
 	if from == nil {
 		return nil
 	}
 	var errs field.ErrorList
-	sources := 0
-	count := func(more field.ErrorList) {
-		sources++
-		errs = append(errs, more...)
-	}
-	if from.FieldRef != nil {
-		count(validateFieldRef(from.FieldRef, envFields, path.Child("fieldRef")))
-	}
-	if from.ResourceFieldRef != nil {
-		count(validateResourceFieldRef(from.ResourceFieldRef, false, path.Child("resourceFieldRef")))
-	}
-	if ref := from.ConfigMapKeyRef; ref != nil {
-		count(validateKeyRef(ref.Name, ref.Key, path.Child("configMapKeyRef")))
-	}
-	if ref := from.SecretKeyRef; ref != nil {
-		count(validateKeyRef(ref.Name, ref.Key, path.Child("secretKeyRef")))
-	}
-	if ref := from.FileKeyRef; ref != nil {
-		count(validateFileKeyRef(ref, path.Child("fileKeyRef")))
+	sources := rule.Members(from)
+	for _, name := range sources {
+		switch at := at.Child(name); name {
+		case "fieldRef":
+			errs = append(errs, validateFieldRef(from.FieldRef, envFields(), at)...)
+		case "resourceFieldRef":
+			errs = append(errs, validateResourceFieldRef(from.ResourceFieldRef, false, at)...)
+		case "configMapKeyRef":
+			errs = append(errs, validateKeyRef(from.ConfigMapKeyRef.Name, from.ConfigMapKeyRef.Key, at)...)
+		case "secretKeyRef":
+			errs = append(errs, validateKeyRef(from.SecretKeyRef.Name, from.SecretKeyRef.Key, at)...)
+		case "fileKeyRef":
+			errs = append(errs, validateFileKeyRef(from.FileKeyRef, at)...)
+		}
 	}
 	switch {
-	case sources == 0:
-		errs = append(errs, field.Invalid(path, "", "must specify one of: `configMapKeyRef`, `fieldRef`, `fileKeyRef`, `resourceFieldRef` or `secretKeyRef`"))
+	case len(sources) == 0:
+		errs = append(errs, field.Invalid(at, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"))
 	case env.Value != "":
-		errs = append(errs, field.Invalid(path, "", "may not be specified when `value` is not empty"))
-	case sources > 1:
-		errs = append(errs, field.Invalid(path, "", "may not have more than one field specified at a time"))
+		errs = append(errs, field.Invalid(at, "", "may not be specified when `value` is not empty"))
+	case len(sources) > 1:
+		errs = append(errs, field.Invalid(at, "", "may not have more than one field specified at a time"))
 	}
 	return errs
 }
 
-func validateKeyRef(name, key string, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if name == "" {
-		errs = append(errs, field.Required(path.Child("name"), ""))
-	}
-	if key == "" {
-		return append(errs, field.Required(path.Child("key"), ""))
-	}
-	return append(errs, invalids(path.Child("key"), key, validation.IsConfigMapKey(key))...)
+func validateKeyRef(name, key string, at *field.Path) field.ErrorList {
+	return rule.Join(subdomain(name, at.Child("name")), rule.Given(key, at.Child("key"), validation.IsConfigMapKey))
 }
 
-func validateFileKeyRef(ref *corev1.FileKeySelector, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	checks := map[string]string{"volumeName": ref.VolumeName, "path": ref.Path, "key": ref.Key}
-	for _, name := range sortedKeys(checks) {
-		value := checks[name]
-		if value == "" {
-			errs = append(errs, field.Required(path.Child(name), ""))
-		}
-	}
-	return append(errs, descending(ref.Path, path.Child("path"))...)
+func validateFileKeyRef(ref *corev1.FileKeySelector, at *field.Path) field.ErrorList {
+	errs := rule.Join(
+		rule.Given(ref.VolumeName, at.Child("volumeName"), validation.IsDNS1123Label),
+		rule.Given(ref.Key, at.Child("key"), validation.IsRelaxedEnvVarName),
+		rule.Needs(at, "path", ref.Path),
+	)
+	return append(errs, rule.FilePath(ref.Path, at.Child("path"))...)
 }
 
-func validateFieldRef(ref *corev1.ObjectFieldSelector, supported []string, path *field.Path) field.ErrorList {
-	at := path.Child("fieldPath")
-	if ref.FieldPath == "" {
-		return field.ErrorList{field.Required(at, "")}
-	}
-	base, key, hasKey := cutSubscript(ref.FieldPath)
+func validateFieldRef(ref *corev1.ObjectFieldSelector, supported []string, at *field.Path) field.ErrorList {
 	switch {
-	case hasKey && !slices.Contains(subscripted, base):
-		return field.ErrorList{field.Invalid(at, ref.FieldPath, "does not support subscript")}
-	case hasKey && base == "metadata.annotations":
-		return qualified(at, strings.ToLower(key))
-	case hasKey:
-		return qualified(at, key)
-	case !slices.Contains(supported, ref.FieldPath):
-		return field.ErrorList{field.NotSupported(at, ref.FieldPath, supported)}
+	case ref.APIVersion == "":
+		return rule.Needs(at, "apiVersion", "")
+	case ref.FieldPath == "":
+		return rule.Needs(at, "fieldPath", "")
 	}
-	return nil
+	base, key, subscripted := cutSubscript(ref.FieldPath)
+	switch {
+	case !knownField(base):
+		return field.ErrorList{field.Invalid(at.Child("fieldPath"), ref.FieldPath, "error converting fieldPath: field label not supported: "+ref.FieldPath)}
+	case subscripted && base == "metadata.annotations":
+		return rule.Qualified(strings.ToLower(key), at)
+	case subscripted && base == "metadata.labels":
+		return rule.Qualified(key, at)
+	case subscripted:
+		return field.ErrorList{field.Invalid(at, base, "does not support subscript")}
+	}
+	return rule.Supported(ref.FieldPath, at.Child("fieldPath"), supported...)
 }
 
 // cutSubscript splits metadata.labels['app'] into metadata.labels and app.
@@ -125,39 +121,62 @@ func cutSubscript(fieldPath string) (base, key string, ok bool) {
 
 // validateResourceFieldRef: in a volume the container must be named, in an
 // environment it is the container itself by default.
-func validateResourceFieldRef(ref *corev1.ResourceFieldSelector, volume bool, path *field.Path) field.ErrorList {
+func validateResourceFieldRef(ref *corev1.ResourceFieldSelector, volume bool, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if volume && ref.ContainerName == "" {
-		errs = append(errs, field.Required(path.Child("containerName"), ""))
+	switch {
+	case volume && ref.ContainerName == "":
+		errs = rule.Needs(at, "containerName", "")
+	case ref.Resource == "":
+		errs = rule.Needs(at, "resource", "")
+	case !isHugePagesField(ref.Resource):
+		errs = rule.Supported(ref.Resource, at.Child("resource"), downwardResources()...)
 	}
-	if ref.Resource == "" {
-		return append(errs, field.Required(path.Child("resource"), ""))
-	}
-	hugePages := strings.HasPrefix(ref.Resource, "limits.hugepages-") || strings.HasPrefix(ref.Resource, "requests.hugepages-")
-	if !slices.Contains(downwardResources, ref.Resource) && !hugePages {
-		errs = append(errs, field.NotSupported(path.Child("resource"), ref.Resource, downwardResources))
-	}
-	return errs
+	return append(errs, validateDivisor(ref.Resource, ref.Divisor, at.Child("divisor"))...)
 }
 
-func validateEnvFrom(from []corev1.EnvFromSource, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for i := range from {
-		at := path.Index(i)
-		if p := from[i].Prefix; p != "" {
-			errs = append(errs, invalids(at.Child("prefix"), p, validation.IsRelaxedEnvVarName(p))...)
-		}
-		config, secret := from[i].ConfigMapRef, from[i].SecretRef
-		switch {
-		case config == nil && secret == nil:
-			errs = append(errs, field.Invalid(at, "", "must specify one of: `configMapRef` or `secretRef`"))
-		case config != nil && secret != nil:
-			errs = append(errs, field.Invalid(at, "", "may not have more than one field specified at a time"))
-		case config != nil && config.Name == "":
-			errs = append(errs, field.Required(at.Child("configMapRef", "name"), ""))
-		case secret != nil && secret.Name == "":
-			errs = append(errs, field.Required(at.Child("secretRef", "name"), ""))
-		}
+func isHugePagesField(name string) bool {
+	return strings.HasPrefix(name, "limits.hugepages-") || strings.HasPrefix(name, "requests.hugepages-")
+}
+
+// validateDivisor: what an amount is shown in is a unit, not any number.
+func validateDivisor(name string, divisor resource.Quantity, at *field.Path) field.ErrorList {
+	if divisor.IsZero() {
+		return nil
 	}
-	return errs
+	_, kind, _ := strings.Cut(name, ".")
+	const sizes = "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"
+	units, shown, of := sizes, sizes, kind
+	switch {
+	case kind == "cpu":
+		units, shown = "1m, 1", "1m and 1"
+	case kind == "ephemeral-storage":
+		of = "local ephemeral storage"
+	case isHugePagesField(name):
+		of = "hugepages"
+	case kind != "memory":
+		return nil
+	}
+	if slices.Contains(strings.Split(units, ", "), divisor.String()) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, name, "only divisor's values "+shown+" are supported with the "+of+" resource")}
+}
+
+func validateEnvFrom(from []corev1.EnvFromSource, list *field.Path) field.ErrorList {
+	return rule.Each(from, list, func(f *corev1.EnvFromSource, at *field.Path) field.ErrorList {
+		errs := rule.FormIfSet(f.Prefix, at.Child("prefix"), validation.IsRelaxedEnvVarName)
+		if f.ConfigMapRef != nil {
+			errs = append(errs, rule.Given(f.ConfigMapRef.Name, at.Child("configMapRef", "name"), validation.IsDNS1123Subdomain)...)
+		}
+		if f.SecretRef != nil {
+			errs = append(errs, rule.Given(f.SecretRef.Name, at.Child("secretRef", "name"), validation.IsDNS1123Subdomain)...)
+		}
+		switch {
+		case f.ConfigMapRef == nil && f.SecretRef == nil:
+			errs = append(errs, field.Invalid(list, "", "must specify one of: `configMapRef` or `secretRef`"))
+		case f.ConfigMapRef != nil && f.SecretRef != nil:
+			errs = append(errs, field.Invalid(list, "", "may not have more than one field specified at a time"))
+		}
+		return errs
+	})
 }

@@ -5,16 +5,21 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // ValidateCreate returns the rules that only a new pod can break: ephemeral
-// containers join pods that there are.
+// containers join pods that there are, and what gates hold has no node yet.
 func ValidateCreate(pod *corev1.Pod) field.ErrorList {
-	if len(pod.Spec.EphemeralContainers) == 0 {
-		return nil
+	var errs field.ErrorList
+	if len(pod.Spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(ephemeralPath(), "cannot be set on create"))
 	}
-	return field.ErrorList{field.Forbidden(ephemeralPath(), "cannot be set on create")}
+	if pod.Spec.NodeName != "" && len(pod.Spec.SchedulingGates) > 0 {
+		errs = append(errs, field.Forbidden(field.NewPath("spec", "nodeName"), "cannot be set until all schedulingGates have been cleared"))
+	}
+	return errs
 }
 
 // ValidateEphemeralContainersUpdate returns what a write of a pod's ephemeral
@@ -34,7 +39,7 @@ func ValidateEphemeralContainersUpdate(pod, old *corev1.Pod) field.ErrorList {
 		case is == nil:
 			errs = append(errs, field.Forbidden(ephemeralPath(), fmt.Sprintf("existing ephemeral containers %q may not be removed\n", was.Name)))
 		case !equality.Semantic.DeepEqual(is, was):
-			errs = append(errs, field.Forbidden(ephemeralPath(), fmt.Sprintf("existing ephemeral containers %q may not be changed\n", was.Name)))
+			errs = append(errs, field.Forbidden(ephemeralPath(), fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", was.Name, diff.Diff(was, is))))
 		}
 	}
 	return errs

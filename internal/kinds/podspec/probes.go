@@ -1,57 +1,80 @@
 package podspec
 
 import (
+	"fmt"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
-func validateProbes(c *corev1.Container, path *field.Path) field.ErrorList {
-	errs := validateProbe(c.LivenessProbe, true, path.Child("livenessProbe"))
-	errs = append(errs, validateProbe(c.ReadinessProbe, false, path.Child("readinessProbe"))...)
-	errs = append(errs, validateProbe(c.StartupProbe, true, path.Child("startupProbe"))...)
+// validateProbes: a probe that restarts containers succeeds at the first
+// success, and only such a probe has a grace period of its own.
+func validateProbes(c *corev1.Container, at *field.Path) field.ErrorList {
+	errs := validateProbe(c.LivenessProbe, true, at.Child("livenessProbe"))
+	errs = append(errs, validateProbe(c.ReadinessProbe, false, at.Child("readinessProbe"))...)
 	if p := c.ReadinessProbe; p != nil && p.TerminationGracePeriodSeconds != nil {
-		errs = append(errs, field.Invalid(path.Child("readinessProbe", "terminationGracePeriodSeconds"), *p.TerminationGracePeriodSeconds, "must not be set for readinessProbes"))
+		errs = append(errs, field.Invalid(at.Child("readinessProbe", "terminationGracePeriodSeconds"), *p.TerminationGracePeriodSeconds, "must not be set for readinessProbes"))
 	}
-	if c.Lifecycle == nil {
-		return errs
-	}
-	errs = append(errs, validateHook(c.Lifecycle.PostStart, path.Child("lifecycle", "postStart"))...)
-	return append(errs, validateHook(c.Lifecycle.PreStop, path.Child("lifecycle", "preStop"))...)
+	return append(errs, validateProbe(c.StartupProbe, true, at.Child("startupProbe"))...)
 }
 
-// validateProbe: a probe that restarts containers succeeds at the first
-// success.
-func validateProbe(p *corev1.Probe, restarts bool, path *field.Path) field.ErrorList {
+func validateProbe(p *corev1.Probe, restarts bool, at *field.Path) field.ErrorList {
 	if p == nil {
 		return nil
 	}
-	h := handler{exec: p.Exec, http: p.HTTPGet, tcp: p.TCPSocket, grpc: p.GRPC}
-	errs := h.validate(path)
-	checks := map[string]int32{
-		"initialDelaySeconds": p.InitialDelaySeconds, "timeoutSeconds": p.TimeoutSeconds, "periodSeconds": p.PeriodSeconds,
-		"successThreshold": p.SuccessThreshold, "failureThreshold": p.FailureThreshold,
-	}
-	for _, name := range sortedKeys(checks) {
-		value := checks[name]
-		errs = append(errs, apivalidation.ValidateNonnegativeField(int64(value), path.Child(name))...)
-	}
+	errs := rule.Join(
+		handler{exec: p.Exec, http: p.HTTPGet, tcp: p.TCPSocket, grpc: p.GRPC}.validate(at),
+		rule.NonNegative(&p.InitialDelaySeconds, at.Child("initialDelaySeconds")),
+		rule.NonNegative(&p.TimeoutSeconds, at.Child("timeoutSeconds")),
+		rule.NonNegative(&p.PeriodSeconds, at.Child("periodSeconds")),
+		rule.NonNegative(&p.SuccessThreshold, at.Child("successThreshold")),
+		rule.NonNegative(&p.FailureThreshold, at.Child("failureThreshold")),
+		rule.Positive(p.TerminationGracePeriodSeconds, at.Child("terminationGracePeriodSeconds")),
+	)
 	if restarts && p.SuccessThreshold != 1 {
-		errs = append(errs, field.Invalid(path.Child("successThreshold"), p.SuccessThreshold, "must be 1"))
-	}
-	if s := p.TerminationGracePeriodSeconds; s != nil && *s <= 0 {
-		errs = append(errs, field.Invalid(path.Child("terminationGracePeriodSeconds"), *s, "must be greater than 0"))
+		errs = append(errs, field.Invalid(at.Child("successThreshold"), p.SuccessThreshold, "must be 1"))
 	}
 	return errs
 }
 
-func validateHook(h *corev1.LifecycleHandler, path *field.Path) field.ErrorList {
+func validateLifecycle(l *corev1.Lifecycle, spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	if l == nil {
+		return nil
+	}
+	grace := spec.TerminationGracePeriodSeconds
+	return rule.Join(
+		validateHook(l.PostStart, grace, at.Child("postStart")),
+		validateHook(l.PreStop, grace, at.Child("preStop")),
+		validateStopSignal(l.StopSignal, spec.OS, at.Child("stopSignal")),
+	)
+}
+
+func validateHook(h *corev1.LifecycleHandler, grace *int64, at *field.Path) field.ErrorList {
 	if h == nil {
 		return nil
 	}
-	return handler{exec: h.Exec, http: h.HTTPGet, tcp: h.TCPSocket, sleep: h.Sleep}.validate(path)
+	return handler{exec: h.Exec, http: h.HTTPGet, tcp: h.TCPSocket, sleep: h.Sleep, grace: grace}.validate(at)
+}
+
+// validateStopSignal: which signals there are depends on the system that the
+// pod says it is for.
+func validateStopSignal(s *corev1.Signal, os *corev1.PodOS, at *field.Path) field.ErrorList {
+	switch {
+	case s == nil:
+		return nil
+	case os == nil || os.Name == "":
+		return field.ErrorList{field.Forbidden(at, "may not be set for containers with empty `spec.os.name`")}
+	case os.Name == corev1.Windows:
+		return rule.Supported(*s, at, corev1.SIGKILL, corev1.SIGTERM)
+	case !strings.HasPrefix(string(*s), "SIG") || len(*s) < len("SIGIO"):
+		return field.ErrorList{field.Invalid(at, *s, "must be the name of a signal")}
+	}
+	return nil
 }
 
 // handler is what a probe or a lifecycle hook does: exactly one of these.
@@ -61,66 +84,60 @@ type handler struct {
 	tcp   *corev1.TCPSocketAction
 	grpc  *corev1.GRPCAction
 	sleep *corev1.SleepAction
+	// grace is the time that the pod has to end, within which a sleep has to.
+	grace *int64
 }
 
-func (h handler) validate(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	handlers := 0
-	add := func(at *field.Path, more field.ErrorList) {
-		handlers++
-		if handlers > 1 {
-			more = field.ErrorList{field.Forbidden(at, "may not specify more than 1 handler type")}
+func (h handler) validate(at *field.Path) field.ErrorList {
+	var set []string
+	for _, action := range []rule.Flag{
+		rule.Set("exec", h.exec != nil), rule.Set("httpGet", h.http != nil), rule.Set("tcpSocket", h.tcp != nil),
+		rule.Set("grpc", h.grpc != nil), rule.Set("sleep", h.sleep != nil),
+	} {
+		if action.Set {
+			set = append(set, action.Field)
 		}
-		errs = append(errs, more...)
 	}
-	if h.exec != nil {
-		add(path.Child("exec"), validateExec(h.exec, path.Child("exec")))
-	}
-	if h.http != nil {
-		add(path.Child("httpGet"), validateHTTPGet(h.http, path.Child("httpGet")))
-	}
-	if h.tcp != nil {
-		add(path.Child("tcpSocket"), validatePort(h.tcp.Port, path.Child("tcpSocket", "port")))
-	}
-	if h.grpc != nil {
-		add(path.Child("grpc"), validatePort(intstr.FromInt32(h.grpc.Port), path.Child("grpc", "port")))
-	}
-	if h.sleep != nil {
-		add(path.Child("sleep"), validateSleep(h.sleep, path.Child("sleep")))
-	}
-	if handlers == 0 {
-		errs = append(errs, field.Required(path, "must specify a handler type"))
-	}
-	return errs
+	return rule.OneMember(set, at, "must specify a handler type", "may not specify more than 1 handler type", h.action)
 }
 
-func validateExec(e *corev1.ExecAction, path *field.Path) field.ErrorList {
-	if len(e.Command) == 0 {
-		return field.ErrorList{field.Required(path.Child("command"), "")}
+func (h handler) action(name string, at *field.Path) field.ErrorList {
+	switch name {
+	case "exec":
+		if len(h.exec.Command) == 0 {
+			return rule.Needs(at, "command", "")
+		}
+	case "httpGet":
+		return validateHTTPGet(h.http, at)
+	case "tcpSocket":
+		return ValidatePortOrName(h.tcp.Port, at.Child("port"))
+	case "grpc":
+		return ValidatePortOrName(intstr.FromInt32(h.grpc.Port), at.Child("port"))
+	case "sleep":
+		if s := h.sleep.Seconds; h.grace != nil && (s < 0 || s > *h.grace) {
+			return field.ErrorList{field.Invalid(at, s, fmt.Sprintf("must be non-negative and less than terminationGracePeriodSeconds (%d)", *h.grace))}
+		}
 	}
 	return nil
 }
 
-func validateSleep(s *corev1.SleepAction, path *field.Path) field.ErrorList {
-	return apivalidation.ValidateNonnegativeField(s.Seconds, path.Child("seconds"))
-}
-
-func validateHTTPGet(get *corev1.HTTPGetAction, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if get.Path == "" {
-		errs = append(errs, field.Required(path.Child("path"), ""))
-	}
-	errs = append(errs, validatePort(get.Port, path.Child("port"))...)
-	errs = append(errs, oneOf(get.Scheme, path.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
-	for i, h := range get.HTTPHeaders {
-		errs = append(errs, invalids(path.Child("httpHeaders").Index(i).Child("name"), h.Name, validation.IsHTTPHeaderName(h.Name))...)
+func validateHTTPGet(get *corev1.HTTPGetAction, at *field.Path) field.ErrorList {
+	errs := rule.Join(
+		rule.Needs(at, "path", get.Path),
+		ValidatePortOrName(get.Port, at.Child("port")),
+		rule.Supported(get.Scheme, at.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS),
+	)
+	for _, h := range get.HTTPHeaders {
+		errs = append(errs, rule.Form(h.Name, at.Child("httpHeaders"), validation.IsHTTPHeaderName)...)
 	}
 	return errs
 }
 
-func validatePort(port intstr.IntOrString, path *field.Path) field.ErrorList {
+// ValidatePortOrName returns what is wrong with a port that is given by its
+// number or its name.
+func ValidatePortOrName(port intstr.IntOrString, at *field.Path) field.ErrorList {
 	if port.Type == intstr.String {
-		return invalids(path, port.StrVal, validation.IsValidPortName(port.StrVal))
+		return rule.Form(port.StrVal, at, validation.IsValidPortName)
 	}
-	return invalids(path, port.IntValue(), validation.IsValidPortNum(port.IntValue()))
+	return rule.Invalids(at, port.IntValue(), validation.IsValidPortNum(port.IntValue()))
 }

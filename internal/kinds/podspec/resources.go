@@ -2,195 +2,211 @@ package podspec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
-// ValidateResources returns what is wrong with a container's requests and
-// limits: negative or broken quantities, names that are none, and requests
-// above their limits.
-func ValidateResources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList {
-	errs := validateResourceList(r.Limits, path.Child("limits"))
-	errs = append(errs, validateResourceList(r.Requests, path.Child("requests"))...)
-	for _, name := range sortedKeys(r.Requests) {
-		errs = append(errs, validateRequest(name, r, path.Child("requests").Key(string(name)))...)
+// resources returns what is wrong with a container's requests and limits.
+func (c podCheck) resources(r *corev1.ResourceRequirements, at *field.Path) field.ErrorList {
+	return rule.Join(validateAmounts(r, ValidateContainerResource, at), c.claimNames(r.Claims, at.Child("claims")))
+}
+
+// validateAmounts: broken amounts, names that are none, requests above their
+// limits, and resources that cannot be overcommitted without a limit.
+func validateAmounts(r *corev1.ResourceRequirements, name func(corev1.ResourceName, *field.Path) field.ErrorList, at *field.Path) field.ErrorList {
+	limits, requests := at.Child("limits"), at.Child("requests")
+	amount := func(of corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
+		return rule.Join(name(of, at), ValidateQuantity(of, q, at), validateHugePages(of, q, at))
 	}
-	seen := sets.New[string]()
-	for i, claim := range r.Claims {
-		at := path.Child("claims").Index(i).Child("name")
+	errs := rule.EachKey(r.Limits, limits, amount)
+	errs = append(errs, rule.EachKey(r.Requests, requests, func(of corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
+		errs := amount(of, q, at)
+		switch limit, limited := r.Limits[of]; {
+		case !limited && !Overcommits(of):
+			errs = append(errs, field.Required(limits, "Limit must be set for non overcommitable resources"))
+		case limited && !Overcommits(of) && q.Cmp(limit) != 0:
+			errs = append(errs, field.Invalid(requests, q.String(), fmt.Sprintf("must be equal to %s limit of %s", of, limit.String())))
+		case limited && q.Cmp(limit) > 0:
+			errs = append(errs, field.Invalid(requests, q.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", of, limit.String())))
+		}
+		return errs
+	})...)
+	huge, computing := false, false
+	for _, list := range []corev1.ResourceList{r.Limits, r.Requests} {
+		for of := range list {
+			huge = huge || isHugePages(of)
+			computing = computing || of == corev1.ResourceCPU || of == corev1.ResourceMemory
+		}
+	}
+	if huge && !computing {
+		errs = append(errs, field.Forbidden(at, "HugePages require cpu or memory"))
+	}
+	return errs
+}
+
+// claimNames: a container refers to the claims of its pod.
+func (c podCheck) claimNames(claims []corev1.ResourceClaim, at *field.Path) field.ErrorList {
+	seen := rule.Seen[string]{}
+	return rule.Each(claims, at, func(claim *corev1.ResourceClaim, at *field.Path) field.ErrorList {
 		if claim.Name == "" {
-			errs = append(errs, field.Required(at, ""))
+			return field.ErrorList{field.Required(at, "")}
 		}
-		key := claim.Name + "/" + claim.Request
-		if seen.Has(key) {
-			errs = append(errs, field.Duplicate(at, claim.Name))
+		key := claim.Name
+		if claim.Request != "" {
+			key += "/" + claim.Request
 		}
-		seen.Insert(key)
-	}
-	return errs
-}
-
-// validateRequest: a request fits its limit; a resource that cannot be
-// overcommitted has a limit, and it is the request.
-func validateRequest(name corev1.ResourceName, r *corev1.ResourceRequirements, path *field.Path) field.ErrorList {
-	request := r.Requests[name]
-	limit, limited := r.Limits[name]
-	if overcommits(name) {
-		if limited && request.Cmp(limit) > 0 {
-			return field.ErrorList{field.Invalid(path, request.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String()))}
+		errs := seen.Once(key, at)
+		if c.claims.Has(claim.Name) {
+			return errs
 		}
-		return nil
-	}
-	switch {
-	case !limited:
-		return field.ErrorList{field.Required(path, "Limit must be set for non overcommitable resources")}
-	case request.Cmp(limit) != 0:
-		return field.ErrorList{field.Invalid(path, request.String(), fmt.Sprintf("must be equal to %s limit of %s", name, limit.String()))}
-	}
-	return nil
+		unknown := field.NotFound(at, claim.Name)
+		unknown.Detail = "must be one of the names in pod.spec.resourceClaims"
+		if names := sortedKeys(c.claims); len(names) > 0 {
+			unknown.Detail += ": " + strings.Join(names, ", ")
+		} else {
+			unknown.Detail += " which is empty"
+		}
+		return append(errs, unknown)
+	})
 }
 
-func overcommits(name corev1.ResourceName) bool {
-	native := !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
-	return native && !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+// ValidateOverhead returns what is wrong with what a pod costs beside its
+// containers.
+func ValidateOverhead(overhead corev1.ResourceList, at *field.Path) field.ErrorList {
+	return validateAmounts(&corev1.ResourceRequirements{Limits: overhead}, ValidateContainerResource, at)
 }
 
-func validateResourceList(list corev1.ResourceList, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, name := range sortedKeys(list) {
-		at := path.Key(string(name))
-		errs = append(errs, validateResourceName(name, at)...)
-		errs = append(errs, ValidateQuantity(name, list[name], at)...)
+// Overcommits says whether nodes may promise more of a resource than they
+// have.
+func Overcommits(name corev1.ResourceName) bool { return isNative(name) && !isHugePages(name) }
+
+func isHugePages(name corev1.ResourceName) bool {
+	return strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+}
+
+// isNative says whether a resource is Kubernetes' own.
+func isNative(name corev1.ResourceName) bool {
+	return !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
+}
+
+// isExtended says whether a resource is one that somebody else provides, such
+// as example.com/gpu.
+func isExtended(name corev1.ResourceName) bool {
+	if isNative(name) || strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) {
+		return false
 	}
-	return errs
+	return len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
 }
 
-func validateResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
-	if errs := qualified(path, string(name)); len(errs) > 0 {
+// countedResources are those that there are whole ones of only.
+func countedResources() []corev1.ResourceName {
+	return []corev1.ResourceName{corev1.ResourcePods, corev1.ResourceQuotas, corev1.ResourceServices, corev1.ResourceReplicationControllers,
+		corev1.ResourceSecrets, corev1.ResourceConfigMaps, corev1.ResourcePersistentVolumeClaims,
+		corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers}
+}
+
+// containerResources are those that a container can ask for without naming a
+// domain.
+func containerResources() []corev1.ResourceName {
+	return []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage}
+}
+
+// quotaResources are those that a quota can limit without naming a domain.
+func quotaResources() []corev1.ResourceName {
+	return append(append(containerResources(), countedResources()...),
+		corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory, corev1.ResourceRequestsStorage, corev1.ResourceRequestsEphemeralStorage,
+		corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory, corev1.ResourceLimitsEphemeralStorage)
+}
+
+// ValidateResourceName returns what is wrong with the name of a resource.
+func ValidateResourceName(name corev1.ResourceName, at *field.Path) field.ErrorList {
+	if errs := rule.Qualified(name, at); len(errs) > 0 {
 		return errs
 	}
-	if strings.Contains(string(name), "/") {
+	known := name == corev1.ResourceStorage || isHugePages(name) || slices.Contains(quotaResources(), name) ||
+		strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
+	if known || strings.Contains(string(name), "/") {
 		return nil
 	}
-	switch name {
-	case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
-		return nil
+	return field.ErrorList{field.Invalid(at, name, "must be a standard resource type or fully qualified")}
+}
+
+// ValidateContainerResource is ValidateResourceName for what containers may
+// ask for.
+func ValidateContainerResource(name corev1.ResourceName, at *field.Path) field.ErrorList {
+	errs := ValidateResourceName(name, at)
+	switch {
+	case !strings.Contains(string(name), "/"):
+		if !slices.Contains(containerResources(), name) && !isHugePages(name) {
+			errs = append(errs, field.Invalid(at, name, "must be a standard resource for containers"))
+		}
+	case !isNative(name) && !isExtended(name):
+		errs = append(errs, field.Invalid(at, name, "doesn't follow extended resource name standard"))
 	}
-	if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {
-		return nil
+	return errs
+}
+
+// ValidateQuotaResource is ValidateResourceName for what quotas may limit.
+func ValidateQuotaResource(name corev1.ResourceName, at *field.Path) field.ErrorList {
+	errs := ValidateResourceName(name, at)
+	if !strings.Contains(string(name), "/") && !IsQuotaResource(name) {
+		errs = append(errs, field.Invalid(at, name, "must be a standard resource for quota"))
 	}
-	return field.ErrorList{field.Invalid(path, string(name), "must be a standard resource for containers")}
+	return errs
+}
+
+// IsQuotaResource says whether a name without a domain is one that quotas
+// know.
+func IsQuotaResource(name corev1.ResourceName) bool {
+	return slices.Contains(quotaResources(), name) || isHugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
 }
 
 // ValidateQuantity returns what is wrong with an amount of a resource.
-func ValidateQuantity(name corev1.ResourceName, quantity resource.Quantity, path *field.Path) field.ErrorList {
+func ValidateQuantity(name corev1.ResourceName, quantity resource.Quantity, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if quantity.Sign() < 0 {
-		errs = append(errs, field.Invalid(path, quantity.String(), apivalidation.IsNegativeErrorMsg))
+		errs = append(errs, field.Invalid(at, quantity.String(), apivalidation.IsNegativeErrorMsg))
 	}
-	if !overcommits(name) && quantity.MilliValue()%1000 != 0 {
-		errs = append(errs, field.Invalid(path, quantity.String(), "must be an integer"))
-	}
-	return errs
-}
-
-func validateResizePolicy(policies []corev1.ContainerResizePolicy, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	seen := sets.New[corev1.ResourceName]()
-	for i, p := range policies {
-		if seen.Has(p.ResourceName) {
-			errs = append(errs, field.Duplicate(path.Index(i), p.ResourceName))
-		}
-		seen.Insert(p.ResourceName)
-		errs = append(errs, oneOf(p.ResourceName, path.Index(i).Child("resourceName"), corev1.ResourceCPU, corev1.ResourceMemory)...)
-		errs = append(errs, oneOf(p.RestartPolicy, path.Index(i).Child("restartPolicy"), corev1.NotRequired, corev1.RestartContainer)...)
+	whole := slices.Contains(countedResources(), name) || isExtended(name)
+	if whole && quantity.MilliValue()%1000 != 0 {
+		errs = append(errs, field.Invalid(at, quantity, "must be an integer"))
 	}
 	return errs
 }
 
-func validateSecurity(s *corev1.PodSecurityContext, path *field.Path) field.ErrorList {
-	if s == nil {
+// validateHugePages: pages come whole.
+func validateHugePages(name corev1.ResourceName, quantity resource.Quantity, at *field.Path) field.ErrorList {
+	if !isHugePages(name) {
 		return nil
 	}
-	errs := validateIDs(s.RunAsUser, s.RunAsGroup, path)
-	if s.FSGroup != nil {
-		errs = append(errs, invalids(path.Child("fsGroup"), *s.FSGroup, validation.IsValidGroupID(*s.FSGroup))...)
+	size, err := resource.ParseQuantity(strings.TrimPrefix(string(name), corev1.ResourceHugePagesPrefix))
+	if err == nil && size.Sign() > 0 && quantity.Sign() >= 0 && size.Value() != 0 && quantity.Value()%size.Value() == 0 {
+		return nil
 	}
-	for i, group := range s.SupplementalGroups {
-		errs = append(errs, invalids(path.Child("supplementalGroups").Index(i), group, validation.IsValidGroupID(group))...)
-	}
-	if p := s.FSGroupChangePolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
-	}
-	names := sets.New[string]()
-	for i, sysctl := range s.Sysctls {
-		at := path.Child("sysctls").Index(i).Child("name")
-		switch {
-		case sysctl.Name == "":
-			errs = append(errs, field.Required(at, ""))
-		case names.Has(sysctl.Name):
-			errs = append(errs, field.Duplicate(at, sysctl.Name))
-		}
-		names.Insert(sysctl.Name)
-	}
-	return append(errs, validateSeccomp(s.SeccompProfile, path.Child("seccompProfile"))...)
+	return field.ErrorList{field.Invalid(at, quantity.String(), fmt.Sprintf("%s is not positive integer multiple of %s", quantity.String(), name))}
 }
 
-func validateContainerSecurity(s *corev1.SecurityContext, path *field.Path) field.ErrorList {
-	if s == nil {
-		return nil
-	}
-	errs := validateIDs(s.RunAsUser, s.RunAsGroup, path)
-	if s.ProcMount != nil {
-		errs = append(errs, oneOf(*s.ProcMount, path.Child("procMount"), corev1.DefaultProcMount, corev1.UnmaskedProcMount)...)
-	}
-	errs = append(errs, validateSeccomp(s.SeccompProfile, path.Child("seccompProfile"))...)
-	if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation {
+// resizePolicy says how a running container takes a change of its resources.
+// What is never restarted cannot be restarted for that either.
+func (c podCheck) resizePolicy(policies []corev1.ContainerResizePolicy, at *field.Path) field.ErrorList {
+	seen := rule.Seen[corev1.ResourceName]{}
+	return rule.Each(policies, at, func(p *corev1.ContainerResizePolicy, item *field.Path) field.ErrorList {
+		errs := rule.Join(
+			seen.Once(p.ResourceName, item),
+			rule.OneOf(p.ResourceName, at, corev1.ResourceCPU, corev1.ResourceMemory),
+			rule.OneOf(p.RestartPolicy, at, corev1.NotRequired, corev1.RestartContainer),
+		)
+		if c.spec.RestartPolicy == corev1.RestartPolicyNever && p.RestartPolicy != corev1.NotRequired {
+			errs = append(errs, field.Invalid(at, p.RestartPolicy, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
+		}
 		return errs
-	}
-	if deref(s.Privileged) {
-		errs = append(errs, field.Invalid(path, s, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
-	}
-	if s.Capabilities != nil {
-		for _, capability := range s.Capabilities.Add {
-			if capability == "CAP_SYS_ADMIN" {
-				errs = append(errs, field.Invalid(path, s, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"))
-			}
-		}
-	}
-	return errs
-}
-
-func validateIDs(user, group *int64, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if user != nil {
-		errs = append(errs, invalids(path.Child("runAsUser"), *user, validation.IsValidUserID(*user))...)
-	}
-	if group != nil {
-		errs = append(errs, invalids(path.Child("runAsGroup"), *group, validation.IsValidGroupID(*group))...)
-	}
-	return errs
-}
-
-func validateSeccomp(p *corev1.SeccompProfile, path *field.Path) field.ErrorList {
-	if p == nil {
-		return nil
-	}
-	errs := oneOf(p.Type, path.Child("type"), corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)
-	local := p.Type == corev1.SeccompProfileTypeLocalhost
-	switch at := path.Child("localhostProfile"); {
-	case local && p.LocalhostProfile == nil:
-		errs = append(errs, field.Required(at, "must be set when seccomp type is Localhost"))
-	case local:
-		errs = append(errs, descending(*p.LocalhostProfile, at)...)
-	case p.LocalhostProfile != nil:
-		errs = append(errs, field.Invalid(at, *p.LocalhostProfile, "can only be set when seccomp type is Localhost"))
-	}
-	return errs
+	})
 }

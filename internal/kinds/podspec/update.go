@@ -6,7 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/diff"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -25,13 +24,17 @@ func ValidateUpdate(pod, old *corev1.Pod) field.ErrorList {
 	if len(pod.Spec.InitContainers) != len(old.Spec.InitContainers) {
 		return field.ErrorList{field.Forbidden(path.Child("initContainers"), "pod updates may not add or remove containers")}
 	}
-	errs := validateDeadlineUpdate(pod.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))
+	errs := validateAnnotationsUpdate(pod.Annotations, old.Annotations, field.NewPath("metadata", "annotations"))
+	errs = append(errs, validateDeadlineUpdate(pod.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))...)
 	errs = append(errs, validateTolerationsUpdate(pod.Spec.Tolerations, old.Spec.Tolerations, path.Child("tolerations"))...)
 	errs = append(errs, validateGatesUpdate(pod.Spec.SchedulingGates, old.Spec.SchedulingGates, path.Child("schedulingGates"))...)
-	if len(errs) > 0 {
+	if equality.Semantic.DeepEqual(&pod.Spec, &old.Spec) {
 		return errs
 	}
 	masked := maskMutable(pod, old)
+	if len(old.Spec.SchedulingGates) > 0 {
+		errs = append(errs, maskPlacement(masked, &old.Spec)...)
+	}
 	if !equality.Semantic.DeepEqual(masked, &old.Spec) {
 		errs = append(errs, field.Forbidden(path, immutableMessage+diff.Diff(&old.Spec, masked)))
 	}
@@ -54,48 +57,99 @@ func maskMutable(pod, old *corev1.Pod) *corev1.PodSpec {
 	if deref(old.Spec.TerminationGracePeriodSeconds) < 0 && deref(spec.TerminationGracePeriodSeconds) == 1 {
 		spec.TerminationGracePeriodSeconds = old.Spec.TerminationGracePeriodSeconds
 	}
-	if len(old.Spec.SchedulingGates) > 0 && old.Spec.NodeName == "" {
-		maskPlacement(spec, &old.Spec)
-	}
 	return spec
 }
 
-// maskPlacement lets a gated pod's placement be narrowed: node selector terms
-// may be added where they only restrict.
-func maskPlacement(spec, old *corev1.PodSpec) {
-	if narrows(spec.NodeSelector, old.NodeSelector) {
-		spec.NodeSelector = old.NodeSelector
+// maskPlacement lets a gated pod's placement be narrowed, and says where it is
+// widened instead.
+func maskPlacement(spec, old *corev1.PodSpec) field.ErrorList {
+	at := field.NewPath("spec")
+	var errs field.ErrorList
+	if !narrows(spec.NodeSelector, old.NodeSelector) {
+		errs = append(errs, field.Invalid(at.Child("nodeSelector"), spec.NodeSelector, "only additions to spec.nodeSelector are allowed (no mutations or deletions)"))
 	}
-	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil {
-		return
+	spec.NodeSelector = old.NodeSelector
+	is, was := nodeAffinityOf(spec), nodeAffinityOf(old)
+	if equality.Semantic.DeepEqual(is, was) {
+		return errs
 	}
-	hard := requiredNodes(old)
-	if hard != nil && !equality.Semantic.DeepEqual(hard, spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution) {
-		return
+	errs = append(errs, validateAffinityUpdate(is, was, at.Child("affinity", "nodeAffinity", requiredTerms, "nodeSelectorTerms"))...)
+	if spec.Affinity == nil {
+		spec.Affinity = &corev1.Affinity{}
 	}
-	spec.Affinity.NodeAffinity = nil
-	if old.Affinity != nil {
-		spec.Affinity.NodeAffinity = old.Affinity.NodeAffinity
-	}
+	spec.Affinity.NodeAffinity = was
 	if *spec.Affinity == (corev1.Affinity{}) && old.Affinity == nil {
 		spec.Affinity = nil
 	}
+	return errs
 }
 
-func requiredNodes(spec *corev1.PodSpec) *corev1.NodeSelector {
-	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil {
+func nodeAffinityOf(spec *corev1.PodSpec) *corev1.NodeAffinity {
+	if spec.Affinity == nil {
 		return nil
 	}
-	return spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	return spec.Affinity.NodeAffinity
+}
+
+// validateAffinityUpdate: terms are alternatives, so there may be neither more
+// nor fewer; what a term requires may grow.
+func validateAffinityUpdate(is, was *corev1.NodeAffinity, at *field.Path) field.ErrorList {
+	terms, old := termsOf(is), termsOf(was)
+	switch {
+	case len(old) == 0:
+		return nil
+	case len(old) != len(terms):
+		return field.ErrorList{field.Invalid(at, terms, "no additions/deletions to non-empty NodeSelectorTerms list are allowed")}
+	}
+	var errs field.ErrorList
+	for i, term := range terms {
+		if !extends(term.MatchExpressions, old[i].MatchExpressions) || !extends(term.MatchFields, old[i].MatchFields) ||
+			(matchesNothing(old[i]) && !matchesNothing(term)) {
+			errs = append(errs, field.Invalid(at.Index(i), term, "only additions are allowed (no mutations or deletions)"))
+		}
+	}
+	return errs
+}
+
+func termsOf(n *corev1.NodeAffinity) []corev1.NodeSelectorTerm {
+	if n == nil || n.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	return n.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+}
+
+// matchesNothing: a term that requires nothing matches no node, so anything
+// that is added would widen it.
+func matchesNothing(t corev1.NodeSelectorTerm) bool {
+	return len(t.MatchExpressions) == 0 && len(t.MatchFields) == 0
+}
+
+func extends(requirements, old []corev1.NodeSelectorRequirement) bool {
+	return len(requirements) >= len(old) && equality.Semantic.DeepEqual(requirements[:len(old)], old)
 }
 
 func narrows(selector, old map[string]string) bool {
 	for key, value := range old {
-		if selector[key] != value {
+		if now, ok := selector[key]; !ok || now != value {
 			return false
 		}
 	}
 	return true
+}
+
+// validateAnnotationsUpdate: whether a pod is the image of a static one does
+// not change.
+func validateAnnotationsUpdate(annotations, old map[string]string, at *field.Path) field.ErrorList {
+	const mirror = corev1.MirrorPodAnnotationKey
+	is, now := annotations[mirror]
+	was, before := old[mirror]
+	switch {
+	case before && (!now || is != was):
+		return field.ErrorList{field.Forbidden(at.Key(mirror), "may not remove or update mirror pod annotation")}
+	case now && !before:
+		return field.ErrorList{field.Forbidden(at.Key(mirror), "may not add mirror pod annotation")}
+	}
+	return nil
 }
 
 func validateDeadlineUpdate(deadline, old *int64, path *field.Path) field.ErrorList {
@@ -131,47 +185,4 @@ func validateGatesUpdate(gates, old []corev1.PodSchedulingGate, path *field.Path
 		}
 	}
 	return errs
-}
-
-// ValidateStatusUpdate returns what a write of a pod's status breaks: an
-// ended container stays ended where the pod does not restart it.
-func ValidateStatusUpdate(pod, old *corev1.Pod) field.ErrorList {
-	path := field.NewPath("status")
-	var errs field.ErrorList
-	if old.Spec.NodeName == "" && pod.Status.NominatedNodeName != "" {
-		errs = append(errs, invalids(path.Child("nominatedNodeName"), pod.Status.NominatedNodeName, validation.IsDNS1123Subdomain(pod.Status.NominatedNodeName))...)
-	}
-	if old.Spec.RestartPolicy != corev1.RestartPolicyAlways {
-		errs = append(errs, validateStayEnded(pod.Status.ContainerStatuses, old, path.Child("containerStatuses"))...)
-	}
-	return errs
-}
-
-func validateStayEnded(statuses []corev1.ContainerStatus, old *corev1.Pod, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, was := range old.Status.ContainerStatuses {
-		if !finallyEnded(was, &old.Spec) {
-			continue
-		}
-		i := slices.IndexFunc(statuses, func(s corev1.ContainerStatus) bool { return s.Name == was.Name })
-		if i >= 0 && statuses[i].State.Terminated == nil {
-			errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
-		}
-	}
-	return errs
-}
-
-// finallyEnded says whether the pod's restart policy leaves a container as it
-// is. A container with a policy of its own is left to the agent.
-func finallyEnded(status corev1.ContainerStatus, spec *corev1.PodSpec) bool {
-	ended := status.State.Terminated
-	if ended == nil || (spec.RestartPolicy == corev1.RestartPolicyOnFailure && ended.ExitCode != 0) {
-		return false
-	}
-	for _, c := range spec.Containers {
-		if c.Name == status.Name {
-			return c.RestartPolicy == nil && len(c.RestartPolicyRules) == 0
-		}
-	}
-	return false
 }

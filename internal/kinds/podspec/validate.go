@@ -4,215 +4,210 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
+// ValidatePod returns every rule that a pod breaks. The pod has its defaults.
+func ValidatePod(pod *corev1.Pod) field.ErrorList {
+	at := field.NewPath("spec")
+	return rule.Join(
+		validateAnnotations(pod.Annotations, &pod.Spec, field.NewPath("metadata", "annotations")),
+		podCheck{spec: &pod.Spec, pod: &pod.ObjectMeta}.validate(at),
+		validateTokenVolumes(&pod.Spec, at.Child("volumes")),
+		rule.Each(pod.Spec.Containers, at.Child("containers"), trimmedImage),
+		rule.Each(pod.Spec.InitContainers, at.Child("initContainers"), trimmedImage),
+	)
+}
+
 // ValidateTemplate returns every rule that a workload's pod template breaks.
-func ValidateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
-	errs := metavalidation.ValidateLabels(t.Labels, path.Child("metadata", "labels"))
-	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("metadata", "annotations"))...)
-	errs = append(errs, Validate(&t.Spec, path.Child("spec"))...)
+func ValidateTemplate(t *corev1.PodTemplateSpec, at *field.Path) field.ErrorList {
+	errs := rule.Join(
+		metavalidation.ValidateLabels(t.Labels, at.Child("labels")),
+		apivalidation.ValidateAnnotations(t.Annotations, at.Child("annotations")),
+		validateAnnotations(t.Annotations, &t.Spec, at.Child("annotations")),
+		podCheck{spec: &t.Spec}.validate(at.Child("spec")),
+	)
 	if len(t.Spec.EphemeralContainers) > 0 {
-		errs = append(errs, field.Forbidden(path.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
+		errs = append(errs, field.Forbidden(at.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
 	}
 	return errs
 }
 
-// Validate returns every rule that a pod's spec breaks. The spec has its
-// defaults.
-func Validate(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
-	volumes, errs := validateVolumes(spec.Volumes, path.Child("volumes"))
-	c := containerCheck{spec: spec, volumes: volumes}
-	errs = append(errs, c.containers(path)...)
-	errs = append(errs, validatePolicies(spec, path)...)
-	errs = append(errs, validateNames(spec, path)...)
-	errs = append(errs, validateSecurity(spec.SecurityContext, path.Child("securityContext"))...)
-	errs = append(errs, validateHostUsers(spec, path)...)
-	errs = append(errs, ValidateTolerations(spec.Tolerations, path.Child("tolerations"))...)
-	errs = append(errs, validateAffinity(spec.Affinity, path.Child("affinity"))...)
-	errs = append(errs, validateSpread(spec.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
-	errs = append(errs, validateDNS(spec, path)...)
-	errs = append(errs, validateHostAliases(spec.HostAliases, path.Child("hostAliases"))...)
-	errs = append(errs, validateGates(spec, path)...)
-	errs = append(errs, validateResourceList(spec.Overhead, path.Child("overhead"))...)
-	if spec.Resources != nil {
-		errs = append(errs, ValidateResources(spec.Resources, path.Child("resources"))...)
-	}
-	return errs
+// podCheck validates one pod's spec. pod is nil for the spec of a template,
+// whose pods have no name yet.
+type podCheck struct {
+	spec    *corev1.PodSpec
+	pod     *metav1.ObjectMeta
+	volumes map[string]corev1.VolumeSource
+	claims  rule.Seen[string]
 }
 
-func validatePolicies(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
-	errs := oneOf(spec.RestartPolicy, path.Child("restartPolicy"),
-		corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)
-	errs = append(errs, oneOf(spec.DNSPolicy, path.Child("dnsPolicy"),
-		corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
-	if spec.PreemptionPolicy != nil {
-		errs = append(errs, oneOf(*spec.PreemptionPolicy, path.Child("preemptionPolicy"),
-			corev1.PreemptLowerPriority, corev1.PreemptNever)...)
-	}
+func (c podCheck) validate(at *field.Path) field.ErrorList {
+	spec := c.spec
+	var errs field.ErrorList
 	if spec.TerminationGracePeriodSeconds == nil {
-		errs = append(errs, field.Required(path.Child("terminationGracePeriodSeconds"), ""))
-	} else {
-		errs = append(errs, apivalidation.ValidateNonnegativeField(*spec.TerminationGracePeriodSeconds, path.Child("terminationGracePeriodSeconds"))...)
+		errs = append(errs, field.Required(at.Child("terminationGracePeriodSeconds"), ""))
 	}
-	if s := spec.ActiveDeadlineSeconds; s != nil && (*s < 1 || *s > math.MaxInt32) {
-		errs = append(errs, field.Invalid(path.Child("activeDeadlineSeconds"), *s, validation.InclusiveRangeError(1, math.MaxInt32)))
-	}
-	if spec.OS != nil {
-		errs = append(errs, oneOf(spec.OS.Name, path.Child("os", "name"), corev1.Linux, corev1.Windows)...)
+	errs = append(errs, c.allVolumes(at.Child("volumes"))...)
+	errs = append(errs, c.resourceClaims(at.Child("resourceClaims"))...)
+	return rule.Join(errs,
+		c.containers(at),
+		c.podResources(at),
+		c.hostPortsMatch(at.Child("containers")),
+		c.policies(at),
+		metavalidation.ValidateLabels(spec.NodeSelector, at.Child("nodeSelector")),
+		validateSecurity(spec, at),
+		validateAffinity(spec.Affinity, at.Child("affinity")),
+		validateDNS(spec, at.Child("dnsConfig")),
+		validateGates(spec, at),
+		validateSpread(spec.TopologySpreadConstraints, at.Child("topologySpreadConstraints")),
+		validateHostProcess(spec, at),
+		validateHostUsers(spec, at),
+		c.names(at),
+		ValidateTolerations(spec.Tolerations, at.Child("tolerations")),
+		rule.Each(spec.HostAliases, at.Child("hostAliases"), validateHostAlias),
+		ValidateOverhead(spec.Overhead, at.Child("overhead")),
+		validateOS(spec, at),
+	)
+}
+
+func (c podCheck) policies(at *field.Path) field.ErrorList {
+	spec := c.spec
+	errs := rule.Join(
+		rule.OneOf(spec.RestartPolicy, at.Child("restartPolicy"),
+			corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever),
+		rule.OneOf(spec.DNSPolicy, at.Child("dnsPolicy"),
+			corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone),
+		rule.Optional(spec.PreemptionPolicy, at.Child("preemptionPolicy"), ValidatePreemption),
+	)
+	if s := spec.ActiveDeadlineSeconds; s != nil {
+		errs = append(errs, rule.Between(*s, 1, math.MaxInt32, at.Child("activeDeadlineSeconds"))...)
 	}
 	return errs
 }
 
-func validateNames(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
-	errs := metavalidation.ValidateLabels(spec.NodeSelector, path.Child("nodeSelector"))
-	for _, ref := range []struct{ field, value string }{
-		{"serviceAccountName", spec.ServiceAccountName},
-		{"nodeName", spec.NodeName},
-		{"priorityClassName", spec.PriorityClassName},
-		{"runtimeClassName", deref(spec.RuntimeClassName)},
-		{"hostnameOverride", deref(spec.HostnameOverride)},
-	} {
-		if ref.value != "" {
-			errs = append(errs, invalids(path.Child(ref.field), ref.value, validation.IsDNS1123Subdomain(ref.value))...)
-		}
+// ValidatePreemption returns what is wrong with a preemption policy.
+func ValidatePreemption(p corev1.PreemptionPolicy, at *field.Path) field.ErrorList {
+	return rule.OneOf(p, at, corev1.PreemptLowerPriority, corev1.PreemptNever)
+}
+
+// longestHostname is what Linux allows.
+const longestHostname = 64
+
+func (c podCheck) names(at *field.Path) field.ErrorList {
+	spec := c.spec
+	errs := rule.Join(
+		rule.FormIfSet(spec.ServiceAccountName, at.Child("serviceAccountName"), validation.IsDNS1123Subdomain),
+		rule.FormIfSet(spec.NodeName, at.Child("nodeName"), validation.IsDNS1123Subdomain),
+		rule.FormIfSet(spec.Hostname, at.Child("hostname"), validation.IsDNS1123Label),
+		rule.FormIfSet(spec.Subdomain, at.Child("subdomain"), validation.IsDNS1123Label),
+		rule.FormIfSet(spec.PriorityClassName, at.Child("priorityClassName"), validation.IsDNS1123Subdomain),
+	)
+	if name := spec.RuntimeClassName; name != nil {
+		errs = append(errs, rule.Form(*name, at.Child("runtimeClassName"), validation.IsDNS1123Subdomain)...)
 	}
-	if spec.SchedulerName == "" {
-		errs = append(errs, field.Required(path.Child("schedulerName"), ""))
-	} else {
-		errs = append(errs, invalids(path.Child("schedulerName"), spec.SchedulerName, validation.IsQualifiedName(spec.SchedulerName))...)
-	}
-	if spec.Hostname != "" {
-		errs = append(errs, invalids(path.Child("hostname"), spec.Hostname, validation.IsDNS1123Label(spec.Hostname))...)
-	}
-	if spec.Subdomain != "" {
-		errs = append(errs, invalids(path.Child("subdomain"), spec.Subdomain, validation.IsDNS1123Label(spec.Subdomain))...)
-	}
-	for i, ref := range spec.ImagePullSecrets {
-		if ref.Name == "" {
-			errs = append(errs, field.Required(path.Child("imagePullSecrets").Index(i).Child("name"), ""))
+	if name := spec.HostnameOverride; name != nil && *name != "" {
+		errs = append(errs, rule.Form(*name, at.Child("hostnameOverride"), validation.IsDNS1123Subdomain)...)
+		if len(*name) > longestHostname {
+			errs = append(errs, field.TooLong(at.Child("hostnameOverride"), *name, longestHostname))
 		}
 	}
 	return errs
 }
 
-func validateHostUsers(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
-	if spec.HostUsers == nil || *spec.HostUsers {
+// resourceClaims checks the claims that containers may refer to, and remembers
+// them.
+func (c *podCheck) resourceClaims(at *field.Path) field.ErrorList {
+	c.claims = rule.Seen[string]{}
+	return rule.Each(c.spec.ResourceClaims, at, func(claim *corev1.PodResourceClaim, at *field.Path) field.ErrorList {
+		var errs field.ErrorList
+		switch name := at.Child("name"); {
+		case claim.Name == "":
+			errs = append(errs, field.Required(name, ""))
+		case c.claims.Has(claim.Name):
+			errs = append(errs, field.Duplicate(name, claim.Name))
+		default:
+			errs = append(errs, rule.Form(claim.Name, name, validation.IsDNS1123Label)...)
+			c.claims[claim.Name] = struct{}{}
+		}
+		switch {
+		case claim.ResourceClaimName != nil && claim.ResourceClaimTemplateName != nil:
+			errs = append(errs, field.Invalid(at, *claim, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"))
+		case claim.ResourceClaimName == nil && claim.ResourceClaimTemplateName == nil:
+			errs = append(errs, field.Invalid(at, *claim, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
+		}
+		return rule.Join(errs,
+			rule.Optional(claim.ResourceClaimName, at.Child("resourceClaimName"), subdomain),
+			rule.Optional(claim.ResourceClaimTemplateName, at.Child("resourceClaimTemplateName"), subdomain))
+	})
+}
+
+func subdomain(name string, at *field.Path) field.ErrorList {
+	return rule.Form(name, at, validation.IsDNS1123Subdomain)
+}
+
+// validateAnnotations looks at the annotations that say something of a pod.
+func validateAnnotations(annotations map[string]string, spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if value, mirror := annotations[corev1.MirrorPodAnnotationKey]; mirror && spec.NodeName == "" {
+		errs = append(errs, field.Invalid(at.Key(corev1.MirrorPodAnnotationKey), value, "must set spec.nodeName if mirror pod annotation is set"))
+	}
+	if value, ok := annotations[corev1.PodDeletionCost]; ok && !is32Bit(value) {
+		errs = append(errs, field.Invalid(at.Key(corev1.PodDeletionCost), value, "must be a 32bit integer"))
+	}
+	return errs
+}
+
+// is32Bit says whether a string is a number in its one usual form.
+func is32Bit(value string) bool {
+	padded := strings.HasPrefix(value, "+") || (len(value) > 1 && value[0] == '0')
+	_, err := strconv.ParseInt(value, 10, 32)
+	return err == nil && !padded
+}
+
+// validateTokenVolumes: without an account there is nobody to make a token
+// for.
+func validateTokenVolumes(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	if spec.ServiceAccountName != "" {
 		return nil
 	}
-	var errs field.ErrorList
-	checks := map[string]bool{"hostNetwork": spec.HostNetwork, "hostPID": spec.HostPID, "hostIPC": spec.HostIPC}
-	for _, name := range sortedKeys(checks) {
-		set := checks[name]
-		if set {
-			errs = append(errs, field.Forbidden(path.Child(name), "when `hostUsers` is false"))
+	return rule.Each(spec.Volumes, at, func(v *corev1.Volume, at *field.Path) field.ErrorList {
+		if v.Projected == nil {
+			return nil
 		}
-	}
-	return errs
+		return rule.Each(v.Projected.Sources, at.Child("projected", "sources"), func(s *corev1.VolumeProjection, at *field.Path) field.ErrorList {
+			return rule.Forbid(at, "must not be specified when serviceAccountName is not set", rule.Set("serviceAccountToken", s.ServiceAccountToken != nil))
+		})
+	})
 }
 
-func validateDNS(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	path = path.Child("dnsConfig")
-	config := spec.DNSConfig
-	if spec.DNSPolicy == corev1.DNSNone && (config == nil || len(config.Nameservers) == 0) {
-		at := path
-		if config != nil {
-			at = path.Child("nameservers")
-		}
-		return append(errs, field.Required(at, "must provide at least one DNS nameserver when `dnsPolicy` is None"))
-	}
-	if config == nil {
+func trimmedImage(c *corev1.Container, at *field.Path) field.ErrorList {
+	if strings.TrimSpace(c.Image) == c.Image {
 		return nil
 	}
-	if len(config.Nameservers) > 3 {
-		errs = append(errs, field.Invalid(path.Child("nameservers"), config.Nameservers, "must not have more than 3 nameservers"))
-	}
-	for i, ip := range config.Nameservers {
-		errs = append(errs, validation.IsValidIPForLegacyField(path.Child("nameservers").Index(i), ip, false, nil)...)
-	}
-	if len(config.Searches) > 32 {
-		errs = append(errs, field.Invalid(path.Child("searches"), config.Searches, "must not have more than 32 search paths"))
-	}
-	for i, search := range config.Searches {
-		if search == "." {
-			continue
-		}
-		errs = append(errs, invalids(path.Child("searches").Index(i), search, validation.IsDNS1123SubdomainWithUnderscore(trimDot(search)))...)
-	}
-	for i, option := range config.Options {
-		if option.Name == "" {
-			errs = append(errs, field.Required(path.Child("options").Index(i), "must not be empty"))
-		}
-	}
-	return errs
+	return field.ErrorList{field.Invalid(at.Child("image"), c.Image, "must not have leading or trailing whitespace")}
 }
 
-func validateHostAliases(aliases []corev1.HostAlias, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for i, alias := range aliases {
-		errs = append(errs, validation.IsValidIPForLegacyField(path.Index(i).Child("ip"), alias.IP, false, nil)...)
-		for j, name := range alias.Hostnames {
-			errs = append(errs, invalids(path.Index(i).Child("hostnames").Index(j), name, validation.IsDNS1123Subdomain(name))...)
-		}
-	}
-	return errs
-}
-
-func validateGates(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for i, gate := range spec.ReadinessGates {
-		errs = append(errs, qualified(path.Child("readinessGates").Index(i).Child("conditionType"), string(gate.ConditionType))...)
-	}
-	seen := sets.New[string]()
-	for i, gate := range spec.SchedulingGates {
-		at := path.Child("schedulingGates").Index(i)
-		errs = append(errs, qualified(at.Child("name"), gate.Name)...)
-		if seen.Has(gate.Name) {
-			errs = append(errs, field.Duplicate(at.Child("name"), gate.Name))
-		}
-		seen.Insert(gate.Name)
-	}
-	return errs
-}
-
-// oneOf says that a value must be one of the supported ones.
-func oneOf[T ~string](value T, path *field.Path, supported ...T) field.ErrorList {
-	switch {
-	case value == "":
-		return field.ErrorList{field.Required(path, "")}
-	case !slices.Contains(supported, value):
-		return field.ErrorList{field.NotSupported(path, value, slices.Sorted(slices.Values(supported)))}
-	}
-	return nil
-}
-
-// invalids makes an error of each message.
-func invalids(path *field.Path, value any, messages []string) field.ErrorList {
-	var errs field.ErrorList
-	for _, m := range messages {
-		errs = append(errs, field.Invalid(path, value, m))
-	}
-	return errs
-}
-
-func qualified(path *field.Path, name string) field.ErrorList {
-	return invalids(path, name, validation.IsQualifiedName(name))
-}
-
-func sortedKeys[K ~string, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
-
-func trimDot(name string) string {
-	if n := len(name); n > 1 && name[n-1] == '.' {
-		return name[:n-1]
-	}
-	return name
+func validateGates(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	seen := rule.Seen[string]{}
+	return rule.Join(
+		rule.Each(spec.ReadinessGates, at.Child("readinessGates"), func(g *corev1.PodReadinessGate, at *field.Path) field.ErrorList {
+			return rule.Qualified(g.ConditionType, at.Child("conditionType"))
+		}),
+		rule.Each(spec.SchedulingGates, at.Child("schedulingGates"), func(g *corev1.PodSchedulingGate, at *field.Path) field.ErrorList {
+			return rule.Join(rule.Qualified(g.Name, at), seen.Once(g.Name, at))
+		}),
+	)
 }
 
 func deref[T any](p *T) T {
@@ -221,3 +216,5 @@ func deref[T any](p *T) T {
 	}
 	return *p
 }
+
+func sortedKeys[K ~string, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

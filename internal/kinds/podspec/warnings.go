@@ -37,6 +37,11 @@ func Warnings(spec *corev1.PodSpec, path *field.Path) []string {
 			out = append(out, duplicateEnv(&list.containers[i], path.Child(list.name).Index(i))...)
 		}
 	}
+	for i, ref := range spec.ImagePullSecrets {
+		if ref.Name == "" {
+			out = append(out, fmt.Sprintf("%s: invalid empty name %q", path.Child("imagePullSecrets").Index(i).Child("name"), ref.Name))
+		}
+	}
 	if s := deref(spec.TerminationGracePeriodSeconds); s < 0 {
 		out = append(out, fmt.Sprintf("%s: must be >= 0; negative values are invalid and will be treated as 1", path.Child("terminationGracePeriodSeconds")))
 	}

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 // The functions below call a kind's strategy, or do what is right for most
@@ -66,9 +67,22 @@ func runValidateCreate(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
 	return errs
 }
 
+// runValidateNew returns the rules that obj breaks and old does not. A rule
+// that is newer than an object must not keep it from being changed in other
+// ways.
+func runValidateNew(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
+	errs := runValidate(kind, obj)
+	if len(errs) == 0 {
+		return nil
+	}
+	before := old.DeepCopyObject().(kinds.Object)
+	runDefault(kind, before)
+	return rule.Unchanged(errs, runValidate(kind, before))
+}
+
 // runValidatePart is runValidateUpdate for a subresource that writes a part.
 func runValidatePart(kind *kinds.Kind, part kinds.Part, obj, old kinds.Object) field.ErrorList {
-	errs := runValidate(kind, obj)
+	errs := runValidateNew(kind, obj, old)
 	if part.Validate != nil {
 		errs = append(errs, part.Validate(obj, old)...)
 	}
@@ -76,7 +90,7 @@ func runValidatePart(kind *kinds.Kind, part kinds.Part, obj, old kinds.Object) f
 }
 
 func runValidateUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
-	errs := runValidate(kind, obj)
+	errs := runValidateNew(kind, obj, old)
 	if kind.Strategy.ValidateUpdate != nil {
 		errs = append(errs, kind.Strategy.ValidateUpdate(obj, old)...)
 	}

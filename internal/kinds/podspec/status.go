@@ -1,0 +1,73 @@
+package podspec
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
+)
+
+// ValidateStatusUpdate returns what a write of a pod's status breaks: an
+// ended container stays ended where the pod does not restart it.
+func ValidateStatusUpdate(pod, old *corev1.Pod) field.ErrorList {
+	at := field.NewPath("status")
+	errs := rule.Each(pod.Status.Conditions, field.NewPath("metadata", "conditions"), validateCondition)
+	if pod.Status.NominatedNodeName != old.Status.NominatedNodeName && pod.Status.NominatedNodeName != "" {
+		errs = append(errs, subdomain(pod.Status.NominatedNodeName, at.Child("nominatedNodeName"))...)
+	}
+	if old.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		errs = append(errs, stayEnded(pod.Status.ContainerStatuses, old.Status.ContainerStatuses, old, at.Child("containerStatuses"))...)
+		errs = append(errs, stayEnded(pod.Status.InitContainerStatuses, old.Status.InitContainerStatuses, old, at.Child("initContainerStatuses"))...)
+	}
+	return append(errs, validatePodIPs(&pod.Status, at)...)
+}
+
+func validateCondition(c *corev1.PodCondition, at *field.Path) field.ErrorList {
+	return rule.Qualified(c.Type, at.Child("Type"))
+}
+
+func validatePodIPs(s *corev1.PodStatus, at *field.Path) field.ErrorList {
+	ips, hosts := make([]string, len(s.PodIPs)), make([]string, len(s.HostIPs))
+	for i := range s.PodIPs {
+		ips[i] = s.PodIPs[i].IP
+	}
+	for i := range s.HostIPs {
+		hosts[i] = s.HostIPs[i].IP
+	}
+	valid := func(ip *string, at *field.Path) field.ErrorList { return rule.IP(*ip, at) }
+	errs := rule.Join(
+		rule.Each(ips, at.Child("podIPs"), valid), rule.OnePerFamily(ips, s.PodIPs, "IP", at.Child("podIPs")),
+		rule.Each(hosts, at.Child("hostIPs"), valid), rule.OnePerFamily(hosts, s.HostIPs, "IP", at.Child("hostIPs")),
+	)
+	if len(hosts) > 0 && hosts[0] != s.HostIP {
+		errs = append(errs, field.Invalid(at.Child("hostIPs").Index(0).Child("ip"), hosts[0], "must be equal to `hostIP`"))
+	}
+	return errs
+}
+
+func stayEnded(statuses, before []corev1.ContainerStatus, old *corev1.Pod, at *field.Path) field.ErrorList {
+	return rule.Each(before, at, func(was *corev1.ContainerStatus, at *field.Path) field.ErrorList {
+		if !finallyEnded(was, &old.Spec) {
+			return nil
+		}
+		revived := slices.ContainsFunc(statuses, func(s corev1.ContainerStatus) bool { return s.Name == was.Name && s.State.Terminated == nil })
+		return rule.Forbid(at, "may not be transitioned to non-terminated state", rule.Set("state", revived))
+	})
+}
+
+// finallyEnded says whether the pod's restart policy leaves a container as it
+// is. A container with a policy of its own is left to the agent.
+func finallyEnded(status *corev1.ContainerStatus, spec *corev1.PodSpec) bool {
+	ended := status.State.Terminated
+	if ended == nil || (spec.RestartPolicy == corev1.RestartPolicyOnFailure && ended.ExitCode != 0) {
+		return false
+	}
+	for c := range eachContainer(spec) {
+		if c.Name == status.Name {
+			return c.RestartPolicy == nil && len(c.RestartPolicyRules) == 0
+		}
+	}
+	return false
+}
