@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/services/controller/history"
 	"navarch.dev/navarch/services/controller/podset"
@@ -70,8 +68,6 @@ func (ro *rollout) newPod(ordinal int, rev *appsv1.ControllerRevision) (*corev1.
 	return pod, nil
 }
 
-func claimName(template, pod string) string { return template + "-" + pod }
-
 // mount makes a volume of the pod the claim, whatever the template says it is.
 func mount(pod *corev1.Pod, volume, claim string) {
 	pod.Spec.Volumes = append(slices.DeleteFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume }), corev1.Volume{
@@ -88,39 +84,14 @@ func (ro *rollout) create(ctx context.Context, ordinal int) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range ro.set.Spec.VolumeClaimTemplates {
-		if err := ro.ensureClaim(ctx, t.DeepCopy(), pod.Name); err != nil {
-			return err
-		}
+	if ro.hasInheritedClaims(pod.Name) {
+		return nil
+	}
+	if err := ro.ensureClaims(ctx, pod.Name); err != nil {
+		return err
 	}
 	_, err = ro.control.Create(ctx, ro.set, []*corev1.Pod{pod})
 	return err
-}
-
-// ensureClaim creates a pod's claim. Claims outlive their pods: the next pod
-// of the name finds its data.
-func (ro *rollout) ensureClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim, pod string) error {
-	claim.Namespace, claim.Name = ro.set.Namespace, claimName(claim.Name, pod)
-	if _, ok := ro.claims.Get(claim.Namespace, claim.Name); ok {
-		return nil
-	}
-	claim.Labels = maps.Clone(claim.Labels)
-	if claim.Labels == nil {
-		claim.Labels = make(map[string]string)
-	}
-	if s := ro.set.Spec.Selector; s != nil {
-		maps.Copy(claim.Labels, s.MatchLabels)
-	}
-	err := ro.client.Create(ctx, claim)
-	switch {
-	case apierrors.IsAlreadyExists(err):
-		return nil
-	case err != nil:
-		ro.events.Event(ro.set, corev1.EventTypeWarning, "FailedCreate", fmt.Sprintf("create Claim %s for Pod %s failed: %v", claim.Name, pod, err))
-		return fmt.Errorf("create claim %s: %w", claim.Name, err)
-	}
-	ro.events.Event(ro.set, corev1.EventTypeNormal, "SuccessfulCreate", fmt.Sprintf("create Claim %s Pod %s success", claim.Name, pod))
-	return nil
 }
 
 // isOf says whether a pod was made from a revision.

@@ -70,7 +70,7 @@ func (ro *rollout) run(ctx context.Context, revisions []*appsv1.ControllerRevisi
 // step fills the slots, then removes what is too many, then updates. With
 // ordered management each waits until what it did before has come to be.
 func (ro *rollout) step(ctx context.Context) error {
-	for _, do := range []func(context.Context) (bool, error){ro.fill, ro.shrink, ro.roll} {
+	for _, do := range []func(context.Context) (bool, error){ro.ownClaims, ro.fill, ro.shrink, ro.roll} {
 		if goOn, err := do(ctx); err != nil || !goOn {
 			return err
 		}

@@ -3,6 +3,7 @@
 //
 //	statefulset.go  what is watched; one reconcile from start to end
 //	pods.go         what a pod of an ordinal is made of
+//	claims.go       the claims of a pod, and with whom they end
 //	rollout.go      creating, removing and updating pods in order
 //	status.go       the status
 package statefulset
@@ -62,6 +63,12 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	}
 	c := podset.NewController("statefulset", r, deps, control, sets, selector)
 	runner.Watch(c, revisions.Revisions, runner.Input[*appsv1.ControllerRevision]{Keys: ownership.Keys[*appsv1.ControllerRevision](sets, selector)})
+	runner.Watch(c, claims, runner.Input[*corev1.PersistentVolumeClaim]{
+		Keys: r.claimants,
+		Changed: func(old, claim *corev1.PersistentVolumeClaim) bool {
+			return !equality.Semantic.DeepEqual(old.OwnerReferences, claim.OwnerReferences) || old.UID != claim.UID
+		},
+	})
 	return c, nil
 }
 

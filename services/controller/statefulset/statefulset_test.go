@@ -8,9 +8,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/services/controller/controllertest"
+	"navarch.dev/navarch/services/controller/garbagecollector"
 	"navarch.dev/navarch/services/controller/statefulset"
 )
 
@@ -105,4 +107,89 @@ func TestUpdateStopsAtPartition(t *testing.T) {
 	controllertest.Await(c, "all updated", images("2 2 2"))
 	controllertest.Await(c, "completion", complete(3))
 	controllertest.Await(c, "two revisions kept", func(all []*appsv1.ControllerRevision) bool { return len(all) == 2 })
+}
+
+// names joins the names of objects.
+func names[T metav1.Object](all []T) string {
+	var out []string
+	for _, obj := range all {
+		out = append(out, obj.GetName())
+	}
+	return strings.Join(out, " ")
+}
+
+func TestClaimRetention(t *testing.T) {
+	// A set of 2, scaled to 1, to 2 again, and deleted. What is left of the
+	// claims data-db-0 and data-db-1 after each?
+	const keep, drop = appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+	for name, tt := range map[string]struct {
+		deleted, scaled appsv1.PersistentVolumeClaimRetentionPolicyType
+		afterScale      string
+		afterDelete     string
+	}{
+		"kept":                            {keep, keep, "data-db-0 data-db-1", "data-db-0 data-db-1"},
+		"deleted with the pod":            {keep, drop, "data-db-0", "data-db-0 data-db-1"},
+		"deleted with the set":            {drop, keep, "data-db-0 data-db-1", ""},
+		"deleted with whichever is first": {drop, drop, "data-db-0", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := controllertest.New(t)
+			c.Start(c.Controller(statefulset.New(c.Deps)), controllertest.Kubelet(c), c.Controller(garbagecollector.New(c.Deps, c.Inventory)))
+			set := db(2)
+			set.Spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: tt.deleted, WhenScaled: tt.scaled}
+			claims := func(want string) {
+				t.Helper()
+				controllertest.Await(c, "claims "+want, func(all []*corev1.PersistentVolumeClaim) bool { return names(all) == want })
+			}
+			c.Apply(set)
+			controllertest.Await(c, "completion", complete(2))
+			controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr.To[int32](1) })
+			controllertest.Await(c, "one pod", func(all []*corev1.Pod) bool { return len(all) == 1 })
+			claims(tt.afterScale)
+			controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr.To[int32](2) })
+			controllertest.Await(c, "completion again", complete(2))
+			claims("data-db-0 data-db-1")
+			c.Remove(set, metav1.DeletePropagationBackground)
+			controllertest.Await(c, "no pod", func(all []*corev1.Pod) bool { return len(all) == 0 })
+			claims(tt.afterDelete)
+		})
+	}
+}
+
+func TestFirstOrdinal(t *testing.T) {
+	c := start(t)
+	set := db(2)
+	set.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 5}
+	c.Apply(set)
+	controllertest.Await(c, "completion", complete(2))
+	controllertest.Await(c, "pods from 5", func(all []*corev1.Pod) bool { return names(all) == "db-5 db-6" })
+	controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.Ordinals.Start = 6 })
+	controllertest.Await(c, "pods from 6", func(all []*corev1.Pod) bool { return names(all) == "db-6 db-7" })
+}
+
+func TestAtMostMaxUnavailable(t *testing.T) {
+	c := start(t)
+	set := db(4)
+	set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement
+	set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{MaxUnavailable: ptr.To(intstr.FromString("50%"))}
+	c.Apply(set)
+	controllertest.Await(c, "completion", complete(4))
+	controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.Template.Spec.Containers[0].Image = "db:2" })
+	most := 0
+	controllertest.Await(c, "all updated", func(all []*corev1.Pod) bool {
+		ready, updated := 0, 0
+		for _, pod := range all {
+			if pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning {
+				ready++
+				if pod.Spec.Containers[0].Image == "db:2" {
+					updated++
+				}
+			}
+		}
+		most = max(most, 4-ready)
+		return updated == 4
+	})
+	if most > 2 {
+		t.Errorf("%d pods were unavailable at once", most)
+	}
 }
