@@ -15,7 +15,7 @@ PLUGINS := bridge host-local loopback portmap
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 DEMO_DIR ?= $(CURDIR)/.navarch
 
-.PHONY: build navarch node-tools kubectl grpcurl packages demo up down images compose-up compose-down compose-test test unit integration bench lint generate check-generated fmt clean
+.PHONY: build navarch node-tools kubectl grpcurl packages demo up down images compose-up compose-down compose-test test unit integration bench bench-peers lint generate check-generated fmt clean
 
 ## build: navarch, its shim, kubectl, runc and the CNI plugins, into bin/
 build: navarch kubectl node-tools
@@ -85,6 +85,12 @@ integration: build grpcurl
 ## bench: the speed figures, each beside a reference measured in the same run
 bench: build
 	NAVARCH_BIN_DIR=$(BIN) $(GO) run ./bench
+
+## bench-peers: speed and memory beside the real kube-apiserver, which it builds
+bench-peers: navarch
+	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/etcd go.etcd.io/etcd/server/v3
+	CGO_ENABLED=0 $(GO) -C bench/peers build -trimpath -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBECTL_VERSION)' -o $(BIN)/peers/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+	$(GO) -C bench/peers run . -bin $(BIN)
 
 ## lint: golangci-lint, buf lint, generated code up to date
 lint: check-generated
