@@ -3,11 +3,16 @@
 // # State on disk
 //
 //	<data dir>/nodes/<node>/
-//	  runtime/   sandboxes and containers (agent/runtime)
-//	  images/    images, layers and root filesystems (agent/image)
-//	  pods/      volumes and hosts files, a folder per pod (agent/volume)
-//	  network/   namespaces, leases and the CNI configuration (agent/network)
-//	  logs/      the containers' logs, <namespace>_<pod>_<uid>/<container>/<attempt>.log
+//	  run/           a tmpfs: what describes processes and mounts, and secrets
+//	    runtime/     sandboxes and containers (agent/runtime)
+//	    network/     namespaces, addresses and the CNI configuration (agent/network)
+//	    projected/   volumes with ConfigMaps, Secrets, fields and tokens (agent/volume)
+//	  images/        images, layers and root filesystems (agent/image)
+//	  pods/          emptyDir volumes and hosts files, a folder per pod (agent/volume)
+//	  files/         small files that containers may write, a folder per pod (agent/runtime)
+//	  logs/          the containers' logs, <namespace>_<pod>_<uid>/<container>/<attempt>.log
+//
+// What a container can write is on the disk, so that it cannot fill the tmpfs.
 //
 // An Agent may be killed at any time. Pods go on running, and the next Agent
 // with the same configuration finds them again. When Run returns, the pods
@@ -72,6 +77,9 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Agent,
 	if err := os.MkdirAll(cfg.nodeDir(), 0o711); err != nil {
 		return nil, fmt.Errorf("make the node's folder: %w", err)
 	}
+	if err := mountRun(cfg.runDir()); err != nil {
+		return nil, err
+	}
 	if err := makeWritable(); err != nil {
 		tel.Log.Warn("control groups or kernel parameters cannot be changed", "error", err)
 	}
@@ -127,7 +135,7 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
 	objs := objects.New(ctx, a.client)
-	volumes := volume.New(volume.Config{Dir: a.cfg.dir("pods"), Allocatable: a.node.Allocatable}, a.client, objs, tel.Log)
+	volumes := volume.New(a.cfg.volumeConfig(a.node.Allocatable), a.client, objs, tel.Log)
 	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
 		Client: a.client, Pods: pods, Services: a.services, Runtime: a.runtime, Images: a.images,
 		Network: a.network, Volumes: volumes, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),

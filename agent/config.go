@@ -190,6 +190,9 @@ func (c *Config) nodeDir() string { return filepath.Join(c.DataDir, "nodes", c.N
 
 func (c *Config) dir(name string) string { return filepath.Join(c.nodeDir(), name) }
 
+// runDir is the folder, in memory, of what does not outlive a boot.
+func (c *Config) runDir() string { return c.dir("run") }
+
 // cgroup is the node's, from the root of the hierarchy.
 func (c *Config) cgroup() string {
 	return filepath.Join(strings.TrimPrefix(c.CgroupRoot, "/"), "navarch", c.ClusterID, c.NodeName)

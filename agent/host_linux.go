@@ -1,13 +1,49 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
+
+// mountRun mounts a tmpfs at dir, unless an agent before this one has. The state
+// of what runs ends with a boot, as what runs does; in memory it costs the disk
+// no write, and secrets never reach it.
+func mountRun(dir string) error {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("make the folder of what runs: %w", err)
+	}
+	mounted, err := mountinfo.Mounted(dir)
+	if err != nil {
+		return fmt.Errorf("look for the folder of what runs: %w", err)
+	}
+	if mounted {
+		return nil
+	}
+	const flags, options = unix.MS_NOSUID | unix.MS_NODEV, "mode=711,size=25%"
+	err = unix.Mount("navarch", dir, "tmpfs", flags, options+",noswap")
+	if errors.Is(err, unix.EINVAL) { // a kernel before 6.4
+		err = unix.Mount("navarch", dir, "tmpfs", flags, options)
+	}
+	if err != nil {
+		return fmt.Errorf("mount the folder of what runs: %w", err)
+	}
+	return nil
+}
+
+// unmountRun takes it away again, with all that is in it.
+func unmountRun(dir string) error {
+	err := unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmount the folder of what runs: %w", err)
+	}
+	return nil
+}
 
 // makeWritable makes writable what an agent writes to and a container runtime
 // has mounted read-only, control groups and kernel parameters: an agent can run

@@ -16,6 +16,7 @@ import (
 	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/agent/podworker"
 	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/volume"
 )
 
 // address returns the node's address: what is configured, or the source
@@ -35,7 +36,7 @@ func (c *Config) address() (netip.Addr, error) {
 func (c *Config) networkConfig(nodeIP netip.Addr) network.Config {
 	cidrs, _ := c.clusterCIDRs() // Validate has seen them
 	return network.Config{
-		ClusterID: c.ClusterID, NodeName: c.NodeName, StateDir: c.dir("network"), BinDir: c.CNIBinDir, ConfDir: c.CNIConfDir,
+		ClusterID: c.ClusterID, NodeName: c.NodeName, StateDir: filepath.Join(c.runDir(), "network"), BinDir: c.CNIBinDir, ConfDir: c.CNIConfDir,
 		ClusterCIDRs: cidrs, NodeIP: nodeIP, MTU: c.MTU, VXLANPort: c.VXLANPort,
 	}
 }
@@ -68,7 +69,8 @@ func runcVersion(binDir string) string {
 
 func (c *Config) runtimeConfig() runtime.Config {
 	rt := runtime.DefaultConfig()
-	rt.StateDir, rt.CgroupParent, rt.SeccompDir = c.dir("runtime"), c.cgroup(), c.SeccompDir
+	rt.StateDir, rt.FilesDir = filepath.Join(c.runDir(), "runtime"), c.dir("files")
+	rt.CgroupParent, rt.SeccompDir = c.cgroup(), c.SeccompDir
 	rt.RuncPath, rt.ShimPath = runcPath(c.BinDir), shimPath(c.BinDir)
 	rt.LogMaxBytes, rt.LogMaxFiles = c.LogMaxBytes, c.LogMaxFiles
 	return rt
@@ -87,6 +89,10 @@ func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.Resource
 		ClusterDomain: c.ClusterDomain, DNSServers: c.ClusterDNS, HostResolvConf: c.ResolvConf,
 		StaticPodDir: c.StaticPodDir, MaxPods: c.MaxPods, Allocatable: allocatable,
 	}
+}
+
+func (c *Config) volumeConfig(allocatable func() corev1.ResourceList) volume.Config {
+	return volume.Config{Dir: c.dir("pods"), MemoryDir: filepath.Join(c.runDir(), "projected"), Allocatable: allocatable}
 }
 
 // requireProgram says in one line that a program is missing.

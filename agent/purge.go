@@ -40,14 +40,15 @@ func Purge(ctx context.Context, cfg Config, tel telemetry.Set) error {
 	errs = append(errs,
 		network.Purge(ctx, cfg.networkConfig(nodeIP), tel.Log),
 		purgeMounts(ctx, cfg, tel),
-		volume.Purge(cfg.dir("pods")),
+		volume.Purge(cfg.dir("pods")), volume.Purge(cfg.volumeConfig(nil).MemoryDir),
 		os.RemoveAll(cfg.dir("logs")),
 	)
 	if err := errors.Join(errs...); err != nil {
 		return errors.Join(err, rt.Close())
 	}
 	cgroup := cfg.cgroup()
-	return errors.Join(removeAll(ctx, rt), rt.Close(), runtime.RemoveCgroups(cgroup),
+	return errors.Join(removeAll(ctx, rt), rt.Close(), unmountRun(cfg.runDir()), os.RemoveAll(cfg.dir("files")),
+		runtime.RemoveCgroups(cgroup),
 		// The cluster's and the one of all clusters, if this was the last node.
 		runtime.RemoveEmptyCgroups(filepath.Dir(cgroup), filepath.Dir(filepath.Dir(cgroup))))
 }

@@ -30,7 +30,7 @@ func newRuncReference(ctx context.Context, c *cluster, podName string) (*runcRef
 		return nil, fmt.Errorf("find the model pod: %w", err)
 	}
 	node := localcluster.Layout{Dir: c.dir}.Node(pod.Spec.NodeName)
-	found, err := filepath.Glob(filepath.Join(node, "runtime", "pods", string(pod.UID), "containers", "*", "config.json"))
+	found, err := filepath.Glob(filepath.Join(node, "run", "runtime", "pods", string(pod.UID), "containers", "*", "config.json"))
 	if err != nil || len(found) != 1 {
 		return nil, fmt.Errorf("find the model pod's container: %d found, %w", len(found), err)
 	}

@@ -12,6 +12,9 @@ import (
 type Config struct {
 	// StateDir holds the runtime's state; see the package comment.
 	StateDir string
+	// FilesDir holds what containers may write, so it should be on a disk even if
+	// StateDir is in memory; empty is a folder in StateDir.
+	FilesDir string
 	// CgroupParent is the cgroup of this node, from the root of the hierarchy:
 	// "navarch/<cluster>/<node>".
 	CgroupParent string

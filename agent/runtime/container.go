@@ -23,9 +23,8 @@ import (
 
 // Names in a container's bundle; see the package comment.
 const (
-	containerFile   = "container.json"
-	specFile        = "config.json"
-	terminationFile = "termination-log"
+	containerFile = "container.json"
+	specFile      = "config.json"
 )
 
 // maxTerminationMessage bounds a termination message, as Kubernetes does.
@@ -202,7 +201,7 @@ func (r *Runc) writeBundle(p *pod, bundle string, spec ContainerSpec) error {
 		return err
 	}
 	if spec.TerminationMessagePath != "" {
-		path := filepath.Join(bundle, terminationFile)
+		path := p.terminationLog(spec.ID)
 		if err := os.WriteFile(path, nil, 0o666); err != nil {
 			return err
 		}
@@ -242,6 +241,9 @@ func (r *Runc) removeContainerState(ctx context.Context, p *pod, id string) erro
 		}
 	}
 	if err := r.cgroups.remove(r.containerCgroup(p.spec.UID, id)); err != nil {
+		return err
+	}
+	if err := os.Remove(p.terminationLog(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return os.RemoveAll(bundle)
@@ -354,7 +356,7 @@ func (c *container) status() ContainerStatus {
 	}
 	status.ExitCode, status.Signal, status.OOMKilled = state.ExitCode, state.Signal, state.OOMKilled
 	status.Reason, status.Message = exitReason(state), state.Message
-	status.TerminationMessage = readTerminationMessage(filepath.Join(c.pod.bundle(c.spec.ID), terminationFile))
+	status.TerminationMessage = readTerminationMessage(c.pod.terminationLog(c.spec.ID))
 	return status
 }
 

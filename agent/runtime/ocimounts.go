@@ -64,13 +64,13 @@ func (b *specBuilder) podMounts() []specs.Mount {
 	}
 	mounts := []specs.Mount{bind(shm, "/dev/shm")}
 	for _, file := range []struct{ name, target string }{{resolvFile, "/etc/resolv.conf"}, {hostnameFile, "/etc/hostname"}} {
-		path := filepath.Join(b.pod.dir, file.name)
+		path := filepath.Join(b.pod.files, file.name)
 		if _, err := os.Stat(path); err == nil {
 			mounts = append(mounts, bind(path, file.target))
 		}
 	}
 	if b.spec.TerminationMessagePath != "" {
-		mounts = append(mounts, bind(filepath.Join(b.bundle, terminationFile), filepath.Join("/", b.spec.TerminationMessagePath)))
+		mounts = append(mounts, bind(b.pod.terminationLog(b.spec.ID), filepath.Join("/", b.spec.TerminationMessagePath)))
 	}
 	return mounts
 }

@@ -24,6 +24,7 @@ const (
 // pod is a sandbox that is made.
 type pod struct {
 	dir      string
+	files    string // the folder of what containers may write
 	spec     SandboxSpec
 	identity shim.Identity
 	created  time.Time
@@ -46,8 +47,8 @@ type savedSandbox struct {
 	Created time.Time   `json:"created"`
 }
 
-func loadPod(dir string) (*pod, error) {
-	p := &pod{dir: dir, client: shim.Connect(dir)}
+func loadPod(dir, files string) (*pod, error) {
+	p := &pod{dir: dir, files: files, client: shim.Connect(dir)}
 	var saved savedSandbox
 	if err := shim.ReadFile(filepath.Join(dir, sandboxFile), &saved); err != nil {
 		return nil, err
@@ -65,6 +66,9 @@ func (p *pod) hostname() string {
 }
 
 func (p *pod) bundle(id string) string { return filepath.Join(p.dir, shim.ContainersDir, id) }
+
+// terminationLog is the file that a container may leave its last words in.
+func (p *pod) terminationLog(id string) string { return filepath.Join(p.files, id) }
 
 func (p *pod) containerDirs() []string {
 	entries, err := os.ReadDir(filepath.Join(p.dir, shim.ContainersDir))

@@ -41,8 +41,11 @@ func New(cfg Config, tel telemetry.Set) (*Runc, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}
-	for _, dir := range []string{"pods", "runc"} {
-		if err := os.MkdirAll(filepath.Join(cfg.StateDir, dir), 0o711); err != nil {
+	if cfg.FilesDir == "" {
+		cfg.FilesDir = filepath.Join(cfg.StateDir, "files")
+	}
+	for _, dir := range []string{filepath.Join(cfg.StateDir, "pods"), filepath.Join(cfg.StateDir, "runc"), cfg.FilesDir} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return nil, fmt.Errorf("runtime: %w", err)
 		}
 	}
@@ -84,13 +87,29 @@ func (r *Runc) Recover(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("recover sandbox %s: %w", entry.Name(), err))
 		}
 	}
+	return errors.Join(append(errs, r.removeStrayFiles())...)
+}
+
+// removeStrayFiles removes the files of pods that are not there: StateDir may
+// have gone with a boot, while FilesDir stayed.
+func (r *Runc) removeStrayFiles() error {
+	entries, err := os.ReadDir(r.cfg.FilesDir)
+	if err != nil {
+		return fmt.Errorf("find the files of pods that are gone: %w", err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		if _, err := os.Stat(r.podDir(entry.Name())); errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, os.RemoveAll(r.filesDir(entry.Name())))
+		}
+	}
 	return errors.Join(errs...)
 }
 
 // recoverPod loads one sandbox. One that was half made is removed: nobody was
 // told of it.
 func (r *Runc) recoverPod(ctx context.Context, uid string) error {
-	p, err := loadPod(r.podDir(uid))
+	p, err := loadPod(r.podDir(uid), r.filesDir(uid))
 	if err != nil {
 		r.log.WarnContext(ctx, "removing a half-made sandbox", "pod", uid, "error", err)
 		return r.discardPod(r.podDir(uid), uid)
@@ -116,6 +135,7 @@ func (r *Runc) recoverPod(ctx context.Context, uid string) error {
 
 func (r *Runc) podsDir() string             { return filepath.Join(r.cfg.StateDir, "pods") }
 func (r *Runc) podDir(uid string) string    { return filepath.Join(r.podsDir(), uid) }
+func (r *Runc) filesDir(uid string) string  { return filepath.Join(r.cfg.FilesDir, uid) }
 func (r *Runc) runcRoot() string            { return filepath.Join(r.cfg.StateDir, "runc") }
 func (r *Runc) podCgroup(uid string) string { return filepath.Join(r.cfg.CgroupParent, "pod"+uid) }
 

@@ -13,15 +13,17 @@
 //	    shim.sock shim.pid shim.log  the running shim
 //	    netns                        the pod's network namespace, if the caller put it here (NetNSPath)
 //	    shm/                         the tmpfs that the containers share as /dev/shm
-//	    resolv.conf hostname         files mounted into the containers
 //	    containers/<container ID>/   an OCI bundle
 //	      container.json             the ContainerSpec, as given
 //	      config.json                the OCI spec made from it
 //	      state.json                 what the shim knows: pid, times, exit code
 //	      rootfs/                    the default place for the image's mount
-//	      termination-log            mounted at TerminationMessagePath
 //	      runc.log                   runc's own messages
+//	<FilesDir>/<pod UID>/            what is mounted into containers and writable there
+//	    resolv.conf hostname         the pod's
+//	    <container ID>               mounted at TerminationMessagePath
 //
+// StateDir describes processes and need not outlive them: it may be in memory.
 // Every file is written to a temporary name and renamed. Cgroups are at
 // <CgroupParent>/pod<UID>/<container ID>, in cgroup v1 and v2 alike.
 package runtime

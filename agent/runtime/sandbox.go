@@ -74,7 +74,7 @@ func (r *Runc) makePod(ctx context.Context, dir string, spec SandboxSpec) (*pod,
 	if err := os.MkdirAll(filepath.Join(dir, shim.ContainersDir), 0o711); err != nil {
 		return nil, err
 	}
-	p := &pod{dir: dir, spec: spec, created: time.Now().UTC(), client: shim.Connect(dir)}
+	p := &pod{dir: dir, files: r.filesDir(spec.UID), spec: spec, created: time.Now().UTC(), client: shim.Connect(dir)}
 	var parallel errgroup.Group
 	parallel.Go(func() error { return r.cgroups.create(r.podCgroup(spec.UID), spec.Resources) })
 	parallel.Go(func() error { return p.writeFiles() })
@@ -96,13 +96,16 @@ func (p *pod) writeFiles() error {
 			return fmt.Errorf("mount shared memory: %w", err)
 		}
 	}
+	if err := os.Mkdir(p.files, 0o711); err != nil {
+		return err
+	}
 	if name := p.hostname(); name != "" {
-		if err := writePublic(filepath.Join(p.dir, hostnameFile), name+"\n"); err != nil {
+		if err := writePublic(filepath.Join(p.files, hostnameFile), name+"\n"); err != nil {
 			return err
 		}
 	}
 	if text := p.spec.DNS.resolvConf(); text != "" {
-		return writePublic(filepath.Join(p.dir, resolvFile), text)
+		return writePublic(filepath.Join(p.files, resolvFile), text)
 	}
 	return nil
 }
@@ -205,6 +208,9 @@ func (r *Runc) removePodState(dir, uid string) error {
 		return err
 	}
 	if err := r.cgroups.remove(r.podCgroup(uid)); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(r.filesDir(uid)); err != nil {
 		return err
 	}
 	// The rest goes last: as long as the folder is there, a later try finds it.

@@ -16,7 +16,7 @@ import (
 
 // emptyDir makes a pod's scratch folder: on the node's disk, or in memory.
 func (m *Manager) emptyDir(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
-	dir := m.path(pod, v.Name)
+	dir := volumePath(m.cfg.Dir, pod, v.Name)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return Volume{}, fmt.Errorf("make the volume's folder: %w", err)
 	}

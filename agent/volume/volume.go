@@ -3,9 +3,10 @@
 //
 // # State on disk
 //
-//	<dir>/<pod uid>/volumes/<volume name>/   emptyDir, and projections of
-//	                                         ConfigMaps, Secrets, fields, tokens
-//	<dir>/<pod uid>/subpaths/<container>/<n> a bound subPath
+//	<dir>/<pod uid>/volumes/<volume name>/        emptyDir
+//	<dir>/<pod uid>/subpaths/<container>/<n>      a bound subPath
+//	<memory dir>/<pod uid>/volumes/<volume name>/ projections of ConfigMaps,
+//	                                              Secrets, fields, tokens
 //
 // Projections change as a whole, by a switched symlink, when their source
 // changes. A subPath is opened below its volume without following a link out
@@ -18,8 +19,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,8 +34,9 @@ import (
 
 // Config says where volumes are.
 type Config struct {
-	// Dir has a folder per pod.
-	Dir string
+	// Dir has a folder per pod. So has MemoryDir, a folder in memory, for
+	// projections; empty is Dir.
+	Dir, MemoryDir string
 	// Allocatable is what resource references of the downward API fall back to.
 	Allocatable func() corev1.ResourceList
 }
@@ -60,6 +64,9 @@ type Volume struct {
 
 // New returns a manager.
 func New(cfg Config, c *client.Client, o *objects.Objects, log *slog.Logger) *Manager {
+	if cfg.MemoryDir == "" {
+		cfg.MemoryDir = cfg.Dir
+	}
 	return &Manager{cfg: cfg, client: c, objects: o, log: log, renewals: make(map[string]*time.Timer)}
 }
 
@@ -122,7 +129,7 @@ func (m *Manager) setUpOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volum
 	if p == nil {
 		return Volume{}, time.Time{}, errors.New("volumes of this type are not supported by this node")
 	}
-	dir := m.path(pod, v.Name)
+	dir := volumePath(m.cfg.MemoryDir, pod, v.Name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return Volume{}, time.Time{}, fmt.Errorf("make the volume: %w", err)
 	}
@@ -163,24 +170,33 @@ func (m *Manager) TearDown(podUID string) error {
 		delete(m.renewals, podUID)
 	}
 	m.mu.Unlock()
-	return removeTree(filepath.Join(m.cfg.Dir, podUID))
+	// The subPaths, which may bind projections, go first.
+	if err := removeTree(filepath.Join(m.cfg.Dir, podUID)); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(m.cfg.MemoryDir, podUID)); err != nil {
+		return fmt.Errorf("remove the pod's projected volumes: %w", err)
+	}
+	return nil
 }
 
 // Pods returns the UIDs of the pods that have a folder.
 func (m *Manager) Pods() ([]string, error) {
-	entries, err := os.ReadDir(m.cfg.Dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("list the pods' folders: %w", err)
+	seen := make(map[string]bool)
+	for _, dir := range []string{m.cfg.Dir, m.cfg.MemoryDir} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("list the pods' folders: %w", err)
+		}
+		for _, e := range entries {
+			seen[e.Name()] = true
+		}
 	}
-	uids := make([]string, 0, len(entries))
-	for _, e := range entries {
-		uids = append(uids, e.Name())
-	}
-	return uids, nil
+	return slices.Sorted(maps.Keys(seen)), nil
 }
 
-func (m *Manager) path(pod *corev1.Pod, volume string) string {
-	return filepath.Join(m.cfg.Dir, string(pod.UID), "volumes", volume)
+func volumePath(dir string, pod *corev1.Pod, volume string) string {
+	return filepath.Join(dir, string(pod.UID), "volumes", volume)
 }
 
 func fsGroup(pod *corev1.Pod) *int64 {

@@ -266,7 +266,7 @@ spec:
 // those that the API places there.
 func runsOnly(t *testing.T, c *testcluster.Cluster, node string) error {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(c.Dir, "nodes", node, "runtime", "pods"))
+	entries, err := os.ReadDir(filepath.Join(c.Dir, "nodes", node, "run", "runtime", "pods"))
 	if err != nil {
 		return err
 	}
