@@ -39,17 +39,11 @@ func (n *Network) Attach(ctx context.Context, pod PodRef, ports []HostPort) (Att
 	if a, ok, err := n.Attachment(pod.UID); err != nil || ok {
 		return a, err
 	}
-	n.mu.Lock()
-	list := n.list
-	n.mu.Unlock()
-	if list == nil {
-		return Attachment{}, ErrNotReady
-	}
 	path, err := n.MakeNamespace(pod.UID)
 	if err != nil {
 		return Attachment{}, err
 	}
-	a, err := n.add(ctx, list, pod, path, ports)
+	a, err := n.add(ctx, pod, path, ports)
 	if err != nil {
 		undo := n.Detach(context.WithoutCancel(ctx), pod)
 		return Attachment{}, errors.Join(err, undo)
@@ -57,16 +51,20 @@ func (n *Network) Attach(ctx context.Context, pod PodRef, ports []HostPort) (Att
 	return a, nil
 }
 
-func (n *Network) add(ctx context.Context, list *libcni.NetworkConfigList, pod PodRef, path string, ports []HostPort) (Attachment, error) {
-	res, err := n.cni.AddNetworkList(ctx, list, runtimeConf(pod, path))
-	if err != nil {
-		return Attachment{}, fmt.Errorf("connect the pod by CNI network %s: %w", list.Name, err)
+func (n *Network) add(ctx context.Context, pod PodRef, path string, ports []HostPort) (Attachment, error) {
+	n.mu.Lock()
+	list, cidrs := n.list, n.cidrs
+	n.mu.Unlock()
+	a := Attachment{NetNS: path, HostPorts: ports, Plugins: list != nil}
+	var err error
+	if list != nil {
+		a.IPs, err = n.runPlugins(ctx, list, pod, path)
+	} else {
+		a.IPs, err = n.join(pod.UID, path, cidrs)
 	}
-	ips, err := addresses(res)
 	if err != nil {
-		return Attachment{}, fmt.Errorf("CNI network %s: %w", list.Name, err)
+		return Attachment{}, err
 	}
-	a := Attachment{NetNS: path, IPs: ips, HostPorts: ports}
 	if err := n.remember(pod.UID, a); err != nil {
 		return Attachment{}, err
 	}
@@ -76,6 +74,40 @@ func (n *Network) add(ctx context.Context, list *libcni.NetworkConfigList, pod P
 		}
 	}
 	return a, nil
+}
+
+// runPlugins connects a pod by an administrator's plugins.
+func (n *Network) runPlugins(ctx context.Context, list *libcni.NetworkConfigList, pod PodRef, path string) ([]netip.Addr, error) {
+	res, err := n.cni.AddNetworkList(ctx, list, runtimeConf(pod, path))
+	if err != nil {
+		return nil, fmt.Errorf("connect the pod by CNI network %s: %w", list.Name, err)
+	}
+	ips, err := podAddresses(res)
+	if err != nil {
+		return nil, fmt.Errorf("CNI network %s: %w", list.Name, err)
+	}
+	return ips, nil
+}
+
+// join connects a pod to the node's own network.
+func (n *Network) join(uid, path string, cidrs []netip.Prefix) ([]netip.Addr, error) {
+	if len(cidrs) == 0 {
+		return nil, ErrNotReady
+	}
+	n.mu.Lock()
+	ips, err := n.taken.take(uid, cidrs)
+	n.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("connect the pod: %w", err)
+	}
+	gateways := make([]netip.Addr, 0, len(cidrs))
+	for _, cidr := range cidrs {
+		gateways = append(gateways, gateway(cidr))
+	}
+	if err := connect(uid, path, ips, gateways, n.mtu()); err != nil {
+		return nil, fmt.Errorf("connect the pod: %w", err)
+	}
+	return ips, nil
 }
 
 // Detach takes a pod out of the network. A pod that is not in it is fine.
@@ -88,17 +120,20 @@ func (n *Network) Detach(ctx context.Context, pod PodRef) error {
 	list := n.list
 	n.mu.Unlock()
 	path := n.netnsPath(pod.UID)
-	if list != nil && (known || isNetNS(path)) {
+	if list != nil && (known && a.Plugins || !known && isNetNS(path)) {
 		if err := n.cni.DelNetworkList(ctx, list, runtimeConf(pod, path)); err != nil {
 			return fmt.Errorf("disconnect the pod from CNI network %s: %w", list.Name, err)
 		}
 	}
-	if err := removeNetNS(path); err != nil {
+	if err := errors.Join(disconnect(pod.UID), removeNetNS(path)); err != nil {
 		return err
 	}
 	if err := os.Remove(n.recordPath(pod.UID)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("forget the pod's network: %w", err)
 	}
+	n.mu.Lock()
+	n.taken.free(pod.UID)
+	n.mu.Unlock()
 	if len(a.HostPorts) > 0 {
 		return n.syncTable()
 	}
@@ -148,9 +183,9 @@ func runtimeConf(pod PodRef, path string) *libcni.RuntimeConf {
 	}
 }
 
-// addresses returns a pod's addresses from what a plugin answered, which is
+// podAddresses returns a pod's addresses from what a plugin answered, which is
 // taken for granted by nobody: it must name at least one usable address.
-func addresses(res types.Result) ([]netip.Addr, error) {
+func podAddresses(res types.Result) ([]netip.Addr, error) {
 	result, err := types100.NewResultFromResult(res)
 	if err != nil {
 		return nil, fmt.Errorf("understand the plugin's result: %w", err)
@@ -186,24 +221,21 @@ func inPod(r *types100.Result, c *types100.IPConfig) bool {
 	return i >= 0 && i < len(r.Interfaces) && r.Interfaces[i] != nil && r.Interfaces[i].Sandbox != ""
 }
 
-// CollectGarbage disconnects every pod that live does not name, and frees
-// addresses that no pod has.
+// CollectGarbage disconnects every pod that live does not name.
 func (n *Network) CollectGarbage(ctx context.Context, live func(uid string) bool) error {
 	uids, err := n.known()
 	if err != nil {
 		return err
 	}
 	var errs []error
-	var valid []types.GCAttachment
 	for _, uid := range uids {
 		if live(uid) {
-			valid = append(valid, types.GCAttachment{ContainerID: uid, IfName: ifName})
 			continue
 		}
 		n.log.InfoContext(ctx, "disconnecting a pod that is gone", "uid", uid)
 		errs = append(errs, n.Detach(ctx, PodRef{UID: uid}))
 	}
-	return errors.Join(append(errs, n.freeLeases(valid))...)
+	return errors.Join(errs...)
 }
 
 // known returns the pods that have a namespace or a record.

@@ -1,88 +1,32 @@
 package network
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/containernetworking/cni/libcni"
-
-	"navarch.dev/navarch/internal/atomicfile"
 )
 
-// cniVersion is the version of the CNI specification that is spoken.
-const cniVersion = "1.0.0"
-
-// writeConflist writes the node's own CNI configuration.
-func (n *Network) writeConflist(cidrs []netip.Prefix, bridged bool) error {
-	b, err := json.MarshalIndent(n.conflist(cidrs, bridged), "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the CNI configuration: %w", err)
-	}
-	if err := atomicfile.Replace(n.conflistPath(), b, 0o600); err != nil {
-		return fmt.Errorf("write the CNI configuration: %w", err)
-	}
-	return nil
-}
-
-func (n *Network) conflist(cidrs []netip.Prefix, bridged bool) map[string]any {
-	ranges := make([][]map[string]string, 0, len(cidrs))
-	routes := make([]map[string]string, 0, len(cidrs))
-	for _, c := range cidrs {
-		ranges = append(ranges, []map[string]string{{"subnet": c.String()}})
-		dst := "0.0.0.0/0"
-		if c.Addr().Is6() {
-			dst = "::/0"
-		}
-		routes = append(routes, map[string]string{"dst": dst})
-	}
-	plugin := map[string]any{
-		"type": "ptp",
-		"ipam": map[string]any{
-			"type": "host-local", "ranges": ranges, "routes": routes,
-			"dataDir": filepath.Join(n.cfg.StateDir, "ipam"),
-		},
-	}
-	if bridged {
-		plugin["type"] = "bridge"
-		plugin["bridge"] = n.cfg.BridgeName()
-		plugin["isGateway"] = true
-		// A pod may reach itself through its Service.
-		plugin["hairpinMode"] = true
-	}
-	if mtu := n.mtu(); mtu > 0 {
-		plugin["mtu"] = mtu
-	}
-	return map[string]any{
-		"cniVersion": cniVersion, "name": "navarch-" + shortHash(n.cfg.ClusterID+"/"+n.cfg.NodeName, 11),
-		"plugins": []any{plugin},
-	}
-}
-
-// loadConflist returns the administrator's configuration, the first by name,
-// or the node's own.
+// loadConflist returns the administrator's configuration, the first by name;
+// nil if there is none.
 func (n *Network) loadConflist() (*libcni.NetworkConfigList, error) {
-	if n.cfg.ConfDir != "" {
-		files, err := libcni.ConfFiles(n.cfg.ConfDir, []string{".conflist"})
-		if err != nil && !os.IsNotExist(err) {
-			return nil, fmt.Errorf("look for CNI configurations in %s: %w", n.cfg.ConfDir, err)
-		}
-		if len(files) > 0 {
-			slices.Sort(files)
-			return readConflist(files[0])
-		}
+	if n.cfg.ConfDir == "" {
+		return nil, nil
 	}
-	return readConflist(n.conflistPath())
-}
-
-func readConflist(path string) (*libcni.NetworkConfigList, error) {
-	list, err := libcni.ConfListFromFile(path)
+	files, err := libcni.ConfFiles(n.cfg.ConfDir, []string{".conflist"})
+	if err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("look for CNI configurations in %s: %w", n.cfg.ConfDir, err)
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	slices.Sort(files)
+	list, err := libcni.ConfListFromFile(files[0])
 	if err != nil {
-		return nil, fmt.Errorf("read the CNI configuration %s: %w", path, err)
+		return nil, fmt.Errorf("read the CNI configuration %s: %w", files[0], err)
 	}
 	return list, nil
 }

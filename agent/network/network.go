@@ -1,27 +1,32 @@
 // Package network connects a node's pods: a network namespace per pod, joined
-// to the node through CNI plugins, routes to the other nodes' pods, and the
-// address translation that traffic to the world outside needs.
+// to the node by a link of its own or through an administrator's CNI plugins,
+// routes to the other nodes' pods, and the address translation that traffic to
+// the world outside needs.
 //
 // # What is where
 //
 //	<state dir>/netns/<pod uid>   a pod's network namespace (a bind mount)
-//	<state dir>/pods/<pod uid>    its CNI result and host ports, JSON
+//	<state dir>/pods/<pod uid>    its addresses and host ports, JSON
 //	<state dir>/cni/              libcni's cache of what it added
-//	<state dir>/ipam/             host-local's leases
-//	<state dir>/node.conflist     the configuration for the node's pod CIDR
 //
-// Links are named nb<hash> (the bridge) and nv<hash> (the VXLAN device), the
-// nftables table navarch-<cluster>-<node>-agent, so that several clusters, and
-// several nodes, can live in one kernel network namespace.
+// Links are named veth<hash> (the node's end of a pod's link) and nv<hash> (the
+// VXLAN device), the nftables table navarch-<cluster>-<node>-agent, so that
+// several clusters, and several nodes, can live in one kernel network namespace.
 //
 // # Traffic between pods of one node
 //
-// The pods' veths are ports of a bridge. A connection to a Service is
-// translated on its way through the node's stack, but the answer of a pod on
-// the same bridge would take the short cut at layer 2 and never be translated
-// back. br_netfilter hands bridged packets to conntrack, so where the kernel
-// has it, it is switched on. Where it has not, the node uses the ptp plugin in
-// place of the bridge: every packet is routed and there is no short cut.
+// A pod has a single address on its link, and the node's at the other end is its
+// way to everywhere: every packet is routed, and so passes conntrack. On a bridge
+// a pod's answer to a connection that was translated for a Service would take
+// the short cut at layer 2 and never be translated back, unless the kernel has
+// br_netfilter. The links are made over netlink by the agent itself: a plugin is
+// a program to be run per pod, and one for the address, which took as much
+// processor time as half of the container's own start.
+//
+// # CNI
+//
+// An administrator's configuration list in ConfDir replaces all of that: then
+// pods are connected by its plugins, through libcni.
 //
 // # Host ports
 //
@@ -52,8 +57,8 @@ type Config struct {
 	NodeName  string
 	// StateDir is the folder of this package's state.
 	StateDir string
-	// BinDir holds the CNI plugins. ConfDir may hold an administrator's
-	// configuration list, used in place of the node's own.
+	// ConfDir may hold an administrator's CNI configuration list, used in place
+	// of the node's own network; BinDir holds its plugins.
 	BinDir, ConfDir string
 	// ClusterCIDRs are the networks inside the cluster (pods and services):
 	// what pods send there keeps its source address.
@@ -77,7 +82,8 @@ type Network struct {
 
 	mu    sync.Mutex // guards the fields below, and writes to nftables
 	cidrs []netip.Prefix
-	list  *libcni.NetworkConfigList
+	taken *addresses
+	list  *libcni.NetworkConfigList // an administrator's, nil if there is none
 
 	routesMu sync.Mutex // serializes SyncRoutes
 }
@@ -93,6 +99,8 @@ type Attachment struct {
 	NetNS string `json:"netns"`
 	// IPs are the pod's addresses, the first being its main one.
 	IPs []netip.Addr `json:"ips"`
+	// Plugins says that CNI plugins made it.
+	Plugins bool `json:"plugins,omitempty"`
 	// HostPorts are the ports of the node that lead to the pod.
 	HostPorts []HostPort `json:"hostPorts,omitempty"`
 }
@@ -108,20 +116,29 @@ type HostPort struct {
 // ErrNotReady says that the node has no pod CIDR yet.
 var ErrNotReady = errors.New("the node has no pod CIDR yet")
 
-// New returns the network of a node, and continues with the pod CIDR of an
-// earlier run if there was one.
+// New returns the network of a node, in which the pods of an earlier run keep
+// their places.
 func New(cfg Config, log *slog.Logger) (*Network, error) {
-	for _, dir := range []string{"netns", "pods", "cni", "ipam"} {
+	for _, dir := range []string{"netns", "pods", "cni"} {
 		if err := os.MkdirAll(filepath.Join(cfg.StateDir, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("make the network's state folder: %w", err)
 		}
 	}
 	n := &Network{
-		cfg: cfg, log: log, ready: make(chan struct{}),
+		cfg: cfg, log: log, ready: make(chan struct{}), taken: newAddresses(),
 		cni: libcni.NewCNIConfigWithCacheDir([]string{cfg.BinDir}, filepath.Join(cfg.StateDir, "cni"), nil),
 	}
-	if list, err := libcni.ConfListFromFile(n.conflistPath()); err == nil {
-		n.list = list
+	uids, err := n.known()
+	if err != nil {
+		return nil, err
+	}
+	for _, uid := range uids {
+		if a, _, err := n.Attachment(uid); err == nil { // else it is connected anew
+			n.taken.reserve(uid, a.IPs)
+		}
+	}
+	if n.list, err = n.loadConflist(); err != nil {
+		log.Warn("the CNI configuration cannot be used", "error", err)
 	}
 	return n, nil
 }
@@ -130,7 +147,7 @@ func New(cfg Config, log *slog.Logger) (*Network, error) {
 func (n *Network) Ready() <-chan struct{} { return n.ready }
 
 // SetPodCIDRs prepares the node for its pod networks: the kernel's settings,
-// the CNI configuration and the masquerading of what leaves the cluster. It
+// an administrator's CNI configuration and the masquerading of what leaves the cluster. It
 // does nothing if they are unchanged.
 func (n *Network) SetPodCIDRs(ctx context.Context, cidrs []netip.Prefix) error {
 	n.mu.Lock()
@@ -138,10 +155,7 @@ func (n *Network) SetPodCIDRs(ctx context.Context, cidrs []netip.Prefix) error {
 	if len(cidrs) == 0 || equalPrefixes(cidrs, n.cidrs) {
 		return nil
 	}
-	bridged := n.prepareKernel(ctx)
-	if err := n.writeConflist(cidrs, bridged); err != nil {
-		return err
-	}
+	n.prepareKernel(ctx)
 	list, err := n.loadConflist()
 	if err != nil {
 		return err
@@ -155,26 +169,23 @@ func (n *Network) SetPodCIDRs(ctx context.Context, cidrs []netip.Prefix) error {
 	}
 	n.list, n.cidrs = list, cidrs
 	n.readyOnce.Do(func() { close(n.ready) })
-	n.log.InfoContext(ctx, "pod network ready", "podCIDRs", cidrs, "cni", list.Name)
+	n.log.InfoContext(ctx, "pod network ready", "podCIDRs", cidrs, "plugins", list != nil)
 	return nil
 }
 
-// prepareKernel switches on what routing and service translation need and
-// says whether a bridge can be used.
-func (n *Network) prepareKernel(ctx context.Context) (bridged bool) {
+// prepareKernel switches on what routing needs, and for bridges that an
+// administrator's plugins may make, service translation.
+func (n *Network) prepareKernel(ctx context.Context) {
 	for _, path := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
 		if err := writeSysctl(path, "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
 			n.log.WarnContext(ctx, "forwarding cannot be switched on", "sysctl", path, "error", err)
 		}
 	}
-	if err := writeSysctl("/proc/sys/net/bridge/bridge-nf-call-iptables", "1"); err != nil {
-		n.log.InfoContext(ctx, "bridged packets bypass conntrack here: pods are connected point to point", "error", err)
-		return false
+	for _, path := range []string{"/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables"} {
+		if err := writeSysctl(path, "1"); err != nil {
+			n.log.DebugContext(ctx, "bridged packets bypass conntrack here", "sysctl", path, "error", err)
+		}
 	}
-	if err := writeSysctl("/proc/sys/net/bridge/bridge-nf-call-ip6tables", "1"); err != nil {
-		n.log.WarnContext(ctx, "bridged IPv6 packets bypass conntrack", "error", err)
-	}
-	return true
 }
 
 func writeSysctl(path, value string) error {
@@ -184,15 +195,10 @@ func writeSysctl(path, value string) error {
 	return os.WriteFile(path, []byte(value), 0o644)
 }
 
-func (n *Network) conflistPath() string { return filepath.Join(n.cfg.StateDir, "node.conflist") }
-
 // linkName returns the name of one of the node's links, at most 15 bytes.
 func (c Config) linkName(prefix string) string {
 	return prefix + shortHash(c.ClusterID+"/"+c.NodeName, 11)
 }
-
-// BridgeName returns the name of the bridge that the node's pods are joined to.
-func (c Config) BridgeName() string { return c.linkName("nb") }
 
 func (c Config) vxlanName() string { return c.linkName("nv") }
 

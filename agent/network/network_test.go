@@ -317,9 +317,18 @@ func TestSurvivesARestartAndFreesLeaks(t *testing.T) {
 	if a, ok, err := again.Attachment("uid-kept"); err != nil || !ok || a.IPs[0] != kept.IPs[0] {
 		t.Errorf("the kept pod: %v, %v, %v", a, ok, err)
 	}
-	leases, _ := filepath.Glob(filepath.Join(n.cfg.StateDir, "ipam", "*", "10.*"))
-	if len(leases) != 1 || filepath.Base(leases[0]) != kept.IPs[0].String() {
-		t.Errorf("leases = %v, want just that of %s", leases, kept.IPs[0])
+	if uids, err := again.known(); err != nil || len(uids) != 1 {
+		t.Errorf("pods = %v, %v; want just the kept one", uids, err)
+	}
+	if err := again.SetPodCIDRs(ctx, cidrs); err != nil {
+		t.Fatal(err)
+	}
+	next, err := again.Attach(ctx, PodRef{"default", "next", "uid-next"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next.IPs[0] != lost.IPs[0] {
+		t.Errorf("the next pod has %s, want %s, which was lost", next.IPs[0], lost.IPs[0])
 	}
 }
 

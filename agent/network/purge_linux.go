@@ -18,17 +18,10 @@ func Purge(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if list, err := n.loadConflist(); err == nil {
-		n.list = list
-	}
 	errs := []error{n.detachAll(ctx), n.removeRoutes(nil), removeTable(cfg.tableName())}
-	for _, name := range []string{cfg.vxlanName(), cfg.BridgeName()} {
-		link, err := netlink.LinkByName(name)
-		if err != nil {
-			continue
-		}
+	if link, err := netlink.LinkByName(cfg.vxlanName()); err == nil {
 		if err := netlink.LinkDel(link); err != nil {
-			errs = append(errs, fmt.Errorf("remove the link %s: %w", name, err))
+			errs = append(errs, fmt.Errorf("remove the link %s: %w", cfg.vxlanName(), err))
 		}
 	}
 	errs = append(errs, os.RemoveAll(cfg.StateDir))

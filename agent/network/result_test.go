@@ -23,7 +23,7 @@ func TestAddresses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ips, err := addresses(res)
+			ips, err := podAddresses(res)
 			switch {
 			case tt.fails != "":
 				if err == nil || !strings.Contains(err.Error(), tt.fails) {
@@ -44,7 +44,7 @@ func FuzzAddresses(f *testing.F) {
 		if err != nil {
 			return
 		}
-		ips, err := addresses(res)
+		ips, err := podAddresses(res)
 		if err == nil && (len(ips) == 0 || !ips[0].IsValid()) {
 			t.Errorf("accepted %s as %v", b, ips)
 		}
