@@ -53,14 +53,14 @@ func (n *Network) Attach(ctx context.Context, pod PodRef, ports []HostPort) (Att
 
 func (n *Network) add(ctx context.Context, pod PodRef, path string, ports []HostPort) (Attachment, error) {
 	n.mu.Lock()
-	list, cidrs := n.list, n.cidrs
+	list := n.list
 	n.mu.Unlock()
 	a := Attachment{NetNS: path, HostPorts: ports, Plugins: list != nil}
 	var err error
 	if list != nil {
 		a.IPs, err = n.runPlugins(ctx, list, pod, path)
 	} else {
-		a.IPs, err = n.join(pod.UID, path, cidrs)
+		a.IPs, err = n.join(pod.UID, path)
 	}
 	if err != nil {
 		return Attachment{}, err
@@ -90,13 +90,14 @@ func (n *Network) runPlugins(ctx context.Context, list *libcni.NetworkConfigList
 }
 
 // join connects a pod to the node's own network.
-func (n *Network) join(uid, path string, cidrs []netip.Prefix) ([]netip.Addr, error) {
+func (n *Network) join(uid, path string) ([]netip.Addr, error) {
+	n.mu.Lock()
+	cidrs, mtu := n.cidrs, n.mtu
+	ips, err := n.taken.take(uid, cidrs)
+	n.mu.Unlock()
 	if len(cidrs) == 0 {
 		return nil, ErrNotReady
 	}
-	n.mu.Lock()
-	ips, err := n.taken.take(uid, cidrs)
-	n.mu.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("connect the pod: %w", err)
 	}
@@ -104,7 +105,7 @@ func (n *Network) join(uid, path string, cidrs []netip.Prefix) ([]netip.Addr, er
 	for _, cidr := range cidrs {
 		gateways = append(gateways, gateway(cidr))
 	}
-	if err := connect(uid, path, ips, gateways, n.mtu()); err != nil {
+	if err := connect(uid, path, ips, gateways, mtu); err != nil {
 		return nil, fmt.Errorf("connect the pod: %w", err)
 	}
 	return ips, nil

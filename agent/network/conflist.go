@@ -34,9 +34,9 @@ func (n *Network) loadConflist() (*libcni.NetworkConfigList, error) {
 // vxlanOverhead is what an encapsulated packet is longer than the inner one.
 const vxlanOverhead = 50
 
-// mtu returns the pods' MTU: what is configured, or what fits the node's link
+// linkMTU returns the pods' MTU: what is configured, or what fits the node's link
 // even when tunnelled.
-func (n *Network) mtu() int {
+func (n *Network) linkMTU() int {
 	if n.cfg.MTU > 0 {
 		return n.cfg.MTU
 	}

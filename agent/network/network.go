@@ -82,6 +82,7 @@ type Network struct {
 
 	mu    sync.Mutex // guards the fields below, and writes to nftables
 	cidrs []netip.Prefix
+	mtu   int // of the pods' links; 0 is the kernel's default
 	taken *addresses
 	list  *libcni.NetworkConfigList // an administrator's, nil if there is none
 
@@ -167,7 +168,7 @@ func (n *Network) SetPodCIDRs(ctx context.Context, cidrs []netip.Prefix) error {
 	if err := n.writeTable(cidrs, ports); err != nil {
 		return err
 	}
-	n.list, n.cidrs = list, cidrs
+	n.list, n.cidrs, n.mtu = list, cidrs, n.linkMTU()
 	n.readyOnce.Do(func() { close(n.ready) })
 	n.log.InfoContext(ctx, "pod network ready", "podCIDRs", cidrs, "plugins", list != nil)
 	return nil

@@ -93,7 +93,7 @@ func (n *Network) tunnel() (netlink.Link, error) {
 		return nil, fmt.Errorf("make the tunnel device: %w", err)
 	}
 	link := &netlink.Vxlan{
-		LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: n.tunnelMAC(n.cfg.NodeName), MTU: n.mtu()},
+		LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: n.tunnelMAC(n.cfg.NodeName), MTU: n.linkMTU()},
 		VxlanId:   n.cfg.vni(), VtepDevIndex: under.Index, SrcAddr: n.cfg.NodeIP.AsSlice(), Port: n.cfg.VXLANPort,
 	}
 	if err := netlink.LinkAdd(link); err != nil && !errors.Is(err, unix.EEXIST) {

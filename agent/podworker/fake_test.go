@@ -55,6 +55,14 @@ func newFakeRuntime() *fakeRuntime {
 	}
 }
 
+// boot ends everything without a trace.
+func (f *fakeRuntime) boot() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.sandboxes)
+	clear(f.containers)
+}
+
 func (f *fakeRuntime) Recover(context.Context) error { return nil }
 
 func (f *fakeRuntime) CreateSandbox(_ context.Context, spec runtime.SandboxSpec) error {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/internal/client"
 )
 
@@ -201,6 +202,30 @@ func TestAdoptsWhatRuns(t *testing.T) {
 	b.until("kept", "restarted", func(p *corev1.Pod) bool {
 		return p.Status.ContainerStatuses[0].RestartCount == 1 && isReady(p)
 	})
+}
+
+// A boot leaves nothing of what ran, but what the Store was told.
+func TestContainersThatABootEnded(t *testing.T) {
+	b := newBench(t)
+	b.pod("again", nil)
+	b.pod("once", func(p *corev1.Pod) {
+		p.Spec.RestartPolicy, p.Spec.Containers[0].Name = corev1.RestartPolicyNever, "job"
+	})
+	b.until("again", "ready", isReady)
+	b.until("once", "ready", isReady)
+	b.stop()
+	b.runtime.boot()
+	b.start()
+	again := b.until("again", "restarted", func(p *corev1.Pod) bool {
+		return p.Status.ContainerStatuses[0].RestartCount == 1 && isReady(p)
+	})
+	if last := again.Status.ContainerStatuses[0].LastTerminationState.Terminated; last == nil || last.Reason != runtime.ReasonUnknown || last.ExitCode != 137 {
+		t.Errorf("how it ended = %v", last)
+	}
+	once := b.until("once", "failed", phaseIs(corev1.PodFailed))
+	if once.Status.ContainerStatuses[0].RestartCount != 0 || b.runtime.running("job") != "" {
+		t.Errorf("what must run once runs again: %v", once.Status.ContainerStatuses)
+	}
 }
 
 func TestSandboxThatDies(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -180,8 +181,13 @@ func (w *worker) adopt(found []runtime.ContainerStatus) {
 		if st, ok := newest[c.spec.Name]; ok {
 			w.adoptContainer(c, st)
 		}
-		if told := w.toldEnd(c); told != nil && !c.present {
-			c.last = told
+		if c.present {
+			continue
+		}
+		if told := w.told(c); told != nil && told.State.Terminated != nil {
+			c.last = told.State.Terminated.DeepCopy()
+		} else if told != nil && told.State.Running != nil {
+			c.lose(told)
 		}
 	}
 	w.adoptSandbox()
@@ -226,17 +232,35 @@ func (w *worker) adoptStatus() {
 	}
 }
 
-// toldEnd returns how a container ended, if the Store was told that it has.
-func (w *worker) toldEnd(c *container) *corev1.ContainerStateTerminated {
+// told returns what the Store was told of a container.
+func (w *worker) told(c *container) *corev1.ContainerStatus {
 	s := &w.pod.Status
 	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
-		for _, cs := range list {
-			if cs.Name == c.spec.Name {
-				return cs.State.Terminated.DeepCopy()
+		for i := range list {
+			if list[i].Name == c.spec.Name {
+				return &list[i]
 			}
 		}
 	}
 	return nil
+}
+
+// lostExitCode stands for that of a container of which nothing is left: SIGKILL's.
+const lostExitCode = 128 + 9
+
+// lose notes that a container ran, as the Store was told, and that nothing of it
+// is left: the machine has booted since. It has ended, though nobody saw it.
+func (c *container) lose(told *corev1.ContainerStatus) {
+	id := strings.TrimPrefix(told.ContainerID, idPrefix)
+	c.present, c.settled = true, true
+	c.current = runtime.ContainerStatus{
+		Spec:      runtime.ContainerSpec{ID: id, Name: c.spec.Name, Attempt: uint32(max(told.RestartCount, 0)), ImageID: told.ImageID},
+		State:     runtime.StateExited,
+		StartedAt: told.State.Running.StartedAt.Time, FinishedAt: time.Now(),
+		ExitCode: lostExitCode, Reason: runtime.ReasonUnknown,
+		Message: "The container could not be located when the node came back.  The container used to be Running",
+	}
+	c.attempt = c.current.Spec.Attempt
 }
 
 // adoptSandbox takes the sandbox over if it is whole.
