@@ -21,6 +21,8 @@ import (
 	"navarch.dev/navarch/services/controller/nodelifecycle"
 	"navarch.dev/navarch/services/controller/persistentvolume"
 	"navarch.dev/navarch/services/controller/podgc"
+	"navarch.dev/navarch/services/controller/pvcprotection"
+	"navarch.dev/navarch/services/controller/pvprotection"
 	"navarch.dev/navarch/services/controller/replicaset"
 	"navarch.dev/navarch/services/controller/runner"
 	"navarch.dev/navarch/services/controller/serviceaccount"
@@ -62,6 +64,8 @@ func controllers(cfg *Config) []factory {
 		plain("persistentvolume", persistentvolume.New),
 		plain("localpath", localpath.New),
 		plain("ephemeralvolume", ephemeralvolume.New),
+		plain("pvcprotection", pvcprotection.New),
+		plain("pvprotection", pvprotection.New),
 		{"namespace", func(d deps) (*runner.Controller, error) { return namespace.New(d.Deps, d.inventory) }},
 		{"garbagecollector", func(d deps) (*runner.Controller, error) { return garbagecollector.New(d.Deps, d.inventory) }},
 		{"nodelifecycle", func(d deps) (*runner.Controller, error) {

@@ -36,6 +36,14 @@ type Config struct {
 	// DisableAdmissionPlugins names rules of admission that are not applied, as
 	// package admission names them.
 	DisableAdmissionPlugins []string
+	// EnableAdmissionPlugins names rules that are applied although they are not
+	// in the stock set.
+	EnableAdmissionPlugins []string
+}
+
+// admission returns which rules apply.
+func (c *Config) admission() admission.Choice {
+	return admission.Choice{Enabled: c.EnableAdmissionPlugins, Disabled: c.DisableAdmissionPlugins}
 }
 
 // DefaultConfig returns the stock settings.
@@ -60,6 +68,8 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&c.BookmarkInterval, "watch-bookmark-interval", c.BookmarkInterval, "how often an idle watch is told how far it has come")
 	fs.StringSliceVar(&c.DisableAdmissionPlugins, "disable-admission-plugins", c.DisableAdmissionPlugins,
 		"admission rules that are not applied, of: "+strings.Join(admission.Names(), ", "))
+	fs.StringSliceVar(&c.EnableAdmissionPlugins, "enable-admission-plugins", c.EnableAdmissionPlugins,
+		"admission rules that are applied beside the stock ones, for example "+admission.DenyServiceExternalIPs)
 	fs.DurationVar(&c.CompactInterval, "compact-interval", c.CompactInterval, "how often old revisions are dropped; 0 keeps them all")
 }
 
@@ -91,13 +101,21 @@ func (c *Config) Validate() error {
 	if c.BookmarkInterval < time.Second {
 		errs = append(errs, fmt.Errorf("--watch-bookmark-interval %s must be at least 1s", c.BookmarkInterval))
 	}
-	for _, name := range c.DisableAdmissionPlugins {
-		if !slices.Contains(admission.Names(), name) {
-			errs = append(errs, fmt.Errorf("--disable-admission-plugins: %q is none of %s", name, strings.Join(admission.Names(), ", ")))
-		}
-	}
+	errs = append(errs, knownRules("--disable-admission-plugins", c.DisableAdmissionPlugins)...)
+	errs = append(errs, knownRules("--enable-admission-plugins", c.EnableAdmissionPlugins)...)
 	if c.CompactInterval < 0 {
 		errs = append(errs, fmt.Errorf("--compact-interval %s must not be negative", c.CompactInterval))
 	}
 	return errors.Join(errs...)
+}
+
+// knownRules says which of the names that a flag was given are no rule's.
+func knownRules(flag string, names []string) []error {
+	var errs []error
+	for _, name := range names {
+		if !slices.Contains(admission.Names(), name) {
+			errs = append(errs, fmt.Errorf("%s: %q is none of %s", flag, name, strings.Join(admission.Names(), ", ")))
+		}
+	}
+	return errs
 }

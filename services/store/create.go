@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -34,7 +35,8 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.registry.Create(ctx, sc.write(req.GetOptions()), obj)
+	w := sc.write(req.GetOptions())
+	v, err := s.registry.Create(ctx, w, obj)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +45,8 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	return &storev1.CreateResponse{Object: a.object, Warnings: append(warnings, a.warnings...), TableColumns: a.columns}, nil
+	warnings = slices.Concat(warnings, w.Warnings.All(), a.warnings)
+	return &storev1.CreateResponse{Object: a.object, Warnings: warnings, TableColumns: a.columns}, nil
 }
 
 // answer is what a write returns.

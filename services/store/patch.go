@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/registry"
@@ -45,6 +46,7 @@ func (s *Store) patch(ctx context.Context, sc scope, req *storev1.PatchRequest, 
 	w := sc.write(req.GetOptions())
 	if opts.Type != storev1.PatchType_PATCH_TYPE_APPLY {
 		done.Version, done.Warnings, err = s.registry.Patch(ctx, w, opts)
+		done.Warnings = slices.Concat(done.Warnings, w.Warnings.All())
 		return done, err
 	}
 	w.Verb = "apply"
@@ -52,5 +54,7 @@ func (s *Store) patch(ctx context.Context, sc scope, req *storev1.PatchRequest, 
 		_, err := s.enter(ctx, target{resource: req.GetResource(), verb: "create", namespace: sc.namespace, name: sc.name})
 		return err
 	}
-	return s.registry.Apply(ctx, w, opts)
+	done, err = s.registry.Apply(ctx, w, opts)
+	done.Warnings = slices.Concat(done.Warnings, w.Warnings.All())
+	return done, err
 }

@@ -16,6 +16,7 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/access"
+	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/registry"
 )
@@ -138,7 +139,7 @@ func (sc scope) write(opts *storev1.WriteOptions) registry.Write {
 	return registry.Write{
 		Kind: sc.kind, Namespace: sc.namespace, Name: sc.name, Subresource: sc.subresource,
 		User: sc.user, DryRun: opts.GetDryRun(), Manager: opts.GetFieldManager(),
-		FromUser: sc.fromUser, Verb: sc.verb,
+		FromUser: sc.fromUser, Verb: sc.verb, Warnings: &admission.Warnings{},
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/codec"
@@ -31,7 +32,8 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.registry.Update(ctx, sc.write(req.GetOptions()), obj)
+	w := sc.write(req.GetOptions())
+	v, err := s.registry.Update(ctx, w, obj)
 	if err != nil {
 		return nil, err
 	}
@@ -39,5 +41,6 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	return &storev1.UpdateResponse{Object: a.object, Warnings: append(warnings, a.warnings...), TableColumns: a.columns}, nil
+	warnings = slices.Concat(warnings, w.Warnings.All(), a.warnings)
+	return &storev1.UpdateResponse{Object: a.object, Warnings: warnings, TableColumns: a.columns}, nil
 }

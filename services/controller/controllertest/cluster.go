@@ -20,6 +20,7 @@ import (
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/services/controller/inventory"
 	"navarch.dev/navarch/services/controller/runner"
+	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/storetest"
 )
 
@@ -38,10 +39,11 @@ type Cluster struct {
 }
 
 // New returns a cluster without controllers. Make them from its Deps, then
-// call Start.
+// call Start. Storage is not protected from removal unless the controllers that
+// protect it are made: nobody else would let it go.
 func New(t testing.TB) *Cluster {
 	t.Helper()
-	store := storetest.New(t)
+	store := storetest.New(t, storetest.WithoutRules(admission.StorageObjectInUse))
 	conn := runner.TracedConn(store.Conn(identity.Service(identity.Controller)))
 	tel := telemetry.Discard("controller")
 	metrics, err := runner.NewMetrics(tel.Metrics)

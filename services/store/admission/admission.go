@@ -1,11 +1,15 @@
 // Package admission holds the rules that look beyond the object that is
 // written: at its namespace, at the classes it names, at who writes it. Each
 // rule is a Plugin in a file of its own; NewChain lists them in their order.
+//
+// A write passes the chain twice. First every plugin may change the object;
+// then the kind's own validation sees it; and last every plugin sees what is to
+// be stored and may still refuse it. So no rule judges what a later one would
+// have changed, and a user whose object is malformed is told that first.
 package admission
 
 import (
 	"context"
-	"slices"
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
@@ -31,61 +35,68 @@ type Request struct {
 	// Subresource is empty for the object itself.
 	Subresource string
 	User        identity.Identity
-	// Object is what is to be stored; plugins may change it. It is nil for a
-	// deletion.
+	// Object is what is to be stored; plugins may change it while they mutate.
+	// It is nil for a deletion.
 	Object kinds.Object
 	// Old is what is stored; nil for a creation. It must not be changed.
 	Old kinds.Object
+	// Warnings takes what the user is to be told beside the answer; nil drops
+	// it.
+	Warnings *Warnings
 }
 
-// Plugin is one rule. It may change the request's object or refuse the request
-// with an API error.
+// creates says whether the request makes a new object.
+func (r *Request) creates() bool { return r.Operation == Create && r.Subresource == "" }
+
+// Plugin is one rule. Its methods refuse the request with an API error.
 type Plugin interface {
-	Admit(ctx context.Context, r *Request) error
+	// Mutate may change the request's object.
+	Mutate(ctx context.Context, r *Request) error
+	// Validate sees the object as it would be stored, and must not change it.
+	Validate(ctx context.Context, r *Request) error
 }
+
+// noMutation is embedded by plugins that only validate.
+type noMutation struct{}
+
+// Mutate implements Plugin.
+func (noMutation) Mutate(context.Context, *Request) error { return nil }
+
+// noValidation is embedded by plugins that judge as they mutate.
+type noValidation struct{}
+
+// Validate implements Plugin.
+func (noValidation) Validate(context.Context, *Request) error { return nil }
 
 // Chain applies plugins in order.
 type Chain []Plugin
 
-// The names of the Store's rules, by which they can be switched off.
-const (
-	NamespaceLifecycle       = "NamespaceLifecycle"
-	ServiceAccount           = "ServiceAccount"
-	Priority                 = "Priority"
-	DefaultTolerationSeconds = "DefaultTolerationSeconds"
-	TaintNodesByCondition    = "TaintNodesByCondition"
-	CertificateRestriction   = "CertificateSubjectRestriction"
-)
-
-// Names returns the names of all rules, in their order.
-func Names() []string {
-	return []string{NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds, TaintNodesByCondition, CertificateRestriction}
-}
-
-// NewChain returns every rule of the Store but those that disabled names.
-// reader shows what is stored.
-func NewChain(reader access.Reader, disabled []string) Chain {
-	plugins := map[string]Plugin{
-		NamespaceLifecycle:       namespaceLifecycle{reader},
-		ServiceAccount:           serviceAccount{reader},
-		Priority:                 podPriority{reader},
-		DefaultTolerationSeconds: podTolerations{},
-		TaintNodesByCondition:    nodeTaint{},
-		CertificateRestriction:   certificateSubject{},
-	}
+// NewChain returns the rules that apply, in their order. reader shows what is
+// stored.
+func NewChain(reader access.Reader, choice Choice) Chain {
 	chain := Chain{certificateRequester{}} // a record, not a rule
-	for _, name := range Names() {
-		if !slices.Contains(disabled, name) {
-			chain = append(chain, plugins[name])
+	for _, rule := range rules() {
+		if rule.make != nil && choice.Applies(rule.name) {
+			chain = append(chain, rule.make(reader))
 		}
 	}
 	return chain
 }
 
-// Admit implements Plugin.
-func (c Chain) Admit(ctx context.Context, r *Request) error {
+// Mutate implements Plugin.
+func (c Chain) Mutate(ctx context.Context, r *Request) error {
 	for _, p := range c {
-		if err := p.Admit(ctx, r); err != nil {
+		if err := p.Mutate(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Validate implements Plugin.
+func (c Chain) Validate(ctx context.Context, r *Request) error {
+	for _, p := range c {
+		if err := p.Validate(ctx, r); err != nil {
 			return err
 		}
 	}

@@ -15,9 +15,9 @@ import (
 
 // certificateRequester records on a request for a certificate who made it,
 // which the requester cannot choose.
-type certificateRequester struct{}
+type certificateRequester struct{ noValidation }
 
-func (certificateRequester) Admit(_ context.Context, r *Request) error {
+func (certificateRequester) Mutate(_ context.Context, r *Request) error {
 	csr, ok := r.Object.(*certificatesv1.CertificateSigningRequest)
 	if !ok || r.Operation != Create || r.Subresource != "" {
 		return nil
@@ -35,9 +35,9 @@ func (certificateRequester) Admit(_ context.Context, r *Request) error {
 
 // certificateSubject keeps client certificates of administrators from being
 // asked for.
-type certificateSubject struct{}
+type certificateSubject struct{ noMutation }
 
-func (certificateSubject) Admit(_ context.Context, r *Request) error {
+func (certificateSubject) Validate(_ context.Context, r *Request) error {
 	csr, ok := r.Object.(*certificatesv1.CertificateSigningRequest)
 	if !ok || r.Operation != Create || r.Subresource != "" {
 		return nil

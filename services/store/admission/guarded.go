@@ -7,11 +7,14 @@ import (
 )
 
 // Guarded is the rule that a Guard makes of what writes contain.
-func Guarded(g access.Guard) Plugin { return guarded{g} }
+func Guarded(g access.Guard) Plugin { return guarded{guard: g} }
 
-type guarded struct{ guard access.Guard }
+type guarded struct {
+	noValidation
+	guard access.Guard
+}
 
-func (p guarded) Admit(ctx context.Context, r *Request) error {
+func (p guarded) Mutate(ctx context.Context, r *Request) error {
 	if r.Operation == Delete {
 		return nil
 	}

@@ -15,9 +15,12 @@ import (
 
 // namespaceLifecycle lets nothing be created in a namespace that does not
 // exist or is being deleted, and keeps the namespaces that the cluster needs.
-type namespaceLifecycle struct{ reader access.Reader }
+type namespaceLifecycle struct {
+	noValidation
+	reader access.Reader
+}
 
-func (p namespaceLifecycle) Admit(ctx context.Context, r *Request) error {
+func (p namespaceLifecycle) Mutate(ctx context.Context, r *Request) error {
 	switch {
 	case r.Operation == Delete && r.Kind.Group == "" && r.Kind.Resource == "namespaces":
 		return refuseImmortal(r)

@@ -13,9 +13,12 @@ import (
 )
 
 // podPriority turns a pod's priorityClassName into its priority.
-type podPriority struct{ reader access.Reader }
+type podPriority struct {
+	noValidation
+	reader access.Reader
+}
 
-func (p podPriority) Admit(ctx context.Context, r *Request) error {
+func (p podPriority) Mutate(ctx context.Context, r *Request) error {
 	pod, ok := r.Object.(*corev1.Pod)
 	if !ok || r.Operation != Create || r.Subresource != "" {
 		return nil
@@ -74,9 +77,9 @@ const notReadySeconds = 300
 
 // podTolerations gives pods the tolerations that keep them on a node through a
 // short outage.
-type podTolerations struct{}
+type podTolerations struct{ noValidation }
 
-func (podTolerations) Admit(_ context.Context, r *Request) error {
+func (podTolerations) Mutate(_ context.Context, r *Request) error {
 	pod, ok := r.Object.(*corev1.Pod)
 	if !ok || r.Operation != Create || r.Subresource != "" {
 		return nil
@@ -102,11 +105,11 @@ func toleratesEviction(tolerations []corev1.Toleration, key string) bool {
 }
 
 // nodeTaint keeps pods off a new node until it has reported itself ready.
-type nodeTaint struct{}
+type nodeTaint struct{ noValidation }
 
-func (nodeTaint) Admit(_ context.Context, r *Request) error {
+func (nodeTaint) Mutate(_ context.Context, r *Request) error {
 	node, ok := r.Object.(*corev1.Node)
-	if !ok || r.Operation != Create {
+	if !ok || r.Operation != Create || r.Subresource != "" {
 		return nil
 	}
 	taint := corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}

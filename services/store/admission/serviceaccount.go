@@ -40,9 +40,12 @@ const (
 // serviceAccount gives each pod the identity under which it calls the API: an
 // account, which must exist, its pull secrets, and a volume with a token, the
 // cluster's certificate and the pod's namespace in every container.
-type serviceAccount struct{ reader access.Reader }
+type serviceAccount struct {
+	noValidation
+	reader access.Reader
+}
 
-func (p serviceAccount) Admit(ctx context.Context, r *Request) error {
+func (p serviceAccount) Mutate(ctx context.Context, r *Request) error {
 	pod, ok := r.Object.(*corev1.Pod)
 	if !ok || r.Operation != Create || r.Subresource != "" {
 		return nil

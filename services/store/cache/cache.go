@@ -79,6 +79,8 @@ type Cache struct {
 
 	// asked is the highest revision that progress has been asked for.
 	asked atomic.Int64
+	// wrote is the highest revision at which this process changed the resource.
+	wrote atomic.Int64
 }
 
 // New returns a cache of the objects of a kind, whose keys begin with prefix.

@@ -27,6 +27,21 @@ func (c *Cache) Fresh(ctx context.Context) error {
 	return c.Reach(ctx, revision)
 }
 
+// Wrote tells the cache that this process changed the resource at a revision.
+func (c *Cache) Wrote(revision int64) {
+	for {
+		have := c.wrote.Load()
+		if have >= revision || c.wrote.CompareAndSwap(have, revision) {
+			return
+		}
+	}
+}
+
+// Settled waits until the cache holds what this process has written. It costs
+// nothing where that is so already, as it mostly is; what other processes have
+// just written may be missing.
+func (c *Cache) Settled(ctx context.Context) error { return c.Reach(ctx, c.wrote.Load()) }
+
 // Reach waits until the cache has reached a revision. It gives up when ctx
 // ends, with ErrFuture if the cache is alive but has not come that far.
 func (c *Cache) Reach(ctx context.Context, revision int64) error {

@@ -50,13 +50,17 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 		return nil, err
 	}
 	request := &admission.Request{
-		Operation: admission.Create, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User, Object: obj,
+		Operation: admission.Create, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User,
+		Object: obj, Warnings: w.Warnings,
 	}
-	if err := r.admission.Admit(ctx, request); err != nil {
+	if err := r.admission.Mutate(ctx, request); err != nil {
 		return nil, err
 	}
 	errs := append(validateMetadata(w.Kind, obj), runValidateCreate(w.Kind, obj)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
+		return nil, err
+	}
+	if err := r.admission.Validate(ctx, request); err != nil {
 		return nil, err
 	}
 	return r.storeNew(ctx, w, obj)
@@ -135,6 +139,7 @@ func (r *Registry) commit(ctx context.Context, kind *kinds.Kind, draft *cache.Dr
 	if err != nil || !result.Committed {
 		return result, nil, BackendError(err)
 	}
+	c.Wrote(result.Revision)
 	if v := draft.At(result.Revision); v != nil {
 		return result, v, nil
 	}

@@ -32,7 +32,10 @@ func (r *Registry) Delete(ctx context.Context, w Write, opts *storev1.DeleteOpti
 		request := &admission.Request{
 			Operation: admission.Delete, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User, Old: cur.Object,
 		}
-		if err := r.admission.Admit(ctx, request); err != nil {
+		if err := r.admission.Mutate(ctx, request); err != nil {
+			return outcome{}, err
+		}
+		if err := r.admission.Validate(ctx, request); err != nil {
 			return outcome{}, err
 		}
 		obj := cur.Object.DeepCopyObject().(kinds.Object)

@@ -153,6 +153,7 @@ func (t *attempt) remove(ctx context.Context, out outcome) (settled bool, err er
 		return false, t.lost(result)
 	}
 	t.registry.removals.add(result.Revision, t.write.writer(time.Now()))
+	t.registry.caches[t.kind.GVR()].Wrote(result.Revision)
 	return true, nil
 }
 

@@ -37,8 +37,8 @@ type Options struct {
 	Tracer  trace.Tracer
 	// EventTTL is how long Events are kept.
 	EventTTL time.Duration
-	// DisableAdmission names the rules of package admission that do not apply.
-	DisableAdmission []string
+	// Admission says which rules of package admission apply.
+	Admission admission.Choice
 	// Services hands out cluster IPs and node ports; nil hands out none.
 	Services ServiceAllocator
 }
@@ -53,8 +53,7 @@ type Registry struct {
 	removals  *removals
 }
 
-// New returns a registry with a cache for every stored kind. Admission is the
-// stock chain, without what the options disable.
+// New returns a registry with a cache for every stored kind.
 func New(o Options) *Registry {
 	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend), tracker: newTracker(o.Kinds), removals: newRemovals()}
 	for _, k := range o.Kinds.All() {
@@ -62,7 +61,7 @@ func New(o Options) *Registry {
 			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, o.Log)
 		}
 	}
-	r.admission = admission.NewChain(Reader{r}, o.DisableAdmission)
+	r.admission = admission.NewChain(settledReader{Reader{r}}, o.Admission)
 	return r
 }
 
@@ -128,6 +127,9 @@ type Write struct {
 	// Verb is what the writer asked for: "create", "update", "patch", "apply",
 	// "delete" or "bind".
 	Verb string
+	// Warnings takes what the writer is to be told beside the answer; nil
+	// drops it.
+	Warnings *admission.Warnings
 
 	// applied says that managedFields are up to date already.
 	applied bool
@@ -177,6 +179,22 @@ func (rd Reader) List(ctx context.Context, resource schema.GroupVersionResource,
 		return true
 	})
 	return out, err
+}
+
+// settledReader is what admission reads through: whoever has just made a
+// LimitRange or a class finds it applied to the next object.
+type settledReader struct{ Reader }
+
+// List implements access.Reader.
+func (rd settledReader) List(ctx context.Context, resource schema.GroupVersionResource, namespace string) ([]kinds.Object, error) {
+	_, c, err := rd.ready(ctx, resource)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Settled(ctx); err != nil {
+		return nil, fmt.Errorf("read %s: %w", resource.Resource, err)
+	}
+	return rd.Reader.List(ctx, resource, namespace)
 }
 
 // Version implements access.Reader.

@@ -53,12 +53,16 @@ func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *c
 	request := &admission.Request{
 		Operation: admission.Update, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name,
 		Subresource: w.Subresource, User: w.User, Object: obj, Old: old,
+		Warnings: w.Warnings,
 	}
-	if err := r.admission.Admit(ctx, request); err != nil {
+	if err := r.admission.Mutate(ctx, request); err != nil {
 		return outcome{}, err
 	}
 	errs := append(validateMetadataUpdate(w.Kind, obj, old), validateChanged(w, obj, old)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
+		return outcome{}, err
+	}
+	if err := r.admission.Validate(ctx, request); err != nil {
 		return outcome{}, err
 	}
 	return r.outcomeOf(ctx, w, obj, cur)

@@ -59,6 +59,14 @@ func WithSeed(objs ...kinds.Object) Option { return func(o *options) { o.seed = 
 // it they do not, since no controller makes the default ones.
 func WithServiceAccounts() Option { return func(o *options) { o.accounts = true } }
 
+// WithoutRules switches rules of admission off, for tests without what those
+// rules count on.
+func WithoutRules(names ...string) Option {
+	return func(o *options) {
+		o.config.DisableAdmissionPlugins = append(o.config.DisableAdmissionPlugins, names...)
+	}
+}
+
 // New starts a Store and waits until it has made the objects that every
 // cluster has. Everybody may do everything, unless WithControl says otherwise.
 func New(t testing.TB, opts ...Option) *Store {

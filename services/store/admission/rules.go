@@ -1,0 +1,79 @@
+package admission
+
+import (
+	"slices"
+
+	"navarch.dev/navarch/services/store/access"
+)
+
+// The names of the Store's rules, by which they can be switched on and off.
+// They are those of Kubernetes' admission plugins.
+const (
+	NamespaceLifecycle       = "NamespaceLifecycle"
+	LimitRanger              = "LimitRanger"
+	ServiceAccount           = "ServiceAccount"
+	TaintNodesByCondition    = "TaintNodesByCondition"
+	Priority                 = "Priority"
+	DefaultTolerationSeconds = "DefaultTolerationSeconds"
+	DefaultStorageClass      = "DefaultStorageClass"
+	StorageObjectInUse       = "StorageObjectInUseProtection"
+	ClaimResize              = "PersistentVolumeClaimResize"
+	RuntimeClass             = "RuntimeClass"
+	CertificateRestriction   = "CertificateSubjectRestriction"
+	DefaultIngressClass      = "DefaultIngressClass"
+	DenyServiceExternalIPs   = "DenyServiceExternalIPs"
+)
+
+// rule is a plugin that can be chosen.
+type rule struct {
+	name string
+	// optional rules apply only where an operator asks for them.
+	optional bool
+	make     func(access.Reader) Plugin
+}
+
+// rules lists every rule in the order in which Kubernetes applies them.
+func rules() []rule {
+	return []rule{
+		{name: NamespaceLifecycle, make: func(r access.Reader) Plugin { return namespaceLifecycle{reader: r} }},
+		{name: LimitRanger, make: func(r access.Reader) Plugin { return limitRanger{reader: r} }},
+		{name: ServiceAccount, make: func(r access.Reader) Plugin { return serviceAccount{reader: r} }},
+		{name: TaintNodesByCondition, make: func(access.Reader) Plugin { return nodeTaint{} }},
+		{name: Priority, make: func(r access.Reader) Plugin { return podPriority{reader: r} }},
+		{name: DefaultTolerationSeconds, make: func(access.Reader) Plugin { return podTolerations{} }},
+		{name: DefaultStorageClass, make: func(r access.Reader) Plugin { return defaultStorageClass{reader: r} }},
+		{name: StorageObjectInUse, make: func(access.Reader) Plugin { return storageInUse{} }},
+		{name: ClaimResize, make: func(r access.Reader) Plugin { return claimResize{reader: r} }},
+		{name: RuntimeClass, make: func(r access.Reader) Plugin { return runtimeClass{reader: r} }},
+		{name: CertificateRestriction, make: func(access.Reader) Plugin { return certificateSubject{} }},
+		{name: DefaultIngressClass, make: func(r access.Reader) Plugin { return defaultIngressClass{reader: r} }},
+		{name: DenyServiceExternalIPs, optional: true, make: func(access.Reader) Plugin { return externalIPs{} }},
+	}
+}
+
+// Names returns the names of all rules, in their order.
+func Names() []string {
+	var names []string
+	for _, r := range rules() {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+// Choice is what an operator says about the rules. The zero value is the stock
+// set.
+type Choice struct {
+	// Enabled names rules that apply although they are not in the stock set.
+	Enabled []string
+	// Disabled names rules that do not apply; it wins over Enabled.
+	Disabled []string
+}
+
+// Applies says whether a rule applies.
+func (c Choice) Applies(name string) bool {
+	if slices.Contains(c.Disabled, name) {
+		return false
+	}
+	optional := slices.ContainsFunc(rules(), func(r rule) bool { return r.name == name && r.optional })
+	return !optional || slices.Contains(c.Enabled, name)
+}
