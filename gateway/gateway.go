@@ -11,6 +11,7 @@
 //	envelope    Kubernetes' Protobuf framing
 //	reply       responses: Status errors, warnings, compression
 //	rest        get, list, watch, create, update, patch, delete
+//	metrics     metrics.k8s.io: what nodes and pods use
 //	podstream   logs, exec, attach, port-forward
 //	discovery   /api and /apis
 //	openapi     /openapi/v2 and /openapi/v3
@@ -31,6 +32,7 @@ import (
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/discovery"
 	"navarch.dev/navarch/gateway/envelope"
+	"navarch.dev/navarch/gateway/metrics"
 	"navarch.dev/navarch/gateway/negotiate"
 	"navarch.dev/navarch/gateway/openapi"
 	"navarch.dev/navarch/gateway/podstream"
@@ -54,6 +56,7 @@ type Gateway struct {
 	discovery *discovery.Documents
 	openapi   *openapi.Documents
 	rest      *rest.Handler
+	metrics   *metrics.Handler
 	handler   http.Handler
 	stopping  chan struct{}
 	stop      func()
@@ -69,7 +72,8 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 	client := storev1.NewStoreServiceClient(store)
 	g := &Gateway{
 		cfg: cfg, tel: tel, store: client, health: healthv1.NewHealthClient(store),
-		discovery: discovery.New(registry), openapi: openapi.New(registry, cfg.Version),
+		discovery: discovery.New(registry, metrics.Kinds()...), openapi: openapi.New(registry, cfg.Version),
+		metrics:  metrics.New(store, nodes, tel.Log),
 		stopping: make(chan struct{}),
 	}
 	lifetime, stop := context.WithCancel(context.Background())
@@ -98,6 +102,9 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 		runtime.WithRoutingErrorHandler(g.routingError),
 	)
 	if err := routes.Register(mux, registry, resources{g}); err != nil {
+		return nil, err
+	}
+	if err := g.metrics.Register(mux); err != nil { // after the general patterns, and so before them
 		return nil, err
 	}
 	open := map[string]http.HandlerFunc{
@@ -133,7 +140,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 // index lists the paths that clients can begin at.
 func (g *Gateway) index(w http.ResponseWriter, r *http.Request) {
 	paths := []string{"/.well-known/openid-configuration", "/openid/v1/jwks", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
-	for _, k := range kinds.Default().All() {
+	for _, k := range slices.Concat(kinds.Default().All(), metrics.Kinds()) {
 		if k.Group != "" {
 			paths = append(paths, "/apis/"+k.Group, "/apis/"+k.APIVersion())
 		}

@@ -22,6 +22,8 @@ import (
 type node struct {
 	nodev1.UnimplementedNodeServiceServer
 	channel *inprocgrpc.Channel
+	// pods are the names of the pods that Stats tells of, by uid.
+	pods map[string]string
 }
 
 func newNode(testing.TB) *node {

@@ -24,7 +24,9 @@ import (
 
 // Documents answers discovery requests from a registry of kinds.
 type Documents struct {
-	registry     *kinds.Registry
+	kinds []*kinds.Kind
+	// readOnly are those of kinds that can be read, but not watched or changed.
+	readOnly     map[*kinds.Kind]bool
 	subresources map[string]routes.Subresource
 	core, groups func() aggregated
 }
@@ -36,9 +38,13 @@ type aggregated struct {
 	err  error
 }
 
-// New returns the documents of reg.
-func New(reg *kinds.Registry) *Documents {
-	d := &Documents{registry: reg, subresources: routes.Subresources()}
+// New returns the documents of reg, and of kinds beside it that can only be
+// read.
+func New(reg *kinds.Registry, readOnly ...*kinds.Kind) *Documents {
+	d := &Documents{kinds: slices.Concat(reg.All(), readOnly), readOnly: make(map[*kinds.Kind]bool), subresources: routes.Subresources()}
+	for _, k := range readOnly {
+		d.readOnly[k] = true
+	}
 	d.core = sync.OnceValue(func() aggregated { return d.aggregate(func(g string) bool { return g == "" }) })
 	d.groups = sync.OnceValue(func() aggregated { return d.aggregate(func(g string) bool { return g != "" }) })
 	return d
@@ -125,7 +131,7 @@ func (d *Documents) ServeGroup(w http.ResponseWriter, r *http.Request, group str
 // if that version is not served.
 func (d *Documents) ServeVersion(w http.ResponseWriter, r *http.Request, gv schema.GroupVersion) bool {
 	list := &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String()}
-	for _, k := range d.registry.All() {
+	for _, k := range d.kinds {
 		if k.GVK().GroupVersion() == gv {
 			list.APIResources = append(list.APIResources, d.resources(k)...)
 		}
@@ -146,6 +152,13 @@ func (d *Documents) serve(w http.ResponseWriter, r *http.Request, obj reply.Mess
 	reply.Object(w, r, http.StatusOK, f, obj)
 }
 
+func (d *Documents) verbs(k *kinds.Kind) []string {
+	if d.readOnly[k] {
+		return []string{"get", "list"}
+	}
+	return Verbs(k)
+}
+
 // Verbs returns what can be done with a kind's objects.
 func Verbs(k *kinds.Kind) []string {
 	switch {
@@ -161,7 +174,7 @@ func Verbs(k *kinds.Kind) []string {
 func (d *Documents) resources(k *kinds.Kind) []metav1.APIResource {
 	out := []metav1.APIResource{{
 		Name: k.Resource, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: k.Kind,
-		Verbs: Verbs(k), ShortNames: k.ShortNames, Categories: k.Categories,
+		Verbs: d.verbs(k), ShortNames: k.ShortNames, Categories: k.Categories,
 	}}
 	for _, name := range k.Subresources {
 		s, ok := d.subresources[name]
@@ -180,7 +193,7 @@ func (d *Documents) resources(k *kinds.Kind) []metav1.APIResource {
 // apiGroups returns the named groups in the registry's order.
 func (d *Documents) apiGroups() []metav1.APIGroup {
 	var groups []metav1.APIGroup
-	for _, k := range d.registry.All() {
+	for _, k := range d.kinds {
 		if k.Group == "" {
 			continue
 		}
@@ -200,7 +213,7 @@ func (d *Documents) aggregate(include func(group string) bool) aggregated {
 	list := &apidiscoveryv2.APIGroupDiscoveryList{
 		TypeMeta: metav1.TypeMeta{Kind: "APIGroupDiscoveryList", APIVersion: "apidiscovery.k8s.io/v2"},
 	}
-	for _, k := range d.registry.All() {
+	for _, k := range d.kinds {
 		if !include(k.Group) {
 			continue
 		}
@@ -239,7 +252,7 @@ func (d *Documents) aggregatedResource(k *kinds.Kind) apidiscoveryv2.APIResource
 	kind := metav1.GroupVersionKind{Group: k.Group, Version: k.Version, Kind: k.Kind}
 	r := apidiscoveryv2.APIResourceDiscovery{
 		Resource: k.Resource, SingularResource: k.Singular, Scope: apidiscoveryv2.ScopeCluster,
-		ResponseKind: &kind, Verbs: Verbs(k), ShortNames: k.ShortNames, Categories: k.Categories,
+		ResponseKind: &kind, Verbs: d.verbs(k), ShortNames: k.ShortNames, Categories: k.Categories,
 	}
 	if k.Namespaced {
 		r.Scope = apidiscoveryv2.ScopeNamespace

@@ -9,6 +9,7 @@ package nodev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	v1 "navarch.dev/navarch/proto/navarch/store/v1"
 	reflect "reflect"
@@ -1056,8 +1057,11 @@ type Usage struct {
 	MemoryWorkingSetBytes uint64 `protobuf:"varint,2,opt,name=memory_working_set_bytes,json=memoryWorkingSetBytes,proto3" json:"memory_working_set_bytes,omitempty"`
 	MemoryRssBytes        uint64 `protobuf:"varint,3,opt,name=memory_rss_bytes,json=memoryRssBytes,proto3" json:"memory_rss_bytes,omitempty"`
 	Pids                  uint64 `protobuf:"varint,4,opt,name=pids,proto3" json:"pids,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// Billionths of a CPU used on average over the window that ends now.
+	CpuNanocores  uint64               `protobuf:"varint,5,opt,name=cpu_nanocores,json=cpuNanocores,proto3" json:"cpu_nanocores,omitempty"`
+	Window        *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Usage) Reset() {
@@ -1116,6 +1120,20 @@ func (x *Usage) GetPids() uint64 {
 		return x.Pids
 	}
 	return 0
+}
+
+func (x *Usage) GetCpuNanocores() uint64 {
+	if x != nil {
+		return x.CpuNanocores
+	}
+	return 0
+}
+
+func (x *Usage) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
 }
 
 type ContainerStats struct {
@@ -1715,7 +1733,7 @@ var File_navarch_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x1anavarch/node/v1/node.proto\x12\x0fnavarch.node.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cnavarch/store/v1/store.proto\"\xfb\x02\n" +
+	"\x1anavarch/node/v1/node.proto\x12\x0fnavarch.node.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cnavarch/store/v1/store.proto\"\xfb\x02\n" +
 	"\vLogsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x17\n" +
@@ -1784,12 +1802,14 @@ const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\amessage\")\n" +
 	"\x13PortForwardResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fStatsRequest\"\xa7\x01\n" +
+	"\fStatsRequest\"\xff\x01\n" +
 	"\x05Usage\x12'\n" +
 	"\x0fcpu_nanoseconds\x18\x01 \x01(\x04R\x0ecpuNanoseconds\x127\n" +
 	"\x18memory_working_set_bytes\x18\x02 \x01(\x04R\x15memoryWorkingSetBytes\x12(\n" +
 	"\x10memory_rss_bytes\x18\x03 \x01(\x04R\x0ememoryRssBytes\x12\x12\n" +
-	"\x04pids\x18\x04 \x01(\x04R\x04pids\"R\n" +
+	"\x04pids\x18\x04 \x01(\x04R\x04pids\x12#\n" +
+	"\rcpu_nanocores\x18\x05 \x01(\x04R\fcpuNanocores\x121\n" +
+	"\x06window\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06window\"R\n" +
 	"\x0eContainerStats\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05usage\x18\x02 \x01(\v2\x16.navarch.node.v1.UsageR\x05usage\"\xbd\x01\n" +
@@ -1879,7 +1899,8 @@ var file_navarch_node_v1_node_proto_goTypes = []any{
 	(*RemoveImageRequest)(nil),    // 24: navarch.node.v1.RemoveImageRequest
 	(*RemoveImageResponse)(nil),   // 25: navarch.node.v1.RemoveImageResponse
 	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*v1.Object)(nil),             // 27: navarch.store.v1.Object
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*v1.Object)(nil),             // 28: navarch.store.v1.Object
 }
 var file_navarch_node_v1_node_proto_depIdxs = []int32{
 	26, // 0: navarch.node.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
@@ -1890,38 +1911,39 @@ var file_navarch_node_v1_node_proto_depIdxs = []int32{
 	3,  // 5: navarch.node.v1.AttachRequest.resize:type_name -> navarch.node.v1.TerminalSize
 	5,  // 6: navarch.node.v1.AttachResponse.exit:type_name -> navarch.node.v1.Exit
 	9,  // 7: navarch.node.v1.PortForwardRequest.start:type_name -> navarch.node.v1.PortForwardStart
-	13, // 8: navarch.node.v1.ContainerStats.usage:type_name -> navarch.node.v1.Usage
-	13, // 9: navarch.node.v1.PodStats.usage:type_name -> navarch.node.v1.Usage
-	14, // 10: navarch.node.v1.PodStats.containers:type_name -> navarch.node.v1.ContainerStats
-	26, // 11: navarch.node.v1.StatsResponse.time:type_name -> google.protobuf.Timestamp
-	13, // 12: navarch.node.v1.StatsResponse.usage:type_name -> navarch.node.v1.Usage
-	15, // 13: navarch.node.v1.StatsResponse.pods:type_name -> navarch.node.v1.PodStats
-	27, // 14: navarch.node.v1.ListPodsResponse.pods:type_name -> navarch.store.v1.Object
-	20, // 15: navarch.node.v1.ListImagesResponse.images:type_name -> navarch.node.v1.Image
-	20, // 16: navarch.node.v1.LoadImageResponse.images:type_name -> navarch.node.v1.Image
-	0,  // 17: navarch.node.v1.NodeService.Logs:input_type -> navarch.node.v1.LogsRequest
-	4,  // 18: navarch.node.v1.NodeService.Exec:input_type -> navarch.node.v1.ExecRequest
-	7,  // 19: navarch.node.v1.NodeService.Attach:input_type -> navarch.node.v1.AttachRequest
-	10, // 20: navarch.node.v1.NodeService.PortForward:input_type -> navarch.node.v1.PortForwardRequest
-	12, // 21: navarch.node.v1.NodeService.Stats:input_type -> navarch.node.v1.StatsRequest
-	17, // 22: navarch.node.v1.NodeService.ListPods:input_type -> navarch.node.v1.ListPodsRequest
-	19, // 23: navarch.node.v1.NodeService.ListImages:input_type -> navarch.node.v1.ListImagesRequest
-	22, // 24: navarch.node.v1.NodeService.LoadImage:input_type -> navarch.node.v1.LoadImageRequest
-	24, // 25: navarch.node.v1.NodeService.RemoveImage:input_type -> navarch.node.v1.RemoveImageRequest
-	1,  // 26: navarch.node.v1.NodeService.Logs:output_type -> navarch.node.v1.LogsResponse
-	6,  // 27: navarch.node.v1.NodeService.Exec:output_type -> navarch.node.v1.ExecResponse
-	8,  // 28: navarch.node.v1.NodeService.Attach:output_type -> navarch.node.v1.AttachResponse
-	11, // 29: navarch.node.v1.NodeService.PortForward:output_type -> navarch.node.v1.PortForwardResponse
-	16, // 30: navarch.node.v1.NodeService.Stats:output_type -> navarch.node.v1.StatsResponse
-	18, // 31: navarch.node.v1.NodeService.ListPods:output_type -> navarch.node.v1.ListPodsResponse
-	21, // 32: navarch.node.v1.NodeService.ListImages:output_type -> navarch.node.v1.ListImagesResponse
-	23, // 33: navarch.node.v1.NodeService.LoadImage:output_type -> navarch.node.v1.LoadImageResponse
-	25, // 34: navarch.node.v1.NodeService.RemoveImage:output_type -> navarch.node.v1.RemoveImageResponse
-	26, // [26:35] is the sub-list for method output_type
-	17, // [17:26] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	27, // 8: navarch.node.v1.Usage.window:type_name -> google.protobuf.Duration
+	13, // 9: navarch.node.v1.ContainerStats.usage:type_name -> navarch.node.v1.Usage
+	13, // 10: navarch.node.v1.PodStats.usage:type_name -> navarch.node.v1.Usage
+	14, // 11: navarch.node.v1.PodStats.containers:type_name -> navarch.node.v1.ContainerStats
+	26, // 12: navarch.node.v1.StatsResponse.time:type_name -> google.protobuf.Timestamp
+	13, // 13: navarch.node.v1.StatsResponse.usage:type_name -> navarch.node.v1.Usage
+	15, // 14: navarch.node.v1.StatsResponse.pods:type_name -> navarch.node.v1.PodStats
+	28, // 15: navarch.node.v1.ListPodsResponse.pods:type_name -> navarch.store.v1.Object
+	20, // 16: navarch.node.v1.ListImagesResponse.images:type_name -> navarch.node.v1.Image
+	20, // 17: navarch.node.v1.LoadImageResponse.images:type_name -> navarch.node.v1.Image
+	0,  // 18: navarch.node.v1.NodeService.Logs:input_type -> navarch.node.v1.LogsRequest
+	4,  // 19: navarch.node.v1.NodeService.Exec:input_type -> navarch.node.v1.ExecRequest
+	7,  // 20: navarch.node.v1.NodeService.Attach:input_type -> navarch.node.v1.AttachRequest
+	10, // 21: navarch.node.v1.NodeService.PortForward:input_type -> navarch.node.v1.PortForwardRequest
+	12, // 22: navarch.node.v1.NodeService.Stats:input_type -> navarch.node.v1.StatsRequest
+	17, // 23: navarch.node.v1.NodeService.ListPods:input_type -> navarch.node.v1.ListPodsRequest
+	19, // 24: navarch.node.v1.NodeService.ListImages:input_type -> navarch.node.v1.ListImagesRequest
+	22, // 25: navarch.node.v1.NodeService.LoadImage:input_type -> navarch.node.v1.LoadImageRequest
+	24, // 26: navarch.node.v1.NodeService.RemoveImage:input_type -> navarch.node.v1.RemoveImageRequest
+	1,  // 27: navarch.node.v1.NodeService.Logs:output_type -> navarch.node.v1.LogsResponse
+	6,  // 28: navarch.node.v1.NodeService.Exec:output_type -> navarch.node.v1.ExecResponse
+	8,  // 29: navarch.node.v1.NodeService.Attach:output_type -> navarch.node.v1.AttachResponse
+	11, // 30: navarch.node.v1.NodeService.PortForward:output_type -> navarch.node.v1.PortForwardResponse
+	16, // 31: navarch.node.v1.NodeService.Stats:output_type -> navarch.node.v1.StatsResponse
+	18, // 32: navarch.node.v1.NodeService.ListPods:output_type -> navarch.node.v1.ListPodsResponse
+	21, // 33: navarch.node.v1.NodeService.ListImages:output_type -> navarch.node.v1.ListImagesResponse
+	23, // 34: navarch.node.v1.NodeService.LoadImage:output_type -> navarch.node.v1.LoadImageResponse
+	25, // 35: navarch.node.v1.NodeService.RemoveImage:output_type -> navarch.node.v1.RemoveImageResponse
+	27, // [27:36] is the sub-list for method output_type
+	18, // [18:27] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_navarch_node_v1_node_proto_init() }

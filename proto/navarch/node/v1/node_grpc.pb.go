@@ -49,7 +49,9 @@ type NodeServiceClient interface {
 	Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error)
 	// PortForward joins one connection to a port in a pod's network namespace.
 	PortForward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PortForwardRequest, PortForwardResponse], error)
-	// Stats returns the present usage of the node, its pods and containers.
+	// Stats returns the present usage of the node, its pods and containers. The
+	// Controller, which scales by it, may ask as well. It takes a second when
+	// nobody has asked lately: usage over time needs two looks.
 	Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (*StatsResponse, error)
 	// ListPods returns the pods this agent runs, with their true state.
 	ListPods(ctx context.Context, in *ListPodsRequest, opts ...grpc.CallOption) (*ListPodsResponse, error)
@@ -200,7 +202,9 @@ type NodeServiceServer interface {
 	Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error
 	// PortForward joins one connection to a port in a pod's network namespace.
 	PortForward(grpc.BidiStreamingServer[PortForwardRequest, PortForwardResponse]) error
-	// Stats returns the present usage of the node, its pods and containers.
+	// Stats returns the present usage of the node, its pods and containers. The
+	// Controller, which scales by it, may ask as well. It takes a second when
+	// nobody has asked lately: usage over time needs two looks.
 	Stats(context.Context, *StatsRequest) (*StatsResponse, error)
 	// ListPods returns the pods this agent runs, with their true state.
 	ListPods(context.Context, *ListPodsRequest) (*ListPodsResponse, error)

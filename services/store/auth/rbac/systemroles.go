@@ -38,6 +38,7 @@ func componentRoles() []*rbacv1.ClusterRole {
 		clusterRole("system:navarch:gateway",
 			can("create").on("authorization.k8s.io", "subjectaccessreviews"),
 			can("create").on("authentication.k8s.io", "tokenreviews"),
+			can("get", "list").on("", "nodes", "pods"), // whose usage it serves
 			can("get").onPaths("*")),
 		clusterRole("system:node-proxier",
 			read("", "nodes", "services", "endpoints", "namespaces"),

@@ -66,6 +66,7 @@ func viewRules() []rbacv1.PolicyRule {
 			"replicasets", "replicasets/scale", "replicasets/status", "statefulsets", "statefulsets/scale", "statefulsets/status"),
 		read("autoscaling", "horizontalpodautoscalers", "horizontalpodautoscalers/status"),
 		read("batch", "cronjobs", "cronjobs/status", "jobs", "jobs/status"),
+		read("metrics.k8s.io", "nodes", "pods"),
 		read("policy", "poddisruptionbudgets", "poddisruptionbudgets/status"),
 		read("networking.k8s.io", "ingresses", "ingresses/status", "networkpolicies"),
 	}
