@@ -3,7 +3,9 @@ package controller
 import (
 	"net/netip"
 
+	"navarch.dev/navarch/services/controller/bootstraptoken"
 	"navarch.dev/navarch/services/controller/certificates"
+	"navarch.dev/navarch/services/controller/clusterroleaggregation"
 	"navarch.dev/navarch/services/controller/cronjob"
 	"navarch.dev/navarch/services/controller/daemonset"
 	"navarch.dev/navarch/services/controller/deployment"
@@ -26,6 +28,7 @@ import (
 	"navarch.dev/navarch/services/controller/replicaset"
 	"navarch.dev/navarch/services/controller/runner"
 	"navarch.dev/navarch/services/controller/serviceaccount"
+	"navarch.dev/navarch/services/controller/serviceaccounttoken"
 	"navarch.dev/navarch/services/controller/statefulset"
 )
 
@@ -72,6 +75,9 @@ func controllers(cfg *Config) []factory {
 			return nodelifecycle.New(d.Deps, cfg.NodeMonitorGracePeriod)
 		}},
 		{"serviceaccount", func(d deps) (*runner.Controller, error) { return serviceaccount.New(d.Deps, cfg.RootCA) }},
+		{"serviceaccounttoken", func(d deps) (*runner.Controller, error) { return serviceaccounttoken.New(d.Deps, cfg.RootCA) }},
+		{"bootstraptoken", func(d deps) (*runner.Controller, error) { return bootstraptoken.New(d.Deps, nil) }},
+		plain("clusterroleaggregation", clusterroleaggregation.New),
 		plain("certificateapproving", certificates.NewApproving),
 		{"certificatecleaning", func(d deps) (*runner.Controller, error) { return certificates.NewCleaning(d.Deps, nil) }},
 		{"podgc", func(d deps) (*runner.Controller, error) { return podgc.New(d.Deps, cfg.TerminatedPodThreshold) }},

@@ -15,6 +15,7 @@ import (
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/localpath"
+	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/registry"
 )
 
@@ -57,6 +58,11 @@ func (s *Store) createAll(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, obj := range s.seed {
+		if err := s.mend(ctx, obj); err != nil {
+			return err
+		}
+	}
 	return s.publishGateways(ctx)
 }
 
@@ -75,6 +81,39 @@ func (s *Store) createFirst(ctx context.Context, obj kinds.Object) error {
 	_, err = s.registry.Create(ctx, w, obj.DeepCopyObject().(kinds.Object))
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create %s %s: %w", kind.Kind, obj.GetName(), err)
+	}
+	return nil
+}
+
+// mend gives a seed object that was there before what it has lost since, or what
+// this version of the Store has more of.
+func (s *Store) mend(ctx context.Context, seed kinds.Object) error {
+	kind, err := s.kinds.ForObject(seed)
+	if err != nil {
+		return fmt.Errorf("mend the cluster's first objects: %w", err)
+	}
+	stored, err := s.Reader().Get(ctx, kind.GVR(), seed.GetNamespace(), seed.GetName())
+	if apierrors.IsNotFound(err) {
+		return nil // it has just been made, and is not in memory yet
+	}
+	if err != nil {
+		return err
+	}
+	if s.control.Mend == nil || s.control.Mend(stored, seed) == nil {
+		return nil
+	}
+	w := registry.Write{
+		Kind: kind, Namespace: seed.GetNamespace(), Name: seed.GetName(),
+		User: identity.Service(identity.Store), Manager: fieldManager,
+	}
+	_, err = s.registry.Change(ctx, w, func(cur *cache.Version) (kinds.Object, error) {
+		if mended := s.control.Mend(cur.Object, seed); mended != nil {
+			return mended, nil
+		}
+		return cur.Object.DeepCopyObject().(kinds.Object), nil
+	})
+	if err != nil {
+		return fmt.Errorf("mend %s %s: %w", kind.Kind, seed.GetName(), err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/services/store/auth"
 	"navarch.dev/navarch/services/store/storetest"
@@ -139,9 +141,12 @@ func TestCertificateRequests(t *testing.T) {
 	if err := jane.Patch(ctx, csr, types.MergePatchType, []byte(`{"status":{"conditions":[]}}`), "approval"); !apierrors.IsInvalid(err) {
 		t.Errorf("take an approval back: %v", err)
 	}
-	sign := []byte(`{"status":{"certificate":"aGVsbG8=","conditions":[]}}`)
+	sign := signature(t)
 	if err := jane.Patch(ctx, csr, types.MergePatchType, sign, "status"); !apierrors.IsForbidden(err) {
 		t.Errorf("sign: %v", err)
+	}
+	if err := admin.Patch(ctx, csr, types.MergePatchType, []byte(`{"status":{"certificate":"aGVsbG8="}}`), "status"); !apierrors.IsInvalid(err) {
+		t.Errorf("sign with what is no certificate: %v", err)
 	}
 	if err := admin.Patch(ctx, csr, types.MergePatchType, sign, "status"); err != nil {
 		t.Fatal(err)
@@ -149,4 +154,21 @@ func TestCertificateRequests(t *testing.T) {
 	if len(csr.Status.Certificate) == 0 || len(csr.Status.Conditions) != 1 {
 		t.Errorf("signed: %+v", csr.Status)
 	}
+	if err := admin.Patch(ctx, csr, types.MergePatchType, signature(t), "status"); !apierrors.IsInvalid(err) {
+		t.Errorf("sign again: %v", err)
+	}
+}
+
+// signature is a patch that puts some certificate into a request's status.
+func signature(t *testing.T) []byte {
+	t.Helper()
+	authority, err := certs.LoadOrCreate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"certificate": authority.CertPEM(), "conditions": []any{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return patch
 }

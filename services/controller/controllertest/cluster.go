@@ -40,10 +40,11 @@ type Cluster struct {
 
 // New returns a cluster without controllers. Make them from its Deps, then
 // call Start. Storage is not protected from removal unless the controllers that
-// protect it are made: nobody else would let it go.
-func New(t testing.TB) *Cluster {
+// protect it are made: nobody else would let it go. The options are those of its
+// Store.
+func New(t testing.TB, opts ...storetest.Option) *Cluster {
 	t.Helper()
-	store := storetest.New(t, storetest.WithoutRules(admission.StorageObjectInUse))
+	store := storetest.New(t, append([]storetest.Option{storetest.WithoutRules(admission.StorageObjectInUse)}, opts...)...)
 	conn := runner.TracedConn(store.Conn(identity.Service(identity.Controller)))
 	tel := telemetry.Discard("controller")
 	metrics, err := runner.NewMetrics(tel.Metrics)
@@ -53,7 +54,8 @@ func New(t testing.TB) *Cluster {
 	c := client.New(conn, "controllertest")
 	recorded := &Events{}
 	return &Cluster{
-		Client: c, Events: recorded, t: t, ctx: t.Context(), Inventory: inventory.New(c),
+		// A test acts as an administrator, its controllers as what they are.
+		Client: client.New(store.Conn(storetest.Admin()), "controllertest"), Events: recorded, t: t, ctx: t.Context(), Inventory: inventory.New(c),
 		Deps: runner.Deps{
 			Client: c, Informers: client.NewInformers(c), Telemetry: tel, Metrics: metrics, Feed: runner.NewFeed(),
 			Events: func(string) runner.EventRecorder { return recorded },

@@ -118,7 +118,8 @@ type Guard interface {
 // Control is everything that decides about callers. A nil Authenticator knows
 // no token, a nil Reviewer answers no review, a nil TokenIssuer issues
 // nothing, a nil Impersonator lets nobody act as somebody else, a nil Guard
-// refuses no write; the Authorizer must be set.
+// refuses no write, a nil Mend leaves everything alone; the Authorizer must be
+// set.
 type Control struct {
 	Authorizer    Authorizer
 	Authenticator Authenticator
@@ -126,6 +127,9 @@ type Control struct {
 	TokenIssuer   TokenIssuer
 	Impersonator  Impersonator
 	Guard         Guard
+	// Mend returns what an object must become that the Store was told to make at
+	// start and that exists already, nil to leave it alone.
+	Mend func(stored, seed kinds.Object) kinds.Object
 	// Documents are published by path.
 	Documents map[string]Document
 }

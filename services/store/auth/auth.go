@@ -72,6 +72,7 @@ func newControl(cfg Config, reader access.Reader) (access.Control, error) {
 		Authorizer:   authorizer,
 		Impersonator: impersonator{authorizer},
 		Guard:        guard{authorizer, roles},
+		Mend:         rbac.Mend,
 	}
 	authenticators, err := newAuthenticators(cfg, reader, &control)
 	if err != nil {

@@ -12,7 +12,9 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/store/auth"
+	"navarch.dev/navarch/services/store/backend/memory"
 	"navarch.dev/navarch/services/store/storetest"
 )
 
@@ -104,5 +106,37 @@ func TestForwardedUsers(t *testing.T) {
 				t.Errorf("got %v, allowed should be %v", err, c.allowed)
 			}
 		})
+	}
+}
+
+// A Store that starts gives its roles back what they have lost, or what a
+// newer version has more of, and leaves alone what it was told to.
+func TestRestartMendsRoles(t *testing.T) {
+	kept := memory.New()
+	t.Cleanup(func() { _ = kept.Close() })
+	begin := func() *client.Client {
+		return storetest.New(t, storetest.WithBackend(kept), storetest.WithControl(auth.New(auth.DefaultConfig())),
+			storetest.WithSeed(auth.Bootstrap()...)).Client(storetest.Admin())
+	}
+	c := begin()
+	for name, autoUpdate := range map[string]string{"system:basic-user": "true", "system:kube-dns": "false"} {
+		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		err := c.RetryOnConflict(t.Context(), role, func() bool {
+			role.Rules, role.Annotations[rbacv1.AutoUpdateAnnotationKey] = nil, autoUpdate
+			return true
+		}, func(ctx context.Context, o kinds.Object) error { return c.Update(ctx, o) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c = begin()
+	for name, mended := range map[string]bool{"system:basic-user": true, "system:kube-dns": false} {
+		role := &rbacv1.ClusterRole{}
+		if err := c.Get(t.Context(), "", name, role); err != nil {
+			t.Fatal(err)
+		}
+		if (len(role.Rules) > 0) != mended {
+			t.Errorf("%s has the rules %v, mended should be %v", name, role.Rules, mended)
+		}
 	}
 }

@@ -120,6 +120,8 @@ func controllerRules() []rbacv1.PolicyRule {
 		can("create").on("authentication.k8s.io", "tokenreviews"),
 		can("create").on("authorization.k8s.io", "subjectaccessreviews"),
 		can("approve", "sign").on("certificates.k8s.io", "signers"),
+		// Aggregated roles get rules that the controllers do not have themselves.
+		can("escalate").on("rbac.authorization.k8s.io", "clusterroles"),
 		can("get").onPaths("*"),
 	}
 }
