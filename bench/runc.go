@@ -71,5 +71,18 @@ func (r *runcReference) run(ctx context.Context) (time.Duration, error) {
 	took, err := timed(func() error {
 		return command(ctx, r.program, "--root", r.root, "run", "--detach", "--bundle", r.bundle, id)
 	})
-	return took, errors.Join(err, command(ctx, r.program, "--root", r.root, "delete", "--force", id))
+	return took, errors.Join(err, r.remove(ctx, id))
+}
+
+// remove ends the container. On a busy machine runc gives up on its cgroup before
+// the killed process has left it.
+func (r *runcReference) remove(ctx context.Context, id string) error {
+	var err error
+	for range 10 {
+		if err = command(ctx, r.program, "--root", r.root, "delete", "--force", id); err == nil {
+			return nil
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return err
 }

@@ -25,6 +25,8 @@ const (
 type container struct {
 	spec *corev1.Container
 	role role
+	// target names the container that an ephemeral one shares processes with.
+	target string
 
 	// present says that current is a container of the runtime.
 	present bool
@@ -120,8 +122,9 @@ func containersOf(pod *corev1.Pod) []*container {
 		all = append(all, &container{spec: &pod.Spec.Containers[i], role: roleMain})
 	}
 	for i := range pod.Spec.EphemeralContainers {
-		c := corev1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
-		all = append(all, &container{spec: &c, role: roleEphemeral})
+		e := &pod.Spec.EphemeralContainers[i]
+		c := corev1.Container(e.EphemeralContainerCommon)
+		all = append(all, &container{spec: &c, role: roleEphemeral, target: e.TargetContainerName})
 	}
 	return all
 }

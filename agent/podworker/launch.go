@@ -46,6 +46,8 @@ type launchInput struct {
 	role     role
 	attempt  uint32
 	remove   string // an older attempt to remove
+	target   string // the container to share processes with, if any
+	targetID string
 	sandbox  *future[struct{}]
 	attached *future[network.Attachment]
 	volumes  *future[volume.Volumes]
@@ -66,8 +68,11 @@ func (w *worker) launch(c *container) {
 		w.retire(c)
 	}
 	in := launchInput{
-		pod: w.podWithIPs(), spec: c.spec, role: c.role, attempt: c.attempt, remove: c.lastID,
+		pod: w.podWithIPs(), spec: c.spec, role: c.role, attempt: c.attempt, remove: c.lastID, target: c.target,
 		sandbox: w.sandbox, attached: w.attached, volumes: w.volumes, after: w.before(c), tried: make(chan struct{}),
+	}
+	if t := w.find(c.target); t != nil && t.present {
+		in.targetID = t.current.Spec.ID
 	}
 	c.launched = in.tried
 	ctx := w.setupCtx

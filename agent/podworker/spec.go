@@ -21,6 +21,9 @@ import (
 // containerSpec says how a container is run.
 func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, img image.Image, vols volume.Volumes) (runtime.ContainerSpec, error) {
 	pod, c := in.pod, in.spec
+	if in.target != "" && in.targetID == "" {
+		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: fmt.Errorf("unable to find target container %s", in.target)}
+	}
 	env, err := podenv.Make(ctx, pod, c, podenv.Source{
 		Objects: m.deps.Objects, Allocatable: m.allocatable(), Services: m.servicesOf(pod.Namespace),
 	})
@@ -46,6 +49,7 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 		Resources: resourcesOf(c), OOMScoreAdj: oomScore(pod, c, m.allocatable()),
 		LogPath:                m.logPath(pod.Namespace, pod.Name, string(pod.UID), c.Name, in.attempt),
 		TerminationMessagePath: c.TerminationMessagePath,
+		TargetID:               in.targetID,
 	}, nil
 }
 

@@ -176,7 +176,11 @@ func (r *Runc) reserveContainer(id string) error {
 
 func (r *Runc) makeContainer(ctx context.Context, p *pod, spec ContainerSpec) (*container, error) {
 	bundle := p.bundle(spec.ID)
-	if err := r.writeBundle(p, bundle, spec); err != nil {
+	target, err := r.target(p, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.writeBundle(p, bundle, spec, target.Pid); err != nil {
 		return nil, err
 	}
 	state, err := p.client.Create(ctx, spec.ID, shim.CreateOptions{
@@ -187,14 +191,33 @@ func (r *Runc) makeContainer(ctx context.Context, p *pod, spec ContainerSpec) (*
 	if err != nil {
 		return nil, p.shimError(err)
 	}
+	if target.Pid != 0 && !target.Alive() {
+		return nil, fmt.Errorf("%w: the target container has ended", ErrNotRunning) // another may have its number now
+	}
 	c := &container{pod: p, spec: spec, created: state.CreatedAt, exited: make(chan struct{})}
 	c.set(state)
 	return c, nil
 }
 
-func (r *Runc) writeBundle(p *pod, bundle string, spec ContainerSpec) error {
+// target is the main process of the container whose PID namespace spec joins.
+func (r *Runc) target(p *pod, spec ContainerSpec) (shim.ProcessID, error) {
+	if spec.TargetID == "" {
+		return shim.ProcessID{}, nil
+	}
+	c, err := r.container(spec.TargetID)
+	if err != nil || c.pod != p {
+		return shim.ProcessID{}, fmt.Errorf("target container %s: %w", spec.TargetID, ErrNotFound)
+	}
+	state := c.snapshot()
+	if state.Status != shim.StatusRunning {
+		return shim.ProcessID{}, fmt.Errorf("target container %s: %w", c.spec.Name, ErrNotRunning)
+	}
+	return state.Process, nil
+}
+
+func (r *Runc) writeBundle(p *pod, bundle string, spec ContainerSpec, targetPid int) error {
 	builder := specBuilder{
-		pod: p, spec: spec, bundle: bundle, cgroup: r.containerCgroup(p.spec.UID, spec.ID),
+		pod: p, spec: spec, bundle: bundle, targetPid: targetPid, cgroup: r.containerCgroup(p.spec.UID, spec.ID),
 		capabilities: r.capabilities, seccompDir: r.cfg.SeccompDir, minOOMScore: r.minOOMScore, swap: r.cgroups.swap,
 	}
 	if err := os.Mkdir(bundle, 0o711); err != nil {

@@ -20,6 +20,7 @@ type specBuilder struct {
 	pod          *pod
 	spec         ContainerSpec
 	bundle       string
+	targetPid    int // a process whose PID namespace is joined, 0 for none
 	cgroup       string
 	capabilities []string
 	seccompDir   string
@@ -158,23 +159,26 @@ var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", 
 
 func (b *specBuilder) namespaces() []specs.LinuxNamespace {
 	namespaces := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
-	join := func(kind specs.LinuxNamespaceType, name string) {
-		path := fmt.Sprintf("/proc/%d/ns/%s", b.pod.identity.Pause.Pid, name)
+	pause := b.pod.identity.Pause.Pid
+	join := func(kind specs.LinuxNamespaceType, pid int, name string) {
+		path := fmt.Sprintf("/proc/%d/ns/%s", pid, name)
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: kind, Path: path})
 	}
 	if b.pod.spec.NetNSPath != "" {
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: b.pod.spec.NetNSPath})
 	}
 	if !b.pod.spec.HostNetwork {
-		join(specs.UTSNamespace, "uts")
+		join(specs.UTSNamespace, pause, "uts")
 	}
 	if !b.pod.spec.HostIPC {
-		join(specs.IPCNamespace, "ipc")
+		join(specs.IPCNamespace, pause, "ipc")
 	}
 	switch {
 	case b.pod.spec.HostPID:
 	case b.pod.spec.ShareProcessNamespace:
-		join(specs.PIDNamespace, "pid")
+		join(specs.PIDNamespace, pause, "pid")
+	case b.targetPid != 0:
+		join(specs.PIDNamespace, b.targetPid, "pid")
 	default:
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
 	}

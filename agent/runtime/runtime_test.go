@@ -366,6 +366,28 @@ func TestSharedProcessNamespace(t *testing.T) {
 	}
 }
 
+func TestTargetedContainerSharesProcesses(t *testing.T) {
+	n := startNode(t, runtimetest.Config(t), runtime.SandboxSpec{})
+	apart := n.start(n.spec("apart", "exec sleep 4321"))
+	target := n.start(n.spec("target", "exec sleep 1234"))
+	debug := n.spec("debug", "tr '\\0' ' ' </proc/1/cmdline; echo; cat /proc/[0-9]*/cmdline | grep -c 4[3]21")
+	debug.TargetID = target
+	if got, want := n.output(debug), "sleep 1234 \n0\n"; got != want {
+		t.Errorf("output %q, want %q", got, want)
+	}
+	if err := n.SignalContainer(t.Context(), apart, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.WaitExit(withLimit(t), apart); err != nil {
+		t.Fatal(err)
+	}
+	late := n.spec("late", "true")
+	late.TargetID = apart
+	if err := n.CreateContainer(t.Context(), podUID, late); !errors.Is(err, runtime.ErrNotRunning) {
+		t.Errorf("error = %v, want %v", err, runtime.ErrNotRunning)
+	}
+}
+
 func TestRemoveSandboxLeavesNothing(t *testing.T) {
 	cfg := runtimetest.Config(t)
 	n := startNode(t, cfg, runtime.SandboxSpec{})

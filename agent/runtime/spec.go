@@ -117,6 +117,10 @@ type ContainerSpec struct {
 	// Devices are host devices made available.
 	Devices []Device `json:"devices,omitempty"`
 
+	// TargetID is a running container of the same sandbox whose processes it sees
+	// and shares the PID namespace of. Empty: its own, or the sandbox's.
+	TargetID string `json:"targetID,omitempty"`
+
 	// Security says as whom it runs and what it may do.
 	Security Security `json:"security"`
 
