@@ -12,7 +12,7 @@
 //	reply       responses: Status errors, warnings, compression
 //	rest        get, list, watch, create, update, patch, delete
 //	metrics     metrics.k8s.io: what nodes and pods use
-//	podstream   logs, exec, attach, port-forward
+//	podstream   logs, exec, attach, port-forward, proxy
 //	discovery   /api and /apis
 //	openapi     /openapi/v2 and /openapi/v3
 package gateway
@@ -57,6 +57,7 @@ type Gateway struct {
 	openapi   *openapi.Documents
 	rest      *rest.Handler
 	metrics   *metrics.Handler
+	streams   *podstream.Connector
 	handler   http.Handler
 	stopping  chan struct{}
 	stop      func()
@@ -79,10 +80,11 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 	lifetime, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	context.AfterFunc(lifetime, func() { close(g.stopping) })
+	g.streams = podstream.New(podstream.Options{Store: client, Nodes: nodes, Tracer: tel.Tracer(), Log: tel.Log, Stopping: g.stopping})
 	g.rest = rest.New(rest.Options{
 		Store: client, Types: envelope.NewTypes(registry), Tracer: tel.Tracer(), Log: tel.Log,
 		MaxBody: cfg.MaxBodyBytes, Timeout: cfg.RequestTimeout, Stopping: g.stopping,
-		Nodes: podstream.New(podstream.Options{Store: client, Nodes: nodes, Tracer: tel.Tracer(), Log: tel.Log, Stopping: g.stopping}),
+		Nodes: g.streams,
 	})
 	handler, err := g.routes(registry)
 	if err != nil {
@@ -134,7 +136,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 			return nil, fmt.Errorf("register %s: %w", path, err)
 		}
 	}
-	return g.recovered(slashless(mux)), nil
+	return g.recovered(g.proxying(slashless(mux))), nil
 }
 
 // index lists the paths that clients can begin at.

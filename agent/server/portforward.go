@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/agent/network"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
@@ -34,20 +36,28 @@ func (s *Server) PortForward(stream grpc.BidiStreamingServer[nodev1.PortForwardR
 	if err != nil {
 		return asStatus(err)
 	}
-	conn, err := dialInside(ctx, info.NetNS, start.GetPort())
+	hosts := []string{"127.0.0.1", "::1"}
+	if own := start.GetAddress(); own != "" {
+		isOwn := func(ip corev1.PodIP) bool { return ip.IP == own }
+		if !slices.ContainsFunc(info.Object.Status.PodIPs, isOwn) {
+			return status.Errorf(codes.InvalidArgument, "address %q is none of pod %s/%s", own, start.GetNamespace(), start.GetPod())
+		}
+		hosts = []string{own}
+	}
+	conn, err := dialInside(ctx, info.NetNS, hosts, start.GetPort())
 	if err != nil {
 		return status.Errorf(codes.FailedPrecondition, "connect to port %d of pod %s/%s: %v", start.GetPort(), start.GetNamespace(), start.GetPod(), err)
 	}
 	return join(stream, conn)
 }
 
-// dialInside connects to a port of the loopback address, over IPv4 or IPv6, in
-// a network namespace; an empty path is the node's own.
-func dialInside(ctx context.Context, netns string, port uint32) (net.Conn, error) {
+// dialInside connects to a port of the first host that answers, in a network
+// namespace; an empty path is the node's own.
+func dialInside(ctx context.Context, netns string, hosts []string, port uint32) (net.Conn, error) {
 	var conn net.Conn
 	dial := func() error {
 		var errs []error
-		for _, host := range []string{"127.0.0.1", "::1"} {
+		for _, host := range hosts {
 			c, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 			if err == nil {
 				conn = c

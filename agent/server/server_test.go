@@ -36,7 +36,8 @@ func (onePod) Pod(_ context.Context, namespace, name string) (podworker.PodInfo,
 	if name != "web" {
 		return podworker.PodInfo{}, fmt.Errorf("pod %s/%s: %w", namespace, name, podworker.ErrNoPod)
 	}
-	return podworker.PodInfo{UID: "uid"}, nil
+	pod := &corev1.Pod{Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "127.0.0.1"}}}}
+	return podworker.PodInfo{UID: "uid", Object: pod}, nil
 }
 
 func (o onePod) Container(ctx context.Context, namespace, pod, name string) (podworker.ContainerInfo, error) {
@@ -174,30 +175,19 @@ func TestExecJoinsTheStreams(t *testing.T) {
 	}
 }
 
-func TestPortForward(t *testing.T) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		_, _ = io.Copy(c, c)
-	}()
+// forward sends hello to a port of a pod that shouts back, and returns what
+// comes.
+func forward(t *testing.T, start *nodev1.PortForwardStart) (string, error) {
+	t.Helper()
 	stream, err := serve(gateway).PortForward(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := uint32(l.Addr().(*net.TCPAddr).Port)
 	for _, req := range []*nodev1.PortForwardRequest{
-		{Message: &nodev1.PortForwardRequest_Start{Start: &nodev1.PortForwardStart{Namespace: "default", Pod: "web", Port: port}}},
+		{Message: &nodev1.PortForwardRequest_Start{Start: start}},
 		{Message: &nodev1.PortForwardRequest_Data{Data: []byte("hello")}},
 	} {
-		if err := stream.Send(req); err != nil {
+		if err := stream.Send(req); err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 	}
@@ -208,15 +198,41 @@ func TestPortForward(t *testing.T) {
 	for {
 		resp, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			break
+			return string(out), nil
 		}
 		if err != nil {
-			t.Fatal(err)
+			return string(out), err
 		}
 		out = append(out, resp.GetData()...)
 	}
-	if string(out) != "hello" {
-		t.Errorf("answer = %q", out)
+}
+
+func TestPortForward(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(c, c)
+			_ = c.Close()
+		}
+	}()
+	port := uint32(l.Addr().(*net.TCPAddr).Port)
+	for _, address := range []string{"", "127.0.0.1"} {
+		out, err := forward(t, &nodev1.PortForwardStart{Namespace: "default", Pod: "web", Port: port, Address: address})
+		if err != nil || out != "hello" {
+			t.Errorf("answer at address %q = %q, %v", address, out, err)
+		}
+	}
+	_, err = forward(t, &nodev1.PortForwardStart{Namespace: "default", Pod: "web", Port: port, Address: "127.0.0.2"})
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("an address that is not the pod's: %v", err)
 	}
 }
 

@@ -1,5 +1,5 @@
 // Package podstream serves the subresources of pods that their node's agent
-// answers: logs, exec, attach and port-forward. The Store authorizes the user
+// answers: logs, exec, attach, port-forward and proxy. The Store authorizes the user
 // and names the agent; the agent's gRPC streams are then joined to the
 // client's HTTP response, WebSocket or SPDY connection.
 package podstream
@@ -61,8 +61,16 @@ func New(o Options) *Connector { return &Connector{Options: o} }
 
 // Connect answers a request for a streaming subresource of a pod.
 func (c *Connector) Connect(w http.ResponseWriter, r *http.Request, t routes.Target) {
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := c.untilStopped(r.Context())
 	defer cancel()
+	if err := c.serve(w, r.WithContext(ctx), t); err != nil {
+		reply.Error(w, r, err)
+	}
+}
+
+// untilStopped returns a context that ends when the server shuts down.
+func (c *Connector) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
 		case <-c.Stopping:
@@ -70,9 +78,7 @@ func (c *Connector) Connect(w http.ResponseWriter, r *http.Request, t routes.Tar
 		case <-ctx.Done():
 		}
 	}()
-	if err := c.serve(w, r.WithContext(ctx), t); err != nil {
-		reply.Error(w, r, err)
-	}
+	return ctx, cancel
 }
 
 // serve returns an error only while nothing was written.

@@ -188,21 +188,22 @@ func (f *forwarder) forward(ctx context.Context, p *pair, port uint32) {
 		defer f.mu.Unlock()
 		f.forget(p.data, p.failure)
 	}()
-	if err := f.join(ctx, p.data, port); err != nil && ctx.Err() == nil {
+	start := &nodev1.PortForwardStart{Namespace: f.pod.Namespace, Pod: f.pod.Name, Port: port}
+	if err := join(ctx, f.node, start, p.data); err != nil && ctx.Err() == nil {
 		f.log.InfoContext(ctx, "port-forward failed", "namespace", f.pod.Namespace, "pod", f.pod.Name, "port", port, "error", err)
 		_, _ = fmt.Fprintf(p.failure, "error forwarding port %d to pod %s, uid %s: %s", port, f.pod.Name, f.pod.UID, status.Convert(err).Message())
 	}
 }
 
-// join copies both ways. It ends when the pod's side does.
-func (f *forwarder) join(ctx context.Context, data httpstream.Stream, port uint32) error {
+// join copies both ways between a connection and a pod's port. It ends when the
+// pod's side does.
+func join(ctx context.Context, node nodev1.NodeServiceClient, start *nodev1.PortForwardStart, data io.ReadWriter) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := f.node.PortForward(ctx)
+	stream, err := node.PortForward(ctx)
 	if err != nil {
 		return err
 	}
-	start := &nodev1.PortForwardStart{Namespace: f.pod.Namespace, Pod: f.pod.Name, Port: port}
 	if err := stream.Send(&nodev1.PortForwardRequest{Message: &nodev1.PortForwardRequest_Start{Start: start}}); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}

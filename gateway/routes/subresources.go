@@ -35,6 +35,7 @@ func Subresources() map[string]Subresource {
 		"log":                 {Verbs: []string{"get"}, Stream: true},
 		"exec":                {Verbs: connect, Kind: options("PodExecOptions"), Stream: true},
 		"attach":              {Verbs: connect, Kind: options("PodAttachOptions"), Stream: true},
+		"proxy":               {Verbs: []string{"create", "delete", "get", "patch", "update"}, Kind: options("PodProxyOptions"), Stream: true},
 		"portforward":         {Verbs: connect, Kind: options("PodPortForwardOptions"), Stream: true},
 	}
 }

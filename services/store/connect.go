@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/cache"
 )
@@ -35,7 +36,10 @@ func (s *Store) Connect(ctx context.Context, req *storev1.ConnectRequest) (*stor
 	if err != nil {
 		return nil, err
 	}
-	node, err := s.nodeOf(ctx, sc, v)
+	if sc.subresource == "proxy" {
+		return s.connectProxy(ctx, v, req.GetPort())
+	}
+	node, err := s.nodeOf(ctx, v.Object)
 	if err != nil {
 		return nil, err
 	}
@@ -48,25 +52,26 @@ func (s *Store) Connect(ctx context.Context, req *storev1.ConnectRequest) (*stor
 }
 
 // nodeOf returns the node that serves an object's streams.
-func (s *Store) nodeOf(ctx context.Context, sc scope, v *cache.Version) (*corev1.Node, error) {
-	switch obj := v.Object.(type) {
-	case *corev1.Node:
-		return obj, nil
-	case *corev1.Pod:
-		if obj.Spec.NodeName == "" {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", obj.Name))
-		}
-		kind, err := s.kinds.ForObject(&corev1.Node{})
-		if err != nil {
-			return nil, err
-		}
-		node, err := s.find(ctx, scope{kind: kind, name: obj.Spec.NodeName}, "0")
-		if err != nil {
-			return nil, err
-		}
-		return node.Object.(*corev1.Node), nil
+func (s *Store) nodeOf(ctx context.Context, obj kinds.Object) (*corev1.Node, error) {
+	if node, ok := obj.(*corev1.Node); ok {
+		return node, nil
 	}
-	return nil, apierrors.NewMethodNotSupported(sc.kind.GroupResource(), "connect")
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return nil, apierrors.NewBadRequest("only pods and nodes can be connected to")
+	}
+	if pod.Spec.NodeName == "" {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
+	}
+	kind, err := s.kinds.ForObject(&corev1.Node{})
+	if err != nil {
+		return nil, err
+	}
+	node, err := s.find(ctx, scope{kind: kind, name: pod.Spec.NodeName}, "0")
+	if err != nil {
+		return nil, err
+	}
+	return node.Object.(*corev1.Node), nil
 }
 
 // nodeEndpoint returns where a node's agent serves.

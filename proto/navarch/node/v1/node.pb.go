@@ -828,10 +828,12 @@ func (*AttachResponse_Stderr) isAttachResponse_Message() {}
 func (*AttachResponse_Exit) isAttachResponse_Message() {}
 
 type PortForwardStart struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
-	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Pod       string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	Port      uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	// One of the pod's own addresses; empty is its loopback address.
+	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -885,6 +887,13 @@ func (x *PortForwardStart) GetPort() uint32 {
 		return x.Port
 	}
 	return 0
+}
+
+func (x *PortForwardStart) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
 }
 
 type PortForwardRequest struct {
@@ -1791,11 +1800,12 @@ const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\x06stdout\x18\x01 \x01(\fH\x00R\x06stdout\x12\x18\n" +
 	"\x06stderr\x18\x02 \x01(\fH\x00R\x06stderr\x12+\n" +
 	"\x04exit\x18\x03 \x01(\v2\x15.navarch.node.v1.ExitH\x00R\x04exitB\t\n" +
-	"\amessage\"V\n" +
+	"\amessage\"p\n" +
 	"\x10PortForwardStart\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"p\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"p\n" +
 	"\x12PortForwardRequest\x129\n" +
 	"\x05start\x18\x01 \x01(\v2!.navarch.node.v1.PortForwardStartH\x00R\x05start\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\t\n" +

@@ -2651,10 +2651,13 @@ type ConnectRequest struct {
 	Resource  *Resource              `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
 	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	// "log", "exec", "attach" or "portforward".
+	// "log", "exec", "attach", "portforward" or "proxy".
 	Subresource string `protobuf:"bytes,4,opt,name=subresource,proto3" json:"subresource,omitempty"`
 	// The HTTP verb's Kubernetes verb: "get" or "create".
-	Verb          string `protobuf:"bytes,5,opt,name=verb,proto3" json:"verb,omitempty"`
+	Verb string `protobuf:"bytes,5,opt,name=verb,proto3" json:"verb,omitempty"`
+	// For "proxy": the port's number or name. Empty: the only one of a Service,
+	// the first of a pod.
+	Port          string `protobuf:"bytes,6,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2724,13 +2727,24 @@ func (x *ConnectRequest) GetVerb() string {
 	return ""
 }
 
+func (x *ConnectRequest) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
 type ConnectResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The pod (or node) as it is now.
 	Object   *Object `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
 	NodeName string  `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	// host:port of the agent's Node service.
-	NodeEndpoint  string `protobuf:"bytes,3,opt,name=node_endpoint,json=nodeEndpoint,proto3" json:"node_endpoint,omitempty"`
+	NodeEndpoint string `protobuf:"bytes,3,opt,name=node_endpoint,json=nodeEndpoint,proto3" json:"node_endpoint,omitempty"`
+	// For "proxy": where the request goes. If it is no pod, object is the
+	// Service, and node_name is empty.
+	TargetAddress string `protobuf:"bytes,4,opt,name=target_address,json=targetAddress,proto3" json:"target_address,omitempty"`
+	TargetPort    uint32 `protobuf:"varint,5,opt,name=target_port,json=targetPort,proto3" json:"target_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2784,6 +2798,20 @@ func (x *ConnectResponse) GetNodeEndpoint() string {
 		return x.NodeEndpoint
 	}
 	return ""
+}
+
+func (x *ConnectResponse) GetTargetAddress() string {
+	if x != nil {
+		return x.TargetAddress
+	}
+	return ""
+}
+
+func (x *ConnectResponse) GetTargetPort() uint32 {
+	if x != nil {
+		return x.TargetPort
+	}
+	return 0
 }
 
 type GetDocumentRequest struct {
@@ -3277,17 +3305,21 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"BindResult\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xb0\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xc4\x01\n" +
 	"\x0eConnectRequest\x126\n" +
 	"\bresource\x18\x01 \x01(\v2\x1a.navarch.store.v1.ResourceR\bresource\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12 \n" +
 	"\vsubresource\x18\x04 \x01(\tR\vsubresource\x12\x12\n" +
-	"\x04verb\x18\x05 \x01(\tR\x04verb\"\x85\x01\n" +
+	"\x04verb\x18\x05 \x01(\tR\x04verb\x12\x12\n" +
+	"\x04port\x18\x06 \x01(\tR\x04port\"\xcd\x01\n" +
 	"\x0fConnectResponse\x120\n" +
 	"\x06object\x18\x01 \x01(\v2\x18.navarch.store.v1.ObjectR\x06object\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12#\n" +
-	"\rnode_endpoint\x18\x03 \x01(\tR\fnodeEndpoint\"(\n" +
+	"\rnode_endpoint\x18\x03 \x01(\tR\fnodeEndpoint\x12%\n" +
+	"\x0etarget_address\x18\x04 \x01(\tR\rtargetAddress\x12\x1f\n" +
+	"\vtarget_port\x18\x05 \x01(\rR\n" +
+	"targetPort\"(\n" +
 	"\x12GetDocumentRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"R\n" +
 	"\x13GetDocumentResponse\x12\x18\n" +

@@ -1,0 +1,64 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+
+	"go.opentelemetry.io/otel/propagation"
+
+	"navarch.dev/navarch/gateway/caller"
+	"navarch.dev/navarch/gateway/podstream"
+	"navarch.dev/navarch/gateway/reply"
+)
+
+// proxying serves what is under /proxy of a pod or a Service. The mux cannot:
+// the rest of such a path belongs to the program behind it, which must get it
+// as the client wrote it.
+func (g *Gateway) proxying(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		target, ok := proxyTarget(r.URL.EscapedPath())
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		who, err := caller.Of(r)
+		if err != nil {
+			reply.Error(w, r, err)
+			return
+		}
+		ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		g.streams.Proxy(w, r.WithContext(who.NewContext(ctx)), target)
+	})
+}
+
+// proxyTarget takes a path apart:
+//
+//	/api/v1/namespaces/{namespace}/{pods|services}/{[scheme:]name[:port]}/proxy[/rest]
+func proxyTarget(path string) (podstream.ProxyTarget, bool) {
+	rest, ok := strings.CutPrefix(path, "/api/v1/namespaces/")
+	if !ok {
+		return podstream.ProxyTarget{}, false
+	}
+	parts := strings.SplitN(rest, "/", 5)
+	if len(parts) < 4 || parts[3] != "proxy" || parts[1] != "pods" && parts[1] != "services" {
+		return podstream.ProxyTarget{}, false
+	}
+	t := podstream.ProxyTarget{Namespace: parts[0], Resource: parts[1], Scheme: "http"}
+	if len(parts) == 5 {
+		t.Path = "/" + parts[4]
+	}
+	switch id := strings.Split(parts[2], ":"); len(id) {
+	case 1:
+		t.Name = id[0]
+	case 2:
+		t.Name, t.Port = id[0], id[1]
+	case 3:
+		t.Name, t.Port = id[1], id[2]
+		if id[0] != "" {
+			t.Scheme = id[0]
+		}
+	default:
+		return podstream.ProxyTarget{}, false
+	}
+	return t, t.Name != "" && (t.Scheme == "http" || t.Scheme == "https")
+}
