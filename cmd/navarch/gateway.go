@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"sync"
@@ -56,8 +55,8 @@ func newGateway(ctx context.Context, p *process, tel telemetry.Set, config gatew
 	}
 	config.Listener = joinListeners(listeners)
 	config.Version = version.Server
-	config.Certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &p.bundle.Own, nil }
-	config.ClientCAs = func() *x509.CertPool { return p.bundle.Roots }
+	config.Certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.bundle.Own(), nil }
+	config.ClientCAs = p.bundle.Roots
 	nodes := &agentDialer{bundle: p.bundle, tel: tel, conns: make(map[string]*grpc.ClientConn)}
 	p.closers = append(p.closers, nodes.close)
 	g, err := gateway.New(config, tel, store, nodes)

@@ -107,6 +107,7 @@ func runProcess(ctx context.Context, c processConfig, node string, run func(cont
 	}
 	p := &process{config: c, bundle: bundle, log: newLogger(c), node: node}
 	slog.SetDefault(p.log)
+	bundle.OnReload(p.reloaded)
 	defer func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 		defer cancel()
@@ -122,6 +123,15 @@ func runProcess(ctx context.Context, c processConfig, node string, run func(cont
 		return err
 	}
 	return run(ctx, p)
+}
+
+// reloaded tells what became of a certificate that was renewed on disk.
+func (p *process) reloaded(end time.Time, err error) {
+	if err != nil {
+		p.log.Warn("the renewed certificate cannot be used, the old one is", "file", p.config.CertFile, "expires", end, "error", err)
+		return
+	}
+	p.log.Info("the certificate was renewed", "file", p.config.CertFile, "expires", end)
 }
 
 func newLogger(c processConfig) *slog.Logger {

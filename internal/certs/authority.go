@@ -31,8 +31,9 @@ import (
 const (
 	authorityLifetime = 10 * 365 * 24 * time.Hour
 	leafLifetime      = 365 * 24 * time.Hour
-	// renewBefore is how long before its end a certificate is made anew.
-	renewBefore = 60 * 24 * time.Hour
+	// renewedAfter is the part of its life, in percent, after which a certificate
+	// is made anew.
+	renewedAfter = 80
 	// backdate tolerates clocks that are behind.
 	backdate = 5 * time.Minute
 )
@@ -134,6 +135,20 @@ func (a *Authority) Issue(r Request) (Pair, error) {
 	return encodePair(der, key)
 }
 
+// RenewAt returns when a certificate is to be made anew.
+func RenewAt(cert *x509.Certificate) time.Time {
+	return cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) / 100 * renewedAfter)
+}
+
+// RenewAt returns when the pair is to be made anew.
+func (p Pair) RenewAt() (time.Time, error) {
+	cert, err := parseCertificate(p.Cert)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read a certificate: %w", err)
+	}
+	return RenewAt(cert), nil
+}
+
 // Ensure returns the certificate kept as name in dir, and issues it anew if it
 // is missing, nears its end, is another authority's or lacks what r asks for.
 func (a *Authority) Ensure(dir, name string, r Request) (Pair, error) {
@@ -152,7 +167,7 @@ func (a *Authority) Ensure(dir, name string, r Request) (Pair, error) {
 
 func (a *Authority) stillServes(pair Pair, r Request) bool {
 	cert, err := parseCertificate(pair.Cert)
-	if err != nil || time.Until(cert.NotAfter) < renewBefore || cert.CheckSignatureFrom(a.cert) != nil {
+	if err != nil || !time.Now().Before(RenewAt(cert)) || cert.CheckSignatureFrom(a.cert) != nil {
 		return false
 	}
 	if cert.Subject.CommonName != r.Identity.Name {

@@ -1,10 +1,12 @@
 package localcluster
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"time"
 
 	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/identity"
@@ -22,12 +24,14 @@ const (
 // services are the services whose names the control plane's certificate holds.
 var services = []string{"store", "scheduler", "controller", "gateway"}
 
-// issueCertificates makes what is missing of the cluster's certificates, or
-// renews what nears its end.
-func (s *State) issueCertificates(l Layout, nodes []node) (*certs.Authority, error) {
+// issueCertificates makes what is missing of the cluster's certificates, renews
+// what nears its end, and writes the local user's kubeconfig. It returns when
+// the next of them nears its end.
+func (s *State) issueCertificates(l Layout, nodes []node) (time.Time, error) {
+	var next time.Time
 	authority, err := certs.LoadOrCreate(l.PKI())
 	if err != nil {
-		return nil, err
+		return next, err
 	}
 	requests := map[string]certs.Request{
 		controlPlaneCert: {
@@ -55,11 +59,49 @@ func (s *State) issueCertificates(l Layout, nodes []node) (*certs.Authority, err
 		}
 	}
 	for name, request := range requests {
-		if _, err := authority.Ensure(l.PKI(), name, request); err != nil {
-			return nil, fmt.Errorf("make the certificate of %s: %w", name, err)
+		pair, err := authority.Ensure(l.PKI(), name, request)
+		if err != nil {
+			return next, fmt.Errorf("make the certificate of %s: %w", name, err)
+		}
+		at, err := pair.RenewAt()
+		if err != nil {
+			return next, err
+		}
+		if next.IsZero() || at.Before(next) {
+			next = at
 		}
 	}
-	return authority, certs.EnsureSigningKey(filepath.Join(l.PKI(), signingKeyFile))
+	if err := certs.EnsureSigningKey(filepath.Join(l.PKI(), signingKeyFile)); err != nil {
+		return next, err
+	}
+	return next, s.writeKubeconfig(l, authority)
+}
+
+// longestWait bounds how long the supervisor sleeps until a renewal: timers
+// stand still while a machine is suspended.
+const longestWait = 12 * time.Hour
+
+// renewCertificates makes certificates anew before they end, until ctx does. The
+// processes take up what is new by themselves.
+func (c *Cluster) renewCertificates(ctx context.Context, next time.Time) {
+	for {
+		wait := min(time.Until(next), longestWait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(wait, time.Minute)):
+		}
+		if time.Now().Before(next) {
+			continue
+		}
+		again, err := c.state.issueCertificates(c.layout, c.nodes)
+		if err != nil {
+			c.log.ErrorContext(ctx, "certificates could not be renewed", "error", err)
+			continue // in a minute
+		}
+		c.log.InfoContext(ctx, "certificates were renewed", "next", again)
+		next = again
+	}
 }
 
 func agentCert(n node) string { return "agent-" + n.name }

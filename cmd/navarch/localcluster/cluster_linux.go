@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -54,6 +55,8 @@ type Cluster struct {
 	nodes   []node
 	log     *slog.Logger
 	release func()
+	// renewal is when the first certificate nears its end.
+	renewal time.Time
 	// isNew says that the data folder held no cluster before.
 	isNew bool
 }
@@ -276,11 +279,8 @@ func (s *State) choosePorts(split bool) error {
 
 // provide makes certificates, kubeconfig and networks.
 func (c *Cluster) provide() error {
-	authority, err := c.state.issueCertificates(c.layout, c.nodes)
-	if err != nil {
-		return err
-	}
-	if err := c.state.writeKubeconfig(c.layout, authority); err != nil {
+	var err error
+	if c.renewal, err = c.state.issueCertificates(c.layout, c.nodes); err != nil {
 		return err
 	}
 	if err := rememberHost(); err != nil {
@@ -325,6 +325,10 @@ func (c *Cluster) Run(ctx context.Context, onReady func(Summary)) error {
 	for _, spec := range c.processes() {
 		group.Go(func() error { return keepRunning(ctx, c.log, c.layout, spec, ready) })
 	}
+	group.Go(func() error {
+		c.renewCertificates(ctx, c.renewal)
+		return nil
+	})
 	group.Go(func() error {
 		if err := c.waitReady(ctx); err != nil {
 			if ctx.Err() != nil {
