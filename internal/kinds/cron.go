@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,68 +9,106 @@ import (
 
 // cronField is one of the five fields of a cron schedule.
 type cronField struct {
-	name     string
 	min, max int
 	names    string
 }
 
 func cronFields() []cronField {
 	return []cronField{
-		{name: "minute", max: 59},
-		{name: "hour", max: 23},
-		{name: "day of month", min: 1, max: 31},
-		{name: "month", min: 1, max: 12, names: "jan feb mar apr may jun jul aug sep oct nov dec"},
-		{name: "day of week", max: 7, names: "sun mon tue wed thu fri sat"},
+		{max: 59},
+		{max: 23},
+		{min: 1, max: 31},
+		{min: 1, max: 12, names: "jan feb mar apr may jun jul aug sep oct nov dec"},
+		{max: 6, names: "sun mon tue wed thu fri sat"},
 	}
 }
 
 // checkCron returns what is wrong with a cron schedule: five fields, or one of
 // the words that stand for them.
 func checkCron(schedule string) error {
-	switch word, rest, _ := strings.Cut(schedule, " "); word {
-	case "@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly":
-		return nil
-	case "@every":
-		if d, err := time.ParseDuration(rest); err != nil || d <= 0 {
-			return fmt.Errorf("failed to parse duration %q", rest)
-		}
-		return nil
+	if strings.HasPrefix(schedule, "@") {
+		return checkCronWord(schedule)
 	}
 	parts := strings.Fields(schedule)
 	fields := cronFields()
 	if len(parts) != len(fields) {
-		return fmt.Errorf("expected exactly %d fields, found %d: %s", len(fields), len(parts), schedule)
+		return fmt.Errorf("expected exactly %d fields, found %d: %s", len(fields), len(parts), parts)
 	}
 	for i, f := range fields {
 		for item := range strings.SplitSeq(parts[i], ",") {
+			if item == "" {
+				continue
+			}
 			if err := f.check(item); err != nil {
-				return fmt.Errorf("%s %q: %w", f.name, item, err)
+				return err
 			}
 		}
 	}
 	return nil
 }
 
+func checkCronWord(word string) error {
+	switch word {
+	case "@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly":
+		return nil
+	}
+	if every, ok := strings.CutPrefix(word, "@every "); ok {
+		if _, err := time.ParseDuration(every); err != nil {
+			return fmt.Errorf("failed to parse duration %s: %w", word, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("unrecognized descriptor: %s", word)
+}
+
 // check returns what is wrong with an item of a field: "*", "5", "mon-fri",
 // "*/15" or "10-50/5".
 func (f cronField) check(item string) error {
 	span, step, stepped := strings.Cut(item, "/")
-	if stepped {
-		if n, err := strconv.Atoi(step); err != nil || n < 1 {
-			return errors.New("the step must be a number above 0")
+	from, to, isRange := strings.Cut(span, "-")
+	low, high := f.min, f.max
+	var err error
+	switch {
+	case strings.Contains(to, "-"):
+		return fmt.Errorf("too many hyphens: %s", item)
+	case from == "*" || from == "?":
+	default:
+		if low, err = f.value(from); err != nil {
+			return err
+		}
+		if !isRange && !stepped {
+			high = low
+		}
+		if isRange {
+			if high, err = f.value(to); err != nil {
+				return err
+			}
 		}
 	}
-	if span == "*" || span == "?" {
-		return nil
-	}
-	from, to, isRange := strings.Cut(span, "-")
-	low, err := f.value(from)
-	if err != nil || !isRange {
+	if err := checkCronStep(step, stepped, item); err != nil {
 		return err
 	}
-	high, err := f.value(to)
-	if err == nil && high < low {
-		err = errors.New("the range ends before it begins")
+	switch {
+	case low < f.min:
+		return fmt.Errorf("beginning of range (%d) below minimum (%d): %s", low, f.min, item)
+	case high > f.max:
+		return fmt.Errorf("end of range (%d) above maximum (%d): %s", high, f.max, item)
+	case low > high:
+		return fmt.Errorf("beginning of range (%d) beyond end of range (%d): %s", low, high, item)
+	}
+	return nil
+}
+
+func checkCronStep(step string, stepped bool, item string) error {
+	if !stepped {
+		return nil
+	}
+	if strings.Contains(step, "/") {
+		return fmt.Errorf("too many slashes: %s", item)
+	}
+	n, err := parseCronNumber(step)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("step of range should be a positive number: %s", item)
 	}
 	return err
 }
@@ -82,12 +119,16 @@ func (f cronField) value(s string) (int, error) {
 			return i + f.min, nil
 		}
 	}
+	return parseCronNumber(s)
+}
+
+func parseCronNumber(s string) (int, error) {
 	n, err := strconv.Atoi(s)
-	if err != nil {
-		return 0, errors.New("it is not a number")
-	}
-	if n < f.min || n > f.max {
-		return 0, fmt.Errorf("it is not between %d and %d", f.min, f.max)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("failed to parse int from %s: %w", s, err)
+	case n < 0:
+		return 0, fmt.Errorf("negative number (%d) not allowed: %s", n, s)
 	}
 	return n, nil
 }

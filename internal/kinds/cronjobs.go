@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -57,7 +58,8 @@ func cronJobStrategy() Strategy {
 				setPointer(&c.Spec.FailedJobsHistoryLimit, 1)
 				defaultJobTemplate(&c.Spec.JobTemplate.Spec)
 			},
-			validate: validateCronJob,
+			validate:       validateCronJob,
+			validateCreate: validateNewCronJob,
 		})
 }
 
@@ -70,48 +72,64 @@ func defaultJobTemplate(s *batchv1.JobSpec) {
 
 func validateCronJob(c *batchv1.CronJob) field.ErrorList {
 	s := &c.Spec
+	job := specPath("jobTemplate", "spec")
 	errs := rule.Join(
 		validateSchedule(s.Schedule, specPath("schedule")),
 		rule.NonNegative(s.StartingDeadlineSeconds, specPath("startingDeadlineSeconds")),
+		rule.Optional(s.TimeZone, specPath("timeZone"), validateTimeZone),
+		rule.OneOf(s.ConcurrencyPolicy, specPath("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent),
+		validateJobSpec(&s.JobTemplate.Spec, job),
 		rule.NonNegative(s.SuccessfulJobsHistoryLimit, specPath("successfulJobsHistoryLimit")),
 		rule.NonNegative(s.FailedJobsHistoryLimit, specPath("failedJobsHistoryLimit")),
-		rule.OneOf(s.ConcurrencyPolicy, specPath("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent),
-		validateJobSpec(&s.JobTemplate.Spec, specPath("jobTemplate", "spec")),
 	)
-	if len(c.Name) > longestCronJobName {
-		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), c.Name, fmt.Sprintf("must be no more than %d characters", longestCronJobName)))
-	}
-	if zone := s.TimeZone; zone != nil {
-		errs = append(errs, validateTimeZone(*zone, specPath("timeZone"))...)
+	if selector := s.JobTemplate.Spec.Selector; selector != nil {
+		errs = append(errs, field.Invalid(job.Child("selector"), selector, "`selector` will be auto-generated"))
 	}
 	if deref(s.JobTemplate.Spec.ManualSelector) {
-		errs = append(errs, field.NotSupported(specPath("jobTemplate", "spec", "manualSelector"), true, []string{"nil", "false"}))
+		errs = append(errs, field.NotSupported(job.Child("manualSelector"), true, []string{"nil", "false"}))
 	}
 	return errs
 }
 
-func validateTimeZone(zone string, path *field.Path) field.ErrorList {
-	switch {
-	case zone == "":
-		return field.ErrorList{field.Invalid(path, zone, "timeZone must be nil or non-empty string")}
-	case strings.EqualFold(zone, "Local"):
-		return field.ErrorList{field.Invalid(path, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")}
+// validateNewCronJob: older ones may have longer names.
+func validateNewCronJob(c *batchv1.CronJob) field.ErrorList {
+	if len(c.Name) <= longestCronJobName {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("metadata", "name"), c.Name, fmt.Sprintf("must be no more than %d characters", longestCronJobName))}
+}
+
+// validateTimeZone: each part of a zone's name is short, so that it can be a
+// file's.
+func validateTimeZone(zone string, at *field.Path) field.ErrorList {
+	wrong := func(why string) field.ErrorList { return field.ErrorList{field.Invalid(at, zone, why)} }
+	if zone == "" {
+		return wrong("timeZone must be nil or non-empty string")
+	}
+	form := regexp.MustCompile(`^[A-Za-z._0-9+][A-Za-z._0-9+-]{0,13}$`)
+	for part := range strings.SplitSeq(zone, "/") {
+		if part == "." || part == ".." || !form.MatchString(part) {
+			return wrong("unknown time zone " + zone)
+		}
+	}
+	if strings.EqualFold(zone, "Local") {
+		return wrong("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")
 	}
 	if _, err := time.LoadLocation(zone); err != nil {
-		return field.ErrorList{field.Invalid(path, zone, err.Error())}
+		return wrong(err.Error())
 	}
 	return nil
 }
 
-func validateSchedule(schedule string, path *field.Path) field.ErrorList {
+func validateSchedule(schedule string, at *field.Path) field.ErrorList {
 	if schedule == "" {
-		return field.ErrorList{field.Required(path, "")}
+		return field.ErrorList{field.Required(at, "")}
 	}
 	if strings.Contains(schedule, "TZ") {
-		return field.ErrorList{field.Invalid(path, schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")}
+		return field.ErrorList{field.Invalid(at, schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")}
 	}
 	if err := checkCron(schedule); err != nil {
-		return field.ErrorList{field.Invalid(path, schedule, err.Error())}
+		return field.ErrorList{field.Invalid(at, schedule, err.Error())}
 	}
 	return nil
 }

@@ -37,6 +37,15 @@ func deploymentStrategy() Strategy {
 			validateUpdate: func(d, old *appsv1.Deployment) field.ErrorList {
 				return rule.Immutable(d.Spec.Selector, old.Spec.Selector, specPath("selector"))
 			},
+			validateStatus: func(d, old *appsv1.Deployment) field.ErrorList {
+				s := &d.Status
+				errs := rule.Join(
+					validateCounts(s.Replicas, count{"updatedReplicas", s.UpdatedReplicas}, count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas}),
+					validateAvailable(s.AvailableReplicas, s.ReadyReplicas),
+					rule.NonNegative(&s.UnavailableReplicas, field.NewPath("status", "unavailableReplicas")),
+				)
+				return append(errs, validateCollisions(s.CollisionCount, old.Status.CollisionCount)...)
+			},
 			warnings: func(d *appsv1.Deployment) []string {
 				return podspec.Warnings(&d.Spec.Template.Spec, specPath("template", "spec"))
 			},
@@ -61,7 +70,7 @@ func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 	s := &d.Spec
 	errs := rule.Join(
 		rule.NonNegative(s.Replicas, specPath("replicas")),
-		validateWorkload("deployment", s.Selector, &s.Template),
+		validateWorkload(workload{"deployment", "ReplicaSet"}, s.Selector, &s.Template),
 		validateDeploymentStrategy(&s.Strategy, specPath("strategy")),
 		rule.NonNegative(&s.MinReadySeconds, specPath("minReadySeconds")),
 		rule.NonNegative(s.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
@@ -73,20 +82,39 @@ func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 	return errs
 }
 
-func validateDeploymentStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.ErrorList {
-	errs := rule.OneOf(s.Type, path.Child("type"), appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
-	if s.Type == appsv1.RecreateDeploymentStrategyType && s.RollingUpdate != nil {
-		errs = append(errs, field.Forbidden(path.Child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'"))
+func validateDeploymentStrategy(s *appsv1.DeploymentStrategy, at *field.Path) field.ErrorList {
+	rolling := at.Child("rollingUpdate")
+	switch s.Type {
+	case appsv1.RecreateDeploymentStrategyType:
+		if s.RollingUpdate != nil {
+			return field.ErrorList{field.Forbidden(rolling, "may not be specified when strategy `type` is 'Recreate'")}
+		}
+		return nil
+	case appsv1.RollingUpdateDeploymentStrategyType:
+		if s.RollingUpdate == nil {
+			return field.ErrorList{field.Required(rolling, "this should be defaulted and never be nil")}
+		}
+		return validateRollingUpdate(s.RollingUpdate, rolling)
 	}
-	if s.Type != appsv1.RollingUpdateDeploymentStrategyType || s.RollingUpdate == nil {
-		return errs
-	}
-	path = path.Child("rollingUpdate")
-	unavailable, surge := deref(s.RollingUpdate.MaxUnavailable), deref(s.RollingUpdate.MaxSurge)
-	errs = append(errs, validAmount(unavailable, path.Child("maxUnavailable"))...)
-	errs = append(errs, validAmount(surge, path.Child("maxSurge"))...)
+	return rule.Supported(s.Type, at.Child("type"), appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
+}
+
+func validateRollingUpdate(r *appsv1.RollingUpdateDeployment, at *field.Path) field.ErrorList {
+	unavailable, surge := deref(r.MaxUnavailable), deref(r.MaxSurge)
+	errs := rule.Join(validAmount(unavailable, at.Child("maxUnavailable")), validAmount(surge, at.Child("maxSurge")))
 	if isZero(unavailable) && isZero(surge) {
-		errs = append(errs, field.Invalid(path.Child("maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0"))
+		errs = append(errs, field.Invalid(at.Child("maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0"))
 	}
-	return append(errs, notMoreThanAll(unavailable, path.Child("maxUnavailable"))...)
+	return append(errs, notMoreThanAll(unavailable, at.Child("maxUnavailable"))...)
+}
+
+// validateCollisions: the count keeps the names of new revisions apart from
+// those that there were.
+func validateCollisions(n, old *int32) field.ErrorList {
+	at := field.NewPath("status", "collisionCount")
+	errs := rule.NonNegative(n, at)
+	if old != nil && (n == nil || *n < *old) {
+		errs = append(errs, field.Invalid(at, deref(n), "cannot be decremented"))
+	}
+	return errs
 }

@@ -7,13 +7,10 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
-	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 func jobColumns() []Column {
@@ -87,6 +84,7 @@ func jobStrategy() Strategy {
 			defaults:       defaultJob,
 			validate:       validateJob,
 			validateUpdate: validateJobUpdate,
+			validateStatus: validateJobStatus,
 		})
 }
 
@@ -99,10 +97,7 @@ func selectOwnPods(j *batchv1.Job) {
 	if j.Spec.Template.Labels == nil {
 		j.Spec.Template.Labels = map[string]string{}
 	}
-	for key, value := range map[string]string{
-		batchv1.JobNameLabel: j.Name, batchv1.ControllerUidLabel: string(j.UID),
-		"job-name": j.Name, "controller-uid": string(j.UID),
-	} {
+	for key, value := range generatedLabels(j) {
 		if _, set := j.Spec.Template.Labels[key]; !set {
 			j.Spec.Template.Labels[key] = value
 		}
@@ -112,6 +107,15 @@ func selectOwnPods(j *batchv1.Job) {
 		j.Spec.Selector.MatchLabels = map[string]string{}
 	}
 	setKey(j.Spec.Selector.MatchLabels, batchv1.ControllerUidLabel, string(j.UID))
+}
+
+// generatedLabels tell a job's pods from those of others, by names with a domain
+// and by the older ones without.
+func generatedLabels(j *batchv1.Job) map[string]string {
+	return map[string]string{
+		batchv1.JobNameLabel: j.Name, batchv1.ControllerUidLabel: string(j.UID),
+		"job-name": j.Name, "controller-uid": string(j.UID),
+	}
 }
 
 func setKey(m map[string]string, key, value string) {
@@ -159,72 +163,28 @@ func defaultBackoff(s *batchv1.JobSpec) int32 {
 	return 6
 }
 
-func validateJob(j *batchv1.Job) field.ErrorList {
-	errs := validateJobSpec(&j.Spec, specPath())
-	if j.Spec.Selector == nil {
-		return append(errs, field.Required(specPath("selector"), ""))
-	}
-	if selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !selector.Matches(labelSet(j.Spec.Template.Labels)) {
-		errs = append(errs, field.Invalid(specPath("template", "metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`"))
-	}
-	return append(errs, rule.Selector(j.Spec.Selector, specPath("selector"))...)
-}
-
-func validateJobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
-	errs := rule.Join(
-		rule.NonNegative(s.Parallelism, path.Child("parallelism")),
-		rule.NonNegative(s.Completions, path.Child("completions")),
-		rule.NonNegative(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds")),
-		rule.NonNegative(s.BackoffLimit, path.Child("backoffLimit")),
-		rule.NonNegative(s.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex")),
-		rule.NonNegative(s.MaxFailedIndexes, path.Child("maxFailedIndexes")),
-		rule.NonNegative(s.TTLSecondsAfterFinished, path.Child("ttlSecondsAfterFinished")),
-		podspec.ValidateTemplate(&s.Template, path.Child("template")),
-	)
-	if m := s.CompletionMode; m != nil {
-		errs = append(errs, rule.OneOf(*m, path.Child("completionMode"), batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)...)
-		if *m == batchv1.IndexedCompletion && s.Completions == nil {
-			errs = append(errs, field.Required(path.Child("completions"), "when completion mode is Indexed"))
-		}
-	}
-	if p := s.Template.Spec.RestartPolicy; p != corev1.RestartPolicyNever && p != corev1.RestartPolicyOnFailure {
-		errs = append(errs, field.Required(path.Child("template", "spec", "restartPolicy"),
-			fmt.Sprintf("valid values: %q, %q", corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)))
-	}
-	if s.PodFailurePolicy != nil && s.Template.Spec.RestartPolicy != corev1.RestartPolicyNever {
-		errs = append(errs, field.Invalid(path.Child("template", "spec", "restartPolicy"), s.Template.Spec.RestartPolicy, "only \"Never\" is supported when podFailurePolicy is specified"))
-	}
-	return errs
-}
-
-// validateJobUpdate: a suspended job that has not begun may still change where
-// and with what its pods will run.
-func validateJobUpdate(j, old *batchv1.Job) field.ErrorList {
-	errs := rule.Join(
-		rule.Immutable(j.Spec.Selector, old.Spec.Selector, specPath("selector")),
-		rule.Immutable(j.Spec.CompletionMode, old.Spec.CompletionMode, specPath("completionMode")),
-		rule.Immutable(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, specPath("podFailurePolicy")),
-		rule.Immutable(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, specPath("backoffLimitPerIndex")),
-	)
-	if indexed := deref(old.Spec.CompletionMode) == batchv1.IndexedCompletion; !indexed || !equality.Semantic.DeepEqual(j.Spec.Completions, j.Spec.Parallelism) {
-		errs = append(errs, rule.Immutable(j.Spec.Completions, old.Spec.Completions, specPath("completions"))...)
-	}
-	template := j.Spec.Template.DeepCopy()
-	if deref(old.Spec.Suspend) && old.Status.StartTime == nil {
-		maskScheduling(template, &old.Spec.Template)
-	}
-	return append(errs, rule.Immutable(*template, old.Spec.Template, specPath("template"))...)
-}
-
 func maskScheduling(template, old *corev1.PodTemplateSpec) {
 	template.Labels, template.Annotations = old.Labels, old.Annotations
 	template.Spec.NodeSelector = old.Spec.NodeSelector
-	template.Spec.Affinity = old.Spec.Affinity
+	maskNodeAffinity(&template.Spec, &old.Spec)
 	template.Spec.Tolerations = old.Spec.Tolerations
 	template.Spec.SchedulingGates = old.Spec.SchedulingGates
 	for i := range template.Spec.Containers {
 		if i < len(old.Spec.Containers) {
 			template.Spec.Containers[i].Resources = old.Spec.Containers[i].Resources
 		}
+	}
+}
+
+func maskNodeAffinity(spec, old *corev1.PodSpec) {
+	if spec.Affinity == nil {
+		spec.Affinity = &corev1.Affinity{}
+	}
+	spec.Affinity.NodeAffinity = nil
+	if old.Affinity != nil {
+		spec.Affinity.NodeAffinity = old.Affinity.NodeAffinity
+	}
+	if *spec.Affinity == (corev1.Affinity{}) {
+		spec.Affinity = old.Affinity
 	}
 }

@@ -42,7 +42,14 @@ func replicaSetStrategy() Strategy {
 				return rule.Join(
 					rule.NonNegative(r.Spec.Replicas, specPath("replicas")),
 					rule.NonNegative(&r.Spec.MinReadySeconds, specPath("minReadySeconds")),
-					validateWorkload("ReplicaSet", r.Spec.Selector, &r.Spec.Template),
+					validateWorkload(workload{"deployment", "ReplicaSet"}, r.Spec.Selector, &r.Spec.Template),
+				)
+			},
+			validateStatus: func(r, _ *appsv1.ReplicaSet) field.ErrorList {
+				s := &r.Status
+				return rule.Join(
+					validateCounts(s.Replicas, count{"fullyLabeledReplicas", s.FullyLabeledReplicas}, count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas}),
+					validateAvailable(s.AvailableReplicas, s.ReadyReplicas),
 				)
 			},
 			validateUpdate: func(r, old *appsv1.ReplicaSet) field.ErrorList {
@@ -74,6 +81,13 @@ func replicationControllerStrategy() Strategy {
 		rules[*corev1.ReplicationController]{
 			defaults: defaultReplicationController,
 			validate: validateReplicationController,
+			validateStatus: func(r, _ *corev1.ReplicationController) field.ErrorList {
+				s := &r.Status
+				return rule.Join(
+					validateCounts(s.Replicas, count{"fullyLabeledReplicas", s.FullyLabeledReplicas}, count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas}),
+					validateAvailable(s.AvailableReplicas, s.ReadyReplicas),
+				)
+			},
 		})
 }
 
@@ -107,8 +121,5 @@ func validateReplicationController(r *corev1.ReplicationController) field.ErrorL
 	if len(r.Spec.Selector) > 0 && !labels.SelectorFromSet(r.Spec.Selector).Matches(labels.Set(r.Spec.Template.Labels)) {
 		errs = append(errs, field.Invalid(specPath("template", "metadata", "labels"), r.Spec.Template.Labels, "`selector` does not match template `labels`"))
 	}
-	if p := r.Spec.Template.Spec.RestartPolicy; p != corev1.RestartPolicyAlways {
-		errs = append(errs, field.NotSupported(specPath("template", "spec", "restartPolicy"), p, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
-	}
-	return append(errs, podspec.ValidateTemplate(r.Spec.Template, specPath("template"))...)
+	return append(errs, validateWorkloadTemplate("ReplicationController", r.Spec.Template)...)
 }

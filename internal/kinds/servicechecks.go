@@ -2,158 +2,249 @@ package kinds
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
 )
 
-const maxAffinitySeconds = 86400
+const (
+	maxAffinitySeconds = 86400
+	// agentPort is what every node serves its pods' logs and commands on.
+	agentPort = 10250
+)
 
 func validateService(s *corev1.Service) field.ErrorList {
 	spec := &s.Spec
-	errs := rule.Join(
-		rule.OneOf(spec.Type, specPath("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort,
-			corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeExternalName),
-		rule.OneOf(spec.SessionAffinity, specPath("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone),
-		metavalidation.ValidateLabels(spec.Selector, specPath("selector")),
+	return rule.Join(
 		validateServiceType(spec),
 		validateServicePorts(spec),
-		validateServiceAddresses(spec),
-		validateAffinityTimeout(spec),
-		validateTrafficPolicies(spec),
+		metavalidation.ValidateLabels(spec.Selector, specPath("selector")),
+		rule.OneOf(spec.SessionAffinity, specPath("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone),
+		validateAffinityConfig(spec, specPath("sessionAffinityConfig")),
+		validateClusterIPs(spec),
+		rule.Each(spec.ExternalIPs, specPath("externalIPs"), validateExternalIP),
+		rule.OneOf(spec.Type, specPath("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName,
+			corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort),
+		validateLoadBalancer(s),
+		validateExternalTraffic(spec),
+		validateInternalTraffic(spec),
+		rule.OptionalOf(spec.TrafficDistribution, specPath("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose,
+			corev1.ServiceTrafficDistributionPreferSameNode, corev1.ServiceTrafficDistributionPreferSameZone),
 	)
-	return errs
+}
+
+func isHeadless(spec *corev1.ServiceSpec) bool {
+	return len(spec.ClusterIPs) == 1 && spec.ClusterIPs[0] == corev1.ClusterIPNone
 }
 
 func validateServiceType(spec *corev1.ServiceSpec) field.ErrorList {
-	headless := spec.ClusterIP == corev1.ClusterIPNone
-	switch {
-	case spec.Type == corev1.ServiceTypeExternalName:
-		if spec.ExternalName == "" {
-			return field.ErrorList{field.Required(specPath("externalName"), "")}
-		}
-		return rule.Invalids(specPath("externalName"), spec.ExternalName, validation.IsDNS1123Subdomain(trimDot(spec.ExternalName)))
-	case headless && usesNodePorts(spec):
-		return field.ErrorList{field.Invalid(specPath("clusterIPs").Index(0), spec.ClusterIP, fmt.Sprintf("may not be set to 'None' for %s services", spec.Type))}
-	case len(spec.Ports) == 0 && !headless:
-		return field.ErrorList{field.Required(specPath("ports"), "")}
+	var errs field.ErrorList
+	headless := isHeadless(spec)
+	if len(spec.Ports) == 0 && !headless && spec.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, field.Required(specPath("ports"), ""))
 	}
-	return nil
-}
-
-func trimDot(name string) string {
-	if n := len(name); n > 1 && name[n-1] == '.' {
-		return name[:n-1]
+	if headless && usesNodePorts(spec) {
+		errs = append(errs, field.Invalid(specPath("clusterIPs").Index(0), corev1.ClusterIPNone, fmt.Sprintf("may not be set to 'None' for %s services", spec.Type)))
 	}
-	return name
+	if spec.Type != corev1.ServiceTypeExternalName {
+		return errs
+	}
+	return rule.Join(errs,
+		rule.Forbid(specPath(), "may not be set for ExternalName services", rule.Set("clusterIPs", len(spec.ClusterIPs) > 0),
+			rule.Set("ipFamilies", len(spec.IPFamilies) > 0), rule.Set("ipFamilyPolicy", spec.IPFamilyPolicy != nil)),
+		rule.Given(strings.TrimSuffix(spec.ExternalName, "."), specPath("externalName"), validation.IsDNS1123Subdomain))
 }
 
 func validateServicePorts(spec *corev1.ServiceSpec) field.ErrorList {
-	var errs field.ErrorList
-	names, ports := sets.New[string](), sets.New[string]()
-	for i := range spec.Ports {
-		p, path := &spec.Ports[i], specPath("ports").Index(i)
-		errs = append(errs, validateServicePort(p, len(spec.Ports) > 1, path)...)
-		if p.Name != "" && names.Has(p.Name) {
-			errs = append(errs, field.Duplicate(path.Child("name"), p.Name))
+	names, ports, nodePorts := rule.Seen[string]{}, rule.Seen[string]{}, rule.Seen[string]{}
+	return rule.Each(spec.Ports, specPath("ports"), func(p *corev1.ServicePort, at *field.Path) field.ErrorList {
+		errs := validateServicePort(p, len(spec.Ports) > 1, at)
+		if p.Name != "" {
+			errs = append(errs, names.Once(p.Name, at.Child("name"))...)
 		}
-		names.Insert(p.Name)
-		key := fmt.Sprintf("%s/%d", p.Protocol, p.Port)
-		if ports.Has(key) {
-			errs = append(errs, field.Duplicate(path, corev1.ServicePort{Protocol: p.Protocol, Port: p.Port}))
+		if spec.Type == corev1.ServiceTypeClusterIP && p.NodePort != 0 {
+			errs = append(errs, field.Forbidden(at.Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
 		}
-		ports.Insert(key)
-		if !usesNodePorts(spec) && p.NodePort != 0 {
-			errs = append(errs, field.Forbidden(path.Child("nodePort"), fmt.Sprintf("may not be used when `type` is '%s'", spec.Type)))
+		if spec.Type == corev1.ServiceTypeLoadBalancer && p.Port == agentPort {
+			errs = append(errs, field.Invalid(at, p.Port, fmt.Sprintf("may not expose port %d externally since it is used by kubelet", agentPort)))
 		}
-	}
-	return errs
+		if p.NodePort != 0 && len(nodePorts.Once(fmt.Sprintf("%s/%d", p.Protocol, p.NodePort), at)) > 0 {
+			errs = append(errs, field.Duplicate(at.Child("nodePort"), p.NodePort))
+		}
+		if len(ports.Once(fmt.Sprintf("%s/%d", p.Protocol, p.Port), at)) > 0 {
+			errs = append(errs, field.Duplicate(at, corev1.ServicePort{Protocol: p.Protocol, Port: p.Port}))
+		}
+		return errs
+	})
 }
 
-func validateServicePort(p *corev1.ServicePort, nameNeeded bool, path *field.Path) field.ErrorList {
+func validateServicePort(p *corev1.ServicePort, nameNeeded bool, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if p.Name != "" {
-		errs = append(errs, rule.Invalids(path.Child("name"), p.Name, validation.IsDNS1123Label(p.Name))...)
-	} else if nameNeeded {
-		errs = append(errs, field.Required(path.Child("name"), ""))
+	if p.Name == "" && nameNeeded {
+		errs = append(errs, field.Required(at.Child("name"), ""))
 	}
-	errs = append(errs, rule.Invalids(path.Child("port"), p.Port, validation.IsValidPortNum(int(p.Port)))...)
-	errs = append(errs, rule.OneOf(p.Protocol, path.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
-	if p.TargetPort.Type == intstr.Int {
-		return append(errs, rule.Invalids(path.Child("targetPort"), p.TargetPort.IntVal, validation.IsValidPortNum(int(p.TargetPort.IntVal)))...)
-	}
-	return append(errs, rule.Invalids(path.Child("targetPort"), p.TargetPort.StrVal, validation.IsValidPortName(p.TargetPort.StrVal))...)
+	return rule.Join(errs,
+		rule.FormIfSet(p.Name, at.Child("name"), validation.IsDNS1123Label),
+		rule.Port(p.Port, at.Child("port")),
+		podspec.ValidateProtocol(p.Protocol, at.Child("protocol")),
+		podspec.ValidatePortOrName(p.TargetPort, at.Child("targetPort")),
+		rule.Optional(p.AppProtocol, at.Child("appProtocol"), rule.Qualified[string]),
+	)
 }
 
-func validateServiceAddresses(spec *corev1.ServiceSpec) field.ErrorList {
-	path := specPath("clusterIPs")
-	var errs field.ErrorList
-	if spec.Type == corev1.ServiceTypeExternalName && len(spec.ClusterIPs) > 0 {
-		errs = append(errs, field.Forbidden(path, "may not be set for ExternalName services"))
-	}
-	if len(spec.ClusterIPs) > 0 && spec.ClusterIPs[0] != spec.ClusterIP {
-		errs = append(errs, field.Invalid(path, spec.ClusterIPs, "first value must match `clusterIP`"))
-	}
-	for i, ip := range spec.ClusterIPs {
-		if ip == corev1.ClusterIPNone && i == 0 {
-			continue
-		}
-		errs = append(errs, validation.IsValidIPForLegacyField(path.Index(i), ip, false, nil)...)
-	}
-	for i, ip := range spec.ExternalIPs {
-		errs = append(errs, validation.IsValidIPForLegacyField(specPath("externalIPs").Index(i), ip, false, nil)...)
-	}
-	for i, cidr := range spec.LoadBalancerSourceRanges {
-		errs = append(errs, validation.IsValidCIDRForLegacyField(specPath("loadBalancerSourceRanges").Index(i), cidr, false, nil)...)
-	}
-	return errs
-}
-
-func validateAffinityTimeout(spec *corev1.ServiceSpec) field.ErrorList {
-	if spec.SessionAffinity != corev1.ServiceAffinityClientIP || spec.SessionAffinityConfig == nil || spec.SessionAffinityConfig.ClientIP == nil {
-		return nil
-	}
-	seconds := deref(spec.SessionAffinityConfig.ClientIP.TimeoutSeconds)
-	if seconds > 0 && seconds <= maxAffinitySeconds {
-		return nil
-	}
-	return field.ErrorList{field.Invalid(specPath("sessionAffinityConfig", "clientIP", "timeoutSeconds"), seconds,
-		fmt.Sprintf("must be greater than 0 and less than %d", maxAffinitySeconds))}
-}
-
-func validateTrafficPolicies(spec *corev1.ServiceSpec) field.ErrorList {
-	var errs field.ErrorList
+func validateAffinityConfig(spec *corev1.ServiceSpec, at *field.Path) field.ErrorList {
+	const when = "when session affinity type is ClientIP"
+	config := spec.SessionAffinityConfig
 	switch {
-	case takesExternalTraffic(spec):
-		errs = append(errs, rule.OneOf(spec.ExternalTrafficPolicy, specPath("externalTrafficPolicy"),
-			corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
-	case spec.ExternalTrafficPolicy != "":
-		errs = append(errs, field.Invalid(specPath("externalTrafficPolicy"), spec.ExternalTrafficPolicy, "may only be set for externally-accessible services"))
-	}
-	if p := spec.InternalTrafficPolicy; p != nil {
-		errs = append(errs, rule.OneOf(*p, specPath("internalTrafficPolicy"),
-			corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
-	}
-	return errs
-}
-
-// validateServiceUpdate: an address that has been given out stays.
-func validateServiceUpdate(s, old *corev1.Service) field.ErrorList {
-	external := corev1.ServiceTypeExternalName
-	if s.Spec.Type == external || old.Spec.Type == external || old.Spec.ClusterIP == "" {
+	case spec.SessionAffinity == corev1.ServiceAffinityNone && config != nil:
+		return field.ErrorList{field.Forbidden(at, "must not be set when session affinity is None")}
+	case spec.SessionAffinity != corev1.ServiceAffinityClientIP:
 		return nil
+	case config == nil:
+		return field.ErrorList{field.Required(at, when)}
+	case config.ClientIP == nil:
+		return field.ErrorList{field.Required(at.Child("clientIP"), when)}
+	case config.ClientIP.TimeoutSeconds == nil:
+		return field.ErrorList{field.Required(at.Child("clientIP", "timeoutSeconds"), when)}
 	}
-	if s.Spec.ClusterIP == "" {
-		return field.ErrorList{field.Invalid(specPath("clusterIPs").Index(0), s.Spec.ClusterIPs, "primary clusterIP can not be unset")}
-	}
-	if s.Spec.ClusterIP != old.Spec.ClusterIP {
-		return field.ErrorList{field.Invalid(specPath("clusterIPs").Index(0), s.Spec.ClusterIPs, "may not change once set")}
+	if s := *config.ClientIP.TimeoutSeconds; s <= 0 || s > maxAffinitySeconds {
+		return field.ErrorList{field.Invalid(at.Child("clientIP", "timeoutSeconds"), s, fmt.Sprintf("must be greater than 0 and less than %d", maxAffinitySeconds))}
 	}
 	return nil
+}
+
+func validateExternalIP(ip *string, at *field.Path) field.ErrorList {
+	if errs := rule.IP(*ip, at); len(errs) > 0 {
+		return errs
+	}
+	return rule.OrdinaryIP(*ip, at)
+}
+
+// validateClusterIPs: the addresses of a service, and the IP versions that
+// they are of.
+func validateClusterIPs(spec *corev1.ServiceSpec) field.ErrorList {
+	if spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
+	at, families := specPath("clusterIPs"), specPath("ipFamilies")
+	var errs field.ErrorList
+	switch {
+	case spec.ClusterIP == "" && len(spec.ClusterIPs) > 0:
+		errs = append(errs, field.Invalid(at, spec.ClusterIPs, "must be empty when `clusterIP` is not specified"))
+	case spec.ClusterIP != "" && len(spec.ClusterIPs) == 0:
+		errs = append(errs, field.Required(at, ""))
+	case spec.ClusterIP != "" && spec.ClusterIPs[0] != spec.ClusterIP:
+		errs = append(errs, field.Invalid(at, spec.ClusterIPs, "first value must match `clusterIP`"))
+	}
+	seen := rule.Seen[corev1.IPFamily]{}
+	errs = rule.Join(errs,
+		rule.Each(spec.IPFamilies, families, func(f *corev1.IPFamily, at *field.Path) field.ErrorList {
+			return rule.Join(rule.Supported(*f, at, corev1.IPv4Protocol, corev1.IPv6Protocol), seen.Once(*f, at))
+		}),
+		rule.OptionalOf(spec.IPFamilyPolicy, specPath("ipFamilyPolicy"),
+			corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack))
+	invalid := rule.Each(spec.ClusterIPs, at, func(ip *string, item *field.Path) field.ErrorList {
+		switch {
+		case *ip != corev1.ClusterIPNone || ip != &spec.ClusterIPs[0]:
+			return rule.IP(*ip, item)
+		case len(spec.ClusterIPs) > 1:
+			return field.ErrorList{field.Invalid(at, spec.ClusterIPs, "'None' must be the first and only value")}
+		}
+		return nil
+	})
+	errs = append(errs, invalid...)
+	if len(spec.ClusterIPs) > 2 {
+		errs = append(errs, field.Invalid(at, spec.ClusterIPs, "may only hold up to 2 values"))
+	}
+	if len(invalid) > 0 {
+		return errs
+	}
+	return append(errs, validateFamilies(spec, at)...)
+}
+
+func validateFamilies(spec *corev1.ServiceSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(spec.ClusterIPs) > 1 && rule.IsIPv6(spec.ClusterIPs[0]) == rule.IsIPv6(spec.ClusterIPs[1]) {
+		errs = append(errs, field.Invalid(at, spec.ClusterIPs, "may specify no more than one IP for each IP family"))
+	}
+	if isHeadless(spec) {
+		return errs
+	}
+	for i, ip := range spec.ClusterIPs {
+		if i < len(spec.IPFamilies) && familyOf(ip) != spec.IPFamilies[i] {
+			errs = append(errs, field.Invalid(at.Index(i), ip, fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", spec.IPFamilies[i], i)))
+		}
+	}
+	return errs
+}
+
+// validateLoadBalancer: what only a service with a load balancer has.
+func validateLoadBalancer(s *corev1.Service) field.ErrorList {
+	const only = "may only be used when `type` is 'LoadBalancer'"
+	spec := &s.Spec
+	balanced := spec.Type == corev1.ServiceTypeLoadBalancer
+	at, ranges := specPath("LoadBalancerSourceRanges"), spec.LoadBalancerSourceRanges
+	annotation, annotated := s.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]
+	index := func(i int) *field.Path { return at.Index(i) }
+	if len(ranges) == 0 && annotated {
+		at = field.NewPath("metadata", "annotations").Key(corev1.AnnotationLoadBalancerSourceRangesKey)
+		index = func(int) *field.Path { return at }
+		if strings.TrimSpace(annotation) != "" {
+			ranges = strings.Split(annotation, ",")
+		}
+	}
+	var errs field.ErrorList
+	if !balanced && (len(ranges) > 0 || annotated) {
+		errs = append(errs, field.Forbidden(at, only))
+	}
+	for i, cidr := range ranges {
+		errs = append(errs, rule.CIDR(strings.TrimSpace(cidr), index(i))...)
+	}
+	if !balanced {
+		return append(errs, rule.Forbid(specPath(), only,
+			rule.Set("allocateLoadBalancerNodePorts", spec.AllocateLoadBalancerNodePorts != nil), rule.Set("loadBalancerClass", spec.LoadBalancerClass != nil))...)
+	}
+	if spec.AllocateLoadBalancerNodePorts == nil {
+		errs = append(errs, field.Required(field.NewPath("allocateLoadBalancerNodePorts"), ""))
+	}
+	return append(errs, rule.Optional(spec.LoadBalancerClass, specPath("loadBalancerClass"), rule.Qualified[string])...)
+}
+
+// needsHealthCheck says whether a load balancer must be told which nodes have
+// endpoints of their own.
+func needsHealthCheck(spec *corev1.ServiceSpec) bool {
+	return spec.Type == corev1.ServiceTypeLoadBalancer && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
+func validateExternalTraffic(spec *corev1.ServiceSpec) field.ErrorList {
+	var errs field.ErrorList
+	policy, check := specPath("externalTrafficPolicy"), specPath("healthCheckNodePort")
+	switch {
+	case takesExternalTraffic(spec):
+		errs = rule.OneOf(spec.ExternalTrafficPolicy, policy, corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)
+	case spec.ExternalTrafficPolicy != "":
+		errs = append(errs, field.Invalid(policy, spec.ExternalTrafficPolicy, "may only be set for externally-accessible services"))
+	}
+	switch port := spec.HealthCheckNodePort; {
+	case port == 0:
+	case needsHealthCheck(spec):
+		errs = append(errs, rule.Port(port, check)...)
+	default:
+		errs = append(errs, field.Invalid(check, port, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
+	}
+	return errs
+}
+
+func validateInternalTraffic(spec *corev1.ServiceSpec) field.ErrorList {
+	at := specPath("internalTrafficPolicy")
+	if spec.InternalTrafficPolicy == nil && (usesNodePorts(spec) || spec.Type == corev1.ServiceTypeClusterIP) {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	return rule.OptionalOf(spec.InternalTrafficPolicy, at, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)
 }

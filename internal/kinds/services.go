@@ -64,6 +64,7 @@ func serviceStrategy() Strategy {
 			defaults:       defaultService,
 			validate:       validateService,
 			validateUpdate: validateServiceUpdate,
+			validateStatus: validateServiceStatus,
 		})
 }
 
@@ -72,6 +73,11 @@ func defaultService(s *corev1.Service) {
 	setDefault(&spec.Type, corev1.ServiceTypeClusterIP)
 	setDefault(&spec.SessionAffinity, corev1.ServiceAffinityNone)
 	defaultAffinityTimeout(spec)
+	for i := range s.Status.LoadBalancer.Ingress {
+		if in := &s.Status.LoadBalancer.Ingress[i]; in.IP != "" {
+			setPointer(&in.IPMode, corev1.LoadBalancerIPModeVIP)
+		}
+	}
 	for i := range spec.Ports {
 		p := &spec.Ports[i]
 		setDefault(&p.Protocol, corev1.ProtocolTCP)

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
@@ -33,6 +34,15 @@ func statefulSetStrategy() Strategy {
 			defaults:       defaultStatefulSet,
 			validate:       validateStatefulSet,
 			validateUpdate: validateStatefulSetUpdate,
+			validateStatus: func(s, old *appsv1.StatefulSet) field.ErrorList {
+				n := &s.Status
+				return rule.Join(
+					validateCounts(n.Replicas, count{"readyReplicas", n.ReadyReplicas}, count{"currentReplicas", n.CurrentReplicas},
+						count{"updatedReplicas", n.UpdatedReplicas}, count{"availableReplicas", n.AvailableReplicas}),
+					validateAvailable(n.AvailableReplicas, n.ReadyReplicas),
+					validateCollisions(n.CollisionCount, old.Status.CollisionCount),
+				)
+			},
 		})
 }
 
@@ -60,29 +70,66 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 }
 
 func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
+	spec := &s.Spec
 	errs := rule.Join(
-		rule.NonNegative(s.Spec.Replicas, specPath("replicas")),
-		rule.NonNegative(&s.Spec.MinReadySeconds, specPath("minReadySeconds")),
-		rule.NonNegative(s.Spec.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
-		rule.OneOf(s.Spec.PodManagementPolicy, specPath("podManagementPolicy"), appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement),
-		rule.OneOf(s.Spec.UpdateStrategy.Type, specPath("updateStrategy", "type"),
-			appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType),
-		validateWorkload("statefulset", s.Spec.Selector, templateWithClaims(s)),
+		validatePodManagement(spec.PodManagementPolicy, specPath("podManagementPolicy")),
+		validateStatefulStrategy(&spec.UpdateStrategy, specPath("updateStrategy")),
+		validateRetention(spec.PersistentVolumeClaimRetentionPolicy, specPath("persistentVolumeClaimRetentionPolicy")),
+		rule.NonNegative(spec.Replicas, specPath("replicas")),
+		rule.NonNegative(&spec.MinReadySeconds, specPath("minReadySeconds")),
+		rule.NonNegative(spec.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
+		rule.FormIfSet(spec.ServiceName, specPath("serviceName"), validation.IsDNS1123Label),
+		validateWorkload(workload{"statefulset", "StatefulSet"}, spec.Selector, templateWithClaims(s)),
 	)
-	if r := s.Spec.UpdateStrategy.RollingUpdate; r != nil {
-		path := specPath("updateStrategy", "rollingUpdate")
-		if s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
-			errs = append(errs, field.Invalid(path, r, "only allowed for updateStrategy 'RollingUpdate'"))
-		}
-		errs = append(errs, rule.NonNegative(r.Partition, path.Child("partition"))...)
-		if r.MaxUnavailable != nil {
-			errs = append(errs, validAmount(*r.MaxUnavailable, path.Child("maxUnavailable"))...)
-		}
-	}
-	if s.Spec.Ordinals != nil {
-		errs = append(errs, rule.NonNegative(&s.Spec.Ordinals.Start, specPath("ordinals", "start"))...)
+	if spec.Ordinals != nil {
+		errs = append(errs, rule.NonNegative(&spec.Ordinals.Start, specPath("ordinals.start"))...)
 	}
 	return errs
+}
+
+func validatePodManagement(p appsv1.PodManagementPolicyType, at *field.Path) field.ErrorList {
+	switch p {
+	case "":
+		return field.ErrorList{field.Required(at, "")}
+	case appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement:
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, p, fmt.Sprintf("must be '%s' or '%s'", appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement))}
+}
+
+func validateStatefulStrategy(s *appsv1.StatefulSetUpdateStrategy, at *field.Path) field.ErrorList {
+	rolling := at.Child("rollingUpdate")
+	switch s.Type {
+	case "":
+		return field.ErrorList{field.Required(at, "")}
+	case appsv1.OnDeleteStatefulSetStrategyType:
+		if s.RollingUpdate != nil {
+			return field.ErrorList{field.Invalid(rolling, s.RollingUpdate, "only allowed for updateStrategy 'RollingUpdate'")}
+		}
+		return nil
+	case appsv1.RollingUpdateStatefulSetStrategyType:
+		if s.RollingUpdate == nil {
+			return nil
+		}
+		return rule.Join(
+			rule.NonNegative(s.RollingUpdate.Partition, rolling.Child("partition")),
+			rule.Optional(s.RollingUpdate.MaxUnavailable, rolling.Child("maxUnavailable"), func(v intstr.IntOrString, at *field.Path) field.ErrorList {
+				errs := validAmount(v, at)
+				if isZero(v) {
+					errs = append(errs, field.Invalid(at, v, "cannot be 0"))
+				}
+				return append(errs, notMoreThanAll(v, at)...)
+			}))
+	}
+	return field.ErrorList{field.Invalid(at, *s, fmt.Sprintf("must be '%s' or '%s'", appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType))}
+}
+
+func validateRetention(p *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy, at *field.Path) field.ErrorList {
+	if p == nil {
+		return nil
+	}
+	const keep, remove = appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+	return rule.Join(rule.Supported(p.WhenDeleted, at.Child("whenDeleted"), remove, keep), rule.Supported(p.WhenScaled, at.Child("whenScaled"), remove, keep))
 }
 
 // templateWithClaims is the pod template with the volumes that its claims will
@@ -145,8 +192,9 @@ func daemonSetStrategy() Strategy {
 		func(d *appsv1.DaemonSet) *appsv1.DaemonSetSpec { return &d.Spec },
 		func(d *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &d.Status },
 		rules[*appsv1.DaemonSet]{
-			defaults: defaultDaemonSet,
-			validate: validateDaemonSet,
+			defaults:       defaultDaemonSet,
+			validate:       validateDaemonSet,
+			validateStatus: validateDaemonStatus,
 			validateUpdate: func(d, old *appsv1.DaemonSet) field.ErrorList {
 				return rule.Immutable(d.Spec.Selector, old.Spec.Selector, specPath("selector"))
 			},
@@ -165,28 +213,54 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 }
 
 func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
-	errs := rule.Join(
-		rule.NonNegative(&d.Spec.MinReadySeconds, specPath("minReadySeconds")),
-		rule.NonNegative(d.Spec.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
-		rule.OneOf(d.Spec.UpdateStrategy.Type, specPath("updateStrategy", "type"),
-			appsv1.OnDeleteDaemonSetStrategyType, appsv1.RollingUpdateDaemonSetStrategyType),
-		validateWorkload("daemonset", d.Spec.Selector, &d.Spec.Template),
-	)
-	r := d.Spec.UpdateStrategy.RollingUpdate
-	if r == nil || d.Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
-		return errs
+	errs := rule.Join(rule.Selector(d.Spec.Selector, specPath("selector")), validateMatch(d.Spec.Selector, d.Spec.Template.Labels))
+	if s := d.Spec.Selector; s != nil && len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		errs = append(errs, field.Invalid(specPath("selector"), s, "empty selector is invalid for daemonset"))
 	}
-	path := specPath("updateStrategy", "rollingUpdate")
+	return rule.Join(errs,
+		validateWorkloadTemplate("DaemonSet", &d.Spec.Template),
+		rule.NonNegative(&d.Spec.MinReadySeconds, specPath("minReadySeconds")),
+		validateDaemonStrategy(&d.Spec.UpdateStrategy, specPath("updateStrategy")),
+		rule.NonNegative(d.Spec.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
+	)
+}
+
+func validateDaemonStrategy(s *appsv1.DaemonSetUpdateStrategy, path *field.Path) field.ErrorList {
+	switch s.Type {
+	case appsv1.OnDeleteDaemonSetStrategyType:
+		return nil
+	case appsv1.RollingUpdateDaemonSetStrategyType:
+	default:
+		return field.ErrorList{field.NotSupported(path, *s, []appsv1.DaemonSetUpdateStrategyType{appsv1.RollingUpdateDaemonSetStrategyType, appsv1.OnDeleteDaemonSetStrategyType})}
+	}
+	at, r := path.Child("rollingUpdate"), s.RollingUpdate
+	if r == nil {
+		return field.ErrorList{field.Required(at, "")}
+	}
 	unavailable, surge := deref(r.MaxUnavailable), deref(r.MaxSurge)
-	errs = rule.Join(errs, validAmount(unavailable, path.Child("maxUnavailable")), validAmount(surge, path.Child("maxSurge")),
-		notMoreThanAll(unavailable, path.Child("maxUnavailable")), notMoreThanAll(surge, path.Child("maxSurge")))
+	errs := rule.Join(validAmount(unavailable, at.Child("maxUnavailable")), validAmount(surge, at.Child("maxSurge")),
+		notMoreThanAll(unavailable, at.Child("maxUnavailable")), notMoreThanAll(surge, at.Child("maxSurge")))
 	switch {
 	case !isZero(unavailable) && !isZero(surge):
-		errs = append(errs, field.Invalid(path.Child("maxSurge"), surge, "may not be set when maxUnavailable is non-zero"))
+		errs = append(errs, field.Invalid(at.Child("maxSurge"), surge, "may not be set when maxUnavailable is non-zero"))
 	case isZero(unavailable) && isZero(surge):
-		errs = append(errs, field.Required(path.Child("maxUnavailable"), "cannot be 0 when maxSurge is 0"))
+		errs = append(errs, field.Required(at.Child("maxUnavailable"), "cannot be 0 when maxSurge is 0"))
 	}
 	return errs
+}
+
+// validateDaemonStatus: a daemon is where it was put, not elsewhere.
+func validateDaemonStatus(d, old *appsv1.DaemonSet) field.ErrorList {
+	at, s := field.NewPath("status"), &d.Status
+	var errs field.ErrorList
+	for _, c := range []count{
+		{"currentNumberScheduled", s.CurrentNumberScheduled}, {"numberMisscheduled", s.NumberMisscheduled},
+		{"desiredNumberScheduled", s.DesiredNumberScheduled}, {"numberReady", s.NumberReady}, {"updatedNumberScheduled", s.UpdatedNumberScheduled},
+		{"numberAvailable", s.NumberAvailable}, {"numberUnavailable", s.NumberUnavailable},
+	} {
+		errs = append(errs, rule.NonNegative(&c.n, at.Child(c.field))...)
+	}
+	return append(errs, validateCollisions(s.CollisionCount, old.Status.CollisionCount)...)
 }
 
 func controllerRevisionColumns() []Column {
@@ -211,7 +285,11 @@ func controllerRevisionColumns() []Column {
 func controllerRevisionStrategy() Strategy {
 	return plain(rules[*appsv1.ControllerRevision]{
 		validate: func(c *appsv1.ControllerRevision) field.ErrorList {
-			return rule.NonNegative(&c.Revision, field.NewPath("revision"))
+			errs := rule.NonNegative(&c.Revision, field.NewPath("revision"))
+			if c.Data.Raw == nil && c.Data.Object == nil {
+				errs = append(errs, field.Required(field.NewPath("data"), "data is mandatory"))
+			}
+			return errs
 		},
 		validateUpdate: func(c, old *appsv1.ControllerRevision) field.ErrorList {
 			return rule.Immutable(c.Data, old.Data, field.NewPath("data"))

@@ -15,35 +15,77 @@ import (
 	"navarch.dev/navarch/internal/kinds/rule"
 )
 
+// workload is how a kind that makes pods from a template is called in what its
+// users are told: by its selector and by its template.
+type workload struct{ selector, template string }
+
 // validateWorkload is what holds for every kind that makes pods from a
 // template and finds them by a selector. Pods that must be there always are
 // restarted always.
-func validateWorkload(what string, selector *metav1.LabelSelector, template *corev1.PodTemplateSpec) field.ErrorList {
-	errs := validateWorkloadSelector(what, selector, template.Labels)
-	path := specPath("template")
-	errs = append(errs, podspec.ValidateTemplate(template, path)...)
-	if p := template.Spec.RestartPolicy; p != corev1.RestartPolicyAlways && p != "" {
-		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), p, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+func validateWorkload(what workload, selector *metav1.LabelSelector, template *corev1.PodTemplateSpec) field.ErrorList {
+	return rule.Join(
+		validateWorkloadSelector(what.selector, selector, template.Labels),
+		validateWorkloadTemplate(what.template, template),
+	)
+}
+
+func validateWorkloadTemplate(what string, template *corev1.PodTemplateSpec) field.ErrorList {
+	at := specPath("template")
+	errs := podspec.ValidateTemplate(template, at)
+	if p := template.Spec.RestartPolicy; p != corev1.RestartPolicyAlways {
+		errs = append(errs, field.NotSupported(at.Child("spec", "restartPolicy"), p, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
 	}
 	if template.Spec.ActiveDeadlineSeconds != nil {
-		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in "+what+" is not Supported"))
+		errs = append(errs, field.Forbidden(at.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in "+what+" is not Supported"))
 	}
 	return errs
 }
 
 func validateWorkloadSelector(what string, selector *metav1.LabelSelector, templateLabels map[string]string) field.ErrorList {
-	path := specPath("selector")
+	at := specPath("selector")
 	if selector == nil {
-		return field.ErrorList{field.Required(path, "")}
+		return field.ErrorList{field.Required(at, "")}
 	}
-	errs := rule.Selector(selector, path)
+	errs := rule.Selector(selector, at)
 	if len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {
-		errs = append(errs, field.Invalid(path, selector, "empty selector is invalid for "+what))
+		return append(errs, field.Invalid(at, selector, "empty selector is invalid for "+what))
 	}
-	if parsed, err := metav1.LabelSelectorAsSelector(selector); err == nil && !parsed.Matches(labels.Set(templateLabels)) {
-		errs = append(errs, field.Invalid(specPath("template", "metadata", "labels"), templateLabels, "`selector` does not match template `labels`"))
+	return append(errs, validateMatch(selector, templateLabels)...)
+}
+
+// validateMatch says that a selector must find what a template makes.
+func validateMatch(selector *metav1.LabelSelector, templateLabels map[string]string) field.ErrorList {
+	if parsed, err := metav1.LabelSelectorAsSelector(selector); err != nil || parsed.Matches(labels.Set(templateLabels)) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(specPath("template", "metadata", "labels"), templateLabels, "`selector` does not match template `labels`")}
+}
+
+// count is one of the numbers of pods in a status.
+type count struct {
+	field string
+	n     int32
+}
+
+// validateCounts: none of the numbers can be above that of all pods.
+func validateCounts(all int32, counts ...count) field.ErrorList {
+	at := field.NewPath("status")
+	errs := rule.NonNegative(&all, at.Child("replicas"))
+	for _, c := range counts {
+		errs = append(errs, rule.NonNegative(&c.n, at.Child(c.field))...)
+		if c.n > all {
+			errs = append(errs, field.Invalid(at.Child(c.field), c.n, "cannot be greater than status.replicas"))
+		}
 	}
 	return errs
+}
+
+// validateAvailable: what is not ready is not available.
+func validateAvailable(available, ready int32) field.ErrorList {
+	if available <= ready {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("status", "availableReplicas"), available, "cannot be greater than readyReplicas")}
 }
 
 // validAmount says that a value must be a count or a percentage.
