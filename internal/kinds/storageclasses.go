@@ -6,10 +6,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/rule"
+	"navarch.dev/navarch/internal/kinds/volumespec"
 )
 
 func storageClassColumns() []Column {
@@ -44,8 +47,10 @@ func storageClassStrategy() Strategy {
 		validate: func(s *storagev1.StorageClass) field.ErrorList {
 			return rule.Join(
 				validProvisioner(s.Provisioner, field.NewPath("provisioner")),
-				rule.OneOf(deref(s.ReclaimPolicy), field.NewPath("reclaimPolicy"), corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain),
+				validateParameters(s.Parameters, true, field.NewPath("parameters")),
+				rule.Optional(s.ReclaimPolicy, field.NewPath("reclaimPolicy"), validateReclaim),
 				rule.OneOf(deref(s.VolumeBindingMode), field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer),
+				validateTopologies(s.AllowedTopologies, field.NewPath("allowedTopologies")),
 			)
 		},
 		validateUpdate: func(s, old *storagev1.StorageClass) field.ErrorList {
@@ -96,7 +101,11 @@ func volumeAttachmentStrategy() Strategy {
 		func(a *storagev1.VolumeAttachment) *storagev1.VolumeAttachmentStatus { return &a.Status },
 		rules[*storagev1.VolumeAttachment]{
 			validate: func(a *storagev1.VolumeAttachment) field.ErrorList {
-				return rule.Join(rule.Required(a.Spec.Attacher, specPath("attacher")), rule.Required(a.Spec.NodeName, specPath("nodeName")))
+				return rule.Join(
+					volumespec.ValidateDriverName(a.Spec.Attacher, specPath("attacher")),
+					rule.Given(a.Spec.NodeName, specPath("nodeName"), validation.IsDNS1123Subdomain),
+					validateAttachmentSource(&a.Spec.Source, specPath("source")),
+				)
 			},
 			validateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
 				return rule.Immutable(a.Spec, old.Spec, specPath())
@@ -136,7 +145,7 @@ func csiDriverColumns() []Column {
 }
 
 func csiDriverStrategy() Strategy {
-	return plain(rules[*storagev1.CSIDriver]{defaults: func(d *storagev1.CSIDriver) {
+	return plain(rules[*storagev1.CSIDriver]{validate: validateCSIDriver, validateUpdate: validateCSIDriverUpdate, defaults: func(d *storagev1.CSIDriver) {
 		setPointer(&d.Spec.AttachRequired, true)
 		setPointer(&d.Spec.PodInfoOnMount, false)
 		setPointer(&d.Spec.StorageCapacity, false)
@@ -172,7 +181,14 @@ func csiCapacityColumns() []Column {
 func csiCapacityStrategy() Strategy {
 	return plain(rules[*storagev1.CSIStorageCapacity]{
 		validate: func(c *storagev1.CSIStorageCapacity) field.ErrorList {
-			return rule.Required(c.StorageClassName, field.NewPath("storageClassName"))
+			name := field.NewPath("storageClassName")
+			errs := rule.Form(c.StorageClassName, name, validation.IsDNS1123Subdomain)
+			for path, amount := range map[string]*resource.Quantity{"capacity": c.Capacity, "maximumVolumeSize": c.MaximumVolumeSize} {
+				if amount != nil && amount.Sign() < 0 {
+					errs = append(errs, field.Invalid(field.NewPath(path), amount.String(), apivalidation.IsNegativeErrorMsg))
+				}
+			}
+			return append(errs, rule.Selector(c.NodeTopology, field.NewPath("nodeTopology"))...)
 		},
 		validateUpdate: func(c, old *storagev1.CSIStorageCapacity) field.ErrorList {
 			return rule.Join(rule.Immutable(c.StorageClassName, old.StorageClassName, field.NewPath("storageClassName")),
@@ -191,7 +207,7 @@ func attributesClassColumns() []Column {
 func attributesClassStrategy() Strategy {
 	return plain(rules[*storagev1.VolumeAttributesClass]{
 		validate: func(c *storagev1.VolumeAttributesClass) field.ErrorList {
-			return validProvisioner(c.DriverName, field.NewPath("driverName"))
+			return rule.Join(validProvisioner(c.DriverName, field.NewPath("driverName")), validateParameters(c.Parameters, false, field.NewPath("parameters")))
 		},
 		validateUpdate: func(c, old *storagev1.VolumeAttributesClass) field.ErrorList {
 			return rule.Join(forbidChange(c.DriverName, old.DriverName, field.NewPath("driverName")),

@@ -5,12 +5,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
+	"navarch.dev/navarch/internal/kinds/volumespec"
 )
 
 func volumeColumns() []Column {
@@ -88,60 +86,11 @@ func volumeStrategy() Strategy {
 				setDefault(&v.Status.Phase, corev1.VolumePending)
 				setDefault(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
 				setPointer(&v.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
-				if v.Spec.HostPath != nil {
-					setPointer(&v.Spec.HostPath.Type, corev1.HostPathUnset)
-				}
+				volumespec.DefaultPersistentSource(&v.Spec.PersistentVolumeSource)
 			},
-			validate: validateVolume,
-			validateUpdate: func(v, old *corev1.PersistentVolume) field.ErrorList {
-				if equality.Semantic.DeepEqual(v.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource) {
-					return nil
-				}
-				return field.ErrorList{field.Forbidden(specPath("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation")}
-			},
+			validate:       validateVolume,
+			validateUpdate: validateVolumeUpdate,
 		})
-}
-
-func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
-	errs := rule.Join(
-		validateAccessModes(v.Spec.AccessModes),
-		rule.OneOf(v.Spec.PersistentVolumeReclaimPolicy, specPath("persistentVolumeReclaimPolicy"),
-			corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain),
-	)
-	if len(v.Spec.Capacity) == 0 {
-		errs = append(errs, field.Required(specPath("capacity"), ""))
-	}
-	if _, ok := v.Spec.Capacity[corev1.ResourceStorage]; !ok || len(v.Spec.Capacity) > 1 {
-		errs = append(errs, field.NotSupported(specPath("capacity"), v.Spec.Capacity, []corev1.ResourceName{corev1.ResourceStorage}))
-	}
-	for name, size := range v.Spec.Capacity {
-		errs = append(errs, podspec.ValidateQuantity(name, size, specPath("capacity").Key(string(name)))...)
-	}
-	if v.Spec.NodeAffinity != nil && v.Spec.NodeAffinity.Required != nil {
-		errs = append(errs, podspec.ValidateNodeSelector(v.Spec.NodeAffinity.Required, specPath("nodeAffinity", "required"))...)
-	}
-	if equality.Semantic.DeepEqual(v.Spec.PersistentVolumeSource, corev1.PersistentVolumeSource{}) {
-		errs = append(errs, field.Required(specPath(), "must specify a volume type"))
-	}
-	if v.Spec.Local != nil && v.Spec.NodeAffinity == nil {
-		errs = append(errs, field.Required(field.NewPath("metadata", "annotations"), "Local volume requires node affinity"))
-	}
-	return errs
-}
-
-func validateAccessModes(modes []corev1.PersistentVolumeAccessMode) field.ErrorList {
-	path := specPath("accessModes")
-	if len(modes) == 0 {
-		return field.ErrorList{field.Required(path, "at least 1 access mode is required")}
-	}
-	var errs field.ErrorList
-	for _, m := range modes {
-		errs = append(errs, rule.OneOf(m, path, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)...)
-	}
-	if slices.Contains(modes, corev1.ReadWriteOncePod) && len(modes) > 1 {
-		errs = append(errs, field.Forbidden(path, "may not use ReadWriteOncePod with other access modes"))
-	}
-	return errs
 }
 
 func claimColumns() []Column {
@@ -180,10 +129,15 @@ func claimStrategy() Strategy {
 		func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimSpec { return &c.Spec },
 		func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimStatus { return &c.Status },
 		rules[*corev1.PersistentVolumeClaim]{
-			create:         func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimPending },
-			defaults:       defaultClaim,
-			validate:       validateClaim,
-			validateUpdate: validateClaimUpdate,
+			create:   func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimPending },
+			defaults: defaultClaim,
+			validate: func(c *corev1.PersistentVolumeClaim) field.ErrorList {
+				return volumespec.ValidateClaimSpec(&c.Spec, specPath())
+			},
+			validateUpdate: func(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
+				return rule.Join(volumespec.ValidateClaimUpdate(c, old), validateBetaClass(c.Annotations, old.Annotations))
+			},
+			validateStatus: validateClaimStatus,
 		})
 }
 
@@ -197,51 +151,4 @@ func defaultClaim(c *corev1.PersistentVolumeClaim) {
 	if source := c.Spec.DataSource; source != nil && c.Spec.DataSourceRef == nil {
 		c.Spec.DataSourceRef = &corev1.TypedObjectReference{APIGroup: source.APIGroup, Kind: source.Kind, Name: source.Name}
 	}
-}
-
-func validateClaim(c *corev1.PersistentVolumeClaim) field.ErrorList {
-	errs := validateAccessModes(c.Spec.AccessModes)
-	if c.Spec.Selector != nil {
-		errs = append(errs, rule.Selector(c.Spec.Selector, specPath("selector"))...)
-	}
-	path := specPath("resources").Key(string(corev1.ResourceStorage))
-	size, ok := c.Spec.Resources.Requests[corev1.ResourceStorage]
-	switch {
-	case !ok:
-		errs = append(errs, field.Required(path, ""))
-	case size.Sign() <= 0:
-		errs = append(errs, field.Invalid(path, size.String(), "must be greater than zero"))
-	}
-	if class := deref(c.Spec.StorageClassName); class != "" {
-		errs = append(errs, rule.Invalids(specPath("storageClassName"), class, validation.IsDNS1123Subdomain(class))...)
-	}
-	if m := c.Spec.VolumeMode; m != nil {
-		errs = append(errs, rule.OneOf(*m, specPath("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
-	}
-	return errs
-}
-
-// validateClaimUpdate: a bound claim may only grow; an unbound one may also be
-// bound.
-func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
-	masked := c.Spec.DeepCopy()
-	if old.Spec.VolumeName == "" {
-		masked.VolumeName = ""
-	}
-	if old.Spec.StorageClassName == nil {
-		masked.StorageClassName = nil
-	}
-	masked.VolumeAttributesClassName = old.Spec.VolumeAttributesClassName
-	masked.Resources.Requests = old.Spec.Resources.Requests
-	if !equality.Semantic.DeepEqual(masked, &old.Spec) {
-		return field.ErrorList{field.Forbidden(specPath(), "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")}
-	}
-	size, was := c.Spec.Resources.Requests[corev1.ResourceStorage], old.Spec.Resources.Requests[corev1.ResourceStorage]
-	switch path := specPath("resources", "requests", "storage"); {
-	case size.Cmp(was) < 0:
-		return field.ErrorList{field.Forbidden(path, "field can not be less than previous value")}
-	case size.Cmp(was) > 0 && old.Status.Phase != corev1.ClaimBound:
-		return field.ErrorList{field.Forbidden(specPath(), "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")}
-	}
-	return nil
 }
