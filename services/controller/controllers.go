@@ -26,6 +26,7 @@ import (
 	"navarch.dev/navarch/services/controller/pvcprotection"
 	"navarch.dev/navarch/services/controller/pvprotection"
 	"navarch.dev/navarch/services/controller/replicaset"
+	"navarch.dev/navarch/services/controller/resourcequota"
 	"navarch.dev/navarch/services/controller/runner"
 	"navarch.dev/navarch/services/controller/serviceaccount"
 	"navarch.dev/navarch/services/controller/serviceaccounttoken"
@@ -70,6 +71,7 @@ func controllers(cfg *Config) []factory {
 		plain("pvcprotection", pvcprotection.New),
 		plain("pvprotection", pvprotection.New),
 		{"namespace", func(d deps) (*runner.Controller, error) { return namespace.New(d.Deps, d.inventory) }},
+		{"resourcequota", func(d deps) (*runner.Controller, error) { return resourcequota.New(d.Deps, d.inventory) }},
 		{"garbagecollector", func(d deps) (*runner.Controller, error) { return garbagecollector.New(d.Deps, d.inventory) }},
 		{"nodelifecycle", func(d deps) (*runner.Controller, error) {
 			return nodelifecycle.New(d.Deps, cfg.NodeMonitorGracePeriod)

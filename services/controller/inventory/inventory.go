@@ -119,6 +119,13 @@ func (inv *Inventory) Get(kind *kinds.Kind, namespace, name string) (*Object, bo
 	return informer.Get(namespace, name)
 }
 
+// HasReached says whether the objects of a kind are known up to a
+// resourceVersion.
+func (inv *Inventory) HasReached(kind *kinds.Kind, resourceVersion string) bool {
+	informer, ok := inv.informers[kind]
+	return ok && informer.HasReached(resourceVersion)
+}
+
 // InNamespace returns a namespace's objects of a kind.
 func (inv *Inventory) InNamespace(kind *kinds.Kind, namespace string) []*Object {
 	informer, ok := inv.informers[kind]

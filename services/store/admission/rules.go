@@ -22,6 +22,9 @@ const (
 	CertificateRestriction   = "CertificateSubjectRestriction"
 	DefaultIngressClass      = "DefaultIngressClass"
 	DenyServiceExternalIPs   = "DenyServiceExternalIPs"
+	// ResourceQuota is applied by the registry, as it charges for what is
+	// written in the transaction that writes it.
+	ResourceQuota = "ResourceQuota"
 )
 
 // rule is a plugin that can be chosen.
@@ -48,6 +51,7 @@ func rules() []rule {
 		{name: CertificateRestriction, make: func(access.Reader) Plugin { return certificateSubject{} }},
 		{name: DefaultIngressClass, make: func(r access.Reader) Plugin { return defaultIngressClass{reader: r} }},
 		{name: DenyServiceExternalIPs, optional: true, make: func(access.Reader) Plugin { return externalIPs{} }},
+		{name: ResourceQuota},
 	}
 }
 

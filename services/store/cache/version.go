@@ -98,6 +98,9 @@ func NewDraft(kind *kinds.Kind, key string, obj kinds.Object, e Envelope) (*Draf
 	return d, nil
 }
 
+// Key returns the key to store it under.
+func (d *Draft) Key() string { return d.key }
+
 // Value returns what to store.
 func (d *Draft) Value() []byte { return d.value }
 

@@ -66,19 +66,20 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 	return r.storeNew(ctx, w, obj)
 }
 
-// storeNew commits a new object, with the addresses it needs if it is a
-// Service: those are taken in the same transaction.
+// claimAttempts is how often a new object that loses addresses or quota to
+// others is tried again. Writers of one Store take turns, so that only those of
+// other Stores are in the way.
+const claimAttempts = 100
+
+// storeNew commits a new object. What it costs of the namespace's quotas, and
+// the addresses it needs if it is a Service, are taken in the same transaction.
 func (r *Registry) storeNew(ctx context.Context, w Write, obj kinds.Object) (*cache.Version, error) {
-	if _, ok := obj.(*corev1.Service); !ok {
-		return r.commitNew(ctx, w, obj, nil)
-	}
-	for range conflictAttempts {
-		attempt := obj.DeepCopyObject().(kinds.Object)
-		claims, err := r.claims(ctx, w, attempt, nil)
+	for range claimAttempts {
+		charge, err := r.quotas.charge(ctx, w, obj, nil)
 		if err != nil {
 			return nil, err
 		}
-		v, err := r.commitNew(ctx, w, attempt, claims)
+		v, err := r.storeCharged(ctx, w, obj, charge)
 		if !errors.Is(err, errClaimLost) {
 			return v, err
 		}
@@ -86,10 +87,28 @@ func (r *Registry) storeNew(ctx context.Context, w Write, obj kinds.Object) (*ca
 	return nil, apierrors.NewServerTimeout(w.Kind.GroupResource(), "create", 1)
 }
 
-// errClaimLost says that somebody else took an address meanwhile.
-var errClaimLost = errors.New("an address was taken meanwhile")
+// storeCharged is one try of storeNew.
+func (r *Registry) storeCharged(ctx context.Context, w Write, obj kinds.Object, charge *charge) (*cache.Version, error) {
+	defer charge.release()
+	_, isService := obj.(*corev1.Service)
+	if !isService && charge == nil {
+		return r.commitNew(ctx, w, obj, nil, nil)
+	}
+	attempt := obj.DeepCopyObject().(kinds.Object)
+	var claims []backend.Op
+	if isService {
+		var err error
+		if claims, err = r.claims(ctx, w, attempt, nil); err != nil {
+			return nil, err
+		}
+	}
+	return r.commitNew(ctx, w, attempt, claims, charge)
+}
 
-func (r *Registry) commitNew(ctx context.Context, w Write, obj kinds.Object, claims []backend.Op) (*cache.Version, error) {
+// errClaimLost says that somebody else took an address or quota meanwhile.
+var errClaimLost = errors.New("an address or quota was taken meanwhile")
+
+func (r *Registry) commitNew(ctx context.Context, w Write, obj kinds.Object, claims []backend.Op, charge *charge) (*cache.Version, error) {
 	kind := r.stored(w.Kind)
 	key := r.Key(w.Kind, obj.GetNamespace(), obj.GetName())
 	obj, err := r.toStored(w.Kind, obj)
@@ -104,7 +123,7 @@ func (r *Registry) commitNew(ctx context.Context, w Write, obj kinds.Object, cla
 		return r.dryCreate(ctx, w, draft, key)
 	}
 	put := backend.Op{Type: backend.Put, Key: key, Value: draft.Value(), TTL: r.ttl(kind)}
-	result, v, err := r.commit(ctx, kind, draft, append([]backend.Op{put}, claims...)...)
+	result, v, err := r.commit(ctx, kind, draft, charge, append([]backend.Op{put}, claims...)...)
 	switch {
 	case err != nil:
 		return nil, err
@@ -127,15 +146,16 @@ func (r *Registry) dryCreate(ctx context.Context, w Write, draft *cache.Draft, k
 	return draft.Unstored(0).As(w.Kind)
 }
 
-// commit writes a draft and hands it to the cache.
-func (r *Registry) commit(ctx context.Context, kind *kinds.Kind, draft *cache.Draft, ops ...backend.Op) (backend.Result, *cache.Version, error) {
+// commit writes a draft, with what it costs, and hands it to the cache.
+func (r *Registry) commit(ctx context.Context, kind *kinds.Kind, draft *cache.Draft, charge *charge, ops ...backend.Op) (backend.Result, *cache.Version, error) {
 	c := r.caches[kind.GVR()]
 	if err := r.remember(ctx, kind, c); err != nil {
 		return backend.Result{}, nil, err
 	}
 	c.Expect(draft)
 	defer c.Settle(draft)
-	result, err := r.Backend.Commit(ctx, ops...)
+	result, err := r.Backend.Commit(ctx, append(ops, charge.operations()...)...)
+	charge.settle(ctx, result, err)
 	if err != nil || !result.Committed {
 		return result, nil, BackendError(err)
 	}

@@ -24,6 +24,8 @@ type outcome struct {
 	trace *storev1.TraceContext
 	// ops are committed in the same transaction.
 	ops []backend.Op
+	// charge is committed with it too.
+	charge *charge
 }
 
 // change decides what becomes of an object whose present version is cur. It
@@ -103,6 +105,7 @@ func (t *attempt) run(ctx context.Context, decide change) (settled bool, err err
 	if err != nil {
 		return true, err
 	}
+	defer out.charge.release()
 	if out.object == nil {
 		return t.remove(ctx, out)
 	}
@@ -123,7 +126,7 @@ func (t *attempt) run(ctx context.Context, decide change) (settled bool, err err
 		return true, err
 	}
 	put := backend.Op{Type: backend.Put, Key: t.cur.Key, Value: draft.Value(), Expect: t.cur.Revision, TTL: t.registry.ttl(t.kind)}
-	result, v, err := t.registry.commit(ctx, t.kind, draft, append([]backend.Op{put}, out.ops...)...)
+	result, v, err := t.registry.commit(ctx, t.kind, draft, out.charge, append([]backend.Op{put}, out.ops...)...)
 	t.final = err != nil || result.Committed
 	if err != nil {
 		return true, err

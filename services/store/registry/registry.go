@@ -47,10 +47,12 @@ type Options struct {
 type Registry struct {
 	Options
 	admission admission.Chain
-	caches    map[schema.GroupVersionResource]*cache.Cache
-	clock     *cache.Clock
-	tracker   *tracker
-	removals  *removals
+	// quotas charges what is written; nil charges nothing.
+	quotas   *quotas
+	caches   map[schema.GroupVersionResource]*cache.Cache
+	clock    *cache.Clock
+	tracker  *tracker
+	removals *removals
 }
 
 // New returns a registry with a cache for every stored kind.
@@ -60,6 +62,9 @@ func New(o Options) *Registry {
 		if !k.CreateOnly && k.StoredAs == nil {
 			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, o.Log)
 		}
+	}
+	if o.Admission.Applies(admission.ResourceQuota) {
+		r.quotas = newQuotas(r)
 	}
 	r.admission = admission.NewChain(settledReader{Reader{r}}, o.Admission)
 	return r

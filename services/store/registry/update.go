@@ -128,7 +128,11 @@ func (r *Registry) outcomeOf(ctx context.Context, w Write, obj kinds.Object, cur
 		out.trace = cur.Trace
 	}
 	ops, err := r.claims(ctx, w, obj, cur.Object)
+	if err != nil {
+		return out, err
+	}
 	out.ops = ops
+	out.charge, err = r.quotas.charge(ctx, w, obj, cur.Object)
 	return out, err
 }
 

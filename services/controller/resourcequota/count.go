@@ -1,0 +1,132 @@
+package resourcequota
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/quota"
+)
+
+// count is what is used of a quota.
+type count struct {
+	used corev1.ResourceList
+	// until is when that will change by itself; 0 is never.
+	until time.Duration
+}
+
+// count adds up what counts for a quota. Names that nothing counts for stay
+// zero.
+func (r *reconciler) count(ctx context.Context, q *corev1.ResourceQuota) (count, error) {
+	c := count{used: corev1.ResourceList{}}
+	for name := range q.Spec.Hard {
+		c.used[name] = resource.Quantity{Format: resource.DecimalSI}
+	}
+	for _, kind := range r.others.Kinds() {
+		names := quota.Names(kind, q.Spec.Hard)
+		if !quota.Counts(kind) || len(names) == 0 {
+			continue
+		}
+		if err := r.countKind(ctx, q, kind, names, &c); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// countKind adds what objects of one kind use.
+func (r *reconciler) countKind(ctx context.Context, q *corev1.ResourceQuota, kind *kinds.Kind, names []corev1.ResourceName, c *count) error {
+	switch kind.GVK() {
+	case corev1.SchemeGroupVersion.WithKind("Pod"):
+		pods, err := present(ctx, r, q, r.pods, &corev1.PodList{}, func(l *corev1.PodList) []corev1.Pod { return l.Items })
+		c.add(q, kind, names, asObjects(pods))
+		return err
+	case corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"):
+		claims, err := present(ctx, r, q, r.claims, &corev1.PersistentVolumeClaimList{},
+			func(l *corev1.PersistentVolumeClaimList) []corev1.PersistentVolumeClaim { return l.Items })
+		c.add(q, kind, names, asObjects(claims))
+		return err
+	case corev1.SchemeGroupVersion.WithKind("Service"):
+		services, err := present(ctx, r, q, r.services, &corev1.ServiceList{}, func(l *corev1.ServiceList) []corev1.Service { return l.Items })
+		c.add(q, kind, names, asObjects(services))
+		return err
+	}
+	if quota.Scoped(&q.Spec) {
+		return nil // scopes are about pods and claims
+	}
+	number := len(r.others.InNamespace(kind, q.Namespace))
+	if !r.others.HasReached(kind, q.ResourceVersion) {
+		live, err := r.client.ListMetadata(ctx, kind, q.Namespace)
+		if err != nil {
+			return fmt.Errorf("list %s: %w", kind.Resource, err)
+		}
+		number = len(live)
+	}
+	for _, name := range names {
+		c.used[name] = *resource.NewQuantity(int64(number), resource.DecimalSI)
+	}
+	return nil
+}
+
+// present returns a namespace's objects, none missing that the quota's version
+// includes: from the informer if that has come so far, else from the Store.
+func present[T kinds.Object, L kinds.List, I any](ctx context.Context, r *reconciler, q *corev1.ResourceQuota, informer *client.Informer[T], list L, items func(L) []I) ([]T, error) {
+	if informer.HasReached(q.ResourceVersion) {
+		return informer.InNamespace(q.Namespace), nil
+	}
+	if err := r.client.List(ctx, list, client.ListOptions{Namespace: q.Namespace}); err != nil {
+		return nil, fmt.Errorf("list %s: %w", informer.Kind().Resource, err)
+	}
+	var all []T
+	found := items(list)
+	for i := range found {
+		if obj, ok := any(&found[i]).(T); ok {
+			all = append(all, obj)
+		}
+	}
+	return all, nil
+}
+
+func asObjects[T kinds.Object](list []T) []kinds.Object {
+	out := make([]kinds.Object, len(list))
+	for i, obj := range list {
+		out[i] = obj
+	}
+	return out
+}
+
+// add adds up what objects of a kind count for, as far as the quota is about
+// them.
+func (c *count) add(q *corev1.ResourceQuota, kind *kinds.Kind, names []corev1.ResourceName, objs []kinds.Object) {
+	now := time.Now()
+	for _, obj := range objs {
+		if !quota.InScope(&q.Spec, obj) {
+			continue
+		}
+		usage := quota.Usage(kind, obj, now)
+		for name := range usage {
+			if !slices.Contains(names, name) {
+				delete(usage, name)
+			}
+		}
+		quota.Add(c.used, usage)
+		if pod, ok := obj.(*corev1.Pod); ok {
+			c.changesWith(pod, now)
+		}
+	}
+}
+
+// changesWith notes when a pod that is being deleted ceases to count.
+func (c *count) changesWith(pod *corev1.Pod, now time.Time) {
+	end, ending := quota.Overdue(pod)
+	left := end.Sub(now)
+	if ending && left > 0 && (c.until == 0 || left < c.until) {
+		c.until = left + time.Second
+	}
+}
