@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/reply"
@@ -77,6 +80,24 @@ func (g *Gateway) recovered(next http.Handler) http.Handler {
 				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			reply.Error(w, r, errors.New("this request caused an internal error"))
 		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// legible refuses paths and queries that are no text: no message between the
+// services could carry them.
+func legible(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.RawQuery
+		if strings.Contains(query, "%") {
+			if plain, err := url.QueryUnescape(query); err == nil {
+				query = plain
+			}
+		}
+		if !utf8.ValidString(r.URL.Path) || !utf8.ValidString(query) {
+			reply.Error(w, r, apierrors.NewBadRequest("the request's path and query must be UTF-8"))
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -6,9 +6,11 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 
 	"google.golang.org/protobuf/types/known/anypb"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"navarch.dev/navarch/gateway/envelope"
@@ -33,10 +35,20 @@ func readBody(r *http.Request) (body []byte, media string, err error) {
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, "", err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, "", tooSlow()
 	case err != nil:
 		return nil, "", apierrors.NewBadRequest(fmt.Sprintf("read the request's body: %v", err))
 	}
 	return body, media, nil
+}
+
+// tooSlow is the error of a request whose body does not arrive.
+func tooSlow() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusRequestTimeout, Reason: metav1.StatusReasonTimeout,
+		Message: "the request's body did not arrive in the time that a request may take",
+	}}
 }
 
 // bodyObject returns the object in the request's body, and what the client

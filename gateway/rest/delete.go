@@ -175,6 +175,9 @@ func decodeDeleteOptions(body []byte, media string) (*metav1.DeleteOptions, erro
 	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the body is no DeleteOptions: %v", err))
 	}
+	if o.Kind != "" && o.Kind != "DeleteOptions" {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the body is a %s, not a DeleteOptions", o.Kind))
+	}
 	return o, nil
 }
 

@@ -131,6 +131,18 @@ func (sc scope) named() error {
 	case sc.kind.Namespaced && sc.namespace == "":
 		return apierrors.NewBadRequest("the request names no namespace")
 	}
+	if err := segment("resource name", sc.name); err != nil {
+		return err
+	}
+	return segment("namespace", sc.namespace)
+}
+
+// segment refuses a name that cannot be a segment of a path, since it is none
+// of a key either.
+func segment(what, name string) error {
+	if msgs := path.IsValidPathSegmentName(name); len(msgs) > 0 {
+		return apierrors.NewBadRequest(fmt.Sprintf("invalid %s %q: %v", what, name, msgs))
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,7 +38,7 @@ func DecodeJSON(body []byte, obj kinds.Object, gvk schema.GroupVersionKind, vali
 	if err != nil {
 		return nil, cannotHandle(gvk, err)
 	}
-	if err := checkType(obj.GetObjectKind().GroupVersionKind(), gvk); err != nil {
+	if err := checkType(obj, gvk); err != nil {
 		return nil, err
 	}
 	obj.GetObjectKind().SetGroupVersionKind(gvk)
@@ -66,12 +67,15 @@ func unmarshal(body []byte, obj kinds.Object, validation storev1.FieldValidation
 
 // checkType refuses a body that says it is of another kind than the request.
 // A body that does not say is taken at the request's word.
-func checkType(got, want schema.GroupVersionKind) error {
+func checkType(obj kinds.Object, want schema.GroupVersionKind) error {
+	got := obj.GetObjectKind().GroupVersionKind()
 	if got.Kind != "" && got.Kind != want.Kind {
 		return apierrors.NewBadRequest(fmt.Sprintf("the kind in the data (%s) does not match the expected kind (%s)", got.Kind, want.Kind))
 	}
-	if gv := got.GroupVersion(); !gv.Empty() && gv != want.GroupVersion() {
-		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", gv, want.GroupVersion()))
+	// As it was sent: one that cannot be parsed shows as empty in the GVK.
+	sent := reflect.ValueOf(obj).Elem().FieldByName("APIVersion").String()
+	if sent != "" && sent != want.GroupVersion().String() {
+		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", sent, want.GroupVersion()))
 	}
 	return nil
 }

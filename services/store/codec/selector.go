@@ -3,6 +3,7 @@ package codec
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
@@ -21,6 +22,9 @@ type Selector struct {
 // ParseSelector reads a label and a field selector. Only fields that the kind
 // declares selectable may be named.
 func ParseSelector(kind *kinds.Kind, labelSelector, fieldSelector string) (Selector, error) {
+	if strings.ContainsRune(labelSelector, 0) { // which labels.Parse takes for the end
+		return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %q holds a NUL", labelSelector))
+	}
 	l, err := labels.Parse(labelSelector)
 	if err != nil {
 		return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))

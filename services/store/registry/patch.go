@@ -2,13 +2,20 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	jsonpatch "github.com/evanphx/json-patch/v5"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -16,8 +23,13 @@ import (
 	"navarch.dev/navarch/services/store/codec"
 )
 
-// maxPatchOperations bounds the work one JSON patch can ask for.
-const maxPatchOperations = 10_000
+const (
+	// maxPatchOperations bounds the work one JSON patch can ask for.
+	maxPatchOperations = 10_000
+	// maxPatchCopies bounds by how many bytes the copies of one JSON patch may
+	// make an object grow: each can double it.
+	maxPatchCopies = 3 << 20
+)
 
 // PatchOptions qualify a Patch.
 type PatchOptions struct {
@@ -30,23 +42,109 @@ type PatchOptions struct {
 	MayCreate func() error
 }
 
-// Patch changes an object by a patch and returns warnings about the fields
-// that the result has too many.
+// Patch changes an object by a patch and returns warnings about fields that
+// the patch has twice, or the result too many.
 func (r *Registry) Patch(ctx context.Context, w Write, opts PatchOptions) (v *cache.Version, warnings []string, err error) {
+	repeated, err := checkPatch(opts)
+	if err != nil {
+		return nil, nil, err
+	}
 	v, err = r.Change(ctx, w, func(cur *cache.Version) (kinds.Object, error) {
 		before, err := cur.JSON()
 		if err != nil {
 			return nil, err
 		}
-		after, err := ApplyPatch(before, opts, w.Kind.New())
-		if err != nil {
-			return nil, err
-		}
 		obj := w.Kind.New()
-		warnings, err = codec.DecodeJSON(after, obj, w.Kind.GVK(), opts.Validation)
+		warnings, err = patchInto(before, opts, obj, w.Kind.GVK())
 		return obj, err
 	})
-	return v, warnings, err
+	return v, append(repeated, warnings...), err
+}
+
+// patchInto decodes a patched document into obj, which is empty.
+func patchInto(document []byte, opts PatchOptions, obj kinds.Object, gvk schema.GroupVersionKind) (warnings []string, err error) {
+	after, err := ApplyPatch(document, opts, obj)
+	if err != nil {
+		return nil, err
+	}
+	warnings, err = codec.DecodeJSON(after, obj, gvk, opts.Validation)
+	if err != nil {
+		return nil, unusable(after, err)
+	}
+	return warnings, nil
+}
+
+// maxShownPatch is how much of what a patch led to is quoted in an error.
+const maxShownPatch = 1024
+
+// unusable is the error of a patch that leads to what is no object.
+func unusable(after []byte, err error) error {
+	shown := string(after)
+	if len(shown) > maxShownPatch {
+		shown = strings.ToValidUTF8(shown[:maxShownPatch], "") + "…"
+	}
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), shown, err.Error())})
+}
+
+// jsonOperation is an operation of a JSON patch, to find fields that it should
+// not have.
+type jsonOperation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	From  string `json:"from"`
+	Value any    `json:"value"`
+}
+
+// checkPatch refuses what is no patch, and judges fields that a patch has
+// twice: what is lost to them cannot be seen in the result.
+func checkPatch(opts PatchOptions) (warnings []string, err error) {
+	var strict []error
+	if d := depth(opts.Patch); d > maxPatchDepth {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: it nests %d levels deep, at most %d are allowed", d, maxPatchDepth))
+	}
+	if opts.Type == storev1.PatchType_PATCH_TYPE_JSON {
+		var ops []jsonOperation
+		if strict, err = kjson.UnmarshalStrict(opts.Patch, &ops); err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		if ops == nil {
+			return nil, apierrors.NewBadRequest("error decoding patch: it is not a list of operations")
+		}
+		if err := checkPaths(ops); err != nil {
+			return nil, err
+		}
+		for i, err := range strict {
+			strict[i] = fmt.Errorf("json patch %w", err)
+		}
+	} else {
+		var fields map[string]any
+		if strict, err = kjson.UnmarshalStrict(opts.Patch, &fields); err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		if fields == nil {
+			return nil, apierrors.NewBadRequest("error decoding patch: it is not a JSON object")
+		}
+	}
+	if len(strict) == 0 || opts.Validation == storev1.FieldValidation_FIELD_VALIDATION_IGNORE {
+		return nil, nil
+	}
+	for _, err := range strict {
+		warnings = append(warnings, err.Error())
+	}
+	if opts.Validation == storev1.FieldValidation_FIELD_VALIDATION_STRICT {
+		return nil, unusable(opts.Patch, errors.New("strict decoding error: "+strings.Join(warnings, ", ")))
+	}
+	return warnings, nil
+}
+
+// checkPaths refuses operations that reach too deep.
+func checkPaths(ops []jsonOperation) error {
+	for i, op := range ops {
+		if d := max(strings.Count(op.Path, "/"), strings.Count(op.From, "/")); d > maxPatchDepth {
+			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: operation %d reaches %d levels deep, at most %d are allowed", i, d, maxPatchDepth))
+		}
+	}
+	return nil
 }
 
 // ApplyPatch returns a JSON document changed by a patch. schema is an object
@@ -56,14 +154,17 @@ func ApplyPatch(document []byte, opts PatchOptions, schema any) ([]byte, error) 
 	case storev1.PatchType_PATCH_TYPE_JSON:
 		return applyJSONPatch(document, opts.Patch)
 	case storev1.PatchType_PATCH_TYPE_MERGE:
-		after, err := jsonpatch.MergePatch(document, opts.Patch)
+		after, err := mergePatch(document, opts.Patch)
 		if err != nil {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
 		return after, nil
 	case storev1.PatchType_PATCH_TYPE_STRATEGIC_MERGE:
 		after, err := strategicpatch.StrategicMergePatch(document, opts.Patch, schema)
-		if err != nil {
+		switch {
+		case errors.Is(err, mergepatch.ErrNoListOfLists):
+			return nil, unprocessable(err)
+		case err != nil:
 			return nil, apierrors.NewBadRequest(err.Error())
 		}
 		return after, nil
@@ -75,20 +176,34 @@ func ApplyPatch(document []byte, opts PatchOptions, schema any) ([]byte, error) 
 }
 
 func applyJSONPatch(document, patch []byte) ([]byte, error) {
-	ops, err := jsonpatch.DecodePatch(patch)
-	if err != nil {
+	var ops []json.RawMessage
+	if err := json.Unmarshal(patch, &ops); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
 	if len(ops) > maxPatchOperations {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
 			"The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(ops)))
 	}
-	after, err := ops.Apply(document)
+	decoded, err := jsonpatch.DecodePatch(patch)
 	if err != nil {
-		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
-			Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
-			Message: fmt.Sprintf("the server rejected our request due to an error in our request: %v", err),
-		}}
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	}
+	options := &jsonpatch.ApplyOptions{SupportNegativeIndices: true, AccumulatedCopySizeLimit: maxPatchCopies}
+	after, err := decoded.ApplyWithOptions(document, options)
+	var grown *jsonpatch.AccumulatedCopySizeError
+	switch {
+	case errors.As(err, &grown):
+		return nil, apierrors.NewRequestEntityTooLargeError(err.Error())
+	case err != nil:
+		return nil, unprocessable(err)
 	}
 	return after, nil
+}
+
+// unprocessable is the error of a patch that does not fit the object.
+func unprocessable(err error) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
+		Message: fmt.Sprintf("the server rejected our request due to an error in our request: %v", err),
+	}}
 }

@@ -88,22 +88,22 @@ func (r *Registry) PatchScale(ctx context.Context, w Write, opts PatchOptions) (
 	if opts.Type == storev1.PatchType_PATCH_TYPE_APPLY {
 		return r.applyScale(ctx, w, opts)
 	}
+	repeated, err := checkPatch(opts)
+	if err != nil {
+		return nil, nil, err
+	}
 	v, err = r.changeScale(ctx, w, func(cur *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
 		before, err := json.Marshal(cur)
 		if err != nil {
 			return nil, fmt.Errorf("encode the scale of %s: %w", w.Name, err)
 		}
-		after, err := ApplyPatch(before, opts, &autoscalingv1.Scale{})
-		if err != nil {
-			return nil, err
-		}
 		scale := &autoscalingv1.Scale{}
-		if warnings, err = codec.DecodeJSON(after, scale, scaleGVK(), opts.Validation); err != nil {
+		if warnings, err = patchInto(before, opts, scale, scaleGVK()); err != nil {
 			return nil, err
 		}
 		return r.tracker.trackScale(w, scale, cur)
 	})
-	return v, warnings, err
+	return v, append(repeated, warnings...), err
 }
 
 func (r *Registry) applyScale(ctx context.Context, w Write, opts PatchOptions) (*cache.Version, []string, error) {
