@@ -158,6 +158,14 @@ type objectRef struct {
 	namespace, name string
 }
 
+// String returns "pod shop/web" or "node n1".
+func (o objectRef) String() string {
+	if o.namespace == "" {
+		return o.kind.Singular + " " + o.name
+	}
+	return o.kind.Singular + " " + o.namespace + "/" + o.name
+}
+
 // resource returns what the Store calls the object's kind.
 func (o objectRef) resource() *storev1.Resource {
 	return &storev1.Resource{Group: o.kind.Group, Version: o.kind.Version, Resource: o.kind.Resource}

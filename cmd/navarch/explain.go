@@ -6,10 +6,14 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"navarch.dev/navarch/cmd/navarch/deletion"
 	"navarch.dev/navarch/internal/apistatus"
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
 	schedulerv1 "navarch.dev/navarch/proto/navarch/scheduler/v1"
 )
 
@@ -17,28 +21,67 @@ func newExplainCommand() *cobra.Command {
 	var config accessConfig
 	var namespace string
 	cmd := &cobra.Command{
-		Use:   "explain pod/NAME",
-		Short: "Say why a pod is where it is, or nowhere: per node, per scheduler plugin",
-		Args:  cobra.ExactArgs(1),
+		Use:   "explain KIND/NAME",
+		Short: "Say what an object waits for: what holds its deletion up or, of a pod, why it is where it is",
+		Long: "Say what an object waits for. Of one that is being deleted: who holds it, since when, and what would release it.\n" +
+			"Of a pod also why it is where it is, or nowhere: per node, per scheduler plugin.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := parseObjectRef(args[0], namespace)
 			if err != nil {
 				return err
-			}
-			if ref.kind.Kind != "Pod" {
-				return usageError{fmt.Errorf("only pods are scheduled: %q must be pod/NAME", args[0])}
 			}
 			access, err := config.open()
 			if err != nil {
 				return err
 			}
 			defer access.Close()
-			return explainPod(cmd.Context(), cmd.OutOrStdout(), access, ref)
+			return explain(cmd.Context(), cmd.OutOrStdout(), access, ref)
 		},
 	}
 	config.addFlags(cmd.Flags())
 	addNamespaceFlag(cmd, &namespace)
 	return cmd
+}
+
+func explain(ctx context.Context, out io.Writer, access *access, ref objectRef) error {
+	conn, err := access.store()
+	if err != nil {
+		return err
+	}
+	c := client.New(conn, "navarch-cli")
+	obj := ref.kind.New()
+	if err := c.Get(ctx, ref.namespace, ref.name, obj); err != nil {
+		return err
+	}
+	switch {
+	case obj.GetDeletionTimestamp() != nil:
+		return explainDeletion(ctx, out, c, ref, obj)
+	case ref.kind.Kind == "Pod":
+		return explainPod(ctx, out, access, ref)
+	}
+	_, err = fmt.Fprintf(out, "%s is not being deleted: nothing holds it back\n", ref)
+	return err
+}
+
+func explainDeletion(ctx context.Context, out io.Writer, c *client.Client, ref objectRef, obj kinds.Object) error {
+	blockers, err := deletion.NewInspector(c).Blockers(ctx, ref.kind, obj)
+	if err != nil {
+		return err
+	}
+	since := deletion.Since(obj)
+	fmt.Fprintf(out, "%s is being deleted since %s (%s)\n", ref, since.Local().Format(time.DateTime), time.Since(since).Round(time.Second))
+	if len(blockers) == 0 {
+		fmt.Fprintln(out, "nothing holds it back: it is about to go")
+	}
+	for _, b := range blockers {
+		fmt.Fprintf(out, "\nwaits for:   %s\nheld by:     %s\n", b.What, b.Holder)
+		for _, d := range b.Details {
+			fmt.Fprintf(out, "             %s\n", d)
+		}
+		fmt.Fprintf(out, "released by: %s\n", b.Release)
+	}
+	return nil
 }
 
 func explainPod(ctx context.Context, out io.Writer, access *access, ref objectRef) error {
