@@ -59,12 +59,12 @@ func newControllerCommand() *cobra.Command {
 	return storeClient{
 		name: "controller", short: "Run the controllers", defaultListen: "127.0.0.1:10257",
 		settings: settings,
-		make: func(tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
+		make: func(p *process, tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
 			config, err := settings.load()
 			if err != nil {
 				return nil, err
 			}
-			return controller.New(config, tel, conn)
+			return controller.New(config, tel, conn, newAgentDialer(p, tel))
 		},
 	}.command()
 }

@@ -105,7 +105,7 @@ func (s *controlPlaneSettings) clients(ctx context.Context, p *process, server *
 	if err != nil {
 		return nil, err
 	}
-	controls, err := controller.New(config, controllerTel, server.Local(identity.Service(identity.Controller)))
+	controls, err := controller.New(config, controllerTel, server.Local(identity.Service(identity.Controller)), newAgentDialer(p, controllerTel))
 	if err != nil {
 		return nil, fmt.Errorf("start the controllers: %w", err)
 	}

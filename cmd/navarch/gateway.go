@@ -57,9 +57,7 @@ func newGateway(ctx context.Context, p *process, tel telemetry.Set, config gatew
 	config.Version = version.Server
 	config.Certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.bundle.Own(), nil }
 	config.ClientCAs = p.bundle.Roots
-	nodes := &agentDialer{bundle: p.bundle, tel: tel, conns: make(map[string]*grpc.ClientConn)}
-	p.closers = append(p.closers, nodes.close)
-	g, err := gateway.New(config, tel, store, nodes)
+	g, err := gateway.New(config, tel, store, newAgentDialer(p, tel))
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -75,7 +73,15 @@ type agentDialer struct {
 	conns map[string]*grpc.ClientConn
 }
 
-// Dial implements gateway.NodeDialer.
+// newAgentDialer returns a dialer that shows the process's certificate, and
+// whose connections close with the process.
+func newAgentDialer(p *process, tel telemetry.Set) *agentDialer {
+	d := &agentDialer{bundle: p.bundle, tel: tel, conns: make(map[string]*grpc.ClientConn)}
+	p.closers = append(p.closers, d.close)
+	return d
+}
+
+// Dial implements gateway.NodeDialer and usage.Dialer.
 func (d *agentDialer) Dial(_ context.Context, node, endpoint string) (grpc.ClientConnInterface, error) {
 	if _, _, err := net.SplitHostPort(endpoint); err != nil {
 		return nil, fmt.Errorf("endpoint of node %s: %w", node, err)

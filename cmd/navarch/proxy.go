@@ -14,7 +14,7 @@ func newProxyCommand() *cobra.Command {
 		name: "proxy", short: "Run a node's Proxy", defaultListen: "127.0.0.1:10256",
 		settings: &config,
 		node:     func() string { return config.Node },
-		make: func(tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
+		make: func(_ *process, tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
 			return proxy.New(config, tel, conn)
 		},
 	}.command()

@@ -16,7 +16,7 @@ func newSchedulerCommand() *cobra.Command {
 	return storeClient{
 		name: "scheduler", short: "Run a Scheduler", defaultListen: "127.0.0.1:10259",
 		settings: &config,
-		make: func(tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
+		make: func(_ *process, tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
 			return scheduler.New(config, tel, conn)
 		},
 	}.command()

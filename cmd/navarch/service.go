@@ -36,7 +36,7 @@ type storeClient struct {
 	settings      settings
 	// node returns the node the service works for; nil is none.
 	node func() string
-	make func(telemetry.Set, grpc.ClientConnInterface) (component, error)
+	make func(*process, telemetry.Set, grpc.ClientConnInterface) (component, error)
 }
 
 // command makes the subcommand that runs the service by itself.
@@ -72,7 +72,7 @@ func (s storeClient) run(ctx context.Context, p *process, store, listen string) 
 	if err != nil {
 		return err
 	}
-	c, err := s.make(tel, conn)
+	c, err := s.make(p, tel, conn)
 	if err != nil {
 		return fmt.Errorf("start the %s: %w", s.name, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -16,6 +17,7 @@ import (
 	"navarch.dev/navarch/internal/client/events"
 	"navarch.dev/navarch/internal/client/leader"
 	"navarch.dev/navarch/internal/telemetry"
+	"navarch.dev/navarch/internal/usage"
 	controllerv1 "navarch.dev/navarch/proto/navarch/controller/v1"
 	"navarch.dev/navarch/services/controller/inventory"
 	"navarch.dev/navarch/services/controller/runner"
@@ -27,6 +29,10 @@ const fieldManager = "navarch-controller"
 // leaseName is the Lease that the leader holds, in kube-system.
 const leaseName = "navarch-controller"
 
+// usageAge is how old what an agent said may be: autoscalers of the same nodes
+// share the answer.
+const usageAge = 10 * time.Second
+
 // Controller is the service.
 type Controller struct {
 	cfg     Config
@@ -34,14 +40,16 @@ type Controller struct {
 	client  *client.Client
 	metrics *runner.Metrics
 	feed    *runner.Feed
+	agents  usage.Dialer
 
 	mu sync.Mutex // guards running
 	// running are this process's controllers while it leads, nil otherwise.
 	running []*runner.Controller
 }
 
-// New returns the service on top of the Store behind conn.
-func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Controller, error) {
+// New returns the service on top of the Store behind store. agents connects to
+// the nodes' agents, which are asked what pods use.
+func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, agents usage.Dialer) (*Controller, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("controller configuration: %w", err)
 	}
@@ -50,7 +58,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Contro
 		return nil, err
 	}
 	return &Controller{
-		cfg: cfg, tel: tel, metrics: metrics, feed: runner.NewFeed(),
+		cfg: cfg, tel: tel, metrics: metrics, feed: runner.NewFeed(), agents: agents,
 		client: client.New(runner.TracedConn(store), fieldManager),
 	}, nil
 }
@@ -100,7 +108,7 @@ func (c *Controller) lead(ctx context.Context) error {
 			return r
 		},
 	}
-	all, err := c.assemble(deps{Deps: shared, inventory: inv})
+	all, err := c.assemble(deps{Deps: shared, inventory: inv, usage: usage.New(c.agents, usageAge, c.tel.Log)})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
@@ -26,10 +27,17 @@ import (
 	"navarch.dev/navarch/services/store/storetest"
 )
 
+// noAgents is a cluster without nodes.
+type noAgents struct{}
+
+func (noAgents) Dial(context.Context, string, string) (grpc.ClientConnInterface, error) {
+	return nil, errors.New("there are no agents here")
+}
+
 // service runs the whole service over a store and returns a client of it.
 func service(t *testing.T, conn grpc.ClientConnInterface, cfg controller.Config, tel telemetry.Set) controllerv1.ControllerServiceClient {
 	t.Helper()
-	c, err := controller.New(cfg, tel, conn)
+	c, err := controller.New(cfg, tel, conn, noAgents{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package controller
 import (
 	"net/netip"
 
+	"navarch.dev/navarch/internal/usage"
 	"navarch.dev/navarch/services/controller/bootstraptoken"
 	"navarch.dev/navarch/services/controller/certificates"
 	"navarch.dev/navarch/services/controller/clusterroleaggregation"
@@ -15,6 +16,7 @@ import (
 	"navarch.dev/navarch/services/controller/endpointslicemirroring"
 	"navarch.dev/navarch/services/controller/ephemeralvolume"
 	"navarch.dev/navarch/services/controller/garbagecollector"
+	"navarch.dev/navarch/services/controller/horizontalpodautoscaler"
 	"navarch.dev/navarch/services/controller/inventory"
 	"navarch.dev/navarch/services/controller/job"
 	"navarch.dev/navarch/services/controller/localpath"
@@ -33,11 +35,12 @@ import (
 	"navarch.dev/navarch/services/controller/statefulset"
 )
 
-// deps is what controllers are made from: what every one needs, and the
-// inventory for those that work on all kinds.
+// deps is what controllers are made from: what every one needs, the inventory
+// for those that work on all kinds, and what pods use for the one that scales.
 type deps struct {
 	runner.Deps
 	inventory *inventory.Inventory
+	usage     *usage.Source
 }
 
 // factory makes one controller.
@@ -62,6 +65,9 @@ func controllers(cfg *Config) []factory {
 		plain("job", job.New),
 		plain("cronjob", cronjob.New),
 		plain("disruption", disruption.New),
+		{"horizontalpodautoscaler", func(d deps) (*runner.Controller, error) {
+			return horizontalpodautoscaler.New(d.Deps, horizontalpodautoscaler.FromAgents(d.usage))
+		}},
 		plain("endpointslice", endpointslice.New),
 		plain("endpoints", endpoints.New),
 		plain("endpointslicemirroring", endpointslicemirroring.New),

@@ -1,0 +1,154 @@
+// Package horizontalpodautoscaler scales workloads by what their pods use.
+//
+//	horizontalpodautoscaler.go  what is watched; one reconcile from start to end
+//	scale.go                    the target's scale subresource
+//	metrics.go                  from an autoscaler's metrics to a number of pods
+//	usage.go                    what pods use and request
+//	calculation.go              the arithmetic of one metric
+//	behavior.go                 how fast that number may change
+//	memory.go                   what was recommended and done lately
+//	status.go                   conditions and the status
+package horizontalpodautoscaler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/services/controller/runner"
+)
+
+// period is how often an autoscaler looks at its metrics. What pods use
+// changes without anybody saying so.
+const period = 15 * time.Second
+
+type reconciler struct {
+	client  *client.Client
+	events  runner.EventRecorder
+	hpas    *client.Informer[*autoscalingv2.HorizontalPodAutoscaler]
+	pods    *client.Informer[*corev1.Pod]
+	figures Figures
+	memory  *memory
+}
+
+// New returns the controller of HorizontalPodAutoscalers. figures tells what
+// pods use.
+func New(deps runner.Deps, figures func(*client.Informer[*corev1.Node]) Figures) (*runner.Controller, error) {
+	hpas, err := client.InformerFor[*autoscalingv2.HorizontalPodAutoscaler](deps.Informers, nil)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, nil)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := client.InformerFor[*corev1.Node](deps.Informers, nil)
+	if err != nil {
+		return nil, err
+	}
+	r := &reconciler{
+		client: deps.Client, events: deps.Events("horizontal-pod-autoscaler"), hpas: hpas, pods: pods,
+		figures: figures(nodes), memory: newMemory(),
+	}
+	c := runner.New("horizontalpodautoscaler", r, deps, runner.Options{Trace: hpas.TraceContext})
+	runner.Watch(c, hpas, runner.Input[*autoscalingv2.HorizontalPodAutoscaler]{
+		Keys:    runner.Self[*autoscalingv2.HorizontalPodAutoscaler],
+		Changed: func(old, hpa *autoscalingv2.HorizontalPodAutoscaler) bool { return old.Generation != hpa.Generation },
+	})
+	return c, nil
+}
+
+// Reconcile looks at one autoscaler's metrics and scales its target. That a
+// metric or the target is missing is no error of ours: the conditions say so,
+// and the next round tries again.
+func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
+	stored, ok := r.hpas.GetByKey(key)
+	if !ok {
+		r.memory.forget(key)
+		return runner.Done(), nil
+	}
+	if stored.DeletionTimestamp != nil {
+		return runner.Done(), nil
+	}
+	round := &round{reconciler: r, key: key, hpa: stored.DeepCopy(), now: time.Now()}
+	scaleErr := round.run(ctx)
+	if err := round.writeStatus(ctx, stored); err != nil {
+		return runner.Done(), err
+	}
+	return runner.RequeueAfter(period), scaleErr
+}
+
+// round is one look at an autoscaler. hpa is a copy that may be changed.
+type round struct {
+	*reconciler
+	key string
+	hpa *autoscalingv2.HorizontalPodAutoscaler
+	now time.Time
+}
+
+func (r *round) run(ctx context.Context) error {
+	r.hpa.Status.ObservedGeneration = &r.hpa.Generation
+	kind, scale, err := r.readScale(ctx)
+	if err != nil {
+		r.events.Event(r.hpa, corev1.EventTypeWarning, "FailedGetScale", err.Error())
+		r.set(autoscalingv2.AbleToScale, corev1.ConditionFalse, "FailedGetScale", "the HPA controller was unable to get the target's current scale: "+err.Error())
+		return nil
+	}
+	r.set(autoscalingv2.AbleToScale, corev1.ConditionTrue, "SucceededGetScale", "the HPA controller was able to get the target's current scale")
+	r.memory.begin(r.key, scale.Spec.Replicas, r.now)
+	r.hpa.Status.CurrentReplicas = scale.Status.Replicas
+	desired, reason, ok := r.decide(ctx, scale)
+	if !ok {
+		r.hpa.Status.CurrentReplicas = scale.Spec.Replicas
+		return nil
+	}
+	current := scale.Spec.Replicas
+	r.hpa.Status.CurrentReplicas, r.hpa.Status.DesiredReplicas = current, desired
+	if desired == current {
+		return nil
+	}
+	if err := r.writeScale(ctx, kind, scale, desired); err != nil {
+		r.hpa.Status.DesiredReplicas = current
+		r.events.Event(r.hpa, corev1.EventTypeWarning, "FailedRescale", fmt.Sprintf("New size: %d; reason: %s; error: %v", desired, reason, err))
+		r.set(autoscalingv2.AbleToScale, corev1.ConditionFalse, "FailedUpdateScale", "the HPA controller was unable to update the target scale: "+err.Error())
+		return err
+	}
+	r.set(autoscalingv2.AbleToScale, corev1.ConditionTrue, "SucceededRescale", fmt.Sprintf("the HPA controller was able to update the target scale to %d", desired))
+	r.events.Event(r.hpa, corev1.EventTypeNormal, "SuccessfulRescale", fmt.Sprintf("New size: %d; reason: %s", desired, reason))
+	r.memory.scaled(r.key, desired-current, r.now)
+	r.hpa.Status.LastScaleTime = ptr.To(metaTime(r.now))
+	return nil
+}
+
+// decide returns how many pods there should be, and why. Without ok the
+// metrics do not tell.
+func (r *round) decide(ctx context.Context, scale *autoscalingv1.Scale) (desired int32, reason string, ok bool) {
+	current, least, most := scale.Spec.Replicas, ptr.Deref(r.hpa.Spec.MinReplicas, 1), r.hpa.Spec.MaxReplicas
+	switch {
+	case current == 0 && least != 0:
+		r.set(autoscalingv2.ScalingActive, corev1.ConditionFalse, "ScalingDisabled", "scaling is disabled since the replica count of the target is zero")
+		return 0, "", true
+	case current > most:
+		return most, "Current number of replicas above Spec.MaxReplicas", true
+	case current < least:
+		return least, "Current number of replicas below Spec.MinReplicas", true
+	}
+	proposed, metric, err := r.proposal(ctx, scale)
+	if err != nil {
+		r.events.Event(r.hpa, corev1.EventTypeWarning, "FailedComputeMetricsReplicas", err.Error())
+		return 0, "", false
+	}
+	switch {
+	case proposed > current:
+		reason = metric + " above target"
+	case proposed < current:
+		reason = "All metrics below target"
+	}
+	return r.normalize(current, proposed, least), reason, true
+}

@@ -1,0 +1,150 @@
+package horizontalpodautoscaler_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/services/controller/controllertest"
+	"navarch.dev/navarch/services/controller/horizontalpodautoscaler"
+)
+
+// burning makes every pod use so many thousandths of a CPU; 0: nobody knows.
+type burning struct{ milli atomic.Int64 }
+
+func (b *burning) Of(_ context.Context, pods []*corev1.Pod) map[string]*metricsv1beta1.PodMetrics {
+	all := make(map[string]*metricsv1beta1.PodMetrics)
+	for _, pod := range pods {
+		if n := b.milli.Load(); n > 0 {
+			all[pod.Name] = &metricsv1beta1.PodMetrics{Timestamp: metav1.Now(), Window: metav1.Duration{Duration: time.Second}, Containers: []metricsv1beta1.ContainerMetrics{{
+				Name: "c", Usage: corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(n, resource.DecimalSI)},
+			}}}
+		}
+	}
+	return all
+}
+
+// start runs the controller over a Deployment of 2 pods that each request a
+// tenth of a CPU and have run for long.
+func start(t *testing.T, milli int64) *controllertest.Cluster {
+	c := controllertest.New(t)
+	b := &burning{}
+	b.milli.Store(milli)
+	pods, err := client.InformerFor[*corev1.Pod](c.Deps.Informers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := make(chan string, 2)
+	pods.AddHandler(client.Handler[*corev1.Pod]{OnUpdate: func(_, p *corev1.Pod) { running <- p.Name }})
+	c.Start(c.Controller(horizontalpodautoscaler.New(c.Deps, func(*client.Informer[*corev1.Node]) horizontalpodautoscaler.Figures { return b })))
+	template := controllertest.Template("web", "web:1")
+	template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}
+	c.Apply(&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}, Spec: appsv1.DeploymentSpec{
+		Replicas: ptr.To[int32](2), Selector: controllertest.Selector("web"), Template: template,
+	}})
+	for _, name := range []string{"web-a", "web-b"} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: template.Labels}, Spec: template.Spec}
+		c.Apply(p)
+		long := metav1.NewTime(time.Now().Add(-time.Hour))
+		controllertest.Change(c, p, "status", func(p *corev1.Pod) {
+			p.Status.Phase, p.Status.StartTime = corev1.PodRunning, &long
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: long}}
+		})
+	}
+	for range 2 { // the controller sees the pods before it is asked about them
+		<-running
+	}
+	return c
+}
+
+func autoscaler(target string, metric autoscalingv2.MetricSpec) *autoscalingv2.HorizontalPodAutoscaler {
+	return &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}, Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+		ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: target},
+		MaxReplicas:    10, Metrics: []autoscalingv2.MetricSpec{metric},
+	}}
+}
+
+func cpu(percent int32) autoscalingv2.MetricSpec {
+	return autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+		Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: &percent},
+	}}
+}
+
+// conditions is "Type=Status/Reason" of all conditions.
+func conditions(h *autoscalingv2.HorizontalPodAutoscaler) string {
+	var all []string
+	for _, c := range h.Status.Conditions {
+		all = append(all, string(c.Type)+"="+string(c.Status)+"/"+c.Reason)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestScalesByUsage(t *testing.T) {
+	c := start(t, 100)
+	c.Apply(autoscaler("web", cpu(50)))
+	controllertest.Await(c, "four replicas", func(all []*appsv1.Deployment) bool { return *all[0].Spec.Replicas == 4 })
+	h := controllertest.Await(c, "the status", func(all []*autoscalingv2.HorizontalPodAutoscaler) bool { return all[0].Status.DesiredReplicas == 4 })[0]
+	want := "AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange"
+	if got := conditions(h); got != want {
+		t.Errorf("conditions %s, want %s", got, want)
+	}
+	if s := h.Status; s.CurrentReplicas != 2 || s.LastScaleTime == nil || *s.CurrentMetrics[0].Resource.Current.AverageUtilization != 100 || s.CurrentMetrics[0].Resource.Current.AverageValue.String() != "100m" {
+		t.Errorf("status %+v", s)
+	}
+	for _, e := range c.Events.All() {
+		if e == "Normal SuccessfulRescale web: New size: 4; reason: cpu resource utilization (percentage of request) above target" {
+			return
+		}
+	}
+	t.Errorf("events %q", c.Events.All())
+}
+
+func TestSaysWhyItDoesNotScale(t *testing.T) {
+	value := autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: ptr.To(resource.MustParse("1"))}
+	requests := autoscalingv2.MetricIdentifier{Name: "requests"}
+	const able = "AbleToScale=True/SucceededGetScale "
+	for name, tt := range map[string]struct {
+		milli   int64
+		hpa     *autoscalingv2.HorizontalPodAutoscaler
+		want    string
+		message string // of the last condition
+	}{
+		"no target": {100, autoscaler("missing", cpu(50)), "AbleToScale=False/FailedGetScale",
+			`the HPA controller was unable to get the target's current scale: deployments.apps "missing" not found`},
+		"no figures": {0, autoscaler("web", cpu(50)), able + "ScalingActive=False/FailedGetResourceMetric",
+			"the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: no metrics returned from resource metrics API"},
+		"no request": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+			Name: corev1.ResourceMemory, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](50)},
+		}}), able + "ScalingActive=False/FailedGetResourceMetric", "the HPA was unable to compute the replica count: failed to get memory utilization: missing request for memory in container c of Pod web-"},
+		"no such container": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.ContainerResourceMetricSourceType, ContainerResource: &autoscalingv2.ContainerResourceMetricSource{
+			Name: corev1.ResourceCPU, Container: "x", Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](50)},
+		}}), able + "ScalingActive=False/FailedGetContainerResourceMetric", "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: container x not present in metrics for pod default/web-"},
+		"nobody serves custom metrics": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.PodsMetricSourceType, Pods: &autoscalingv2.PodsMetricSource{Metric: requests, Target: value}}),
+			able + "ScalingActive=False/FailedGetPodsMetric", "the HPA was unable to compute the replica count: unable to get metric requests: unable to fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered"},
+		"nobody serves external metrics": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.ExternalMetricSourceType, External: &autoscalingv2.ExternalMetricSource{Metric: requests, Target: value}}),
+			able + "ScalingActive=False/FailedGetExternalMetric", "the HPA was unable to compute the replica count: unable to get external metric default/requests/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, tt.milli)
+			c.Apply(tt.hpa)
+			h := controllertest.Await(c, "conditions", func(all []*autoscalingv2.HorizontalPodAutoscaler) bool {
+				return len(all) == 1 && conditions(all[0]) == tt.want
+			})[0]
+			if got := h.Status.Conditions[len(h.Status.Conditions)-1].Message; !strings.HasPrefix(got, tt.message) {
+				t.Errorf("message %q, want %q", got, tt.message)
+			}
+			controllertest.Await(c, "the replicas left alone", func(all []*appsv1.Deployment) bool { return *all[0].Spec.Replicas == 2 })
+		})
+	}
+}
