@@ -35,7 +35,7 @@ func newBinder(s *Scheduler) *binder {
 // submit hands a decision over. It is bound in the next batch, after its
 // PreBind if there is any.
 func (b *binder) submit(a *attempt) {
-	if !b.scheduler.profile.HasPreBind() {
+	if !b.scheduler.profile.NeedsPreBind(a.result.State, a.pod) {
 		b.enqueue(a)
 		return
 	}

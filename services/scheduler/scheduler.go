@@ -59,6 +59,7 @@ type Scheduler struct {
 	nodes      *client.Informer[*corev1.Node]
 	namespaces *client.Informer[*corev1.Namespace]
 	budgets    *client.Informer[*policyv1.PodDisruptionBudget]
+	storage    *storageWatch
 
 	profile     *framework.Profile
 	waiting     *framework.Waiting
@@ -111,7 +112,7 @@ func (s *Scheduler) placement() placement.Config {
 
 // environment is what plugins get.
 func (s *Scheduler) environment() plugins.Environment {
-	return plugins.Environment{Binder: s.client.Store(), Namespaces: s.namespaceLabels, Preemption: &evictor{scheduler: s}}
+	return plugins.Environment{Binder: s.client.Store(), Namespaces: s.namespaceLabels, Preemption: &evictor{scheduler: s}, Storage: s.storage}
 }
 
 func (s *Scheduler) addInformers() (err error) {
@@ -127,6 +128,10 @@ func (s *Scheduler) addInformers() (err error) {
 	if s.budgets, err = client.InformerFor[*policyv1.PodDisruptionBudget](s.informers, cache.Indexers{}); err != nil {
 		return err
 	}
+	if s.storage, err = newStorageWatch(s.client, s.informers, s.pods); err != nil {
+		return err
+	}
+	s.storage.tell(func(e framework.Event) { s.queue.Happened(e) })
 	s.pods.AddHandler(client.Handler[*corev1.Pod]{OnAdd: s.podAdded, OnUpdate: s.podUpdated, OnDelete: s.podDeleted})
 	s.nodes.AddHandler(client.Handler[*corev1.Node]{OnAdd: s.nodeAdded, OnUpdate: s.nodeUpdated, OnDelete: s.nodeDeleted})
 	s.namespaces.AddHandler(client.Handler[*corev1.Namespace]{OnAdd: s.namespaceAdded, OnUpdate: s.namespaceUpdated})

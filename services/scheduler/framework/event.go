@@ -22,6 +22,10 @@ const (
 	WaitingPod Resource = "WaitingPod"
 	// Namespace is a namespace.
 	Namespace Resource = "Namespace"
+	// PersistentVolumeClaim, PersistentVolume and StorageClass are those kinds.
+	PersistentVolumeClaim Resource = "PersistentVolumeClaim"
+	PersistentVolume      Resource = "PersistentVolume"
+	StorageClass          Resource = "StorageClass"
 )
 
 // Action is what happened, as bits that can be combined.
@@ -48,6 +52,8 @@ const (
 	UpdateGates
 	// UpdateLabels of a namespace.
 	UpdateLabels
+	// Update is any change of a kind that has no finer ones.
+	Update
 )
 
 // Event is something that happened in the cluster.

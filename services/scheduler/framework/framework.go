@@ -132,6 +132,9 @@ type Permit interface {
 // PreBind does what must be done before the binding is written.
 type PreBind interface {
 	Plugin
+	// NeedsPreBind says, after Reserve, whether there is anything to do for the
+	// pod. Where no plugin has, the binding goes into the next batch at once.
+	NeedsPreBind(state *CycleState, pod *snapshot.PodInfo) bool
 	// PreBind may take its time: it does not hold other pods up.
 	PreBind(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) *Status
 }

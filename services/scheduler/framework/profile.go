@@ -251,12 +251,18 @@ func (p *Profile) Permit(ctx context.Context, state *CycleState, pod *snapshot.P
 	return wait, timeout
 }
 
-// HasPreBind says whether there is anything to do before a binding is written.
-func (p *Profile) HasPreBind() bool { return len(p.preBind) > 0 }
+// NeedsPreBind says whether there is anything to do before the pod's binding is
+// written.
+func (p *Profile) NeedsPreBind(state *CycleState, pod *snapshot.PodInfo) bool {
+	return slices.ContainsFunc(p.preBind, func(pl PreBind) bool { return pl.NeedsPreBind(state, pod) })
+}
 
-// PreBind runs every plugin's PreBind.
+// PreBind runs the PreBind of every plugin that has something to do.
 func (p *Profile) PreBind(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) *Status {
 	for _, pl := range p.preBind {
+		if !pl.NeedsPreBind(state, pod) {
+			continue
+		}
 		if s := pl.PreBind(ctx, state, pod, node); !s.Success() && s.Code() != Skip {
 			return s.By(pl.Name())
 		}

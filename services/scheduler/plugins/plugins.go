@@ -22,7 +22,11 @@ import (
 	"navarch.dev/navarch/services/scheduler/plugins/schedulinggates"
 	"navarch.dev/navarch/services/scheduler/plugins/tainttoleration"
 	"navarch.dev/navarch/services/scheduler/plugins/topologyspread"
+	"navarch.dev/navarch/services/scheduler/plugins/volumebinding"
+	"navarch.dev/navarch/services/scheduler/plugins/volumerestrictions"
+	"navarch.dev/navarch/services/scheduler/plugins/volumezone"
 	"navarch.dev/navarch/services/scheduler/snapshot"
+	"navarch.dev/navarch/services/scheduler/storage"
 )
 
 // Environment is what plugins may need from outside.
@@ -33,6 +37,8 @@ type Environment struct {
 	Namespaces snapshot.NamespaceLabels
 	// Preemption ends pods.
 	Preemption preemption.Cluster
+	// Storage shows and binds claims and volumes.
+	Storage storage.Cluster
 }
 
 // Factory makes a plugin.
@@ -49,6 +55,9 @@ func Factories() map[string]Factory {
 		nodeaffinity.Name:       func(Environment) framework.Plugin { return nodeaffinity.New() },
 		nodeports.Name:          func(Environment) framework.Plugin { return nodeports.New() },
 		noderesources.Name:      func(Environment) framework.Plugin { return noderesources.New() },
+		volumerestrictions.Name: func(env Environment) framework.Plugin { return volumerestrictions.New(env.Storage) },
+		volumebinding.Name:      func(env Environment) framework.Plugin { return volumebinding.New(env.Storage) },
+		volumezone.Name:         func(env Environment) framework.Plugin { return volumezone.New(env.Storage) },
 		topologyspread.Name:     func(Environment) framework.Plugin { return topologyspread.New() },
 		interpodaffinity.Name:   func(env Environment) framework.Plugin { return interpodaffinity.New(env.Namespaces) },
 		preemption.Name:         func(env Environment) framework.Plugin { return preemption.New(env.Preemption) },
@@ -77,6 +86,9 @@ func Defaults() []Enabled {
 		{Name: nodeaffinity.Name, Weight: 2},
 		{Name: nodeports.Name},
 		{Name: noderesources.Name},
+		{Name: volumerestrictions.Name},
+		{Name: volumebinding.Name},
+		{Name: volumezone.Name},
 		{Name: topologyspread.Name, Weight: 2},
 		{Name: interpodaffinity.Name, Weight: 2},
 		{Name: preemption.Name},

@@ -1,0 +1,135 @@
+// Package volumebinding places a pod where its volumes are or can be, and binds
+// the claims that wait for the pod's place.
+//
+// Claims are of three kinds. A bound one keeps the pod to the nodes of its
+// volume. One that is to be bound at once and is not keeps the pod waiting. One
+// whose class waits for the first consumer is this plugin's: on each node it
+// looks for a volume that suits the claim, or whether one can be made there.
+// Once the node is chosen, the volume is taken for the claim, or the node
+// written to the claim for its provisioner to see, and the pod's own binding
+// waits until the claims are bound.
+//
+//	volumebinding.go  the extension points that choose the node
+//	find.go           what is to be bound if the pod goes to a node
+//	reserve.go        what pods that are being bound have taken already
+//	bind.go           writing it and waiting
+package volumebinding
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/storage/volume"
+
+	"navarch.dev/navarch/internal/storageclass"
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+	"navarch.dev/navarch/services/scheduler/storage"
+)
+
+// Name of the plugin.
+const Name = "VolumeBinding"
+
+// The reasons that users read.
+const (
+	ReasonUnboundImmediate = "pod has unbound immediate PersistentVolumeClaims"
+	ReasonNodeConflict     = "node(s) didn't match PersistentVolume's node affinity"
+	ReasonBindConflict     = "node(s) didn't find available persistent volumes to bind"
+	ReasonVolumeMissing    = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
+)
+
+// Plugin implements framework.Filter, framework.Reserve and framework.PreBind.
+type Plugin struct {
+	storage  storage.Cluster
+	claims   *framework.Key[*podClaims]
+	decision *framework.Key[*decision]
+	reserved reservations
+}
+
+// New returns the plugin.
+func New(cluster storage.Cluster) *Plugin {
+	return &Plugin{storage: cluster, claims: framework.NewKey[*podClaims](), decision: framework.NewKey[*decision](), reserved: newReservations()}
+}
+
+// Name of the plugin.
+func (*Plugin) Name() string { return Name }
+
+// podClaims is what the nodes are compared with.
+type podClaims struct {
+	// volumes are those of the bound claims.
+	volumes []*corev1.PersistentVolume
+	// missing says that a bound claim's volume is not there.
+	missing bool
+	waiting []waiting
+	// nodes is the view that is decided on, good until the node is chosen.
+	nodes *snapshot.Snapshot
+}
+
+// PreFilter sorts the pod's claims, and gives up if one cannot be used anywhere.
+func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) ([]string, *framework.Status) {
+	refs := storage.ClaimsOf(pod.Pod)
+	if len(refs) == 0 {
+		return nil, framework.NewStatus(framework.Skip)
+	}
+	sorted := &podClaims{nodes: nodes}
+	unbound := false
+	for _, ref := range refs {
+		claim, err := storage.Check(p.storage, pod.Pod, ref)
+		if err != nil {
+			return nil, framework.NewStatus(framework.UnschedulableAndUnresolvable, err.Error())
+		}
+		switch {
+		case storage.IsBound(claim):
+			pv, ok := p.storage.Volume(claim.Spec.VolumeName)
+			if !ok {
+				sorted.missing = true
+				continue
+			}
+			sorted.volumes = append(sorted.volumes, pv)
+		case claim.Spec.VolumeName == "" && p.delayed(claim):
+			sorted.waiting = append(sorted.waiting, p.wait(claim))
+		default:
+			unbound = true
+		}
+	}
+	if unbound {
+		return nil, framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonUnboundImmediate)
+	}
+	smallestFirst(sorted.waiting)
+	p.claims.Set(state, sorted)
+	return nil, nil
+}
+
+func (p *Plugin) delayed(claim *corev1.PersistentVolumeClaim) bool {
+	class, ok := p.storage.Class(volume.GetPersistentVolumeClaimClass(claim))
+	return ok && storageclass.IsDelayed(class)
+}
+
+// Filter rejects nodes that a volume cannot be used from, or where there is
+// none for a claim.
+func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
+	claims := p.claims.Get(state)
+	if claims.missing {
+		return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonVolumeMissing)
+	}
+	var reasons []string
+	for _, pv := range claims.volumes {
+		if volume.CheckNodeAffinity(pv, node.Node.Labels) != nil {
+			reasons = append(reasons, ReasonNodeConflict)
+			break
+		}
+	}
+	if _, ok := p.decide(claims.waiting, node.Node); !ok {
+		reasons = append(reasons, ReasonBindConflict)
+	}
+	if len(reasons) > 0 {
+		return framework.NewStatus(framework.UnschedulableAndUnresolvable, reasons...)
+	}
+	return nil
+}
+
+// EventsToRegister: a claim or a volume comes or is bound, a class comes, a
+// node comes or its labels change.
+func (*Plugin) EventsToRegister() []framework.EventHint {
+	return append(storage.Events(), framework.EventHint{Resource: framework.Node, Action: framework.Add | framework.UpdateNodeLabels})
+}

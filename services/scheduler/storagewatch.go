@@ -1,0 +1,150 @@
+package scheduler
+
+import (
+	"context"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/component-helpers/storage/volume"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/scheduler/framework"
+)
+
+// candidatesIndex has volumes that may be bound: free ones by class, and those
+// that are taken by their claim.
+const candidatesIndex = "scheduler-candidates"
+
+// storageWatch follows claims, volumes and classes for the plugins. It
+// implements storage.Cluster.
+type storageWatch struct {
+	client  *client.Client
+	pods    *client.Informer[*corev1.Pod]
+	claims  *client.Informer[*corev1.PersistentVolumeClaim]
+	volumes *client.Informer[*corev1.PersistentVolume]
+	classes *client.Informer[*storagev1.StorageClass]
+
+	mu sync.Mutex // guards changed
+	// changed is closed at the next change; nil while nobody waits for one.
+	changed chan struct{}
+}
+
+func newStorageWatch(c *client.Client, informers *client.Informers, pods *client.Informer[*corev1.Pod]) (*storageWatch, error) {
+	w := &storageWatch{client: c, pods: pods}
+	var err error
+	if w.claims, err = client.InformerFor[*corev1.PersistentVolumeClaim](informers, nil); err != nil {
+		return nil, err
+	}
+	if w.volumes, err = client.InformerFor[*corev1.PersistentVolume](informers, cache.Indexers{candidatesIndex: candidateFor}); err != nil {
+		return nil, err
+	}
+	if w.classes, err = client.InformerFor[*storagev1.StorageClass](informers, nil); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// tell has every change that can help a pod told, and wakes those who wait. It
+// must be called before the informers start.
+func (w *storageWatch) tell(happened func(framework.Event)) {
+	follow(w, w.claims, framework.PersistentVolumeClaim, happened)
+	follow(w, w.volumes, framework.PersistentVolume, happened)
+	follow(w, w.classes, framework.StorageClass, happened)
+	w.pods.AddHandler(client.Handler[*corev1.Pod]{OnDelete: func(*corev1.Pod) { w.wake() }})
+}
+
+func follow[T kinds.Object](w *storageWatch, informer *client.Informer[T], resource framework.Resource, happened func(framework.Event)) {
+	informer.AddHandler(client.Handler[T]{
+		OnAdd: func(obj T) {
+			happened(framework.Event{Resource: resource, Action: framework.Add, New: obj})
+			w.wake()
+		},
+		OnUpdate: func(old, obj T) {
+			happened(framework.Event{Resource: resource, Action: framework.Update, Old: old, New: obj})
+			w.wake()
+		},
+		OnDelete: func(T) { w.wake() },
+	})
+}
+
+func (w *storageWatch) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
+}
+
+// Changed implements storage.Cluster.
+func (w *storageWatch) Changed() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.changed == nil {
+		w.changed = make(chan struct{})
+	}
+	return w.changed
+}
+
+func freeOf(class string) string { return "class:" + class }
+
+func takenFor(claim types.NamespacedName) string { return "claim:" + claim.String() }
+
+func candidateFor(obj any) ([]string, error) {
+	pv, ok := obj.(*corev1.PersistentVolume)
+	switch {
+	case !ok:
+		return nil, nil
+	case pv.Spec.ClaimRef != nil:
+		return []string{takenFor(types.NamespacedName{Namespace: pv.Spec.ClaimRef.Namespace, Name: pv.Spec.ClaimRef.Name})}, nil
+	case pv.Status.Phase == corev1.VolumeAvailable:
+		return []string{freeOf(volume.GetPersistentVolumeClass(pv))}, nil
+	}
+	return nil, nil
+}
+
+// Candidates implements storage.Reader.
+func (w *storageWatch) Candidates(class string, claim types.NamespacedName) []*corev1.PersistentVolume {
+	var all []*corev1.PersistentVolume
+	for _, place := range []string{takenFor(claim), freeOf(class)} {
+		if found, err := w.volumes.ByIndex(candidatesIndex, place); err == nil { // the index is always there
+			all = append(all, found...)
+		}
+	}
+	return all
+}
+
+// Claim implements storage.Reader.
+func (w *storageWatch) Claim(namespace, name string) (*corev1.PersistentVolumeClaim, bool) {
+	return w.claims.Get(namespace, name)
+}
+
+// Volume implements storage.Reader.
+func (w *storageWatch) Volume(name string) (*corev1.PersistentVolume, bool) {
+	return w.volumes.GetByKey(name)
+}
+
+// Class implements storage.Reader.
+func (w *storageWatch) Class(name string) (*storagev1.StorageClass, bool) {
+	return w.classes.GetByKey(name)
+}
+
+// PodWaits implements storage.Cluster.
+func (w *storageWatch) PodWaits(pod *corev1.Pod) bool {
+	now, ok := w.pods.Get(pod.Namespace, pod.Name)
+	return ok && now.UID == pod.UID && now.DeletionTimestamp == nil
+}
+
+// UpdateClaim implements storage.Cluster.
+func (w *storageWatch) UpdateClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	return w.client.Update(ctx, claim)
+}
+
+// UpdateVolume implements storage.Cluster.
+func (w *storageWatch) UpdateVolume(ctx context.Context, pv *corev1.PersistentVolume) error {
+	return w.client.Update(ctx, pv)
+}
