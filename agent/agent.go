@@ -9,6 +9,7 @@
 //	    projected/   volumes with ConfigMaps, Secrets, fields and tokens (agent/volume)
 //	  images/        images, layers and root filesystems (agent/image)
 //	  pods/          emptyDir volumes and hosts files, a folder per pod (agent/volume)
+//	  volumes/       data of local-path volumes, which outlive the pods
 //	  files/         small files that containers may write, a folder per pod (agent/runtime)
 //	  logs/          the containers' logs, <namespace>_<pod>_<uid>/<container>/<attempt>.log
 //
@@ -62,6 +63,7 @@ type Agent struct {
 	network  *network.Network
 	node     *node.Node
 	pods     *podworker.Manager
+	reclaim  *volume.Reclaimer
 	server   *server.Server
 	stop     context.CancelFunc // ends what New began, for a Run that is never called
 	peers    chan struct{}      // asks for the routes to be looked at
@@ -136,6 +138,9 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	a.stop = stop
 	objs := objects.New(ctx, a.client)
 	volumes := volume.New(a.cfg.volumeConfig(a.node.Allocatable), a.client, objs, tel.Log)
+	if a.reclaim, err = volume.NewReclaimer(a.cfg.NodeName, a.cfg.dir("volumes"), a.client, a.recorder, tel.Log); err != nil {
+		return err
+	}
 	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
 		Client: a.client, Pods: pods, Services: a.services, Runtime: a.runtime, Images: a.images,
 		Network: a.network, Volumes: volumes, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
@@ -178,7 +183,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, part := range []func(context.Context) error{
-		a.node.Run, a.pods.Run, a.followNodes, a.collectImages, a.noteReady,
+		a.node.Run, a.pods.Run, a.reclaim.Run, a.followNodes, a.collectImages, a.noteReady,
 		func(ctx context.Context) error { a.recorder.Run(ctx); return nil },
 		func(ctx context.Context) error { a.nodes.Run(ctx); return nil },
 		func(ctx context.Context) error { a.services.Run(ctx); return nil },

@@ -48,7 +48,7 @@ func (c *Config) nodeConfig(nodeIP netip.Addr) node.Config {
 			{Type: corev1.NodeInternalIP, Address: nodeIP.String()},
 			{Type: corev1.NodeHostName, Address: c.NodeName},
 		},
-		Labels: c.Labels, DiskPath: c.nodeDir(), StateDir: c.DataDir, SharesMachine: c.CapacityShare < 1,
+		Labels: c.Labels, DiskPath: c.nodeDir(), VolumesDir: c.dir("volumes"), StateDir: c.DataDir, SharesMachine: c.CapacityShare < 1,
 		RuntimeVersion: "runc://" + runcVersion(c.BinDir),
 	}
 }
@@ -92,7 +92,7 @@ func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.Resource
 }
 
 func (c *Config) volumeConfig(allocatable func() corev1.ResourceList) volume.Config {
-	return volume.Config{Dir: c.dir("pods"), MemoryDir: filepath.Join(c.runDir(), "projected"), Allocatable: allocatable}
+	return volume.Config{Dir: c.dir("pods"), MemoryDir: filepath.Join(c.runDir(), "projected"), LocalDir: c.dir("volumes"), Allocatable: allocatable}
 }
 
 // requireProgram says in one line that a program is missing.

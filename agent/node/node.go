@@ -22,6 +22,7 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/localpath"
 )
 
 // Config describes the node.
@@ -31,6 +32,9 @@ type Config struct {
 	Addresses []corev1.NodeAddress
 	// Labels are added to the usual ones.
 	Labels map[string]string
+	// VolumesDir is where the node keeps local-path volumes; empty if it does
+	// not.
+	VolumesDir string
 	// Port is where the agent serves the Node service.
 	Port int32
 	// MaxPods bounds the pods of the node.
@@ -125,7 +129,10 @@ func (n *Node) register(ctx context.Context) (*corev1.Node, error) {
 		return nil, fmt.Errorf("register the node: %w", err)
 	}
 	have := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name}}
-	err = n.client.RetryOnConflict(ctx, have, func() bool { return adopt(have, node.Labels) }, n.updateNode)
+	err = n.client.RetryOnConflict(ctx, have, func() bool {
+		labels, annotations := adopt(&have.Labels, node.Labels), adopt(&have.Annotations, node.Annotations)
+		return labels || annotations
+	}, n.updateNode)
 	if err != nil {
 		return nil, fmt.Errorf("adopt the node's object: %w", err)
 	}
@@ -136,17 +143,18 @@ func (n *Node) updateNode(ctx context.Context, obj kinds.Object) error {
 	return n.client.Update(ctx, obj)
 }
 
-// adopt puts the agent's labels on a Node, and says whether that changed it.
-func adopt(have *corev1.Node, want map[string]string) bool {
+// adopt puts the agent's labels or annotations on a Node, and says whether that
+// changed them.
+func adopt(have *map[string]string, want map[string]string) bool {
 	changed := false
 	for k, v := range want {
-		if have.Labels[k] == v {
+		if (*have)[k] == v {
 			continue
 		}
-		if have.Labels == nil {
-			have.Labels = make(map[string]string)
+		if *have == nil {
+			*have = make(map[string]string)
 		}
-		have.Labels[k], changed = v, true
+		(*have)[k], changed = v, true
 	}
 	return changed
 }
@@ -162,6 +170,9 @@ func (n *Node) object() *corev1.Node {
 		labels[k] = v
 	}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: labels}}
+	if n.cfg.VolumesDir != "" {
+		node.Annotations = map[string]string{localpath.DirAnnotation: n.cfg.VolumesDir}
+	}
 	n.fill(&node.Status, time.Now())
 	return node
 }

@@ -178,7 +178,7 @@ func removeTree(dir string) error {
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove the pod's volumes: %w", err)
+		return fmt.Errorf("remove %s: %w", dir, err)
 	}
 	return nil
 }

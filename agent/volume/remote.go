@@ -3,8 +3,6 @@ package volume
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -15,35 +13,6 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
-
-// claim returns the host path behind a PersistentVolumeClaim. The volumes of
-// this node are hostPath and local ones.
-func (m *Manager) claim(ctx context.Context, pod *corev1.Pod, ref *corev1.PersistentVolumeClaimVolumeSource) (Volume, error) {
-	var pvc corev1.PersistentVolumeClaim
-	if err := m.client.Get(ctx, pod.Namespace, ref.ClaimName, &pvc); err != nil {
-		return Volume{}, fmt.Errorf("persistentvolumeclaim %q: %w", ref.ClaimName, err)
-	}
-	if pvc.Status.Phase != corev1.ClaimBound || pvc.Spec.VolumeName == "" {
-		return Volume{}, fmt.Errorf("persistentvolumeclaim %q is not bound", ref.ClaimName)
-	}
-	var pv corev1.PersistentVolume
-	if err := m.client.Get(ctx, "", pvc.Spec.VolumeName, &pv); err != nil {
-		return Volume{}, fmt.Errorf("persistentvolume %q: %w", pvc.Spec.VolumeName, err)
-	}
-	if r := pv.Spec.ClaimRef; r == nil || r.UID != pvc.UID {
-		return Volume{}, fmt.Errorf("persistentvolume %q is not bound to the claim %q", pv.Name, pvc.Name)
-	}
-	switch {
-	case pv.Spec.HostPath != nil:
-		return Volume{HostPath: pv.Spec.HostPath.Path, ReadOnly: ref.ReadOnly}, checkHostPath(pv.Spec.HostPath)
-	case pv.Spec.Local != nil:
-		if _, err := os.Stat(pv.Spec.Local.Path); err != nil {
-			return Volume{}, fmt.Errorf("persistentvolume %q: %w", pv.Name, err)
-		}
-		return Volume{HostPath: pv.Spec.Local.Path, ReadOnly: ref.ReadOnly}, nil
-	}
-	return Volume{}, fmt.Errorf("persistentvolume %q is of a type that this node does not support", pv.Name)
-}
 
 // defaultTokenLife is how long a token lives if the pod does not say.
 const defaultTokenLife = 3600

@@ -7,6 +7,7 @@
 //	<dir>/<pod uid>/subpaths/<container>/<n>      a bound subPath
 //	<memory dir>/<pod uid>/volumes/<volume name>/ projections of ConfigMaps,
 //	                                              Secrets, fields, tokens
+//	<local dir>/<volume>/                         data of a local-path volume
 //
 // Projections change as a whole, by a switched symlink, when their source
 // changes. A subPath is opened below its volume without following a link out
@@ -37,6 +38,8 @@ type Config struct {
 	// Dir has a folder per pod. So has MemoryDir, a folder in memory, for
 	// projections; empty is Dir.
 	Dir, MemoryDir string
+	// LocalDir has the local-path volumes of this node.
+	LocalDir string
 	// Allocatable is what resource references of the downward API fall back to.
 	Allocatable func() corev1.ResourceList
 }
@@ -49,8 +52,9 @@ type Manager struct {
 	objects *objects.Objects
 	log     *slog.Logger
 
-	mu       sync.Mutex
+	mu       sync.Mutex             // guards all below
 	renewals map[string]*time.Timer // by pod UID
+	given    map[string][]string    // by pod UID, the volumes that are its group's
 }
 
 // Volumes are a pod's volumes that are set up: host paths by volume name.
@@ -67,7 +71,7 @@ func New(cfg Config, c *client.Client, o *objects.Objects, log *slog.Logger) *Ma
 	if cfg.MemoryDir == "" {
 		cfg.MemoryDir = cfg.Dir
 	}
-	return &Manager{cfg: cfg, client: c, objects: o, log: log, renewals: make(map[string]*time.Timer)}
+	return &Manager{cfg: cfg, client: c, objects: o, log: log, renewals: make(map[string]*time.Timer), given: make(map[string][]string)}
 }
 
 func (m *Manager) allocatable() corev1.ResourceList {
@@ -100,7 +104,10 @@ func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod) (Volumes, error) {
 		v := &pod.Spec.Volumes[i]
 		vol, refresh, err := m.setUpOne(ctx, pod, v)
 		if err != nil {
-			return nil, &Error{Volume: v.Name, Err: err}
+			if _, named := errors.AsType[*Error](err); !named {
+				err = &Error{Volume: v.Name, Err: err}
+			}
+			return nil, err
 		}
 		out[v.Name] = vol
 		if !refresh.IsZero() && (renewal.IsZero() || refresh.Before(renewal)) {
@@ -118,16 +125,18 @@ func (m *Manager) setUpOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volum
 		return vol, time.Time{}, err
 	case v.HostPath != nil:
 		return Volume{HostPath: v.HostPath.Path}, time.Time{}, checkHostPath(v.HostPath)
-	case v.PersistentVolumeClaim != nil:
-		vol, err := m.claim(ctx, pod, v.PersistentVolumeClaim)
+	case v.PersistentVolumeClaim != nil || v.Ephemeral != nil:
+		vol, err := m.claimVolume(ctx, pod, v)
 		return vol, time.Time{}, err
+	case v.NFS != nil:
+		return Volume{}, time.Time{}, nfsProblem("/proc/filesystems")
 	}
 	p, err := m.project(ctx, pod, v)
 	if err != nil {
 		return Volume{}, time.Time{}, err
 	}
 	if p == nil {
-		return Volume{}, time.Time{}, errors.New("volumes of this type are not supported by this node")
+		return Volume{}, time.Time{}, errUnsupported
 	}
 	dir := volumePath(m.cfg.MemoryDir, pod, v.Name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -169,6 +178,7 @@ func (m *Manager) TearDown(podUID string) error {
 		t.Stop()
 		delete(m.renewals, podUID)
 	}
+	delete(m.given, podUID)
 	m.mu.Unlock()
 	// The subPaths, which may bind projections, go first.
 	if err := removeTree(filepath.Join(m.cfg.Dir, podUID)); err != nil {

@@ -124,7 +124,7 @@ func TestMissingSources(t *testing.T) {
 	if _, err := b.manager.SetUp(t.Context(), pod); err == nil || !strings.Contains(err.Error(), `secret "absent"`) {
 		t.Errorf("error = %v", err)
 	}
-	pod = podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{}}})
+	pod = podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{}}})
 	if _, err := b.manager.SetUp(t.Context(), pod); err == nil || !strings.Contains(err.Error(), "not supported") {
 		t.Errorf("error = %v", err)
 	}

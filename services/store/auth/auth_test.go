@@ -20,6 +20,7 @@ import (
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/localpath"
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/auth/token"
 )
@@ -248,6 +249,8 @@ func TestGuard(t *testing.T) {
 	tainted := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "k"}}}}
 	fenced := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"node-restriction.kubernetes.io/trusted": "yes"}}}
 	ann, n1 := person("ann"), identity.Node("n1")
+	elsewhere := kept("n1")
+	elsewhere.Spec.Local.Path = "/elsewhere"
 	for _, c := range []struct {
 		name     string
 		user     identity.Identity
@@ -269,6 +272,10 @@ func TestGuard(t *testing.T) {
 		{"another node", n1, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}, nil, "not allowed to modify node"},
 		{"its own taints", n1, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, tainted, "taints"},
 		{"a restricted label", n1, fenced, nil, "label"},
+		{"a volume whose data it has removed", n1, kept("n1"), kept("n1", localpath.Finalizer), ""},
+		{"another node's volume", n1, kept("n2"), kept("n2", localpath.Finalizer), "can only modify deleted volumes that it keeps"},
+		{"more than the finalizer", n1, elsewhere, kept("n1", localpath.Finalizer), "can only take the finalizer"},
+		{"another finalizer", n1, kept("n1"), kept("n1", localpath.Finalizer, "example.com/x"), "can only take the finalizer"},
 		{"an unbound token", n1, &authenticationv1.TokenRequest{}, nil, "not bound to a pod"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -284,6 +291,47 @@ func TestGuard(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// kept is a deleted volume that a node keeps.
+func kept(node string, finalizers ...string) *corev1.PersistentVolume {
+	return &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "v", DeletionTimestamp: &metav1.Time{}, Finalizers: finalizers, Labels: map[string]string{localpath.NodeLabel: node},
+			Annotations: map[string]string{"pv.kubernetes.io/provisioned-by": localpath.Provisioner},
+		},
+		Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/v"}}},
+	}
+}
+
+func TestVolumesOfANode(t *testing.T) {
+	mine, others := kept("n1"), kept("n2")
+	mine.Name, others.Name = "mine", "others"
+	mine.DeletionTimestamp, others.DeletionTimestamp = nil, nil
+	control, _ := newTestControl(t, mine, others)
+	for _, c := range []struct {
+		verb, name, subresource, labels string
+		want                            bool
+	}{
+		{"list", "", "", localpath.NodeLabel + "=n1", true},
+		{"watch", "", "", localpath.NodeLabel + "=n1", true},
+		{"watch", "", "", localpath.NodeLabel + "=n2", false},
+		{"watch", "", "", "", false},
+		{"get", "mine", "", "", true},
+		{"update", "mine", "", "", true},
+		{"update", "mine", "status", "", false},
+		{"delete", "mine", "", "", false},
+		{"get", "others", "", "", false},
+		{"update", "others", "", "", false},
+	} {
+		d, err := control.Authorizer.Authorize(t.Context(), access.Attributes{
+			User: identity.Node("n1"), Verb: c.verb, Version: "v1", Resource: "persistentvolumes",
+			Name: c.name, Subresource: c.subresource, LabelSelector: c.labels,
+		})
+		if err != nil || d.Allowed != c.want {
+			t.Errorf("%s %s/%s of %q: %+v, %v", c.verb, c.name, c.subresource, c.labels, d, err)
+		}
 	}
 }
 

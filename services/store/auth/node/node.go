@@ -13,9 +13,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/localpath"
 	"navarch.dev/navarch/services/store/access"
 )
 
@@ -117,6 +119,16 @@ func (r request) selected(name string) string {
 		return ""
 	}
 	value, _ := selector.RequiresExactMatch(name)
+	return value
+}
+
+// labelled returns the value that the call's label selector demands of a label.
+func (r request) labelled(key string) string {
+	selector, err := labels.Parse(r.LabelSelector)
+	if err != nil {
+		return ""
+	}
+	value, _ := selector.RequiresExactMatch(key)
 	return value
 }
 
@@ -222,11 +234,17 @@ func (z *Authorizer) claims(ctx context.Context, r request) (access.Decision, er
 	return z.referenced(refersToClaim)(ctx, r)
 }
 
-// volumes: a volume is the node's business if a pod of the node refers to the
-// claim that it is bound to.
+// volumes: a volume is the node's business if it is kept on the node, or if a
+// pod of the node refers to the claim that it is bound to. Those that it keeps
+// it also lets go, once their data are removed; the Guard checks that it
+// changes nothing else of them.
 func (z *Authorizer) volumes(ctx context.Context, r request) (access.Decision, error) {
 	name := r.objectName()
-	if !r.reads() || name == "" {
+	if name == "" && (r.Verb == "list" || r.Verb == "watch") && r.labelled(localpath.NodeLabel) == r.node {
+		return yes(), nil
+	}
+	writes := r.Subresource == "" && (r.Verb == "update" || r.Verb == "patch")
+	if !(r.reads() || writes) || name == "" {
 		return refuse("can only read resources of this type by name")
 	}
 	obj, err := z.reader.Get(ctx, core("persistentvolumes"), "", name)
@@ -234,7 +252,10 @@ func (z *Authorizer) volumes(ctx context.Context, r request) (access.Decision, e
 		return access.Decision{}, err
 	}
 	volume, ok := obj.(*corev1.PersistentVolume)
-	if !ok || volume.Spec.ClaimRef == nil {
+	switch {
+	case ok && keeps(r.node, volume):
+		return yes(), nil
+	case !ok || writes || volume.Spec.ClaimRef == nil:
 		return no(r), nil
 	}
 	claim := volume.Spec.ClaimRef

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
+	"navarch.dev/navarch/internal/localpath"
 	"navarch.dev/navarch/services/store/access"
 )
 
@@ -91,6 +92,11 @@ func volumeUsesConfigMap(v *corev1.Volume, name string) bool {
 		})
 	}
 	return false
+}
+
+// keeps says whether a volume is one of those that a node keeps itself.
+func keeps(node string, pv *corev1.PersistentVolume) bool {
+	return localpath.Provisioned(pv) && pv.Labels[localpath.NodeLabel] == node
 }
 
 func refersToClaim(p *corev1.Pod, name string) bool {

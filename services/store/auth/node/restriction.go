@@ -16,6 +16,7 @@ import (
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/localpath"
 )
 
 // restrictedLabel marks labels that administrators use to keep pods away from
@@ -51,8 +52,25 @@ func checkContent(node, subresource string, obj, old kinds.Object) error {
 		if obj.GetName() != node {
 			return fmt.Errorf("node %q is not allowed to write %s of another node", node, obj.GetName())
 		}
+	case *corev1.PersistentVolume:
+		was, _ := old.(*corev1.PersistentVolume)
+		return checkVolume(node, o, was)
 	case *authenticationv1.TokenRequest:
 		return checkToken(o)
+	}
+	return nil
+}
+
+// checkVolume: of a deleted volume that it keeps, an agent takes its finalizer
+// off, which says that the data are gone.
+func checkVolume(node string, pv, old *corev1.PersistentVolume) error {
+	if old == nil || !keeps(node, old) || old.DeletionTimestamp == nil {
+		return fmt.Errorf("node %q can only modify deleted volumes that it keeps", node)
+	}
+	released := slices.DeleteFunc(slices.Clone(old.Finalizers), func(f string) bool { return f == localpath.Finalizer })
+	if !slices.Equal(pv.Finalizers, released) || !maps.Equal(pv.Labels, old.Labels) || !maps.Equal(pv.Annotations, old.Annotations) ||
+		!equality.Semantic.DeepEqual(pv.Spec, old.Spec) || !equality.Semantic.DeepEqual(pv.OwnerReferences, old.OwnerReferences) {
+		return fmt.Errorf("node %q can only take the finalizer %s off volume %q", node, localpath.Finalizer, old.Name)
 	}
 	return nil
 }

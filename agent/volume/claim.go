@@ -1,0 +1,175 @@
+package volume
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"syscall"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/storage/ephemeral"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/internal/localpath"
+)
+
+// claimVolume returns the host path behind a volume that is a claim: one that
+// the pod names, or its own. A volume of this node is a path of it.
+func (m *Manager) claimVolume(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
+	name, readOnly := ephemeral.VolumeClaimName(pod, v), false
+	if v.PersistentVolumeClaim != nil {
+		name, readOnly = v.PersistentVolumeClaim.ClaimName, v.PersistentVolumeClaim.ReadOnly
+	}
+	pv, err := m.boundVolume(ctx, pod, name, v.Ephemeral != nil)
+	if err != nil {
+		return Volume{}, fmt.Errorf("error processing PVC %s/%s: %w", pod.Namespace, name, err)
+	}
+	path, err := m.pathOf(pod, v, pv)
+	if err == nil && pv.Spec.Local != nil && !readOnly {
+		err = m.giveVolume(pod, pv.Name, path)
+	}
+	if err != nil {
+		return Volume{}, &Error{Volume: pv.Name, Err: err}
+	}
+	return Volume{HostPath: path, ReadOnly: readOnly}, nil
+}
+
+// boundVolume returns the volume that a claim of the pod's namespace has.
+func (m *Manager) boundVolume(ctx context.Context, pod *corev1.Pod, name string, own bool) (*corev1.PersistentVolume, error) {
+	claim := &corev1.PersistentVolumeClaim{}
+	if err := m.client.Get(ctx, pod.Namespace, name, claim); err != nil {
+		return nil, fmt.Errorf("failed to fetch PVC from API server: %w", err)
+	}
+	if own {
+		if err := ephemeral.VolumeIsForPod(pod, claim); err != nil {
+			return nil, err
+		}
+	}
+	if claim.Status.Phase != corev1.ClaimBound || claim.Spec.VolumeName == "" {
+		return nil, errors.New("PVC is not bound")
+	}
+	pv := &corev1.PersistentVolume{}
+	if err := m.client.Get(ctx, "", claim.Spec.VolumeName, pv); err != nil {
+		return nil, fmt.Errorf("failed to fetch PV %q: %w", claim.Spec.VolumeName, err)
+	}
+	if r := pv.Spec.ClaimRef; r == nil || r.UID != claim.UID {
+		return nil, fmt.Errorf("PV %q is not bound to this PVC", pv.Name)
+	}
+	return pv, nil
+}
+
+// pathOf returns where a volume is on this node. The folder of a volume
+// that the node itself keeps is made when it is first used.
+func (m *Manager) pathOf(pod *corev1.Pod, v *corev1.Volume, pv *corev1.PersistentVolume) (string, error) {
+	if err := checkMode(pod, v.Name, ptr.Deref(pv.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)); err != nil {
+		return "", err
+	}
+	switch source := &pv.Spec.PersistentVolumeSource; {
+	case source.HostPath != nil:
+		return source.HostPath.Path, checkHostPath(source.HostPath)
+	case localpath.Provisioned(pv):
+		path, err := localpath.Folder(pv, m.cfg.LocalDir)
+		if err != nil {
+			return "", err
+		}
+		return path, makeFolder(path)
+	case source.Local != nil:
+		if _, err := os.Stat(source.Local.Path); err != nil {
+			return "", fmt.Errorf("the path of the local volume: %w", err)
+		}
+		return source.Local.Path, nil
+	case source.CSI != nil:
+		return "", fmt.Errorf("driver name %s not found in the list of registered CSI drivers", source.CSI.Driver)
+	case source.NFS != nil:
+		return "", nfsProblem("/proc/filesystems")
+	}
+	return "", errUnsupported
+}
+
+var errUnsupported = errors.New("volumes of this type are not supported by this node")
+
+// nfsProblem says why an NFS volume cannot be mounted.
+func nfsProblem(filesystems string) error {
+	known, err := os.ReadFile(filesystems)
+	if err != nil {
+		return fmt.Errorf("look for the kernel's NFS client: %w", err)
+	}
+	for line := range bytes.Lines(known) {
+		if name := bytes.TrimSpace(bytes.TrimPrefix(line, []byte("nodev"))); bytes.Equal(name, []byte("nfs")) || bytes.Equal(name, []byte("nfs4")) {
+			return errors.New("NFS volumes are not supported by this node: mount the export on the node and use a hostPath or local volume")
+		}
+	}
+	return fmt.Errorf("NFS volumes cannot be mounted: the kernel of this node has no NFS client (there is no nfs in %s)", filesystems)
+}
+
+// checkMode refuses a volume that is used as what it is not.
+func checkMode(pod *corev1.Pod, name string, mode corev1.PersistentVolumeMode) error {
+	mounted, device := false, false
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			mounted = mounted || slices.ContainsFunc(list[i].VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == name })
+			device = device || slices.ContainsFunc(list[i].VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == name })
+		}
+	}
+	switch {
+	case mode == corev1.PersistentVolumeBlock && mounted:
+		return fmt.Errorf("volume %s has volumeMode Block, but is specified in volumeMounts", name)
+	case mode == corev1.PersistentVolumeBlock:
+		return errors.New("volumes with volumeMode Block are not supported by this node")
+	case device:
+		return fmt.Errorf("volume %s has volumeMode Filesystem, but is specified in volumeDevices", name)
+	}
+	return nil
+}
+
+// makeFolder makes the folder of a volume, which any user may write to, as with
+// an emptyDir.
+func makeFolder(path string) error {
+	err := os.Mkdir(path, 0o777)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("make the volume's folder: %w", err)
+	}
+	return os.Chmod(path, 0o777) // whatever the umask
+}
+
+// giveVolume makes a volume's files the pod's group's, once for a pod: looking
+// at every file may take long.
+func (m *Manager) giveVolume(pod *corev1.Pod, volume, path string) error {
+	group := fsGroup(pod)
+	if group == nil {
+		return nil
+	}
+	m.mu.Lock()
+	done := slices.Contains(m.given[string(pod.UID)], volume)
+	m.mu.Unlock()
+	if done {
+		return nil
+	}
+	policy := ptr.Deref(pod.Spec.SecurityContext.FSGroupChangePolicy, corev1.FSGroupChangeAlways)
+	if policy != corev1.FSGroupChangeOnRootMismatch || !belongsTo(path, *group) {
+		if err := giveToGroup(path, group); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.given[string(pod.UID)] = append(m.given[string(pod.UID)], volume)
+	return nil
+}
+
+// belongsTo says whether a volume's root is as giveToGroup leaves it.
+func belongsTo(path string, group int64) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int64(stat.Gid) == group && info.Mode()&fs.ModeSetgid != 0 && info.Mode().Perm()&0o060 == 0o060
+}
