@@ -1,0 +1,2 @@
+// Package storage tests persistent volumes on a real cluster of two nodes.
+package storage
