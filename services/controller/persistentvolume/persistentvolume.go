@@ -43,6 +43,8 @@ const (
 	candidatesIndex = "persistentvolume-candidates"
 	// unboundIndex has claims that are not bound yet by their class.
 	unboundIndex = "persistentvolume-unbound"
+	// namingIndex has claims by the volume that they name.
+	namingIndex = "persistentvolume-naming"
 )
 
 type reconciler struct {
@@ -58,7 +60,7 @@ type reconciler struct {
 
 // New returns the controller of claims and volumes.
 func New(deps runner.Deps) (*runner.Controller, error) {
-	claims, err := client.InformerFor[*corev1.PersistentVolumeClaim](deps.Informers, cache.Indexers{unboundIndex: unboundClass})
+	claims, err := client.InformerFor[*corev1.PersistentVolumeClaim](deps.Informers, cache.Indexers{unboundIndex: unboundClass, namingIndex: namedVolume})
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +136,14 @@ func unboundClass(obj any) ([]string, error) {
 	return []string{volume.GetPersistentVolumeClaimClass(claim)}, nil
 }
 
+func namedVolume(obj any) ([]string, error) {
+	claim, ok := obj.(*corev1.PersistentVolumeClaim)
+	if !ok || claim.Spec.VolumeName == "" {
+		return nil, nil
+	}
+	return []string{claim.Spec.VolumeName}, nil
+}
+
 // claimKeys: a claim concerns itself, the volume it has, and those that are
 // taken for it.
 func (r *reconciler) claimKeys(claim *corev1.PersistentVolumeClaim) []string {
@@ -153,15 +163,15 @@ func (r *reconciler) volumesFor(place string) []string {
 	return keys
 }
 
-// volumeKeys: a volume concerns itself and its claim; a free one every claim
-// that it could be for.
+// volumeKeys: a volume concerns itself, its claim and those that name it; a free
+// one every claim that it could be for.
 func (r *reconciler) volumeKeys(pv *corev1.PersistentVolume) []string {
-	keys := []string{pv.Name}
+	keys := append([]string{pv.Name}, r.claimsBy(namingIndex, pv.Name)...)
 	if ref := pv.Spec.ClaimRef; ref != nil {
 		return append(keys, ref.Namespace+"/"+ref.Name)
 	}
 	if pv.Status.Phase == corev1.VolumeAvailable {
-		keys = append(keys, r.unbound(volume.GetPersistentVolumeClass(pv))...)
+		keys = append(keys, r.claimsBy(unboundIndex, volume.GetPersistentVolumeClass(pv))...)
 	}
 	return keys
 }
@@ -169,11 +179,11 @@ func (r *reconciler) volumeKeys(pv *corev1.PersistentVolume) []string {
 // classKeys: a class concerns the claims that wait for it and, as it may be the
 // default, those that name none.
 func (r *reconciler) classKeys(class *storagev1.StorageClass) []string {
-	return append(r.unbound(class.Name), r.unbound("")...)
+	return append(r.claimsBy(unboundIndex, class.Name), r.claimsBy(unboundIndex, "")...)
 }
 
-func (r *reconciler) unbound(class string) []string {
-	keys, err := r.claims.Indexer().IndexKeys(unboundIndex, class)
+func (r *reconciler) claimsBy(index, value string) []string {
+	keys, err := r.claims.Indexer().IndexKeys(index, value)
 	if err != nil {
 		return nil // the index is there since New
 	}
