@@ -13,6 +13,7 @@ const (
 	LimitRanger              = "LimitRanger"
 	ServiceAccount           = "ServiceAccount"
 	TaintNodesByCondition    = "TaintNodesByCondition"
+	PodSecurity              = "PodSecurity"
 	Priority                 = "Priority"
 	DefaultTolerationSeconds = "DefaultTolerationSeconds"
 	DefaultStorageClass      = "DefaultStorageClass"
@@ -42,6 +43,7 @@ func rules() []rule {
 		{name: LimitRanger, make: func(r access.Reader) Plugin { return limitRanger{reader: r} }},
 		{name: ServiceAccount, make: func(r access.Reader) Plugin { return serviceAccount{reader: r} }},
 		{name: TaintNodesByCondition, make: func(access.Reader) Plugin { return nodeTaint{} }},
+		{name: PodSecurity, make: func(r access.Reader) Plugin { return podSecurity{reader: r} }},
 		{name: Priority, make: func(r access.Reader) Plugin { return podPriority{reader: r} }},
 		{name: DefaultTolerationSeconds, make: func(access.Reader) Plugin { return podTolerations{} }},
 		{name: DefaultStorageClass, make: func(r access.Reader) Plugin { return defaultStorageClass{reader: r} }},
