@@ -145,7 +145,7 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 		Client: a.client, Pods: pods, Services: a.services, Runtime: a.runtime, Images: a.images,
 		Network: a.network, Volumes: volumes, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
 	})
-	a.server = server.New(a.pods, a.runtime, a.images, stats.New(a.cfg.NodeName, a.runtime), logs.Read)
+	a.server = server.New(a.pods, a.runtime, a.images, stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine), logs.Read)
 	return nil
 }
 

@@ -83,7 +83,7 @@ func serve(id identity.Identity) nodev1.NodeServiceClient {
 		_, err := io.WriteString(w, path)
 		return err
 	}
-	nodev1.RegisterNodeServiceServer(ch, New(onePod{}, echo{}, noImages{}, stats.New("n1", echo{}), readLog))
+	nodev1.RegisterNodeServiceServer(ch, New(onePod{}, echo{}, noImages{}, stats.New("n1", echo{}, stats.ReadMachine), readLog))
 	return nodev1.NewNodeServiceClient(ch)
 }
 

@@ -1,7 +1,8 @@
 // Package stats reads what a node, its pods and their containers use.
 //
-//	stats.go  one look at everything
-//	rates.go  usage over time, from two looks
+//	stats.go    one look at everything
+//	rates.go    usage over time, from two looks
+//	machine.go  the machine's own figures
 package stats
 
 import (
@@ -21,13 +22,17 @@ import (
 type Reader struct {
 	node    string
 	runtime runtime.Runtime
+	machine Machine
 
 	mu    sync.Mutex // guards looks
 	looks []look     // the oldest first
 }
 
-// New returns a reader.
-func New(node string, rt runtime.Runtime) *Reader { return &Reader{node: node, runtime: rt} }
+// New returns a reader. The machine is what the node's own usage is read from;
+// ReadMachine is one.
+func New(node string, rt runtime.Runtime, machine Machine) *Reader {
+	return &Reader{node: node, runtime: rt, machine: machine}
+}
 
 // Read returns the present usage. What ends meanwhile is left out. Nothing is
 // measured in between: if there is no earlier look to compare with, Read takes
@@ -56,10 +61,15 @@ func (r *Reader) Read(ctx context.Context) (*nodev1.StatsResponse, error) {
 
 // look reads everything once.
 func (r *Reader) look(ctx context.Context) (*nodev1.StatsResponse, look, error) {
-	total, err := r.runtime.NodeUsage(ctx)
+	total, err := r.machine()
 	if err != nil {
 		return nil, look{}, fmt.Errorf("read the node's usage: %w", err)
 	}
+	pods, err := r.runtime.NodeUsage(ctx)
+	if err != nil {
+		return nil, look{}, fmt.Errorf("read the usage of all pods: %w", err)
+	}
+	total.Pids = pods.Pids
 	l := look{at: time.Now(), cpu: map[string]uint64{nodeKey: total.CPUNanoseconds}}
 	resp := &nodev1.StatsResponse{NodeName: r.node, Time: timestamppb.New(l.at), Usage: usage(total)}
 	sandboxes, err := r.runtime.ListSandboxes(ctx)

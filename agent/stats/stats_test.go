@@ -20,7 +20,7 @@ func (b burner) used(since time.Time) runtime.Usage {
 	return runtime.Usage{CPUNanoseconds: uint64(time.Since(since)) / 2, MemoryWorkingSetBytes: 1 << 20}
 }
 
-func (b burner) NodeUsage(context.Context) (runtime.Usage, error) { return b.used(time.Time{}), nil }
+func (b burner) NodeUsage(context.Context) (runtime.Usage, error) { return runtime.Usage{}, nil }
 
 func (b burner) ListSandboxes(context.Context) ([]runtime.SandboxStatus, error) {
 	return []runtime.SandboxStatus{{Ready: true, Spec: runtime.SandboxSpec{UID: "u", Namespace: "ns", Name: "p"}}}, nil
@@ -45,7 +45,7 @@ func (b burner) ContainerUsage(_ context.Context, id string) (runtime.Usage, err
 func TestUsageOverTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := burner{started: map[string]time.Time{"a": time.Now()}}
-		r := New("n", b)
+		r := New("n", b, func() (runtime.Usage, error) { return b.used(time.Time{}), nil })
 		read := func(wait, took, window time.Duration) {
 			t.Helper()
 			time.Sleep(wait)
