@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -125,28 +126,47 @@ func describeHistory(resp *storev1.HistoryResponse, limit int) ([]revision, erro
 }
 
 func writeHistory(out io.Writer, revisions []revision) error {
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	// The heads are laid out first: their columns would end at every change.
+	var heads strings.Builder
+	w := tabwriter.NewWriter(&heads, 0, 8, 2, ' ', 0)
 	fmt.Fprint(w, "REVISION\tWHEN\tWHO\tMANAGER\tWHAT\n")
 	for _, r := range revisions {
-		what := orDash(r.Verb)
-		if r.Subresource != "" {
-			what += " " + r.Subresource
-		}
-		if r.Removed {
-			what += ", which removed it"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.ResourceVersion, when(r.Time), orDash(r.User), orDash(r.FieldManager), what)
-		if r.Verb == "create" && !r.Oldest {
-			continue // all of it is new
-		}
-		for _, c := range r.Changes {
-			fmt.Fprintf(w, "    %s\n", clipped(c.String()))
-		}
-		if r.Oldest {
-			fmt.Fprint(w, "    (what was before is not kept any more)\n")
-		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.ResourceVersion, when(r.Time), orDash(r.User), orDash(r.FieldManager), r.what())
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("lay out the history: %w", err)
+	}
+	lines := strings.SplitAfter(heads.String(), "\n")
+	fmt.Fprint(out, lines[0])
+	for i, r := range revisions {
+		fmt.Fprint(out, lines[i+1])
+		writeChanges(out, r)
+	}
+	return nil
+}
+
+// what says what the write was.
+func (r revision) what() string {
+	what := orDash(r.Verb)
+	if r.Subresource != "" {
+		what += " " + r.Subresource
+	}
+	if r.Removed {
+		what += ", which removed it"
+	}
+	return what
+}
+
+func writeChanges(out io.Writer, r revision) {
+	if r.Oldest {
+		fmt.Fprint(out, "    (what was before is not kept any more)\n")
+	}
+	if r.Verb == "create" {
+		return // all of it is new
+	}
+	for _, c := range r.Changes {
+		fmt.Fprintf(out, "    %s\n", clipped(c.String()))
+	}
 }
 
 func when(t *time.Time) string {

@@ -28,6 +28,9 @@ type Config struct {
 	GatewayAddresses []string
 	// EventTTL is how long Events are kept.
 	EventTTL time.Duration
+	// MaxEvents is how many Events are kept: of more, the oldest go first. 0 is
+	// any number.
+	MaxEvents int
 	// BookmarkInterval is how often a watch that allows bookmarks gets one.
 	BookmarkInterval time.Duration
 	// CompactInterval is how often old revisions are dropped; those younger
@@ -52,6 +55,7 @@ func DefaultConfig() Config {
 		ServiceCIDR: "10.96.0.0/16",
 		NodePortMin: 30000, NodePortMax: 32767,
 		EventTTL:         24 * time.Hour,
+		MaxEvents:        20_000,
 		BookmarkInterval: time.Minute,
 		CompactInterval:  5 * time.Minute,
 	}
@@ -65,6 +69,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.NodePortMax, "node-port-max", c.NodePortMax, "highest node port")
 	fs.StringSliceVar(&c.GatewayAddresses, "gateway-address", c.GatewayAddresses, "host:port at which pods reach the gateway (repeatable)")
 	fs.DurationVar(&c.EventTTL, "event-ttl", c.EventTTL, "how long Events are kept")
+	fs.IntVar(&c.MaxEvents, "max-events", c.MaxEvents, "how many Events are kept; of more, the oldest go first; 0 is any number")
 	fs.DurationVar(&c.BookmarkInterval, "watch-bookmark-interval", c.BookmarkInterval, "how often an idle watch is told how far it has come")
 	fs.StringSliceVar(&c.DisableAdmissionPlugins, "disable-admission-plugins", c.DisableAdmissionPlugins,
 		"admission rules that are not applied, of: "+strings.Join(admission.Names(), ", "))
@@ -97,6 +102,9 @@ func (c *Config) Validate() error {
 	}
 	if c.EventTTL < time.Second {
 		errs = append(errs, fmt.Errorf("--event-ttl %s must be at least 1s", c.EventTTL))
+	}
+	if c.MaxEvents < 0 || c.MaxEvents > 0 && c.MaxEvents < 10 {
+		errs = append(errs, fmt.Errorf("--max-events %d must be 0 or at least 10", c.MaxEvents))
 	}
 	if c.BookmarkInterval < time.Second {
 		errs = append(errs, fmt.Errorf("--watch-bookmark-interval %s must be at least 1s", c.BookmarkInterval))

@@ -104,6 +104,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	close(s.ready)
 	wg.Go(func() { s.compact(ctx) })
+	wg.Go(func() { s.boundEvents(ctx) })
 	<-ctx.Done()
 	return nil
 }
