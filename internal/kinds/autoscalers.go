@@ -2,14 +2,10 @@ package kinds
 
 import (
 	"fmt"
-	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 const defaultCPUUtilization = 80
@@ -118,7 +114,7 @@ func autoscalerStrategy() Strategy {
 		func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerStatus {
 			return &h.Status
 		},
-		rules[*autoscalingv2.HorizontalPodAutoscaler]{defaults: defaultAutoscaler, validate: validateAutoscaler})
+		rules[*autoscalingv2.HorizontalPodAutoscaler]{defaults: defaultAutoscaler, validate: validateAutoscaler, validateStatus: validateAutoscalerStatus})
 }
 
 func defaultAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) {
@@ -151,47 +147,4 @@ func cpuMetric(utilization int32) autoscalingv2.MetricSpec {
 	return autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
 		Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: &utilization},
 	}}
-}
-
-func validateAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
-	s := &h.Spec
-	target := specPath("scaleTargetRef")
-	errs := rule.Join(rule.Required(s.ScaleTargetRef.Kind, target.Child("kind")), rule.Required(s.ScaleTargetRef.Name, target.Child("name")))
-	least := deref(s.MinReplicas)
-	if least < 1 {
-		errs = append(errs, field.Invalid(specPath("minReplicas"), least, "must be greater than or equal to 1"))
-	}
-	if s.MaxReplicas < 1 {
-		errs = append(errs, field.Invalid(specPath("maxReplicas"), s.MaxReplicas, "must be greater than 0"))
-	}
-	if s.MaxReplicas < least {
-		errs = append(errs, field.Invalid(specPath("maxReplicas"), s.MaxReplicas, "must be greater than or equal to `minReplicas`"))
-	}
-	for i := range s.Metrics {
-		errs = append(errs, validateMetric(&s.Metrics[i], specPath("metrics").Index(i))...)
-	}
-	return errs
-}
-
-func validateMetric(m *autoscalingv2.MetricSpec, path *field.Path) field.ErrorList {
-	errs := rule.OneOf(m.Type, path.Child("type"), autoscalingv2.ObjectMetricSourceType, autoscalingv2.PodsMetricSourceType,
-		autoscalingv2.ResourceMetricSourceType, autoscalingv2.ExternalMetricSourceType, autoscalingv2.ContainerResourceMetricSourceType)
-	source := strings.ToLower(string(m.Type[:min(1, len(m.Type))])) + string(m.Type[min(1, len(m.Type)):])
-	missing := map[autoscalingv2.MetricSourceType]bool{
-		autoscalingv2.ObjectMetricSourceType: m.Object == nil, autoscalingv2.PodsMetricSourceType: m.Pods == nil,
-		autoscalingv2.ResourceMetricSourceType: m.Resource == nil, autoscalingv2.ExternalMetricSourceType: m.External == nil,
-		autoscalingv2.ContainerResourceMetricSourceType: m.ContainerResource == nil,
-	}
-	if missing[m.Type] {
-		return append(errs, field.Required(path.Child(source), "must populate information for the given metric source"))
-	}
-	_, target := metricTarget(m)
-	path = path.Child(source, "target")
-	if u := target.AverageUtilization; u != nil && *u < 1 {
-		errs = append(errs, field.Invalid(path.Child("averageUtilization"), *u, "must be greater than 0"))
-	}
-	if target.AverageUtilization == nil && target.AverageValue == nil && target.Value == nil {
-		errs = append(errs, field.Required(path.Child("averageUtilization"), "must set either a target raw value or a target utilization"))
-	}
-	return errs
 }

@@ -8,6 +8,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // What autoscaling/v1 has no fields for travels in these annotations, as JSON
@@ -42,12 +43,22 @@ func autoscalerV1Strategy() Strategy {
 		func(h *autoscalingv1.HorizontalPodAutoscaler) *autoscalingv1.HorizontalPodAutoscalerStatus {
 			return &h.Status
 		},
-		rules[*autoscalingv1.HorizontalPodAutoscaler]{defaults: func(h *autoscalingv1.HorizontalPodAutoscaler) {
+		rules[*autoscalingv1.HorizontalPodAutoscaler]{validate: validateAutoscalerV1, defaults: func(h *autoscalingv1.HorizontalPodAutoscaler) {
 			setPointer(&h.Spec.MinReplicas, 1)
 			if h.Annotations[metricsAnnotation] == "" {
 				setPointer(&h.Spec.TargetCPUUtilizationPercentage, defaultCPUUtilization)
 			}
 		}})
+}
+
+// validateAutoscalerV1: an autoscaler must be sound as what it is stored as.
+func validateAutoscalerV1(h *autoscalingv1.HorizontalPodAutoscaler) field.ErrorList {
+	newer, err := newerAutoscaler(h)
+	if err != nil {
+		return field.ErrorList{field.Invalid(field.NewPath("metadata", "annotations"), field.OmitValueType{}, err.Error())}
+	}
+	defaultAutoscaler(newer)
+	return validateAutoscaler(newer)
 }
 
 // sharedAutoscalers shows autoscaling/v2 objects as autoscaling/v1.

@@ -11,10 +11,13 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
 )
 
@@ -58,7 +61,7 @@ func disruptionBudgetStrategy() Strategy {
 				errs = rule.Join(errs, validAmount(*v, specPath("maxUnavailable")), notMoreThanAll(*v, specPath("maxUnavailable")))
 			}
 			if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil {
-				errs = rule.Join(errs, rule.OneOf(*p, specPath("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget))
+				errs = rule.Join(errs, rule.Supported(*p, specPath("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget))
 			}
 			return rule.Join(errs, rule.Selector(b.Spec.Selector, specPath("selector")))
 		}})
@@ -77,7 +80,9 @@ func priorityClassColumns() []Column {
 func priorityClassStrategy() Strategy {
 	s := plain(rules[*schedulingv1.PriorityClass]{
 		defaults: func(p *schedulingv1.PriorityClass) { setPointer(&p.PreemptionPolicy, corev1.PreemptLowerPriority) },
-		validate: validatePriorityClass,
+		validate: func(p *schedulingv1.PriorityClass) field.ErrorList {
+			return rule.Join(validatePriorityClass(p), rule.Optional(p.PreemptionPolicy, field.NewPath("preemptionPolicy"), podspec.ValidatePreemption))
+		},
 		validateUpdate: func(p, old *schedulingv1.PriorityClass) field.ErrorList {
 			var errs field.ErrorList
 			if p.Value != old.Value {
@@ -116,12 +121,35 @@ func runtimeClassColumns() []Column {
 func runtimeClassStrategy() Strategy {
 	return plain(rules[*nodev1.RuntimeClass]{
 		validate: func(r *nodev1.RuntimeClass) field.ErrorList {
-			return rule.Invalids(field.NewPath("handler"), r.Handler, validation.IsDNS1123Label(r.Handler))
+			errs := rule.Form(r.Handler, field.NewPath("handler"), validation.IsDNS1123Label)
+			if r.Overhead != nil {
+				errs = append(errs, podspec.ValidateOverhead(r.Overhead.PodFixed, field.NewPath("overhead"))...)
+			}
+			if r.Scheduling == nil {
+				return errs
+			}
+			at := field.NewPath("scheduling")
+			return rule.Join(errs,
+				metavalidation.ValidateLabels(r.Scheduling.NodeSelector, at.Child("nodeSelector")),
+				validateClassTolerations(r.Scheduling.Tolerations, at.Child("tolerations")))
 		},
 		validateUpdate: func(r, old *nodev1.RuntimeClass) field.ErrorList {
 			return rule.Immutable(r.Handler, old.Handler, field.NewPath("handler"))
 		},
 	})
+}
+
+// validateClassTolerations: what a class adds to its pods it adds once.
+func validateClassTolerations(tolerations []corev1.Toleration, at *field.Path) field.ErrorList {
+	errs := podspec.ValidateTolerations(tolerations, at)
+	for i, t := range tolerations {
+		for _, before := range tolerations[:i] {
+			if equality.Semantic.DeepEqual(t, before) {
+				errs = append(errs, field.Duplicate(at.Index(i), t))
+			}
+		}
+	}
+	return errs
 }
 
 func leaseColumns() []Column {
@@ -133,9 +161,26 @@ func leaseColumns() []Column {
 
 func leaseStrategy() Strategy {
 	return plain(rules[*coordinationv1.Lease]{validate: func(l *coordinationv1.Lease) field.ErrorList {
-		return rule.Join(rule.Positive(l.Spec.LeaseDurationSeconds, specPath("leaseDurationSeconds")),
+		errs := rule.Join(
+			rule.Positive(l.Spec.LeaseDurationSeconds, specPath("leaseDurationSeconds")),
 			rule.NonNegative(l.Spec.LeaseTransitions, specPath("leaseTransitions")))
+		if l.Spec.Strategy != nil {
+			errs = append(errs, validateElection(*l.Spec.Strategy, specPath("strategy"))...)
+		}
+		if deref(l.Spec.PreferredHolder) != "" && deref(l.Spec.Strategy) == "" {
+			errs = append(errs, field.Forbidden(specPath("preferredHolder"), "may only be specified if `strategy` is defined"))
+		}
+		return errs
 	}})
+}
+
+// validateElection: how a holder is chosen is one of the ways that there are,
+// or somebody's own, named with his domain.
+func validateElection(s coordinationv1.CoordinatedLeaseStrategy, at *field.Path) field.ErrorList {
+	if strings.Contains(string(s), "/") {
+		return rule.Qualified(s, at)
+	}
+	return rule.Supported(s, at, coordinationv1.OldestEmulationVersion)
 }
 
 func ipAddressColumns() []Column {

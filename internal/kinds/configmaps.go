@@ -130,10 +130,14 @@ func validateSecret(s *corev1.Secret) field.ErrorList {
 		errs = append(errs, validateJSON(s, corev1.DockerConfigJsonKey)...)
 	case corev1.SecretTypeBasicAuth:
 		if _, ok := s.Data[corev1.BasicAuthPasswordKey]; !ok {
-			need(corev1.BasicAuthUsernameKey)
+			if _, ok := s.Data[corev1.BasicAuthUsernameKey]; !ok {
+				need(corev1.BasicAuthUsernameKey, corev1.BasicAuthPasswordKey)
+			}
 		}
 	case corev1.SecretTypeSSHAuth:
-		need(corev1.SSHAuthPrivateKey)
+		if len(s.Data[corev1.SSHAuthPrivateKey]) == 0 {
+			errs = append(errs, field.Required(path.Key(corev1.SSHAuthPrivateKey), ""))
+		}
 	case corev1.SecretTypeTLS:
 		need(corev1.TLSCertKey, corev1.TLSPrivateKeyKey)
 	}

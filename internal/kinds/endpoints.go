@@ -9,14 +9,22 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/util/sets"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
 )
 
-const maxSliceEndpoints = 1000
+// How large a slice may be.
+const (
+	maxSliceEndpoints = 1000
+	maxSlicePorts     = 20000
+	maxAddresses      = 100
+	maxTopologyLabels = 16
+	maxHints          = 8
+)
 
 func endpointsColumns() []Column {
 	return columns(text("Endpoints", corev1.Endpoints{}.SwaggerDoc()["subsets"], endpointList), ageColumn())
@@ -51,28 +59,39 @@ func endpointsStrategy() Strategy {
 }
 
 func validateEndpoints(e *corev1.Endpoints) field.ErrorList {
-	var errs field.ErrorList
-	for i, subset := range e.Subsets {
-		path := field.NewPath("subsets").Index(i)
+	return rule.Each(e.Subsets, field.NewPath("subsets"), func(subset *corev1.EndpointSubset, at *field.Path) field.ErrorList {
+		var errs field.ErrorList
 		if len(subset.Addresses)+len(subset.NotReadyAddresses) == 0 {
-			errs = append(errs, field.Required(path, "must specify `addresses` or `notReadyAddresses`"))
+			errs = append(errs, field.Required(at, "must specify `addresses` or `notReadyAddresses`"))
 		}
-		for a, address := range subset.Addresses {
-			errs = append(errs, validation.IsValidIPForLegacyField(path.Child("addresses").Index(a).Child("ip"), address.IP, false, nil)...)
-		}
-		for a, address := range subset.NotReadyAddresses {
-			errs = append(errs, validation.IsValidIPForLegacyField(path.Child("notReadyAddresses").Index(a).Child("ip"), address.IP, false, nil)...)
-		}
-		for p, port := range subset.Ports {
-			at := path.Child("ports").Index(p)
-			if port.Name == "" && len(subset.Ports) > 1 {
-				errs = append(errs, field.Required(at.Child("name"), ""))
-			}
-			errs = append(errs, rule.Invalids(at.Child("port"), port.Port, validation.IsValidPortNum(int(port.Port)))...)
-			errs = append(errs, rule.OneOf(port.Protocol, at.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
-		}
-	}
-	return errs
+		return rule.Join(errs,
+			rule.Each(subset.Addresses, at.Child("addresses"), validateEndpointAddress),
+			rule.Each(subset.NotReadyAddresses, at.Child("notReadyAddresses"), validateEndpointAddress),
+			rule.Each(subset.Ports, at.Child("ports"), func(port *corev1.EndpointPort, at *field.Path) field.ErrorList {
+				var errs field.ErrorList
+				if port.Name == "" && len(subset.Ports) > 1 {
+					errs = append(errs, field.Required(at.Child("name"), ""))
+				}
+				return rule.Join(errs,
+					rule.FormIfSet(port.Name, at.Child("name"), validation.IsDNS1123Label),
+					rule.Port(port.Port, at.Child("port")),
+					podspec.ValidateProtocol(port.Protocol, at.Child("protocol")),
+					rule.Optional(port.AppProtocol, at.Child("appProtocol"), rule.Qualified[string]))
+			}))
+	})
+}
+
+func validateEndpointAddress(a *corev1.EndpointAddress, at *field.Path) field.ErrorList {
+	return rule.Join(
+		rule.IP(a.IP, at.Child("ip")),
+		rule.FormIfSet(a.Hostname, at.Child("hostname"), validation.IsDNS1123Label),
+		rule.Optional(a.NodeName, at.Child("nodeName"), validNodeName),
+		rule.EndpointIP(a.IP, at.Child("ip")),
+	)
+}
+
+func validNodeName(name string, at *field.Path) field.ErrorList {
+	return rule.Form(name, at, validation.IsDNS1123Subdomain)
 }
 
 func endpointSliceColumns() []Column {
@@ -129,55 +148,85 @@ func endpointSliceStrategy() Strategy {
 }
 
 func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
+	at := field.NewPath("endpoints")
 	errs := rule.OneOf(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
-	if len(s.Endpoints) > maxSliceEndpoints {
-		errs = append(errs, field.TooMany(field.NewPath("endpoints"), len(s.Endpoints), maxSliceEndpoints))
+	if many := rule.AtMost(len(s.Endpoints), maxSliceEndpoints, at); len(many) > 0 {
+		errs = append(errs, many...)
+	} else {
+		errs = append(errs, rule.Each(s.Endpoints, at, func(e *discoveryv1.Endpoint, at *field.Path) field.ErrorList {
+			return validateEndpoint(s.AddressType, e, at)
+		})...)
 	}
-	for i := range s.Endpoints {
-		errs = append(errs, validateEndpoint(s.AddressType, &s.Endpoints[i], field.NewPath("endpoints").Index(i))...)
-	}
-	names := sets.New[string]()
-	for i, p := range s.Ports {
-		path := field.NewPath("ports").Index(i)
-		name := deref(p.Name)
-		if names.Has(name) {
-			errs = append(errs, field.Duplicate(path.Child("name"), name))
-		}
-		names.Insert(name)
-		if name != "" {
-			errs = append(errs, rule.Invalids(path.Child("name"), name, validation.IsDNS1123Label(name))...)
-		}
-		errs = append(errs, rule.OneOf(deref(p.Protocol), path.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
-	}
-	return errs
+	return append(errs, validateSlicePorts(s.Ports, field.NewPath("ports"))...)
 }
 
-func validateEndpoint(kind discoveryv1.AddressType, e *discoveryv1.Endpoint, path *field.Path) field.ErrorList {
+func validateSlicePorts(ports []discoveryv1.EndpointPort, at *field.Path) field.ErrorList {
+	if many := rule.AtMost(len(ports), maxSlicePorts, at); len(many) > 0 {
+		return many
+	}
+	names := rule.Seen[string]{}
+	return rule.Each(ports, at, func(p *discoveryv1.EndpointPort, at *field.Path) field.ErrorList {
+		name := deref(p.Name)
+		return rule.Join(
+			rule.FormIfSet(name, at.Child("name"), validation.IsDNS1123Label),
+			names.Once(name, at.Child("name")),
+			podspec.ValidateProtocol(deref(p.Protocol), at.Child("protocol")),
+			rule.Optional(p.AppProtocol, at.Child("appProtocol"), rule.Qualified[string]),
+		)
+	})
+}
+
+func validateEndpoint(kind discoveryv1.AddressType, e *discoveryv1.Endpoint, at *field.Path) field.ErrorList {
+	addresses := at.Child("addresses")
 	var errs field.ErrorList
 	if len(e.Addresses) == 0 {
-		errs = append(errs, field.Required(path.Child("addresses"), "must contain at least 1 address"))
+		errs = append(errs, field.Required(addresses, "must contain at least 1 address"))
 	}
-	for i, a := range e.Addresses {
-		at := path.Child("addresses").Index(i)
-		switch kind {
-		case discoveryv1.AddressTypeFQDN:
-			errs = append(errs, validation.IsFullyQualifiedDomainName(at, a)...)
-		case discoveryv1.AddressTypeIPv4:
-			errs = append(errs, validFamily(a, corev1.IPv4Protocol, at)...)
-		case discoveryv1.AddressTypeIPv6:
-			errs = append(errs, validFamily(a, corev1.IPv6Protocol, at)...)
-		}
+	errs = rule.Join(errs,
+		rule.AtMost(len(e.Addresses), maxAddresses, addresses),
+		rule.Each(e.Addresses, addresses, func(a *string, at *field.Path) field.ErrorList {
+			switch kind {
+			case discoveryv1.AddressTypeFQDN:
+				return validation.IsFullyQualifiedDomainName(at, *a)
+			case discoveryv1.AddressTypeIPv4:
+				return rule.Join(validFamily(*a, corev1.IPv4Protocol, at), rule.EndpointIP(*a, at))
+			case discoveryv1.AddressTypeIPv6:
+				return rule.Join(validFamily(*a, corev1.IPv6Protocol, at), rule.EndpointIP(*a, at))
+			}
+			return nil
+		}),
+		rule.Optional(e.NodeName, at.Child("nodeName"), validNodeName),
+		rule.AtMost(len(e.DeprecatedTopology), maxTopologyLabels, at.Child("deprecatedTopology")),
+		metavalidation.ValidateLabels(e.DeprecatedTopology, at.Child("deprecatedTopology")),
+		rule.Optional(e.Hostname, at.Child("hostname"), func(name string, at *field.Path) field.ErrorList {
+			return rule.Form(name, at, validation.IsDNS1123Label)
+		}),
+	)
+	if e.Hints == nil {
+		return errs
 	}
-	if e.Hostname != nil {
-		errs = append(errs, rule.Invalids(path.Child("hostname"), *e.Hostname, validation.IsDNS1123Label(*e.Hostname))...)
-	}
-	return errs
+	return append(errs, validateHints(e.Hints, at.Child("hints"))...)
 }
 
-func validFamily(ip string, family corev1.IPFamily, path *field.Path) field.ErrorList {
-	errs := validation.IsValidIPForLegacyField(path, ip, false, nil)
+func validateHints(h *discoveryv1.EndpointHints, at *field.Path) field.ErrorList {
+	zones, nodes := at.Child("forZones"), at.Child("forNodes")
+	zoneNames, nodeNames := rule.Seen[string]{}, rule.Seen[string]{}
+	return rule.Join(
+		rule.AtMost(len(h.ForZones), maxHints, zones),
+		rule.Each(h.ForZones, zones, func(z *discoveryv1.ForZone, at *field.Path) field.ErrorList {
+			return rule.Join(zoneNames.Once(z.Name, at.Child("name")), rule.Form(z.Name, at.Child("name"), validation.IsValidLabelValue))
+		}),
+		rule.AtMost(len(h.ForNodes), maxHints, nodes),
+		rule.Each(h.ForNodes, nodes, func(n *discoveryv1.ForNode, at *field.Path) field.ErrorList {
+			return rule.Join(nodeNames.Once(n.Name, at.Child("name")), validNodeName(n.Name, at.Child("name")))
+		}),
+	)
+}
+
+func validFamily(ip string, family corev1.IPFamily, at *field.Path) field.ErrorList {
+	errs := rule.IP(ip, at)
 	if len(errs) == 0 && familyOf(ip) != family {
-		errs = append(errs, field.Invalid(path, ip, fmt.Sprintf("must be an %s address", family)))
+		errs = append(errs, field.Invalid(at, ip, fmt.Sprintf("must be an %s address", family)))
 	}
 	return errs
 }
@@ -190,7 +239,7 @@ func serviceAccountColumns() []Column {
 }
 
 func limitRangeStrategy() Strategy {
-	return plain(rules[*corev1.LimitRange]{defaults: func(l *corev1.LimitRange) {
+	return plain(rules[*corev1.LimitRange]{validate: validateLimitRange, defaults: func(l *corev1.LimitRange) {
 		for i := range l.Spec.Limits {
 			defaultLimits(&l.Spec.Limits[i])
 		}
@@ -247,13 +296,5 @@ func resourceQuotaStrategy() Strategy {
 	return statusOnly(
 		func(q *corev1.ResourceQuota) *corev1.ResourceQuotaSpec { return &q.Spec },
 		func(q *corev1.ResourceQuota) *corev1.ResourceQuotaStatus { return &q.Status },
-		rules[*corev1.ResourceQuota]{validate: func(q *corev1.ResourceQuota) field.ErrorList {
-			var errs field.ErrorList
-			for name, hard := range q.Spec.Hard {
-				if hard.Sign() < 0 {
-					errs = append(errs, field.Invalid(specPath("hard").Key(string(name)), hard.String(), "must be greater than or equal to 0"))
-				}
-			}
-			return errs
-		}})
+		rules[*corev1.ResourceQuota]{validate: validateQuota, validateUpdate: validateQuotaUpdate, validateStatus: validateQuotaStatus})
 }

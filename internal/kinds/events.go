@@ -12,6 +12,7 @@ func eventsKinds() []*Kind {
 			Columns:    newEventColumns(),
 			Fields:     fields(newEventFields),
 			FieldNames: newEventFieldNames(),
+			Strategy:   newEventStrategy(),
 			StoredAs:   sharedEvents(),
 		}),
 	}

@@ -7,7 +7,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 // eventColumns: what kubectl shows of an event begins with its age and ends
@@ -103,11 +107,64 @@ func eventFields(e *corev1.Event) map[string]string {
 
 func eventStrategy() Strategy {
 	return plain(rules[*corev1.Event]{validate: func(e *corev1.Event) field.ErrorList {
-		if about := e.InvolvedObject.Namespace; about != "" && about != e.Namespace {
-			return field.ErrorList{field.Invalid(field.NewPath("involvedObject", "namespace"), about, "does not match event.namespace")}
-		}
-		return nil
+		return rule.Join(validateEventNamespace(e), validateReporter(e, "reportingComponent"))
 	}})
+}
+
+// validateEventNamespace: an event is where what it is about is. Events about
+// what is in no namespace are in those of the system.
+func validateEventNamespace(e *corev1.Event) field.ErrorList {
+	about := e.InvolvedObject.Namespace
+	switch {
+	case about == e.Namespace:
+		return nil
+	case about == "" && (e.Namespace == metav1.NamespaceDefault || (e.Namespace == metav1.NamespaceSystem && !e.EventTime.IsZero())):
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("involvedObject", "namespace"), about, "does not match event.namespace")}
+}
+
+const (
+	longestReason  = 128
+	longestMessage = 1024
+)
+
+// validateReporter: an event of the newer sort, which has a time of its own,
+// says who reports it and what was done.
+func validateReporter(e *corev1.Event, controller string) field.ErrorList {
+	if e.EventTime.IsZero() {
+		return nil
+	}
+	errs := rule.Given(e.ReportingController, field.NewPath(controller), validation.IsQualifiedName)
+	for _, text := range []struct{ field, value string }{
+		{"reportingInstance", e.ReportingInstance}, {"action", e.Action}, {"reason", e.Reason},
+	} {
+		at := field.NewPath(text.field)
+		errs = append(errs, rule.Required(text.value, at)...)
+		if len(text.value) > longestReason {
+			errs = append(errs, field.Invalid(at, "", fmt.Sprintf("can have at most %d characters", longestReason)))
+		}
+	}
+	if len(e.Message) > longestMessage {
+		errs = append(errs, field.Invalid(field.NewPath("message"), "", fmt.Sprintf("can have at most %d characters", longestMessage)))
+	}
+	return errs
+}
+
+// newEventStrategy has the rules of the newer form, which has no older events.
+func newEventStrategy() Strategy {
+	return plain(rules[*eventsv1.Event]{
+		validate: func(e *eventsv1.Event) field.ErrorList {
+			return rule.Join(validateEventNamespace(coreEvent(e)), validateReporter(coreEvent(e), "reportingController"))
+		},
+		validateCreate: func(e *eventsv1.Event) field.ErrorList {
+			var errs field.ErrorList
+			if e.EventTime.IsZero() {
+				errs = append(errs, field.Required(field.NewPath("eventTime"), ""))
+			}
+			return append(errs, rule.OneOf(e.Type, field.NewPath("type"), corev1.EventTypeNormal, corev1.EventTypeWarning)...)
+		},
+	})
 }
 
 // newEventColumns are eventColumns of the newer form of events.

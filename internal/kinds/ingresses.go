@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -52,26 +53,45 @@ func ingressStrategy() Strategy {
 	return specStatus(
 		func(i *networkingv1.Ingress) *networkingv1.IngressSpec { return &i.Spec },
 		func(i *networkingv1.Ingress) *networkingv1.IngressStatus { return &i.Status },
-		rules[*networkingv1.Ingress]{validate: validateIngress})
+		rules[*networkingv1.Ingress]{validate: validateIngress, validateCreate: validateNewIngress, validateStatus: validateIngressStatus})
 }
 
 func validateIngress(i *networkingv1.Ingress) field.ErrorList {
-	if len(i.Spec.Rules) == 0 && i.Spec.DefaultBackend == nil {
-		return field.ErrorList{field.Invalid(specPath(), i.Spec.Rules, "either `defaultBackend` or `rules` must be specified")}
-	}
 	var errs field.ErrorList
+	if len(i.Spec.Rules) == 0 && i.Spec.DefaultBackend == nil {
+		errs = append(errs, field.Invalid(specPath(), i.Spec.Rules, "either `defaultBackend` or `rules` must be specified"))
+	}
 	if i.Spec.DefaultBackend != nil {
 		errs = append(errs, validateBackend(i.Spec.DefaultBackend, specPath("defaultBackend"))...)
 	}
-	for n := range i.Spec.Rules {
-		errs = append(errs, validateIngressRule(&i.Spec.Rules[n], specPath("rules").Index(n))...)
+	return rule.Join(errs,
+		rule.Each(i.Spec.Rules, specPath("rules"), validateIngressRule),
+		rule.Each(i.Spec.TLS, specPath("tls"), validateIngressTLS),
+		rule.Optional(i.Spec.IngressClassName, specPath("ingressClassName"), func(name string, at *field.Path) field.ErrorList {
+			return rule.Form(name, at, validation.IsDNS1123Subdomain)
+		}))
+}
+
+// validateNewIngress: the class used to be named by an annotation.
+func validateNewIngress(i *networkingv1.Ingress) field.ErrorList {
+	value, ok := i.Annotations[ingressClassAnnotation]
+	if !ok || i.Spec.IngressClassName == nil {
+		return nil
 	}
-	for n, tls := range i.Spec.TLS {
-		for h, host := range tls.Hosts {
-			errs = append(errs, validHost(host, specPath("tls").Index(n).Child("hosts").Index(h))...)
-		}
-	}
-	return errs
+	return field.ErrorList{field.Invalid(field.NewPath("annotations").Child(ingressClassAnnotation), value, "can not be set when the class field is also set")}
+}
+
+const ingressClassAnnotation = "kubernetes.io/ingress.class"
+
+func validateIngressTLS(tls *networkingv1.IngressTLS, at *field.Path) field.ErrorList {
+	errs := rule.Each(tls.Hosts, at.Child("hosts"), func(host *string, at *field.Path) field.ErrorList { return validHost(*host, at) })
+	return append(errs, rule.FormIfSet(tls.SecretName, at.Child("secretName"), validation.IsDNS1123Subdomain)...)
+}
+
+func validateIngressStatus(i, _ *networkingv1.Ingress) field.ErrorList {
+	return rule.Each(i.Status.LoadBalancer.Ingress, field.NewPath("status", "loadBalancer", "ingress"), func(in *networkingv1.IngressLoadBalancerIngress, at *field.Path) field.ErrorList {
+		return validateBalancerAddress(in.IP, in.Hostname, at)
+	})
 }
 
 func validHost(host string, path *field.Path) field.ErrorList {
@@ -122,10 +142,10 @@ func validateIngressPath(p *networkingv1.HTTPIngressPath, path *field.Path) fiel
 }
 
 func validateStrictPath(p string, path *field.Path) field.ErrorList {
-	if !strings.HasPrefix(p, "/") {
-		return field.ErrorList{field.Invalid(path, p, "must be an absolute path")}
-	}
 	var errs field.ErrorList
+	if !strings.HasPrefix(p, "/") {
+		errs = append(errs, field.Invalid(path, p, "must be an absolute path"))
+	}
 	for _, bad := range []string{"//", "/./", "/../", "%2f", "%2F"} {
 		if strings.Contains(p, bad) {
 			errs = append(errs, field.Invalid(path, p, fmt.Sprintf("must not contain '%s'", bad)))
@@ -139,32 +159,37 @@ func validateStrictPath(p string, path *field.Path) field.ErrorList {
 	return errs
 }
 
-func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.ErrorList {
+func validateBackend(b *networkingv1.IngressBackend, at *field.Path) field.ErrorList {
 	switch {
 	case b.Service != nil && b.Resource != nil:
-		return field.ErrorList{field.Invalid(path, "", "cannot set both resource and service backends")}
+		return field.ErrorList{field.Invalid(at, "", "cannot set both resource and service backends")}
 	case b.Resource != nil:
-		return rule.Join(rule.Required(b.Resource.Kind, path.Child("resource", "kind")), rule.Required(b.Resource.Name, path.Child("resource", "name")))
+		return validateTypedReference(b.Resource, at.Child("resource"))
 	case b.Service == nil:
-		return field.ErrorList{field.Required(path, "resource or service backend is required")}
+		return field.ErrorList{field.Required(at, "resource or service backend is required")}
+	case b.Service.Name == "":
+		return field.ErrorList{field.Required(at.Child("service", "name"), "")}
 	}
-	path = path.Child("service")
-	if b.Service.Name == "" {
-		return field.ErrorList{field.Required(path.Child("name"), "")}
-	}
-	errs := rule.Invalids(path.Child("name"), b.Service.Name, validation.IsDNS1035Label(b.Service.Name))
+	service := at.Child("service")
+	errs := rule.Form(b.Service.Name, service.Child("name"), validation.IsDNS1035Label)
 	port := b.Service.Port
 	switch {
 	case port.Name != "" && port.Number != 0:
-		errs = append(errs, field.Invalid(path, "", "cannot set both port name & port number"))
+		return append(errs, field.Invalid(at, "", "cannot set both port name & port number"))
 	case port.Name != "":
-		errs = append(errs, rule.Invalids(path.Child("port", "name"), port.Name, validation.IsValidPortName(port.Name))...)
+		return append(errs, rule.Form(port.Name, service.Child("port", "name"), validation.IsValidPortName)...)
 	case port.Number != 0:
-		errs = append(errs, rule.Invalids(path.Child("port", "number"), port.Number, validation.IsValidPortNum(int(port.Number)))...)
-	default:
-		errs = append(errs, field.Required(path, "port name or number is required"))
+		return append(errs, rule.Port(port.Number, service.Child("port", "number"))...)
 	}
-	return errs
+	return append(errs, field.Required(at, "port name or number is required"))
+}
+
+func validateTypedReference(ref *corev1.TypedLocalObjectReference, at *field.Path) field.ErrorList {
+	return rule.Join(
+		rule.FormIfSet(deref(ref.APIGroup), at.Child("apiGroup"), validation.IsDNS1123Subdomain),
+		rule.Given(ref.Kind, at.Child("kind"), content.IsPathSegmentName),
+		rule.Given(ref.Name, at.Child("name"), content.IsPathSegmentName),
+	)
 }
 
 func ingressClassColumns() []Column {
@@ -195,7 +220,7 @@ func ingressClassStrategy() Strategy {
 				}
 			},
 			validate: func(c *networkingv1.IngressClass) field.ErrorList {
-				return validation.IsDomainPrefixedPath(specPath("controller"), c.Spec.Controller)
+				return rule.Join(validateController(c.Spec.Controller, specPath("controller")), validateClassParameters(c.Spec.Parameters, specPath("parameters")))
 			},
 			validateUpdate: func(c, old *networkingv1.IngressClass) field.ErrorList {
 				return rule.Immutable(c.Spec.Controller, old.Spec.Controller, specPath("controller"))
@@ -203,111 +228,32 @@ func ingressClassStrategy() Strategy {
 		})
 }
 
-func networkPolicyColumns() []Column {
-	return columns(
-		text("Pod-Selector", networkingv1.NetworkPolicySpec{}.SwaggerDoc()["podSelector"], func(p *networkingv1.NetworkPolicy) string {
-			return formatSelector(&p.Spec.PodSelector)
-		}),
-		ageColumn(),
-	)
+// longestController leaves room for what ingress controllers make of the name.
+const longestController = 250
+
+func validateController(name string, at *field.Path) field.ErrorList {
+	if len(name) > longestController {
+		return field.ErrorList{field.TooLong(at, name, longestController)}
+	}
+	return validation.IsDomainPrefixedPath(at, name)
 }
 
-func networkPolicyStrategy() Strategy {
-	return specOnly(func(p *networkingv1.NetworkPolicy) *networkingv1.NetworkPolicySpec { return &p.Spec },
-		rules[*networkingv1.NetworkPolicy]{defaults: defaultNetworkPolicy, validate: validateNetworkPolicy})
-}
-
-func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {
-	if len(p.Spec.PolicyTypes) == 0 {
-		p.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
-		if len(p.Spec.Egress) > 0 {
-			p.Spec.PolicyTypes = append(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress)
-		}
+func validateClassParameters(p *networkingv1.IngressClassParametersReference, at *field.Path) field.ErrorList {
+	if p == nil {
+		return nil
 	}
-	each := func(ports []networkingv1.NetworkPolicyPort) {
-		for i := range ports {
-			setPointer(&ports[i].Protocol, corev1.ProtocolTCP)
-		}
+	errs := validateTypedReference(&corev1.TypedLocalObjectReference{APIGroup: p.APIGroup, Kind: p.Kind, Name: p.Name}, at)
+	const cluster, namespaced = networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace
+	if p.Scope == nil {
+		return append(errs, field.Required(at.Child("scope"), ""))
 	}
-	for i := range p.Spec.Ingress {
-		each(p.Spec.Ingress[i].Ports)
+	switch namespace := at.Child("namespace"); {
+	case *p.Scope == namespaced && p.Namespace == nil:
+		errs = append(errs, field.Required(namespace, "`parameters.scope` is set to 'Namespace'"))
+	case *p.Scope == namespaced:
+		errs = append(errs, rule.Form(*p.Namespace, namespace, validation.IsDNS1123Label)...)
+	case *p.Scope == cluster && p.Namespace != nil:
+		errs = append(errs, field.Forbidden(namespace, "`parameters.scope` is set to 'Cluster'"))
 	}
-	for i := range p.Spec.Egress {
-		each(p.Spec.Egress[i].Ports)
-	}
-}
-
-func validateNetworkPolicy(p *networkingv1.NetworkPolicy) field.ErrorList {
-	errs := rule.Selector(&p.Spec.PodSelector, specPath("podSelector"))
-	for i, peer := range p.Spec.Ingress {
-		path := specPath("ingress").Index(i)
-		errs = rule.Join(errs, validatePolicyPorts(peer.Ports, path.Child("ports")), validatePeers(peer.From, path.Child("from")))
-	}
-	for i, peer := range p.Spec.Egress {
-		path := specPath("egress").Index(i)
-		errs = rule.Join(errs, validatePolicyPorts(peer.Ports, path.Child("ports")), validatePeers(peer.To, path.Child("to")))
-	}
-	if len(p.Spec.PolicyTypes) > 2 {
-		errs = append(errs, field.Invalid(specPath("policyTypes"), p.Spec.PolicyTypes, "may not specify more than two policyTypes"))
-	}
-	for i, t := range p.Spec.PolicyTypes {
-		errs = append(errs, rule.OneOf(t, specPath("policyTypes").Index(i), networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)...)
-	}
-	return errs
-}
-
-func validatePolicyPorts(ports []networkingv1.NetworkPolicyPort, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for i, p := range ports {
-		at := path.Index(i)
-		errs = append(errs, rule.OneOf(deref(p.Protocol), at.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
-		switch {
-		case p.Port == nil && p.EndPort != nil:
-			errs = append(errs, field.Required(at.Child("port"), "must be specified when `endPort` is specified"))
-		case p.Port == nil:
-		case p.Port.StrVal != "":
-			errs = append(errs, rule.Invalids(at.Child("port"), p.Port.StrVal, validation.IsValidPortName(p.Port.StrVal))...)
-		default:
-			errs = append(errs, rule.Invalids(at.Child("port"), p.Port.IntVal, validation.IsValidPortNum(int(p.Port.IntVal)))...)
-			if p.EndPort != nil && *p.EndPort < p.Port.IntVal {
-				errs = append(errs, field.Invalid(at.Child("endPort"), *p.EndPort, "must be greater than or equal to `port`"))
-			}
-		}
-	}
-	return errs
-}
-
-func validatePeers(peers []networkingv1.NetworkPolicyPeer, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for i, p := range peers {
-		at := path.Index(i)
-		switch {
-		case p.IPBlock == nil && p.PodSelector == nil && p.NamespaceSelector == nil:
-			errs = append(errs, field.Required(at, "must specify a peer"))
-		case p.IPBlock != nil && (p.PodSelector != nil || p.NamespaceSelector != nil):
-			errs = append(errs, field.Forbidden(at, "may not specify both ipBlock and another peer"))
-		case p.IPBlock != nil:
-			errs = append(errs, validateBlock(p.IPBlock, at.Child("ipBlock"))...)
-		default:
-			errs = rule.Join(errs, rule.Selector(p.PodSelector, at.Child("podSelector")), rule.Selector(p.NamespaceSelector, at.Child("namespaceSelector")))
-		}
-	}
-	return errs
-}
-
-func validateBlock(b *networkingv1.IPBlock, path *field.Path) field.ErrorList {
-	if b.CIDR == "" {
-		return field.ErrorList{field.Required(path.Child("cidr"), "")}
-	}
-	errs := validation.IsValidCIDRForLegacyField(path.Child("cidr"), b.CIDR, false, nil)
-	whole, err := netip.ParsePrefix(b.CIDR)
-	for i, except := range b.Except {
-		at := path.Child("except").Index(i)
-		errs = append(errs, validation.IsValidCIDRForLegacyField(at, except, false, nil)...)
-		part, perr := netip.ParsePrefix(except)
-		if err == nil && perr == nil && (!whole.Contains(part.Addr()) || part.Bits() <= whole.Bits()) {
-			errs = append(errs, field.Invalid(at, except, "must be a strict subset of `cidr`"))
-		}
-	}
-	return errs
+	return append(errs, rule.Supported(*p.Scope, at.Child("scope"), cluster, namespaced)...)
 }

@@ -1,14 +1,18 @@
 package kinds
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
 )
 
@@ -87,6 +91,7 @@ func nodeStrategy() Strategy {
 		defaults:       defaultNode,
 		validate:       validateNode,
 		validateUpdate: validateNodeUpdate,
+		validateStatus: validateNodeStatus,
 	})
 	return s
 }
@@ -104,9 +109,23 @@ func defaultNode(n *corev1.Node) {
 }
 
 func validateNode(n *corev1.Node) field.ErrorList {
-	errs := validateTaints(n.Spec.Taints, specPath("taints"))
-	for i, cidr := range n.Spec.PodCIDRs {
-		errs = append(errs, validation.IsValidCIDRForLegacyField(specPath("podCIDRs").Index(i), cidr, false, nil)...)
+	return rule.Join(
+		validateTaints(n.Spec.Taints, field.NewPath("metadata", "taints")),
+		rule.Each(n.Spec.PodCIDRs, specPath("podCIDRs"), func(cidr *string, at *field.Path) field.ErrorList { return rule.CIDR(*cidr, at) }),
+		rule.OnePerFamily(n.Spec.PodCIDRs, n.Spec.PodCIDRs, "CIDR", specPath("podCIDRs")),
+		validateNodeResources(n),
+	)
+}
+
+func validateNodeResources(n *corev1.Node) field.ErrorList {
+	var errs field.ErrorList
+	for _, list := range []struct {
+		field  string
+		values corev1.ResourceList
+	}{{"capacity", n.Status.Capacity}, {"allocatable", n.Status.Allocatable}} {
+		for _, name := range slices.Sorted(maps.Keys(list.values)) {
+			errs = append(errs, podspec.ValidateQuantity(name, list.values[name], field.NewPath("status", list.field, string(name)))...)
+		}
 	}
 	return errs
 }
@@ -115,30 +134,40 @@ func validateNode(n *corev1.Node) field.ErrorList {
 // under them.
 func validateNodeUpdate(n, old *corev1.Node) field.ErrorList {
 	var errs field.ErrorList
-	if len(old.Spec.PodCIDRs) > 0 {
-		errs = append(errs, rule.Immutable(n.Spec.PodCIDRs, old.Spec.PodCIDRs, specPath("podCIDRs"))...)
+	if was := old.Spec.PodCIDRs; len(was) > 0 && !slices.Equal(n.Spec.PodCIDRs, was) {
+		errs = append(errs, field.Forbidden(specPath("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"))
 	}
 	if old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
 		errs = append(errs, field.Forbidden(specPath("providerID"), "node updates may not change providerID except from \"\" to valid"))
 	}
+	if n.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
+		errs = append(errs, field.Forbidden(specPath("externalID"), "may not be updated"))
+	}
 	return errs
 }
 
+func validateNodeStatus(n, _ *corev1.Node) field.ErrorList {
+	seen := rule.Seen[corev1.NodeAddress]{}
+	return rule.Join(validateNodeResources(n),
+		rule.Each(n.Status.Addresses, field.NewPath("status", "addresses"), func(a *corev1.NodeAddress, at *field.Path) field.ErrorList {
+			return seen.Once(*a, at)
+		}))
+}
+
 // validateTaints returns what is wrong with a node's taints.
-func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	seen := sets.New[string]()
-	for i, t := range taints {
-		at := path.Index(i)
-		errs = append(errs, rule.Invalids(at.Child("key"), t.Key, validation.IsQualifiedName(t.Key))...)
-		errs = append(errs, rule.Invalids(at.Child("value"), t.Value, validation.IsValidLabelValue(t.Value))...)
-		errs = append(errs, rule.OneOf(t.Effect, at.Child("effect"),
-			corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)...)
-		key := t.Key + ":" + string(t.Effect)
-		if seen.Has(key) {
-			errs = append(errs, field.Duplicate(at, t))
+func validateTaints(taints []corev1.Taint, at *field.Path) field.ErrorList {
+	seen := rule.Seen[string]{}
+	return rule.Each(taints, at, func(t *corev1.Taint, at *field.Path) field.ErrorList {
+		errs := metavalidation.ValidateLabelName(t.Key, at.Child("key"))
+		if messages := validation.IsValidLabelValue(t.Value); len(messages) > 0 {
+			errs = append(errs, field.Invalid(at.Child("value"), t.Value, strings.Join(messages, ";")))
 		}
-		seen.Insert(key)
-	}
-	return errs
+		errs = append(errs, podspec.ValidateTaintEffect(t.Effect, at.Child("effect"))...)
+		if len(seen.Once(t.Key+":"+string(t.Effect), at)) > 0 {
+			twice := field.Duplicate(at, *t)
+			twice.Detail = "taints must be unique by key and effect pair"
+			errs = append(errs, twice)
+		}
+		return errs
+	})
 }

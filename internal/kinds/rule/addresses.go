@@ -22,6 +22,16 @@ func CIDR(cidr string, at *field.Path) field.ErrorList {
 // OrdinaryIP says that an IP address must be one that can be somebody else's:
 // traffic to a loopback or a link's own addresses would stay with the sender.
 func OrdinaryIP(ip string, at *field.Path) field.ErrorList {
+	errs := EndpointIP(ip, at)
+	if addr, err := netip.ParseAddr(ip); err == nil && addr.Unmap().IsLoopback() {
+		errs = append(errs, field.Invalid(at, ip, "may not be in the loopback range (127.0.0.0/8, ::1/128)"))
+	}
+	return errs
+}
+
+// EndpointIP is OrdinaryIP for what serves: on a host that has no other
+// address, the node and the pods in its network are at the loopback's.
+func EndpointIP(ip string, at *field.Path) field.ErrorList {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil {
 		return field.ErrorList{field.Invalid(at, ip, "must be a valid IP address")}
@@ -33,7 +43,6 @@ func OrdinaryIP(ip string, at *field.Path) field.ErrorList {
 		why string
 	}{
 		{addr.IsUnspecified(), fmt.Sprintf("may not be unspecified (%s)", ip)},
-		{addr.IsLoopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"},
 		{addr.IsLinkLocalUnicast(), "may not be in the link-local range (169.254.0.0/16, fe80::/10)"},
 		{addr.IsLinkLocalMulticast(), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"},
 	} {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 // maxGeneratedBase leaves room for the random suffix in a name of 63
@@ -135,12 +136,17 @@ func conditionalOnly(kind *kinds.Kind) bool {
 
 // validateMetadata returns the metadata rules that a new object breaks.
 func validateMetadata(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
-	return corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, kind.NameRule, field.NewPath("metadata"))
+	at := field.NewPath("metadata")
+	errs := corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, kind.NameRule, at)
+	return append(errs, kinds.ValidateFinalizers(obj.GetFinalizers(), at.Child("finalizers"))...)
 }
 
 // validateMetadataUpdate returns the metadata rules that a change breaks.
 func validateMetadataUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
 	at := field.NewPath("metadata")
 	errs := corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, kind.NameRule, at)
+	finalizers := at.Child("finalizers")
+	unnamed := kinds.ValidateFinalizers(obj.GetFinalizers(), finalizers)
+	errs = append(errs, rule.Unchanged(unnamed, kinds.ValidateFinalizers(old.GetFinalizers(), finalizers))...)
 	return append(errs, corevalidation.ValidateObjectMetaAccessorUpdate(obj, old, at)...)
 }

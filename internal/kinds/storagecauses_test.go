@@ -1,0 +1,122 @@
+package kinds
+
+import "testing"
+
+// withVolume is a pod with one volume.
+func withVolume(source string) string { return withSpec("volumes: [{name: v, " + source + "}]") }
+
+func TestPodVolumes(t *testing.T) {
+	const at = "spec.volumes[0]."
+	testCreate(t, gvk("v1", "Pod"), []bad{
+		{"two sources", withVolume("emptyDir: {}, hostPath: {path: /a}"), []string{"spec.volumes[0].emptyDir: Forbidden: may not specify more than 1 volume type"}},
+		{"names", withSpec("volumes: [{name: ''}, {name: A}, {name: v}, {name: v}]"), []string{
+			"spec.volumes[0].name: Required value", `spec.volumes[1].name: Invalid value: "A": ` + label1123, `spec.volumes[3].name: Duplicate value: "v"`}},
+		{"host paths", withSpec("volumes: [{name: a, hostPath: {path: ''}}, {name: b, hostPath: {path: /a/../b, type: A}}]"), []string{
+			"spec.volumes[0].hostPath.path: Required value", `spec.volumes[1].hostPath.path: Invalid value: "/a/../b": must not contain '..'`,
+			`spec.volumes[1].hostPath.type: Unsupported value: "A": supported values: "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"`}},
+		{"a size", withVolume("emptyDir: {sizeLimit: -1}"), []string{at + "emptyDir.sizeLimit: Forbidden: SizeLimit field must be a valid resource quantity"}},
+		{"files", withVolume("configMap: {defaultMode: 512, items: [{key: '', path: ''}, {key: a, path: /a, mode: -1}, {key: a, path: ..a}]}"), []string{
+			at + "configMap.name: Required value", at + "configMap.defaultMode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive",
+			at + "configMap.items[0].key: Required value", at + "configMap.items[0].path: Required value",
+			at + `configMap.items[1].path: Invalid value: "/a": must be a relative path`,
+			at + "configMap.items[1].mode: Invalid value: -1: must be a number between 0 and 0777 (octal), both inclusive",
+			at + `configMap.items[2].path: Invalid value: "..a": must not start with '..'`}},
+		{"fields", withVolume("downwardAPI: {items: [{path: a}, {path: b, fieldRef: {fieldPath: spec.nodeName}}, {path: c, resourceFieldRef: {resource: limits.cpu}}]}"), []string{
+			at + "downwardAPI: Required value: one of fieldRef and resourceFieldRef is required",
+			at + `downwardAPI.fieldRef.fieldPath: Unsupported value: "spec.nodeName": supported values: "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"`,
+			at + "downwardAPI.resourceFieldRef.containerName: Required value"}},
+		{"projections", "spec: {serviceAccountName: s, containers: [{name: c, image: i}], volumes: [{name: v, projected: {sources: [{secret: {name: a, items: [{key: k, path: p}]}, configMap: {name: b, items: [{key: k, path: p}]}}, {serviceAccountToken: {path: '', expirationSeconds: 1}}, {clusterTrustBundle: {path: t}}]}}]}", []string{
+			at + `projected: Invalid value: "b": conflicting duplicate paths`, at + "projected.sources[0]: Forbidden: may not specify more than 1 volume type",
+			at + "projected.path: Required value", at + "projected.sources[1].serviceAccountToken.expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes",
+			at + "projected.sources[2].clusterTrustBundle: Required value: either name or signerName must be specified"}},
+		{"a token for nobody", withVolume("projected: {sources: [{serviceAccountToken: {path: t}}]}"),
+			[]string{at + "projected.sources[0].serviceAccountToken: Forbidden: must not be specified when serviceAccountName is not set"}},
+		{"a claim made for it", withSpec("volumes: [{name: v, ephemeral: {volumeClaimTemplate: {metadata: {name: x}, spec: {}}}}, {name: w, persistentVolumeClaim: {claimName: p-v}}]"), []string{
+			at + "ephemeral.volumeClaimTemplate.metadata.name: Forbidden: cannot be set",
+			at + "ephemeral.volumeClaimTemplate.spec.accessModes: Required value: at least 1 access mode is required",
+			at + "ephemeral.volumeClaimTemplate.spec.resources[storage]: Required value",
+			"spec.volumes[1].persistentVolumeClaim.claimName: Invalid value: \"p-v\": must not reference a PVC that gets created for an ephemeral volume"}},
+		{"other sources", withSpec("volumes: [{name: a, nfs: {server: '', path: b}}, {name: c, csi: {driver: ''}}, {name: d, persistentVolumeClaim: {claimName: ''}}, {name: e, image: {pullPolicy: A}}, {name: f, iscsi: {targetPortal: '', iqn: a, lun: 256}}]"), []string{
+			"spec.volumes[0].nfs.server: Required value", `spec.volumes[0].nfs.path: Invalid value: "b": must be an absolute path`,
+			"spec.volumes[1].csi.driver: Required value", `spec.volumes[1].csi.driver: Invalid value: "": ` + subdomain1123,
+			"spec.volumes[2].persistentVolumeClaim.claimName: Required value", "spec.volumes[3].image.reference: Required value",
+			`spec.volumes[3].image.pullPolicy: Unsupported value: "A": supported values: "Always", "IfNotPresent", "Never"`,
+			"spec.volumes[4].iscsi.targetPortal: Required value", `spec.volumes[4].iscsi.iqn: Invalid value: "a": must be valid format starting with iqn, eui, or naa`,
+			"spec.volumes[4].iscsi.lun: Invalid value: 256: must be between 0 and 255, inclusive"}},
+		{"mounts", "spec: {volumes: [{name: v}], containers: [{name: c, image: i, volumeMounts: [{name: w, mountPath: /a}, {name: v, mountPath: /b}, {name: v, mountPath: /b, subPath: /c, subPathExpr: ../d}, {name: v, mountPath: /e, mountPropagation: Bidirectional, recursiveReadOnly: Enabled}], volumeDevices: [{name: v, devicePath: /f}]}]}", []string{
+			`spec.containers[0].volumeMounts[0].name: Not found: "w"`,
+			`spec.containers[0].volumeMounts[1].name: Invalid value: "v": must not already exist in volumeDevices`,
+			`spec.containers[0].volumeMounts[2].name: Invalid value: "v": must not already exist in volumeDevices`,
+			`spec.containers[0].volumeMounts[3].name: Invalid value: "v": must not already exist in volumeDevices`,
+			`spec.containers[0].volumeMounts[2].mountPath: Invalid value: "/b": must be unique`,
+			`spec.containers[0].volumeMounts[2].subPathExpr: Invalid value: "../d": subPathExpr and subPath are mutually exclusive`,
+			`spec.containers[0].volumeMounts.subPath: Invalid value: "/c": must be a relative path`,
+			`spec.containers[0].volumeMounts.subPathExpr: Invalid value: "../d": must not contain '..'`,
+			"spec.containers[0].volumeMounts.mountPropagation: Forbidden: Bidirectional mount propagation is available only to privileged containers",
+			"spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when readOnly is true",
+			"spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified",
+			`spec.containers[0].volumeDevices[0].name: Invalid value: "v": can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode`,
+			`spec.containers[0].volumeDevices[0].name: Invalid value: "v": must not already exist in volumeMounts`}},
+	})
+}
+
+func TestVolumesAndClaims(t *testing.T) {
+	testCreate(t, gvk("v1", "PersistentVolume"), []bad{
+		{"nothing", "spec: {persistentVolumeReclaimPolicy: A, volumeMode: B, storageClassName: C}", []string{
+			"spec.accessModes: Required value", "spec.capacity: Required value", `spec.capacity: Unsupported value: null: supported values: "storage"`,
+			`spec.persistentVolumeReclaimPolicy: Unsupported value: "A": supported values: "Delete", "Recycle", "Retain"`,
+			"spec: Required value: must specify a volume type", `spec.volumeMode: Unsupported value: "B": supported values: "Block", "Filesystem"`,
+			`spec.storageClassName: Invalid value: "C": ` + subdomain1123}},
+		{"modes", "spec: {accessModes: [A, ReadWriteOncePod, ReadWriteOnce], capacity: {storage: 0}, local: {path: /a}, nodeAffinity: {}}", []string{
+			`spec.accessModes: Unsupported value: "A": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"`,
+			"spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes", `spec.capacity[storage]: Invalid value: "0": must be greater than zero`,
+			"spec.nodeAffinity.required: Required value: must specify required node constraints"}},
+		{"a local one", "spec: {accessModes: [ReadWriteOnce], capacity: {storage: 1}, local: {path: ../a}}", []string{
+			`spec.local.path: Invalid value: "../a": must not contain '..'`, "spec.nodeAffinity: Required value: Local volume requires node affinity"}},
+		{"the host's root", "spec: {accessModes: [ReadWriteOnce], capacity: {storage: 1}, persistentVolumeReclaimPolicy: Recycle, hostPath: {path: /}}",
+			[]string{"spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'"}},
+	})
+	testUpdate(t, gvk("v1", "PersistentVolume"), false, []change{
+		{"another place", "spec: {hostPath: {path: /a}}", "spec: {volumeMode: Block, hostPath: {path: /b}}", []string{
+			"spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation", `volumeMode: Invalid value: "Block": field is immutable`}},
+	})
+	testCreate(t, gvk("v1", "PersistentVolumeClaim"), []bad{
+		{"nothing", "spec: {}", []string{"spec.accessModes: Required value: at least 1 access mode is required", "spec.resources[storage]: Required value"}},
+		{"sources", "spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: -1}}, dataSource: {kind: A, name: a}, dataSourceRef: {kind: B, name: ''}}", []string{
+			`spec.resources[storage]: Invalid value: "-1": must be greater than zero`,
+			`spec.dataSource: Invalid value: "A": must be 'PersistentVolumeClaim' when referencing the default apiGroup`,
+			`spec.dataSourceRef: Invalid value: "B": must be 'PersistentVolumeClaim' when referencing the default apiGroup`, "spec.dataSourceRef.name: Required value",
+			`spec: Invalid value: "spec.dataSource": must match dataSourceRef`}},
+	})
+	const bound = "status: {phase: Bound, capacity: {storage: 2Gi}}\nspec: {accessModes: [ReadWriteOnce], volumeName: v, resources: {requests: {storage: "
+	const fixed = "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+	testUpdate(t, gvk("v1", "PersistentVolumeClaim"), false, []change{
+		{"growing", bound + "2Gi}}}", bound + "3Gi}}}", nil},
+		{"shrinking", bound + "2Gi}}}", bound + "1Gi}}}", []string{"spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"}},
+		{"binding", "spec: {resources: {requests: {storage: 1}}}", "spec: {volumeName: v, resources: {requests: {storage: 1}}}", nil},
+		{"growing unbound", "spec: {resources: {requests: {storage: 1}}}", "spec: {resources: {requests: {storage: 2}}}", []string{fixed}},
+		{"other modes", bound + "2Gi}}}", "status: {phase: Bound}\nspec: {accessModes: [ReadWriteMany], volumeName: v, resources: {requests: {storage: 2Gi}}}", []string{fixed}},
+	})
+	testCreate(t, gvk("storage.k8s.io/v1", "StorageClass"), []bad{
+		{"words", "{reclaimPolicy: A, volumeBindingMode: B, allowedTopologies: [{matchLabelExpressions: [{key: a}, {key: a, values: [b, b]}]}]}", []string{
+			"provisioner: Required value", `reclaimPolicy: Unsupported value: "A": supported values: "Delete", "Retain"`,
+			`volumeBindingMode: Unsupported value: "B": supported values: "Immediate", "WaitForFirstConsumer"`,
+			"allowedTopologies[0].matchLabelExpressions[0].values: Required value", `allowedTopologies[0].matchLabelExpressions[1].key: Duplicate value: "a"`,
+			`allowedTopologies[0].matchLabelExpressions[1].values[1]: Duplicate value: "b"`}},
+	})
+	testUpdate(t, gvk("storage.k8s.io/v1", "StorageClass"), false, []change{
+		{"all of it", "{provisioner: a, parameters: {a: b}}", "{provisioner: b, parameters: {a: c}, reclaimPolicy: Retain, volumeBindingMode: WaitForFirstConsumer}", []string{
+			"provisioner: Forbidden: updates to provisioner are forbidden.", "parameters: Forbidden: updates to parameters are forbidden.",
+			"reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden.", `volumeBindingMode: Invalid value: "WaitForFirstConsumer": field is immutable`}},
+	})
+	testCreate(t, gvk("storage.k8s.io/v1", "CSIDriver"), []bad{
+		{"words", "metadata: {name: d}\nspec: {fsGroupPolicy: A, volumeLifecycleModes: [B], tokenRequests: [{audience: a, expirationSeconds: 1}, {audience: a}]}", []string{
+			`spec.fsGroupPolicy: Unsupported value: "A": supported values: "File", "None", "ReadWriteOnceWithFSType"`,
+			`spec.volumeLifecycleModes: Unsupported value: "B": supported values: "Ephemeral", "Persistent"`,
+			"spec.tokenRequests[0].expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes", `spec.tokenRequests[1].audience: Duplicate value: "a"`}},
+	})
+	testCreate(t, gvk("storage.k8s.io/v1", "CSINode"), []bad{
+		{"drivers", "spec: {drivers: [{name: a, nodeID: '', topologyKeys: ['']}, {name: a, nodeID: n}]}", []string{
+			"spec.drivers[0].nodeID: Required value", "spec.drivers[0].topologyKeys[0]: Required value", `spec.drivers[1].name: Duplicate value: "a"`}},
+	})
+}
