@@ -77,7 +77,7 @@ func (s *Store) createFirst(ctx context.Context, obj kinds.Object) error {
 	if _, err := s.Reader().Get(ctx, kind.GVR(), obj.GetNamespace(), obj.GetName()); !apierrors.IsNotFound(err) {
 		return err
 	}
-	w := registry.Write{Kind: kind, Namespace: obj.GetNamespace(), User: identity.Service(identity.Store), Manager: fieldManager}
+	w := registry.Write{Kind: kind, Namespace: obj.GetNamespace(), User: identity.Service(identity.Store), Manager: fieldManager, Verb: "create"}
 	_, err = s.registry.Create(ctx, w, obj.DeepCopyObject().(kinds.Object))
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create %s %s: %w", kind.Kind, obj.GetName(), err)

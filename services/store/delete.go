@@ -36,7 +36,11 @@ func (s *Store) deleteOne(ctx context.Context, sc scope, opts *storev1.DeleteOpt
 		opts = &storev1.DeleteOptions{}
 	}
 	w := sc.write(&storev1.WriteOptions{DryRun: opts.GetDryRun()})
-	return s.registry.Delete(ctx, w, opts)
+	v, removed, err := s.registry.Delete(ctx, w, opts)
+	if err == nil && removed && !opts.GetDryRun() {
+		s.restore(ctx, v.Object)
+	}
+	return v, removed, err
 }
 
 func deleteForm(opts *storev1.DeleteOptions) cache.Form {

@@ -123,7 +123,7 @@ func (s *Store) put(ctx context.Context, obj kinds.Object) error {
 	}
 	w := registry.Write{
 		Kind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
-		User: identity.Service(identity.Store), Manager: fieldManager,
+		User: identity.Service(identity.Store), Manager: fieldManager, Verb: "update",
 	}
 	_, err = s.registry.Change(ctx, w, func(*cache.Version) (kinds.Object, error) {
 		return obj.DeepCopyObject().(kinds.Object), nil

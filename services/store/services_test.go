@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/store"
 	"navarch.dev/navarch/services/store/allocator"
 	"navarch.dev/navarch/services/store/backend"
@@ -53,6 +54,38 @@ func TestServicesOfEveryCluster(t *testing.T) {
 	var e corev1.Endpoints
 	if err := c.Get(t.Context(), "default", "kubernetes", &e); err != nil || e.Subsets[0].Addresses[0].IP != "10.1.2.3" {
 		t.Errorf("endpoints of kubernetes: %v, %+v", err, e.Subsets)
+	}
+}
+
+func TestTheAPIsServiceComesBack(t *testing.T) {
+	ctx := t.Context()
+	cfg := store.DefaultConfig()
+	cfg.GatewayAddresses = []string{"10.1.2.3:6443"}
+	c := storetest.New(t, storetest.WithConfig(cfg)).Client(storetest.Admin())
+	var before, after corev1.Service
+	if err := c.Get(ctx, "default", "kubernetes", &before); err != nil {
+		t.Fatal(err)
+	}
+	create(t, c, service("a"))
+	kind, err := kinds.Default().ForObject(&before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.DeleteCollection(ctx, kind, "default", client.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Get(ctx, "default", "a", &after); !apierrors.IsNotFound(err) {
+		t.Errorf("another Service: %v", err)
+	}
+	if err := c.Get(ctx, "default", "kubernetes", &after); err != nil || after.UID == before.UID || after.Spec.ClusterIP != before.Spec.ClusterIP {
+		t.Errorf("%v: %+v", err, after.Spec)
+	}
+	e := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"}}
+	if err := c.Delete(ctx, e, client.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Get(ctx, "default", "kubernetes", e); err != nil || len(e.Subsets) != 1 {
+		t.Errorf("its endpoints: %v %+v", err, e.Subsets)
 	}
 }
 
