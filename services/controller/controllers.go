@@ -65,6 +65,7 @@ func controllers(cfg *Config) []factory {
 		plain("job", job.New),
 		plain("cronjob", cronjob.New),
 		plain("disruption", disruption.New),
+		plain("staledisruption", disruption.NewStale),
 		{"horizontalpodautoscaler", func(d deps) (*runner.Controller, error) {
 			return horizontalpodautoscaler.New(d.Deps, horizontalpodautoscaler.FromAgents(d.usage))
 		}},

@@ -6,6 +6,7 @@
 //	disruption.go  what is watched; one reconcile from start to end
 //	workloads.go   how many pods the controllers of the pods want
 //	status.go      the arithmetic
+//	stale.go       pods that were to be disrupted and were not
 package disruption
 
 import (

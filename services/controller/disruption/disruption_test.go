@@ -3,6 +3,7 @@ package disruption_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -131,10 +132,9 @@ func TestBudgetFollowsScaleAndPods(t *testing.T) {
 	if err := evict(pods[1]); !apierrors.IsTooManyRequests(err) {
 		t.Errorf("the second eviction: %v", err)
 	}
-	b := await(t, c, "2/1/1/0 InsufficientPods")
-	if len(b.Status.DisruptedPods) != 0 {
-		t.Errorf("evictions that have happened are still pending: %v", b.Status.DisruptedPods)
-	}
+	controllertest.Await(c, "the eviction to have happened", func(all []*policyv1.PodDisruptionBudget) bool {
+		return summary(all[0]) == "2/1/1/0 InsufficientPods" && len(all[0].Status.DisruptedPods) == 0
+	})
 }
 
 func TestPodsWithoutScale(t *testing.T) {
@@ -165,4 +165,25 @@ func TestPodsWithoutScale(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestDisruptionThatDoesNotHappen(t *testing.T) {
+	c := controllertest.New(t)
+	c.Start(c.Controller(disruption.NewStale(c.Deps)))
+	for name, ago := range map[string]time.Duration{"marked-long-ago": time.Hour, "marked-now": 0} {
+		p := owned(name, nil, "", "")
+		c.Apply(p)
+		controllertest.Change(c, p, "status", func(p *corev1.Pod) {
+			p.Status.Phase = corev1.PodRunning
+			p.Status.Conditions = []corev1.PodCondition{{
+				Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI", LastTransitionTime: metav1.NewTime(time.Now().Add(-ago)),
+			}}
+		})
+	}
+	controllertest.Await(c, "the old mark gone, and only that", func(all []*corev1.Pod) bool {
+		if len(all) != 2 || len(all[0].Status.Conditions) != 1 || len(all[1].Status.Conditions) != 1 {
+			return false
+		}
+		return all[0].Status.Conditions[0].Status == corev1.ConditionFalse && all[1].Status.Conditions[0].Status == corev1.ConditionTrue
+	})
 }

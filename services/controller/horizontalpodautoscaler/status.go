@@ -20,18 +20,17 @@ func (r *round) set(t autoscalingv2.HorizontalPodAutoscalerConditionType, status
 	fresh := autoscalingv2.HorizontalPodAutoscalerCondition{
 		Type: t, Status: status, Reason: reason, Message: message, LastTransitionTime: metaTime(r.now),
 	}
-	conditions := r.hpa.Status.Conditions
-	for i := range conditions {
-		if conditions[i].Type != t {
+	for i, c := range r.hpa.Status.Conditions {
+		if c.Type != t {
 			continue
 		}
-		if conditions[i].Status == status {
-			fresh.LastTransitionTime = conditions[i].LastTransitionTime
+		if c.Status == status {
+			fresh.LastTransitionTime = c.LastTransitionTime
 		}
-		conditions[i] = fresh
+		r.hpa.Status.Conditions[i] = fresh
 		return
 	}
-	r.hpa.Status.Conditions = append(conditions, fresh)
+	r.hpa.Status.Conditions = append(r.hpa.Status.Conditions, fresh)
 }
 
 // writeStatus stores the status unless the stored one is the same.
