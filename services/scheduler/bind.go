@@ -47,6 +47,7 @@ func (b *binder) whenPermitted(a *attempt, wait func(context.Context) *framework
 	b.slow.Go(func() {
 		status := wait(a.ctx)
 		if status.Success() {
+			b.scheduler.queue.Committed(a.pod.Pod.UID)
 			status = b.scheduler.profile.PreBind(a.ctx, a.result.State, a.pod, a.node())
 		}
 		if !status.Success() {

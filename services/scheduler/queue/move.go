@@ -218,7 +218,7 @@ func (q *Queue) trimEvents() {
 	}
 	needed := end
 	for _, e := range q.entries {
-		if e.place == inFlight {
+		if e.place == inFlight && !e.committed {
 			needed = min(needed, e.firstEvent)
 		}
 	}

@@ -69,6 +69,8 @@ type entry struct {
 	index int
 	// firstEvent is the number of the first event after it was popped.
 	firstEvent int
+	// committed says that it has a node and needs no events any more.
+	committed bool
 	// deleted and latest are what happened to it while it was in flight.
 	deleted bool
 	latest  *snapshot.PodInfo
@@ -188,13 +190,23 @@ func (q *Queue) Pop(ctx context.Context) (*framework.QueuedPod, bool) {
 		if e != nil {
 			q.remove(e)
 			q.put(e, inFlight)
-			e.firstEvent = q.firstEvent + len(q.events)
+			e.firstEvent, e.committed = q.firstEvent+len(q.events), false
 			e.pod.Attempts++
 			return e.pod, true
 		}
 		q.wake.Wait()
 	}
 	return nil, false
+}
+
+// Committed says that an in-flight pod has a node and can only fail by an error
+// from now on. Events are not kept for it, however long its binding takes.
+func (q *Queue) Committed(uid types.UID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if e, ok := q.entries[uid]; ok && e.place == inFlight {
+		e.committed = true
+	}
 }
 
 // Done says that an in-flight pod needs no further attempt.
@@ -217,6 +229,10 @@ func (q *Queue) Reject(uid types.UID, plugins []string, message string) {
 	}
 	e.failed = false
 	e.pod.RejectedBy = plugins
+	if e.committed { // what would help may have happened
+		q.requeue(e)
+		return
+	}
 	for _, event := range since {
 		if q.helps(e, event) {
 			q.requeue(e)
@@ -244,7 +260,7 @@ func (q *Queue) Retry(uid types.UID, message string) {
 // back takes a pod out of flight and returns the events that it missed; false
 // if it is gone by now.
 func (q *Queue) back(uid types.UID, message string) (e *entry, since []framework.Event, ok bool) {
-	if e, ok = q.entries[uid]; ok && e.place == inFlight {
+	if e, ok = q.entries[uid]; ok && e.place == inFlight && !e.committed {
 		since = q.events[e.firstEvent-q.firstEvent:]
 	}
 	if e, ok = q.land(uid); !ok {

@@ -174,6 +174,33 @@ func TestEventWhileInFlightIsNotMissed(t *testing.T) {
 	})
 }
 
+func TestEventsAreNotKeptForACommittedPod(t *testing.T) {
+	for _, end := range []struct {
+		name string
+		call func(q *Queue, pod *framework.QueuedPod)
+	}{
+		{"error", func(q *Queue, pod *framework.QueuedPod) { q.Retry(pod.Pod.UID, "no binding") }},
+		{"rejection", func(q *Queue, pod *framework.QueuedPod) { q.Reject(pod.Pod.UID, []string{"fit"}, "no binding") }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			q := newQueue()
+			defer q.Close()
+			q.Add(schedtest.Pod("p").Info())
+			pod := pop(t, q)
+			q.Happened(gone("useless"))
+			q.Committed(pod.Pod.UID)
+			for range 10 * eventsKept {
+				q.Happened(gone("useless"))
+			}
+			if len(q.events) > eventsKept {
+				t.Errorf("%s: %d events are kept", end.name, len(q.events))
+			}
+			end.call(q, pod)
+			where(t, q, "p", "backoff")
+		})
+	}
+}
+
 func TestBackoffGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
