@@ -8,6 +8,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -100,10 +101,15 @@ func olderAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) (*autoscalingv1.H
 		ObservedGeneration: h.Status.ObservedGeneration, LastScaleTime: h.Status.LastScaleTime,
 		CurrentReplicas: h.Status.CurrentReplicas, DesiredReplicas: h.Status.DesiredReplicas,
 	}
+	var current []autoscalingv2.MetricStatus
 	for _, m := range h.Status.CurrentMetrics {
-		if m.Resource != nil && m.Resource.Name == corev1.ResourceCPU {
+		if isCPUStatus(&m) && m.Resource.Current.AverageUtilization != nil {
 			out.Status.CurrentCPUUtilizationPercentage = m.Resource.Current.AverageUtilization
+			if equality.Semantic.DeepEqual(m, cpuStatus(m.Resource.Current.AverageUtilization)) {
+				continue // the field says it all
+			}
 		}
+		current = append(current, m)
 	}
 	for _, a := range []struct {
 		key   string
@@ -113,7 +119,7 @@ func olderAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) (*autoscalingv1.H
 		{metricsAnnotation, others, len(others) > 0},
 		{behaviorAnnotation, h.Spec.Behavior, h.Spec.Behavior != nil},
 		{conditionsAnnotation, h.Status.Conditions, len(h.Status.Conditions) > 0},
-		{currentAnnotation, h.Status.CurrentMetrics, len(h.Status.CurrentMetrics) > 0},
+		{currentAnnotation, current, len(current) > 0},
 	} {
 		if !a.set {
 			continue
@@ -167,5 +173,33 @@ func newerAutoscaler(h *autoscalingv1.HorizontalPodAutoscaler) (*autoscalingv2.H
 	}
 	out.Annotations = annotations
 	out.Spec.Metrics = append(out.Spec.Metrics, others...)
+	setCPUStatus(&out.Status, h.Status.CurrentCPUUtilizationPercentage)
 	return out, nil
+}
+
+// setCPUStatus adds what autoscaling/v1 says of the use of CPU.
+func setCPUStatus(status *autoscalingv2.HorizontalPodAutoscalerStatus, utilization *int32) {
+	if utilization == nil {
+		return
+	}
+	for i := range status.CurrentMetrics {
+		if m := &status.CurrentMetrics[i]; isCPUStatus(m) {
+			m.Resource.Current.AverageUtilization = utilization
+			return
+		}
+	}
+	status.CurrentMetrics = append(status.CurrentMetrics, cpuStatus(utilization))
+}
+
+func isCPUStatus(m *autoscalingv2.MetricStatus) bool {
+	return m.Type == autoscalingv2.ResourceMetricSourceType && m.Resource != nil && m.Resource.Name == corev1.ResourceCPU
+}
+
+func cpuStatus(utilization *int32) autoscalingv2.MetricStatus {
+	return autoscalingv2.MetricStatus{
+		Type: autoscalingv2.ResourceMetricSourceType,
+		Resource: &autoscalingv2.ResourceMetricStatus{
+			Name: corev1.ResourceCPU, Current: autoscalingv2.MetricValueStatus{AverageUtilization: utilization},
+		},
+	}
 }

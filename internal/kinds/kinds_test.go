@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/equality"
+
+	"navarch.dev/navarch/internal/kinds/kindtest"
 )
 
 // Every default must be stable: defaulting twice is defaulting once, and what
@@ -16,7 +18,7 @@ func TestDefaultsAreIdempotent(t *testing.T) {
 			continue
 		}
 		t.Run(k.Group+"/"+k.Resource, func(t *testing.T) {
-			fill := filler(1)
+			fill := kindtest.Filler(1)
 			for range 50 {
 				once := k.New()
 				fill(once)
@@ -35,7 +37,7 @@ func TestDefaultsAreIdempotent(t *testing.T) {
 func TestStrategiesAndColumnsTakeAnything(t *testing.T) {
 	for _, k := range Default().All() {
 		t.Run(k.Group+"/"+k.Resource, func(t *testing.T) {
-			fill := filler(3)
+			fill := kindtest.Filler(3)
 			exercise(k, k.New(), k.New())
 			for range 30 {
 				obj, old := k.New(), k.New()
@@ -83,7 +85,7 @@ func exercise(k *Kind, obj, old Object) {
 func TestJSONAndProtobufAgree(t *testing.T) {
 	for _, k := range Default().All() {
 		t.Run(k.Group+"/"+k.Resource, func(t *testing.T) {
-			fill := filler(5)
+			fill := kindtest.Filler(5)
 			for range 20 {
 				obj := k.New()
 				fill(obj)
