@@ -15,7 +15,8 @@ PLUGINS := bridge host-local loopback portmap
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 DEMO_DIR ?= $(CURDIR)/.navarch
 
-.PHONY: build navarch node-tools kubectl grpcurl packages demo up down images compose-up compose-down compose-test test unit integration bench bench-peers lint generate check-generated fmt clean
+MODEL_EFFORT ?= 30
+.PHONY: build navarch node-tools kubectl grpcurl packages demo up down images compose-up compose-down compose-test test unit integration model bench bench-peers lint generate check-generated fmt clean
 
 ## build: navarch, its shim, kubectl, runc and the CNI plugins, into bin/
 build: navarch kubectl node-tools
@@ -81,6 +82,10 @@ unit: build
 integration: build grpcurl
 	# One package at a time: each runs whole clusters, and one checks what they leave on the host.
 	NAVARCH_BIN_DIR=$(BIN) $(GO) test -p 1 -timeout 40m -count=1 ./test/...
+
+## model: the random checks of the Store with a new seed, MODEL_EFFORT times as long as in `make unit`
+model:
+	NAVARCH_TEST_SEED=random NAVARCH_TEST_EFFORT=$(MODEL_EFFORT) $(GO) test -count=1 -timeout 60m ./services/store/model ./services/store/codec ./gateway/rest
 
 ## bench: the speed figures, each beside a reference measured in the same run
 bench: build

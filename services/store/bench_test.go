@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/services/store/auth"
 	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/backend/etcd"
 	"navarch.dev/navarch/services/store/storetest"
 )
 
@@ -68,9 +70,20 @@ func BenchmarkBareTxn(b *testing.B) {
 }
 
 func benchBackend(b *testing.B) backend.Backend {
-	etcd := openEtcd(b)
-	b.Cleanup(func() { _ = etcd.Close() })
-	return etcd
+	opened := openEtcd(b)
+	b.Cleanup(func() { _ = opened.Close() })
+	return opened
+}
+
+func openEtcd(t testing.TB) backend.Backend {
+	t.Helper()
+	cfg := etcd.DefaultConfig()
+	cfg.Dir = t.TempDir()
+	b, err := etcd.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func editorBinding(user string) kinds.Object {

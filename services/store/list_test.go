@@ -31,6 +31,8 @@ const (
 	exactly      = storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_EXACT
 )
 
+func configMaps() *storev1.Resource { return &storev1.Resource{Version: "v1", Resource: "configmaps"} }
+
 // listed is what a list shows: "name=i" of every ConfigMap.
 type listed struct {
 	header *storev1.ListHeader

@@ -37,9 +37,10 @@ type Backend struct {
 	// client's own way of putting them together copies them several times.
 	kv etcdserverpb.KVClient
 	// server is nil with an external cluster.
-	server *server
-	leases *leases
-	log    *slog.Logger
+	server  *server
+	leases  *leases
+	watches *watches
+	log     *slog.Logger
 }
 
 // Open starts the embedded etcd, or connects to the external one, and returns
@@ -48,7 +49,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure etcd: %w", err)
 	}
-	b := &Backend{log: log}
+	b := &Backend{log: log, watches: newWatches()}
 	var err error
 	if len(cfg.Endpoints) == 0 {
 		if b.server, err = startServer(ctx, cfg, log); err != nil {
