@@ -26,6 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		"WatchKeepsRevisions": watchKeepsRevisions,
 		"Progress":            progress,
 		"ProgressBesideNew":   progressBesideNew,
+		"ProgressOfResumed":   progressOfResumed,
 		"Compaction":          compaction,
 		"Expiry":              expiry,
 		"ConcurrentWriters":   concurrentWriters,
@@ -267,6 +268,52 @@ func awaitProgress(ctx context.Context, t *testing.T, b backend.Backend, dir str
 			}
 		}
 	}
+}
+
+// progressOfResumed: a watch that begins in the past is not told of progress
+// before it has seen the past, however often progress is asked for.
+func progressOfResumed(t *testing.T, b backend.Backend, dir string) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	first := put(t, b, dir+"k0", "v", 0)
+	present := b.Watch(ctx, dir, first+1)
+	for i := range 4 {
+		put(t, b, fmt.Sprintf("%sk%d", dir, i+1), "v", 0)
+	}
+	last := put(t, b, dir+"last", "v", 0)
+	var others, wg sync.WaitGroup
+	others.Go(func() { // somebody who is up to date
+		for range present {
+		}
+	})
+	for range 40 {
+		wg.Go(func() {
+			own, stop := context.WithCancel(ctx)
+			defer stop()
+			if err := b.RequestProgress(ctx, dir); err != nil {
+				t.Errorf("request progress: %v", err)
+			}
+			seen := int64(0)
+			for batch := range b.Watch(own, dir, first) {
+				if batch.Err != nil {
+					t.Errorf("watch: %v", batch.Err)
+				}
+				for _, e := range batch.Events {
+					seen = e.Revision
+				}
+				if batch.Progress > 0 && seen < last {
+					t.Errorf("progress up to %d was reported after the change at %d", batch.Progress, seen)
+				}
+				if seen == last {
+					return
+				}
+			}
+			t.Errorf("the watch ended at %d, before %d", seen, last)
+		})
+	}
+	wg.Wait()
+	cancel()
+	others.Wait()
 }
 
 func compaction(t *testing.T, b backend.Backend, dir string) {
