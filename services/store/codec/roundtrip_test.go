@@ -113,7 +113,7 @@ func (t trip) stored(obj kinds.Object) {
 			t.Fatal(err)
 		}
 	}
-	draft, err := cache.NewDraft(kind, someValue, obj, nil)
+	draft, err := cache.NewDraft(kind, someValue, obj, cache.Envelope{})
 	if err != nil {
 		t.Fatal(err)
 	}
