@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
@@ -87,7 +88,7 @@ func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.Resource
 	return podworker.Config{
 		NodeName: c.NodeName, HostIPs: []string{nodeIP.String()}, PodsDir: c.dir("pods"), LogsDir: c.dir("logs"),
 		ClusterDomain: c.ClusterDomain, DNSServers: c.ClusterDNS, HostResolvConf: c.ResolvConf,
-		StaticPodDir: c.StaticPodDir, MaxPods: c.MaxPods, Allocatable: allocatable,
+		StaticPodDir: c.StaticPodDir, MaxPods: c.MaxPods, StoragePeriod: 10 * time.Second, Allocatable: allocatable,
 	}
 }
 

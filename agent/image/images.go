@@ -36,6 +36,9 @@ type Images interface {
 	Unmount(ctx context.Context, containerID string) error
 	// Mounts returns the container IDs that have a root filesystem.
 	Mounts() ([]string, error)
+	// Written returns the bytes of disk that a container's changes to its root
+	// filesystem take.
+	Written(ctx context.Context, containerID string) (int64, error)
 	// CollectGarbage removes unused images, the least recently used first, until
 	// the policy is met, and layers no image has.
 	CollectGarbage(ctx context.Context, policy Policy) (Collected, error)

@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"navarch.dev/navarch/agent/diskusage"
 )
 
 // loadMounts reads which containers have a root filesystem.
@@ -164,6 +166,14 @@ func (s *Store) unmount(containerID string) error {
 	defer s.mu.Unlock()
 	delete(s.mounts, containerID)
 	return nil
+}
+
+// Written implements Images.
+func (s *Store) Written(_ context.Context, containerID string) (int64, error) {
+	if !filepath.IsLocal(containerID) || strings.ContainsRune(containerID, '/') {
+		return 0, fmt.Errorf("measure a container: invalid container ID %q", containerID)
+	}
+	return diskusage.Of(s.path("mounts", containerID, "upper"))
 }
 
 // Usage implements Images.

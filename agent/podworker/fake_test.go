@@ -235,6 +235,11 @@ func (f *fakeRuntime) running(name string) string {
 // fakeImages has every image but "absent".
 type fakeImages struct{ image.Images }
 
+// written is what every container is said to have written.
+const written = 5 << 20
+
+func (fakeImages) Written(context.Context, string) (int64, error) { return written, nil }
+
 func (fakeImages) Get(ref string) (image.Image, error) {
 	if ref == "absent" {
 		return image.Image{}, image.ErrNotFound
@@ -390,7 +395,7 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 	return New(Config{
 		NodeName: "n1", HostIPs: []string{"192.0.2.1"}, PodsDir: filepath.Join(b.dir, "pods"), LogsDir: filepath.Join(b.dir, "logs"),
 		ClusterDomain: "cluster.local", DNSServers: []string{"10.96.0.10"}, HostResolvConf: filepath.Join(b.dir, "resolv.conf"),
-		StaticPodDir: filepath.Join(b.dir, "static"), MaxPods: 10,
+		StaticPodDir: filepath.Join(b.dir, "static"), MaxPods: 10, StoragePeriod: 20 * time.Millisecond,
 		Allocatable: func() corev1.ResourceList {
 			return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("1Gi")}
 		},

@@ -67,6 +67,8 @@ type Config struct {
 	StaticPodDir string
 	// MaxPods bounds the pods of the node.
 	MaxPods int
+	// StoragePeriod is how often the storage of pods that limit it is measured.
+	StoragePeriod time.Duration
 	// Allocatable is what the pods may share.
 	Allocatable func() corev1.ResourceList
 }
@@ -109,7 +111,7 @@ const (
 	// backoffReset is how long a container must have run to begin anew.
 	backoffReset = 10 * time.Minute
 	// statusHold is how long a status without news is held back.
-	statusHold = 250 * time.Millisecond
+	statusHold = time.Second
 )
 
 // NewInformer returns the informer of a node's pods that Deps asks for.

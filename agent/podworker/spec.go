@@ -153,7 +153,11 @@ func oomScore(pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceL
 
 // logPath returns where an attempt of a container logs to.
 func (m *Manager) logPath(namespace, pod, uid, name string, attempt uint32) string {
-	return filepath.Join(m.logDir(namespace, pod, uid), name, strconv.FormatUint(uint64(attempt), 10)+".log")
+	return filepath.Join(m.containerLogDir(namespace, pod, uid, name), strconv.FormatUint(uint64(attempt), 10)+".log")
+}
+
+func (m *Manager) containerLogDir(namespace, pod, uid, name string) string {
+	return filepath.Join(m.logDir(namespace, pod, uid), name)
 }
 
 func (m *Manager) logDir(namespace, pod, uid string) string {

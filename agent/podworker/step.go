@@ -26,6 +26,7 @@ func (w *worker) step() {
 	case phaseRunning:
 		w.setUp(now, soonest)
 		w.runContainers(now, soonest)
+		w.watchStorage(now, soonest)
 		if d := w.pod.Spec.ActiveDeadlineSeconds; d != nil {
 			soonest(w.startTime.Add(time.Duration(*d) * time.Second))
 		}

@@ -30,7 +30,7 @@ func (w *worker) podGrace() time.Duration {
 	if s := w.pod.DeletionGracePeriodSeconds; s != nil && w.pod.DeletionTimestamp != nil {
 		return max(time.Duration(*s)*time.Second, leastGrace)
 	}
-	if w.deleted {
+	if w.deleted || w.evicted {
 		return leastGrace
 	}
 	if s := w.pod.Spec.TerminationGracePeriodSeconds; s != nil {

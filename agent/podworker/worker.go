@@ -56,6 +56,7 @@ type worker struct {
 	deleted    bool        // the Store has it no more
 	phase      phase
 	rejected   *corev1.PodStatus // why it was not admitted, or was ended
+	evicted    bool              // it took more storage than it may
 	startTime  time.Time
 	containers []*container
 	// initialized says that the init containers are over.
@@ -68,6 +69,9 @@ type worker struct {
 	setupWait backoff
 	setupCtx  context.Context
 	cancelOps context.CancelFunc // ends what makes the pod, not what ends it
+
+	measuring bool      // its storage is being measured
+	measureAt time.Time // when that is done next
 
 	graceEnd   time.Time // when stopping containers are killed
 	status     *corev1.PodStatus

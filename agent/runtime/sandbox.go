@@ -158,7 +158,7 @@ func (r *Runc) startShim(ctx context.Context, p *pod) error {
 	}
 	defer func() { _ = ready.Close() }()
 	cmd := exec.Command(r.cfg.ShimPath, p.dir)
-	cmd.Env = []string{defaultPath, "GOMAXPROCS=2", "GOGC=50"}
+	cmd.Env = []string{defaultPath, "GOMAXPROCS=1", "GOGC=50"}
 	cmd.Stderr, cmd.ExtraFiles = log, []*os.File{readyChild}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()

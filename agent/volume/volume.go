@@ -29,6 +29,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/internal/client"
 )
@@ -188,6 +189,11 @@ func (m *Manager) TearDown(podUID string) error {
 		return fmt.Errorf("remove the pod's projected volumes: %w", err)
 	}
 	return nil
+}
+
+// Usage returns the bytes of disk that a pod's emptyDir takes.
+func (m *Manager) Usage(pod *corev1.Pod, volume string) (int64, error) {
+	return diskusage.Of(volumePath(m.cfg.Dir, pod, volume))
 }
 
 // Pods returns the UIDs of the pods that have a folder.
