@@ -243,3 +243,17 @@ func TestQuotaThatNobodyCountedLetsNothingIn(t *testing.T) {
 	}
 	create(t, c, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "uncounted"}})
 }
+
+func TestQuotaDoesNotKeepAClusterFromStarting(t *testing.T) {
+	shared := memory.New()
+	t.Cleanup(func() { _ = shared.Close() })
+	c := storetest.New(t, storetest.WithBackend(shared)).Client(storetest.Admin())
+	limit(t, c, "q", amounts("count/configmaps", "0"))
+	again := storetest.New(t, storetest.WithBackend(shared), storetest.WithSeed(configMap("needed", nil))).Client(storetest.Admin())
+	if err := reread(t, again, configMap("needed", nil)); err != nil {
+		t.Error(err)
+	}
+	if err := again.Create(t.Context(), configMap("other", nil)); !apierrors.IsForbidden(err) {
+		t.Errorf("a user's object was answered with %v", err)
+	}
+}

@@ -81,7 +81,7 @@ type podTolerations struct{ noValidation }
 
 func (podTolerations) Mutate(_ context.Context, r *Request) error {
 	pod, ok := r.Object.(*corev1.Pod)
-	if !ok || r.Operation != Create || r.Subresource != "" {
+	if !ok || r.Subresource != "" {
 		return nil
 	}
 	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {

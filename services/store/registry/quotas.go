@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/quota"
 	"navarch.dev/navarch/services/store/backend"
@@ -37,6 +38,8 @@ const (
 type quotas struct {
 	registry *Registry
 	kind     *kinds.Kind
+	// owner is the Store's own name.
+	owner string
 
 	mu sync.Mutex // guards turns and what they hold but for their tokens
 	// turns are the namespaces in which something is being charged.
@@ -59,7 +62,7 @@ func newQuotas(r *Registry) *quotas {
 	if !ok {
 		return nil
 	}
-	return &quotas{registry: r, kind: kind, turns: make(map[string]*turn)}
+	return &quotas{registry: r, kind: kind, owner: identity.Service(identity.Store).Name, turns: make(map[string]*turn)}
 }
 
 // charge is what a write costs. A nil charge costs nothing.
@@ -140,9 +143,10 @@ func (c *charge) catchUp(ctx context.Context) error {
 func (q *quotas) cache() *cache.Cache { return q.registry.caches[q.kind.GVR()] }
 
 // concerns says whether a write can cost anything: every new object does, but
-// only some can grow.
+// only some can grow. What the Store makes for itself is counted later: no
+// quota may keep a cluster from starting.
 func (q *quotas) concerns(w Write, obj, old kinds.Object) bool {
-	if !quota.Counts(w.Kind) || w.Subresource == "status" {
+	if !quota.Counts(w.Kind) || w.Subresource == "status" || w.User.Name == q.owner {
 		return false
 	}
 	if old == nil {
