@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -82,27 +83,46 @@ func (noNodes) Dial(context.Context, string, string) (grpc.ClientConnInterface, 
 // start runs a gateway until the test ends.
 func start(t testing.TB, nodes gateway.NodeDialer, change ...func(*gateway.Config)) *cluster {
 	t.Helper()
+	c := newCluster(t)
+	c.serve("127.0.0.1:0", nodes, change...)
+	return c
+}
+
+// newCluster returns a cluster whose gateway does not run yet.
+func newCluster(t testing.TB, opts ...storetest.Option) *cluster {
+	t.Helper()
 	authority, err := certs.LoadOrCreate(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &cluster{t: t, authority: authority, health: health.NewServer()}
-	c.store = storetest.New(t, storetest.WithControl(func(access.Reader) (access.Control, error) {
+	c.store = newStore(t, opts...)
+	return c
+}
+
+func newStore(t testing.TB, opts ...storetest.Option) *storetest.Store {
+	t.Helper()
+	return storetest.New(t, append(opts, storetest.WithControl(func(access.Reader) (access.Control, error) {
 		return access.Control{Authorizer: allow{}, Reviewer: allow{}, Authenticator: allow{}, Documents: map[string]access.Document{
 			"/openid/v1/jwks": {ContentType: "application/jwk-set+json", Content: []byte(`{"keys":[]}`)},
 		}}, nil
-	}))
+	}))...)
+}
+
+// serve runs the cluster's gateway until stop is called or the test ends.
+func (c *cluster) serve(address string, nodes gateway.NodeDialer, change ...func(*gateway.Config)) (stop func()) {
+	c.t.Helper()
 	healthChannel := &inprocgrpc.Channel{}
 	healthv1.RegisterHealthServer(healthChannel, c.health)
 
 	serving := c.certificate(identity.Service(identity.Gateway))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	c.address = "https://" + listener.Addr().String()
 	cfg := gateway.DefaultConfig()
-	cfg.Listener, cfg.ClientCAs = listener, authority.Pool
+	cfg.Listener, cfg.ClientCAs = listener, c.authority.Pool
 	cfg.Certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return serving, nil }
 	for _, f := range change {
 		f(&cfg)
@@ -110,18 +130,19 @@ func start(t testing.TB, nodes gateway.NodeDialer, change ...func(*gateway.Confi
 	conn := joined{c.store.Conn(identity.Service(identity.Gateway)), healthChannel}
 	g, err := gateway.New(cfg, telemetry.Discard("gateway"), conn, nodes)
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("the gateway ended: %v", err)
+			c.t.Errorf("the gateway ended: %v", err)
 		}
 	})
-	return c
+	c.t.Cleanup(stop)
+	return stop
 }
 
 func (c *cluster) certificate(id identity.Identity) *tls.Certificate {
