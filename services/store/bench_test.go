@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -46,6 +47,25 @@ func BenchmarkCreate(b *testing.B) {
 func BenchmarkCreateByUsers(b *testing.B) {
 	s := storetest.New(b, storetest.WithBackend(benchBackend(b)))
 	createInParallel(b, func() grpc.ClientConnInterface { return s.Conn(identity.Service(identity.Gateway)) })
+}
+
+// BenchmarkCreateUnderQuota is the same where a quota is charged for each
+// object, one after another.
+func BenchmarkCreateUnderQuota(b *testing.B) {
+	s := storetest.New(b, storetest.WithBackend(benchBackend(b)))
+	c := s.Client(storetest.Admin())
+	q := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "q"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: amounts("count/configmaps", "1G")},
+	}
+	if err := c.Create(b.Context(), q); err != nil {
+		b.Fatal(err)
+	}
+	q.Status = corev1.ResourceQuotaStatus{Hard: q.Spec.Hard, Used: amounts("count/configmaps", "0")}
+	if err := c.UpdateStatus(b.Context(), q); err != nil {
+		b.Fatal(err)
+	}
+	createInParallel(b, func() grpc.ClientConnInterface { return s.Conn(storetest.Admin()) })
 }
 
 // BenchmarkCreateOverNetwork is what users get: mutual TLS, one connection per
