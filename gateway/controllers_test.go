@@ -3,7 +3,9 @@ package gateway_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
@@ -112,14 +115,27 @@ func TestWatchList(t *testing.T) {
 }
 
 // TestInformerOutlivesItsServer: a gateway and its Store go away, others take
-// their place on the same address and data. What changed meanwhile is seen, once.
+// their place on the same data. What changed meanwhile is seen, once.
 func TestInformerOutlivesItsServer(t *testing.T) {
 	t.Parallel()
 	b := memory.New()
 	t.Cleanup(func() { _ = b.Close() })
 	c := newCluster(t, storetest.WithBackend(b))
-	stop := c.serve("127.0.0.1:0", noNodes{})
-	seen := names(t, informers.NewSharedInformerFactory(c.clientset("application/json"), 0).Core().V1().Secrets().Informer())
+	stop := c.serve(noNodes{})
+	// The client is led to whichever port is served: no test can count on
+	// getting the same one again.
+	var address atomic.Value
+	address.Store(strings.TrimPrefix(c.address, "https://"))
+	cfg := c.config("admin")
+	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, address.Load().(string))
+	}
+	cs, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := names(t, informers.NewSharedInformerFactory(cs, 0).Core().V1().Secrets().Informer())
 	admin := storetest.New(t, storetest.WithBackend(b)).Client(storetest.Admin())
 	for i := range 2 {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("s%d", i)}}
@@ -131,7 +147,8 @@ func TestInformerOutlivesItsServer(t *testing.T) {
 		}
 		if i == 1 {
 			c.store = newStore(t, storetest.WithBackend(b))
-			c.serve(strings.TrimPrefix(c.address, "https://"), noNodes{})
+			c.serve(noNodes{})
+			address.Store(strings.TrimPrefix(c.address, "https://"))
 		}
 		if got := <-seen; got != "add "+secret.Name {
 			t.Errorf("told of %q, want %s to be added", got, secret.Name)

@@ -84,7 +84,7 @@ func (noNodes) Dial(context.Context, string, string) (grpc.ClientConnInterface, 
 func start(t testing.TB, nodes gateway.NodeDialer, change ...func(*gateway.Config)) *cluster {
 	t.Helper()
 	c := newCluster(t)
-	c.serve("127.0.0.1:0", nodes, change...)
+	c.serve(nodes, change...)
 	return c
 }
 
@@ -110,13 +110,13 @@ func newStore(t testing.TB, opts ...storetest.Option) *storetest.Store {
 }
 
 // serve runs the cluster's gateway until stop is called or the test ends.
-func (c *cluster) serve(address string, nodes gateway.NodeDialer, change ...func(*gateway.Config)) (stop func()) {
+func (c *cluster) serve(nodes gateway.NodeDialer, change ...func(*gateway.Config)) (stop func()) {
 	c.t.Helper()
 	healthChannel := &inprocgrpc.Channel{}
 	healthv1.RegisterHealthServer(healthChannel, c.health)
 
 	serving := c.certificate(identity.Service(identity.Gateway))
-	listener, err := net.Listen("tcp", address)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		c.t.Fatal(err)
 	}
