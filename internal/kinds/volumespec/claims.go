@@ -108,7 +108,7 @@ func ValidateClaimTemplate(t *corev1.PersistentVolumeClaimTemplate, at *field.Pa
 		metavalidation.ValidateLabels(m.Labels, meta.Child("labels")),
 		rule.Forbid(meta, "cannot be set",
 			rule.Set("name", m.Name != ""), rule.Set("generateName", m.GenerateName != ""),
-			rule.Set("namespace", m.Namespace != ""), rule.Set("selfLink", m.SelfLink != ""),
+			rule.Set("namespace", m.Namespace != ""),
 			rule.Set("uID", m.UID != ""), rule.Set("resourceVersion", m.ResourceVersion != ""),
 			rule.Set("generation", m.Generation != 0), rule.Set("creationTimestamp", !m.CreationTimestamp.IsZero()),
 			rule.Set("deletionTimestamp", m.DeletionTimestamp != nil),
