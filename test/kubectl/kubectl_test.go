@@ -434,7 +434,10 @@ func (s suite) testRunWaitDelete(t *testing.T) {
 	matches(t, "get pod", s.Kubectl(t, "get", "pod", "once"), `once +0/1 +Completed`)
 	contains(t, "delete", s.Kubectl(t, "delete", "pod", "once"), `pod "once" deleted`)
 	contains(t, "wait --for=delete", s.Kubectl(t, "wait", "--for=delete", "pod/once", "--timeout=30s"), "")
-	out := s.Kubectl(t, "run", "attached", "--image="+testcluster.BusyboxImage, "--restart=Never", "--rm", "-i", "--quiet", "--", "echo", "hello from a pod")
+	// What a container says before kubectl attaches goes to its log alone, so it
+	// speaks when it is spoken to.
+	out := s.KubectlInput(t, "pod\n", "run", "attached", "--image="+testcluster.BusyboxImage, "--restart=Never", "--rm", "-i", "--quiet", "--",
+		"sh", "-c", "read what; echo hello from a $what")
 	contains(t, "run --rm -i", out, "hello from a pod")
 }
 
@@ -474,7 +477,8 @@ func (s suite) testAuth(t *testing.T) {
 }
 
 func (s suite) testTop(t *testing.T) {
-	contains(t, "top", s.KubectlFails(t, "top", "pods"), "Metrics API not available")
+	matches(t, "top node", s.Kubectl(t, "top", "node"), `NAME +CPU\(cores\) +CPU\(%\) +MEMORY\(bytes\) +MEMORY\(%\)`, `node-1 +\d+m +\d+% +\d+Mi +\d+%`)
+	matches(t, "top pods", s.Kubectl(t, "top", "pods", "-l", "app=web"), `NAME +CPU\(cores\) +MEMORY\(bytes\)`, `web-\S+ +\d+m +\d+Mi`)
 }
 
 func (s suite) testErrors(t *testing.T) {
