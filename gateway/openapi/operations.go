@@ -217,5 +217,5 @@ func (b *builder) subresource(item, name string) {
 }
 
 var methods = map[string]string{
-	"get": http.MethodGet, "create": http.MethodPost, "update": http.MethodPut, "patch": http.MethodPatch,
+	"get": http.MethodGet, "create": http.MethodPost, "update": http.MethodPut, "patch": http.MethodPatch, "delete": http.MethodDelete,
 }

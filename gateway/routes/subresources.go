@@ -42,7 +42,7 @@ func Subresources() map[string]Subresource {
 
 // methodOf maps the verbs of a single object to HTTP methods.
 var methodOf = map[string]string{
-	"get": http.MethodGet, "create": http.MethodPost, "update": http.MethodPut, "patch": http.MethodPatch,
+	"get": http.MethodGet, "create": http.MethodPost, "update": http.MethodPut, "patch": http.MethodPatch, "delete": http.MethodDelete,
 }
 
 // allows says whether a subresource takes a method.
