@@ -202,11 +202,15 @@ func (rd settledReader) List(ctx context.Context, resource schema.GroupVersionRe
 	return rd.Reader.List(ctx, resource, namespace)
 }
 
-// Version implements access.Reader.
+// Version implements access.Reader. It counts what this process has written:
+// whoever has just been granted something can do it.
 func (rd Reader) Version(ctx context.Context, resource schema.GroupVersionResource) (int64, error) {
 	_, c, err := rd.ready(ctx, resource)
 	if err != nil {
 		return 0, err
+	}
+	if err := c.Settled(ctx); err != nil {
+		return 0, fmt.Errorf("read %s: %w", resource.Resource, err)
 	}
 	return c.LastChange(), nil
 }
