@@ -5,7 +5,9 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -134,10 +136,15 @@ func (h *Handler) readNow(w http.ResponseWriter, r *http.Request, t routes.Targe
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	r = r.WithContext(ctx)
+	read := h.get
 	if t.Name == "" {
-		return h.list(w, r, t, f)
+		read = h.list
 	}
-	return h.get(w, r, t, f)
+	err = read(w, r, t, f)
+	if errors.Is(err, io.EOF) && ctx.Err() != nil {
+		return ctx.Err() // gRPC's word for a stream that has ended already
+	}
+	return err
 }
 
 // write serves every changing verb in a span, the root of the trace of what

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -105,15 +106,14 @@ func TestUsersWritesAreTrackedFromCreationOn(t *testing.T) {
 	cm := configMap("cm", map[string]string{"a": "1", "b": "1"})
 	create(t, creator.Client, cm)
 	wantOwners(t, "created", cm, "kubectl-create Update v1")
-	if e := cm.ManagedFields[0]; e.Time == nil || e.FieldsType != "FieldsV1" || string(e.FieldsV1.Raw) != `{"f:data":{".":{},"f:a":{},"f:b":{}}}` {
-		t.Errorf("the creator's entry: %+v %s", e, e.FieldsV1.Raw)
+	if e := cm.ManagedFields[0]; e.Time == nil || e.FieldsType != "FieldsV1" || e.FieldsV1.GetRawString() != `{"f:data":{".":{},"f:a":{},"f:b":{}}}` {
+		t.Errorf("the creator's entry: %+v %s", e, e.FieldsV1.GetRawString())
 	}
 	_, err := asUser(t, s, "deployer").apply(cm, "", appliedMap+"data: {a: \"2\"}\n")
 	var status *apierrors.StatusError
-	if !apierrors.IsConflict(err) {
+	if !apierrors.IsConflict(err) || !errors.As(err, &status) {
 		t.Fatalf("somebody else's field: %v", err)
 	}
-	status = err.(*apierrors.StatusError)
 	want := metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusConflict, Reason: metav1.StatusReasonConflict,
 		Message: `Apply failed with 1 conflict: conflict with "kubectl-create" using v1: .data.a`,
@@ -177,7 +177,7 @@ func TestStatusAndScaleHaveOwnersOfTheirOwn(t *testing.T) {
 	d.Status.Replicas = 7
 	create(t, creator.Client, d)
 	wantOwners(t, "created", d, "creator Update apps/v1")
-	if fields := string(d.ManagedFields[0].FieldsV1.Raw); strings.Contains(fields, "f:status") || !strings.Contains(fields, `"f:replicas":{}`) {
+	if fields := d.ManagedFields[0].FieldsV1.GetRawString(); strings.Contains(fields, "f:status") || !strings.Contains(fields, `"f:replicas":{}`) {
 		t.Errorf("the creator owns %s", fields)
 	}
 	d.Status.Replicas = 2

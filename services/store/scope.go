@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -92,7 +92,7 @@ func authorizedName(t target) string {
 		return "" // it is refused later, with a better word
 	}
 	name, _ := selector.RequiresExactMatch("metadata.name")
-	if len(path.IsValidPathSegmentName(name)) > 0 {
+	if len(content.IsPathSegmentName(name)) > 0 {
 		return ""
 	}
 	return name
@@ -140,7 +140,7 @@ func (sc scope) named() error {
 // segment refuses a name that cannot be a segment of a path, since it is none
 // of a key either.
 func segment(what, name string) error {
-	if msgs := path.IsValidPathSegmentName(name); len(msgs) > 0 {
+	if msgs := content.IsPathSegmentName(name); len(msgs) > 0 {
 		return apierrors.NewBadRequest(fmt.Sprintf("invalid %s %q: %v", what, name, msgs))
 	}
 	return nil

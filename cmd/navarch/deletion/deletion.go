@@ -115,7 +115,7 @@ func (i *Inspector) finalizer(ctx context.Context, kind *kinds.Kind, obj kinds.O
 // as the object tells.
 func holderOf(obj kinds.Object, finalizer string) string {
 	for _, e := range obj.GetManagedFields() {
-		if e.FieldsV1 != nil && strings.Contains(string(e.FieldsV1.Raw), `"v:\"`+finalizer+`\""`) {
+		if e.FieldsV1 != nil && strings.Contains(e.FieldsV1.GetRawString(), `"v:\"`+finalizer+`\""`) {
 			return fmt.Sprintf("whoever set it: the field manager %q", e.Manager)
 		}
 	}

@@ -76,9 +76,9 @@ func checkNode(r *x509.CertificateRequest) error {
 	case !slices.Equal(r.Subject.Organization, []string{identity.GroupNodes}):
 		return errors.New("subject organization is not system:nodes")
 	case !strings.HasPrefix(r.Subject.CommonName, identity.NodePrefix):
-		return errors.New("subject common name does not begin with system:node:")
+		return errors.New("subject common name does not begin with " + identity.NodePrefix)
 	case len(r.EmailAddresses) > 0:
-		return errors.New("Email subjectAltNames are not allowed") //nolint:revive // Kubernetes' words.
+		return errors.New("Email subjectAltNames are not allowed")
 	case len(r.URIs) > 0:
 		return errors.New("URI subjectAltNames are not allowed")
 	}

@@ -22,10 +22,12 @@ const (
 	WaitingPod Resource = "WaitingPod"
 	// Namespace is a namespace.
 	Namespace Resource = "Namespace"
-	// PersistentVolumeClaim, PersistentVolume and StorageClass are those kinds.
+	// PersistentVolumeClaim is a claim.
 	PersistentVolumeClaim Resource = "PersistentVolumeClaim"
-	PersistentVolume      Resource = "PersistentVolume"
-	StorageClass          Resource = "StorageClass"
+	// PersistentVolume is a volume.
+	PersistentVolume Resource = "PersistentVolume"
+	// StorageClass is a class of volumes.
+	StorageClass Resource = "StorageClass"
 )
 
 // Action is what happened, as bits that can be combined.

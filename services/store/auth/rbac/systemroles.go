@@ -69,15 +69,16 @@ func componentRoles() []*rbacv1.ClusterRole {
 		clusterRole("system:certificates.k8s.io:certificatesigningrequests:nodeclient", can("create").on("certificates.k8s.io", "certificatesigningrequests/nodeclient")),
 		clusterRole("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", can("create").on("certificates.k8s.io", "certificatesigningrequests/selfnodeclient")),
 		clusterRole("system:certificates.k8s.io:certificatesigningrequests:selfnodeserver", can("create").on("certificates.k8s.io", "certificatesigningrequests/selfnodeserver")),
-		clusterRole("system:certificates.k8s.io:legacy-unknown-approver", signer("approve", "kubernetes.io/legacy-unknown")),
-		clusterRole("system:certificates.k8s.io:kube-apiserver-client-kubelet-approver", signer("approve", "kubernetes.io/kube-apiserver-client-kubelet")),
-		clusterRole("system:certificates.k8s.io:kubelet-serving-approver", signer("approve", "kubernetes.io/kubelet-serving")),
-		clusterRole("system:certificates.k8s.io:kube-apiserver-client-approver", signer("approve", "kubernetes.io/kube-apiserver-client")),
+		clusterRole("system:certificates.k8s.io:legacy-unknown-approver", approves("kubernetes.io/legacy-unknown")),
+		clusterRole("system:certificates.k8s.io:kube-apiserver-client-kubelet-approver", approves("kubernetes.io/kube-apiserver-client-kubelet")),
+		clusterRole("system:certificates.k8s.io:kubelet-serving-approver", approves("kubernetes.io/kubelet-serving")),
+		clusterRole("system:certificates.k8s.io:kube-apiserver-client-approver", approves("kubernetes.io/kube-apiserver-client")),
 	}
 }
 
-func signer(verb string, names ...string) rbacv1.PolicyRule {
-	return named(can(verb).on("certificates.k8s.io", "signers"), names...)
+// approves lets approve the requests to signers.
+func approves(names ...string) rbacv1.PolicyRule {
+	return named(can("approve").on("certificates.k8s.io", "signers"), names...)
 }
 
 // schedulerRules: the scheduler sees what placement depends on, binds pods and
