@@ -68,6 +68,12 @@ func functions(t *template.Template) template.FuncMap {
 		"hasSuffix": func(suffix, s string) bool { return strings.HasSuffix(s, suffix) },
 		"nindent":   indent,
 		"trim":      strings.TrimSpace,
+		"ternary": func(yes, no any, condition bool) any {
+			if condition {
+				return yes
+			}
+			return no
+		},
 	}
 }
 

@@ -32,6 +32,10 @@ func TestPodRunsAndIsDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.until("web", "gone", isGone)
+	b.runtime.mu.Lock()
+	defer b.runtime.mu.Unlock()
+	b.network.mu.Lock()
+	defer b.network.mu.Unlock()
 	if len(b.runtime.sandboxes) != 0 || len(b.network.pods) != 0 {
 		t.Errorf("left behind: sandboxes %v, network %v", b.runtime.sandboxes, b.network.pods)
 	}
