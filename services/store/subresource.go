@@ -79,7 +79,9 @@ func (s *Store) createToken(ctx context.Context, sc scope, req *storev1.CreateRe
 		return nil, err
 	}
 	if s.control.Guard != nil {
-		err := s.control.Guard.CheckWrite(ctx, access.Write{User: sc.user, Kind: sc.kind, Subresource: sc.subresource, Object: request})
+		err := s.control.Guard.CheckWrite(ctx, access.Write{
+			User: sc.user, Kind: sc.kind, Namespace: sc.namespace, Subresource: sc.subresource, Object: request,
+		})
 		if err != nil {
 			return nil, err
 		}

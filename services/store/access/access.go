@@ -98,6 +98,8 @@ type Impersonator interface {
 type Write struct {
 	User identity.Identity
 	Kind *kinds.Kind
+	// Namespace is where the object is, empty for a cluster-scoped kind.
+	Namespace string
 	// Subresource is empty for the object itself.
 	Subresource string
 	// Object is what is to be stored, or a subresource's own kind (a

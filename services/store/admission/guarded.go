@@ -19,6 +19,6 @@ func (p guarded) Mutate(ctx context.Context, r *Request) error {
 		return nil
 	}
 	return p.guard.CheckWrite(ctx, access.Write{
-		User: r.User, Kind: r.Kind, Subresource: r.Subresource, Object: r.Object, Old: r.Old,
+		User: r.User, Kind: r.Kind, Namespace: r.Namespace, Subresource: r.Subresource, Object: r.Object, Old: r.Old,
 	})
 }

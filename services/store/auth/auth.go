@@ -71,7 +71,7 @@ func newControl(cfg Config, reader access.Reader) (access.Control, error) {
 	control := access.Control{
 		Authorizer:   authorizer,
 		Impersonator: impersonator{authorizer},
-		Guard:        guard{authorizer, roles},
+		Guard:        guard{authorizer, roles, node.NewGuard(reader, authorizer)},
 		Mend:         rbac.Mend,
 	}
 	authenticators, err := newAuthenticators(cfg, reader, &control)
@@ -164,11 +164,12 @@ func (c chain) AuthenticateToken(ctx context.Context, raw string, audiences []st
 type guard struct {
 	authorizer access.Authorizer
 	roles      *rbac.Authorizer
+	nodes      *node.Guard
 }
 
 // CheckWrite implements access.Guard.
 func (g guard) CheckWrite(ctx context.Context, w access.Write) error {
-	if err := node.CheckWrite(w.User, w.Kind, w.Subresource, w.Object, w.Old); err != nil {
+	if err := g.nodes.CheckWrite(ctx, w); err != nil {
 		return err
 	}
 	if err := g.checkSigner(ctx, w); err != nil {

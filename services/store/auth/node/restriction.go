@@ -1,51 +1,66 @@
 package node
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"navarch.dev/navarch/internal/identity"
-	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/localpath"
+	"navarch.dev/navarch/services/store/access"
 )
 
-// restrictedLabel marks labels that administrators use to keep pods away from
-// nodes they do not trust; a node may not set them on itself.
-const restrictedLabel = "node-restriction.kubernetes.io/"
+// restrictedDomain is that of labels by which administrators keep pods away
+// from nodes they do not trust; a node may not set them on itself.
+const restrictedDomain = "node-restriction.kubernetes.io"
+
+// Guard refuses what agents may not write. It lets everybody else's pass.
+type Guard struct {
+	reader access.Reader
+	// authorizer says which audiences an agent may get tokens for beyond those
+	// that its pods name.
+	authorizer access.Authorizer
+}
+
+// NewGuard returns a Guard that looks up pods through reader.
+func NewGuard(reader access.Reader, authorizer access.Authorizer) *Guard {
+	return &Guard{reader: reader, authorizer: authorizer}
+}
 
 // CheckWrite refuses what an agent writes if its content is not the agent's to
 // write: another node's object, a pod that is no mirror of a static one, the
 // labels and taints by which administrators fence nodes off. old is nil for
 // a creation.
-func CheckWrite(user identity.Identity, kind *kinds.Kind, subresource string, obj, old kinds.Object) error {
-	name, ok := user.NodeName()
-	if !ok || obj == nil {
+func (g *Guard) CheckWrite(ctx context.Context, w access.Write) error {
+	name, ok := w.User.NodeName()
+	if !ok || w.Object == nil {
 		return nil
 	}
-	err := checkContent(name, subresource, obj, old)
+	err := g.checkContent(ctx, name, w)
 	if err == nil {
 		return nil
 	}
-	return apierrors.NewForbidden(kind.GroupResource(), obj.GetName(), err)
+	return apierrors.NewForbidden(w.Kind.GroupResource(), w.Object.GetName(), err)
 }
 
-func checkContent(node, subresource string, obj, old kinds.Object) error {
+func (g *Guard) checkContent(ctx context.Context, node string, w access.Write) error {
+	obj, old := w.Object, w.Old
 	switch o := obj.(type) {
 	case *corev1.Node:
 		was, _ := old.(*corev1.Node)
 		return checkNode(node, o, was)
 	case *corev1.Pod:
-		if old == nil && subresource == "" {
+		if old == nil && w.Subresource == "" {
 			return checkMirror(node, o)
 		}
 	case *coordinationv1.Lease, *storagev1.CSINode:
@@ -56,7 +71,11 @@ func checkContent(node, subresource string, obj, old kinds.Object) error {
 		was, _ := old.(*corev1.PersistentVolume)
 		return checkVolume(node, o, was)
 	case *authenticationv1.TokenRequest:
-		return checkToken(o)
+		return g.checkToken(ctx, node, w, o)
+	case *certificatesv1.CertificateSigningRequest:
+		if old == nil {
+			return checkCertificate(w.User.Name, o)
+		}
 	}
 	return nil
 }
@@ -80,31 +99,60 @@ func checkNode(node string, n, old *corev1.Node) error {
 		return fmt.Errorf("node %q is not allowed to modify node %q", node, n.Name)
 	}
 	if old == nil {
-		if label := changedLabel(n.Labels, nil); label != "" {
-			return fmt.Errorf("node %q is not allowed to set the label %s", node, label)
+		if labels := refusedLabels(n.Labels, nil); len(labels) > 0 {
+			return fmt.Errorf("node %q is not allowed to set the following labels: %s", node, strings.Join(labels, ", "))
 		}
 		return nil
 	}
-	if label := changedLabel(n.Labels, old.Labels); label != "" {
-		return fmt.Errorf("node %q is not allowed to modify the label %s", node, label)
+	if labels := refusedLabels(n.Labels, old.Labels); len(labels) > 0 {
+		return fmt.Errorf("node %q is not allowed to modify labels: %s", node, strings.Join(labels, ", "))
 	}
 	if !equality.Semantic.DeepEqual(n.Spec.Taints, old.Spec.Taints) {
 		return fmt.Errorf("node %q is not allowed to modify taints", node)
 	}
+	// Whoever owns the Node decides when the garbage collector removes it.
+	if !equality.Semantic.DeepEqual(n.OwnerReferences, old.OwnerReferences) {
+		return fmt.Errorf("node %q is not allowed to modify ownerReferences", node)
+	}
 	return nil
 }
 
-func changedLabel(labels, old map[string]string) string {
-	keys := slices.Sorted(maps.Keys(labels))
-	keys = slices.AppendSeq(keys, maps.Keys(old))
-	for _, key := range keys {
-		prefix, _, _ := strings.Cut(key, "/")
-		restricted := prefix+"/" == restrictedLabel || strings.HasSuffix(prefix, "."+strings.TrimSuffix(restrictedLabel, "/"))
-		if value, has := labels[key]; restricted && (value != old[key] || !has) {
-			return key
-		}
+// refusedLabels are those that differ between labels and old though nodes may
+// not write them, in order.
+func refusedLabels(labels, old map[string]string) []string {
+	keys := slices.AppendSeq(slices.Collect(maps.Keys(labels)), maps.Keys(old))
+	keys = slices.DeleteFunc(keys, func(key string) bool {
+		value, has := labels[key]
+		was, had := old[key]
+		return has == had && value == was || mayLabel(key)
+	})
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// mayLabel says whether a node may write a label: Kubernetes' own only where
+// they tell of the node itself, those of restrictedDomain never.
+func mayLabel(key string) bool {
+	prefix, _, ok := strings.Cut(key, "/")
+	if !ok {
+		return true
 	}
-	return ""
+	if within(prefix, restrictedDomain) {
+		return false
+	}
+	if !within(prefix, "kubernetes.io") && !within(prefix, "k8s.io") {
+		return true
+	}
+	return within(prefix, "kubelet.kubernetes.io") || within(prefix, "node.kubernetes.io") || slices.Contains([]string{
+		corev1.LabelHostname, corev1.LabelTopologyZone, corev1.LabelTopologyRegion,
+		corev1.LabelFailureDomainBetaZone, corev1.LabelFailureDomainBetaRegion,
+		corev1.LabelInstanceType, corev1.LabelInstanceTypeStable,
+		corev1.LabelOSStable, corev1.LabelArchStable, "beta.kubernetes.io/os", "beta.kubernetes.io/arch",
+	}, key)
+}
+
+func within(domain, parent string) bool {
+	return domain == parent || strings.HasSuffix(domain, "."+parent)
 }
 
 // checkMirror: a mirror pod shows what runs anyway. It must not refer to
@@ -125,9 +173,19 @@ func checkMirror(node string, p *corev1.Pod) error {
 	if inContainers(p, from, env) {
 		return fmt.Errorf("node %q can not create pods that reference secrets or configmaps", node)
 	}
-	for _, owner := range p.OwnerReferences {
-		if owner.Kind != "Node" || owner.Name != node {
+	return checkMirrorOwner(node, p.OwnerReferences)
+}
+
+func checkMirrorOwner(node string, owners []metav1.OwnerReference) error {
+	if len(owners) > 1 {
+		return fmt.Errorf("node %q can only create pods with a single owner reference set to itself", node)
+	}
+	for _, owner := range owners {
+		switch {
+		case owner.APIVersion != "v1" || owner.Kind != "Node" || owner.Name != node:
 			return fmt.Errorf("node %q can only create pods with an owner reference set to itself", node)
+		case owner.BlockOwnerDeletion != nil && *owner.BlockOwnerDeletion:
+			return fmt.Errorf("node %q must not set blockOwnerDeletion on an owner reference", node)
 		}
 	}
 	return nil
@@ -135,12 +193,4 @@ func checkMirror(node string, p *corev1.Pod) error {
 
 func refersToObject(v corev1.Volume) bool {
 	return v.Secret != nil || v.ConfigMap != nil || v.PersistentVolumeClaim != nil || v.Ephemeral != nil || v.CSI != nil || v.Projected != nil
-}
-
-// checkToken: an agent's tokens end with the pod that they are for.
-func checkToken(t *authenticationv1.TokenRequest) error {
-	if ref := t.Spec.BoundObjectRef; ref == nil || ref.Kind != "Pod" || ref.Name == "" || ref.UID == "" {
-		return errors.New("node requested token not bound to a pod")
-	}
-	return nil
 }
