@@ -102,6 +102,9 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Agent,
 	if err := a.wirePods(nodeIP, tel); err != nil {
 		return nil, errors.Join(err, a.images.Close())
 	}
+	if err := spreadPods(cfg.imageConfig().MountsDir(), cfg.dir("pods"), cfg.dir("files"), cfg.dir("logs")); err != nil {
+		return nil, errors.Join(err, a.images.Close())
+	}
 	return a, nil
 }
 

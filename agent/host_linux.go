@@ -45,6 +45,34 @@ func unmountRun(dir string) error {
 	return nil
 }
 
+// topDirectory is FS_TOPDIR_FL of linux/fs.h, the attribute T of chattr.
+const topDirectory = 0x00020000
+
+// spreadPods tells the filesystem that the folders in each of dirs have nothing
+// to do with one another, so that it lays them out apart. ext4 would put them side
+// by side and, without a journal, look for a free inode past all that were freed
+// there in the last minutes: making a pod's folders took longer the more pods had
+// come and gone. Filesystems that know no such hint need none.
+func spreadPods(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make a folder of pods' folders: %w", err)
+		}
+		f, err := os.Open(dir)
+		if err != nil {
+			return fmt.Errorf("make a folder of pods' folders: %w", err)
+		}
+		flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+		if err == nil {
+			_ = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags|topDirectory) // a hint
+		}
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("make a folder of pods' folders: %w", err)
+		}
+	}
+	return nil
+}
+
 // makeWritable makes writable what an agent writes to and a container runtime
 // has mounted read-only, control groups and kernel parameters: an agent can run
 // in a container that has its capabilities but is not privileged. Where nothing

@@ -39,6 +39,9 @@ type Config struct {
 // DefaultConfig returns the defaults of what can have one.
 func DefaultConfig() Config { return Config{ParallelLayers: 4} }
 
+// MountsDir has a folder per container, with its root filesystem.
+func (c Config) MountsDir() string { return filepath.Join(c.Dir, "mounts") }
+
 // Validate reports the first setting that cannot work.
 func (c Config) Validate() error {
 	if !filepath.IsAbs(c.Dir) {
