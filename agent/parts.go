@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"time"
 
@@ -84,11 +85,20 @@ func (c *Config) imageConfig() image.Config {
 	return cfg
 }
 
+const (
+	// startsPerCPU is how many sandboxes and containers are made at a time: enough
+	// for some to wait for the kernel, too few to be in one another's way.
+	startsPerCPU = 3
+	// storagePeriod is how often limits of local storage are looked after.
+	storagePeriod = 10 * time.Second
+)
+
 func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.ResourceList) podworker.Config {
 	return podworker.Config{
 		NodeName: c.NodeName, HostIPs: []string{nodeIP.String()}, PodsDir: c.dir("pods"), LogsDir: c.dir("logs"),
 		ClusterDomain: c.ClusterDomain, DNSServers: c.ClusterDNS, HostResolvConf: c.ResolvConf,
-		StaticPodDir: c.StaticPodDir, MaxPods: c.MaxPods, StoragePeriod: 10 * time.Second, Allocatable: allocatable,
+		StaticPodDir: c.StaticPodDir, MaxPods: c.MaxPods, Allocatable: allocatable,
+		ParallelStarts: startsPerCPU * goruntime.NumCPU(), StoragePeriod: storagePeriod,
 	}
 }
 

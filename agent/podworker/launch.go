@@ -201,7 +201,8 @@ func (m *Manager) createContainer(ctx context.Context, podUID string, spec runti
 		return fmt.Errorf("mount the image: %w", err)
 	}
 	spec.RootFS, spec.Image = root.Path, root.Config
-	if err := m.deps.Runtime.CreateContainer(ctx, podUID, spec); err != nil {
+	err = m.busy.run(ctx, func() error { return m.deps.Runtime.CreateContainer(ctx, podUID, spec) })
+	if err != nil {
 		return errors.Join(err, m.deps.Images.Unmount(context.WithoutCancel(ctx), spec.ID))
 	}
 	return nil

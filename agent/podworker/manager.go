@@ -26,6 +26,7 @@ const mirrorAnnotation = corev1.MirrorPodAnnotationKey
 type Manager struct {
 	cfg  Config
 	deps Deps
+	busy slots
 	ctx  context.Context // ends the workers; set by Run
 
 	mu      sync.Mutex // guards the fields below
@@ -40,7 +41,7 @@ type Manager struct {
 // the runtime's Recover on.
 func New(cfg Config, deps Deps) *Manager {
 	return &Manager{
-		cfg: cfg, deps: deps,
+		cfg: cfg, deps: deps, busy: make(slots, max(cfg.ParallelStarts, 1)),
 		workers: make(map[string]*worker), waiting: make(map[string]*corev1.Pod), granted: make(map[string]grant),
 	}
 }

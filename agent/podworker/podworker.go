@@ -67,6 +67,8 @@ type Config struct {
 	StaticPodDir string
 	// MaxPods bounds the pods of the node.
 	MaxPods int
+	// ParallelStarts bounds how many sandboxes and containers are made at a time.
+	ParallelStarts int
 	// StoragePeriod is how often the storage of pods that limit it is measured.
 	StoragePeriod time.Duration
 	// Allocatable is what the pods may share.

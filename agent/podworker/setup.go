@@ -222,7 +222,7 @@ func (m *Manager) createSandbox(ctx context.Context, pod *corev1.Pod, netns stri
 	if err != nil {
 		return err
 	}
-	err = m.deps.Runtime.CreateSandbox(ctx, spec)
+	err = m.busy.run(ctx, func() error { return m.deps.Runtime.CreateSandbox(ctx, spec) })
 	if errors.Is(err, runtime.ErrExists) {
 		return nil
 	}
