@@ -164,8 +164,11 @@ func TestBinding(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := start(t)
+			// All of it is there before the controller looks: which volume it
+			// takes of those that it knows is the question.
+			c := controllertest.New(t)
 			c.Apply(tt.have...)
+			c.Start(c.Controller(persistentvolume.New(c.Deps)))
 			awaitState(t, c, tt.claims, tt.volumes, tt.event)
 		})
 	}
