@@ -17,7 +17,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -69,7 +68,7 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 		client: deps.Client, events: deps.Events(localpath.Provisioner),
 		claims: claims, volumes: volumes, classes: classes, nodes: nodes,
 	}
-	c := runner.New("localpath", r, deps, runner.Options{Trace: r.trace})
+	c := runner.New("localpath", r, deps, runner.Options{Trace: runner.TraceByScope(claims.TraceContext, volumes.TraceContext)})
 	runner.Watch(c, claims, runner.Input[*corev1.PersistentVolumeClaim]{Keys: claimKeys})
 	runner.Watch(c, volumes, runner.Input[*corev1.PersistentVolume]{Keys: volumeKeys})
 	runner.Watch(c, nodes, runner.Input[*corev1.Node]{Keys: r.nodeKeys, Changed: func(old, node *corev1.Node) bool {
@@ -78,16 +77,9 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	return c, nil
 }
 
-func (r *reconciler) trace(ctx context.Context, key string) context.Context {
-	if strings.Contains(key, "/") {
-		return r.claims.TraceContext(ctx, key)
-	}
-	return r.volumes.TraceContext(ctx, key)
-}
-
 // Reconcile serves a claim or sees to a volume.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
-	if !strings.Contains(key, "/") {
+	if !runner.IsNamespaced(key) {
 		pv, ok := r.volumes.GetByKey(key)
 		if !ok {
 			return runner.Done(), nil

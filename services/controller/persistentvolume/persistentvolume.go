@@ -20,7 +20,6 @@ package persistentvolume
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -76,7 +75,7 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 		client: deps.Client, events: deps.Events("persistentvolume-controller"), claims: claims, volumes: volumes, classes: classes,
 		claimBarrier: runner.NewBarrier(claims), volumeBarrier: runner.NewBarrier(volumes),
 	}
-	c := runner.New("persistentvolume", r, deps, runner.Options{Trace: r.trace})
+	c := runner.New("persistentvolume", r, deps, runner.Options{Trace: runner.TraceByScope(claims.TraceContext, volumes.TraceContext)})
 	runner.Watch(c, claims, runner.Input[*corev1.PersistentVolumeClaim]{Keys: r.claimKeys})
 	runner.Watch(c, volumes, runner.Input[*corev1.PersistentVolume]{Keys: r.volumeKeys})
 	runner.Watch(c, classes, runner.Input[*storagev1.StorageClass]{Keys: r.classKeys, Changed: func(old, class *storagev1.StorageClass) bool {
@@ -85,16 +84,9 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	return c, nil
 }
 
-func (r *reconciler) trace(ctx context.Context, key string) context.Context {
-	if strings.Contains(key, "/") {
-		return r.claims.TraceContext(ctx, key)
-	}
-	return r.volumes.TraceContext(ctx, key)
-}
-
 // Reconcile brings a claim or a volume up to date.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
-	if !strings.Contains(key, "/") {
+	if !runner.IsNamespaced(key) {
 		pv, ok := r.volumes.GetByKey(key)
 		if !ok {
 			return runner.Done(), nil

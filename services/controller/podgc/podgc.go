@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -135,7 +134,7 @@ func outOfService(n *corev1.Node) bool {
 
 // Reconcile removes one pod, or the surplus of finished ones.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
-	if !strings.Contains(key, "/") {
+	if !runner.IsNamespaced(key) {
 		return runner.Done(), r.removeSurplus(ctx)
 	}
 	pod, ok := r.pods.GetByKey(key)
