@@ -182,8 +182,8 @@ func (d *Documents) resources(k *kinds.Kind) []metav1.APIResource {
 			continue
 		}
 		r := metav1.APIResource{Name: k.Resource + "/" + name, Namespaced: k.Namespaced, Kind: k.Kind, Verbs: s.Verbs}
-		if s.Kind.Kind != "" {
-			r.Group, r.Version, r.Kind = s.Kind.Group, s.Kind.Version, s.Kind.Kind
+		if of := s.KindFor(k); of != k.GVK() {
+			r.Group, r.Version, r.Kind = of.Group, of.Version, of.Kind
 		}
 		out = append(out, r)
 	}
@@ -262,10 +262,7 @@ func (d *Documents) aggregatedResource(k *kinds.Kind) apidiscoveryv2.APIResource
 		if !ok {
 			continue
 		}
-		sk := kind
-		if s.Kind.Kind != "" {
-			sk = metav1.GroupVersionKind{Group: s.Kind.Group, Version: s.Kind.Version, Kind: s.Kind.Kind}
-		}
+		sk := metav1.GroupVersionKind(s.KindFor(k))
 		r.Subresources = append(r.Subresources, apidiscoveryv2.APISubresourceDiscovery{Subresource: name, ResponseKind: &sk, Verbs: s.Verbs})
 	}
 	return r

@@ -196,14 +196,14 @@ func (d *Documents) collect(refs string, oneOf bool, include func(*kinds.Kind) b
 			continue
 		}
 		ops = append(ops, operations(m, k)...)
-		m.kind(k.New(), gvk{Group: k.Group, Version: k.Version, Kind: k.Kind})
+		m.kind(k.New(), gvkOf(k.GVK()))
 		if !k.CreateOnly {
 			m.kind(k.NewList(), gvk{Group: k.Group, Version: k.Version, Kind: k.Kind + "List"})
 		}
 	}
-	for name, s := range routes.Subresources() {
-		if name != "" && s.Kind.Kind != "" {
-			m.kindByName(gvk{Group: s.Kind.Group, Version: s.Kind.Version, Kind: s.Kind.Kind})
+	for _, s := range routes.Subresources() {
+		if s.Kind.Kind != "" {
+			m.kindByName(gvkOf(s.Kind))
 		}
 	}
 	m.kind(&metav1.Status{}, gvk{Version: "v1", Kind: "Status"})

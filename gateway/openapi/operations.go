@@ -1,7 +1,6 @@
 package openapi
 
 import (
-	"net/http"
 	"reflect"
 	"strings"
 
@@ -95,7 +94,7 @@ func root(k *kinds.Kind) string {
 // operations returns everything that can be done with a kind, and adds the
 // models it takes.
 func operations(m *models, k *kinds.Kind) []operation {
-	b := builder{m: m, kind: k, subject: gvk{Group: k.Group, Version: k.Version, Kind: k.Kind}}
+	b := builder{m: m, kind: k, subject: gvkOf(k.GVK())}
 	b.object = b.model(k.New())
 	collection := root(k) + "/" + k.Resource
 	if k.Namespaced {
@@ -179,10 +178,7 @@ func (b *builder) subresource(item, name string) {
 	if !ok {
 		return
 	}
-	sub := builder{m: b.m, kind: b.kind, subject: b.subject, object: b.object}
-	if s.Kind.Kind != "" {
-		sub.subject = gvk{Group: s.Kind.Group, Version: s.Kind.Version, Kind: s.Kind.Kind}
-	}
+	sub := builder{m: b.m, kind: b.kind, subject: gvkOf(s.KindFor(b.kind)), object: b.object}
 	switch name {
 	case "scale":
 		sub.object = sub.model(&autoscalingv1.Scale{})
@@ -196,7 +192,7 @@ func (b *builder) subresource(item, name string) {
 	path := item + "/" + name
 	what := name + " of the " + b.kind.Kind
 	for _, verb := range s.Verbs {
-		o := operation{path: path, method: strings.ToLower(methods[verb]), action: verb, description: verb + " " + what}
+		o := operation{path: path, method: strings.ToLower(routes.MethodOf(verb)), action: verb, description: verb + " " + what}
 		switch {
 		case s.Stream:
 			o.action = "connect"
@@ -214,8 +210,4 @@ func (b *builder) subresource(item, name string) {
 		sub.add(o)
 	}
 	b.out = append(b.out, sub.out...)
-}
-
-var methods = map[string]string{
-	"get": http.MethodGet, "create": http.MethodPost, "update": http.MethodPut, "patch": http.MethodPatch, "delete": http.MethodDelete,
 }

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // jsonSchema is a schema as OpenAPI v2 and v3 both write it. They differ in
@@ -34,6 +36,10 @@ type gvk struct {
 	Group   string `json:"group"`
 	Kind    string `json:"kind"`
 	Version string `json:"version"`
+}
+
+func gvkOf(k schema.GroupVersionKind) gvk {
+	return gvk{Group: k.Group, Version: k.Version, Kind: k.Kind}
 }
 
 // documented is what every struct of k8s.io/api with comments has: a text by

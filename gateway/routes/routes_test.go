@@ -3,12 +3,14 @@ package routes
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/kinds"
 )
@@ -118,4 +120,21 @@ func FuzzPaths(f *testing.F) {
 			t.Errorf("%q gave a target without a kind", path)
 		}
 	})
+}
+
+func TestKindsOfSubresources(t *testing.T) {
+	for path, want := range map[string]string{
+		"pods/exec": "PodExecOptions", "pods/proxy": "PodProxyOptions", "services/proxy": "ServiceProxyOptions",
+		"pods/eviction": "Eviction", "pods/status": "Pod",
+	} {
+		resource, name, _ := strings.Cut(path, "/")
+		kind, ok := kinds.Default().ForResource(schema.GroupVersionResource{Version: "v1", Resource: resource})
+		if !ok || !kind.HasSubresource(name) {
+			t.Errorf("%s is not served", path)
+			continue
+		}
+		if got := Subresources()[name].KindFor(kind).Kind; got != want {
+			t.Errorf("%s is a %s, want %s", path, got, want)
+		}
+	}
 }
