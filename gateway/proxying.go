@@ -2,9 +2,8 @@ package gateway
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
-
-	"go.opentelemetry.io/otel/propagation"
 
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/podstream"
@@ -21,13 +20,12 @@ func (g *Gateway) proxying(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		who, err := caller.Of(r)
+		ctx, err := caller.Enter(r)
 		if err != nil {
 			reply.Error(w, r, err)
 			return
 		}
-		ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-		g.streams.Proxy(w, r.WithContext(who.NewContext(ctx)), target)
+		g.streams.Proxy(w, r.WithContext(ctx), target)
 	})
 }
 
@@ -43,11 +41,15 @@ func proxyTarget(path string) (podstream.ProxyTarget, bool) {
 	if len(parts) < 4 || parts[3] != "proxy" || parts[1] != "pods" && parts[1] != "services" {
 		return podstream.ProxyTarget{}, false
 	}
+	id, err := url.PathUnescape(parts[2])
+	if err != nil {
+		return podstream.ProxyTarget{}, false
+	}
 	t := podstream.ProxyTarget{Namespace: parts[0], Resource: parts[1], Scheme: "http"}
 	if len(parts) == 5 {
 		t.Path = "/" + parts[4]
 	}
-	switch id := strings.Split(parts[2], ":"); len(id) {
+	switch id := strings.Split(id, ":"); len(id) {
 	case 1:
 		t.Name = id[0]
 	case 2:

@@ -129,6 +129,7 @@ func TestProxy(t *testing.T) {
 		want                           string
 	}{
 		{"a pod's port", "admin", "POST", "pods/web:8080/proxy/a%2Fb?q=1", "hello", 200, `POST /a%2Fb?q=1 hello ""`},
+		{"an escaped colon", "admin", "GET", "pods/web%3A8080/proxy/x", "", 200, `GET /x  ""`},
 		{"a trailing slash", "admin", "GET", "pods/web:8080/proxy/dir/", "", 200, `GET /dir/  ""`},
 		{"the root", "admin", "DELETE", "pods/http:web:8080/proxy/", "", 200, `DELETE /  ""`},
 		{"without a slash", "admin", "GET", "pods/web:8080/proxy?q=1", "", 301, ""},

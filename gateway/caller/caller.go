@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 
+	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc/metadata"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -92,6 +93,17 @@ func Of(r *http.Request) (Caller, error) {
 func (c Caller) NewContext(ctx context.Context) context.Context {
 	have, _ := metadata.FromOutgoingContext(ctx)
 	return metadata.NewOutgoingContext(ctx, metadata.Join(have, c.metadata))
+}
+
+// Enter returns the context in which a request is served: with the client's
+// trace, and with what the Store is told about the caller. The error is
+// Unauthorized or BadRequest.
+func Enter(r *http.Request) (context.Context, error) {
+	who, err := Of(r)
+	if err != nil {
+		return nil, err
+	}
+	return who.NewContext(propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))), nil
 }
 
 // bearer returns the request's bearer token.

@@ -15,7 +15,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	otelcodes "go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,10 +50,13 @@ type Options struct {
 }
 
 // Handler serves resource requests.
-type Handler struct{ Options }
+type Handler struct {
+	Options
+	subresources map[string]routes.Subresource
+}
 
 // New returns a Handler.
-func New(o Options) *Handler { return &Handler{Options: o} }
+func New(o Options) *Handler { return &Handler{Options: o, subresources: routes.Subresources()} }
 
 // verbOf returns the Kubernetes verb of a request that is no watch.
 func verbOf(method string, t routes.Target) string {
@@ -76,14 +78,12 @@ func verbOf(method string, t routes.Target) string {
 
 // ServeResource answers a request for an existing resource.
 func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes.Target) {
-	who, err := caller.Of(r)
+	ctx, err := caller.Enter(r)
 	if err != nil {
 		reply.Error(w, r, err)
 		return
 	}
-	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	ctx = who.NewContext(ctx)
-	if routes.Subresources()[t.Subresource].Stream {
+	if h.subresources[t.Subresource].Stream {
 		h.Nodes.Connect(w, r.WithContext(ctx), t)
 		return
 	}
