@@ -39,9 +39,8 @@ type Config struct {
 	// Signing signs certificates that were approved. Without an authority none
 	// are.
 	Signing certificates.SigningConfig
-	// NodeMonitorGracePeriod is how long a node may be silent before it counts
-	// as gone.
-	NodeMonitorGracePeriod time.Duration
+	// NodeLifecycle says when nodes count as gone, and how fast they are emptied.
+	NodeLifecycle nodelifecycle.Config
 	// TerminatedPodThreshold is how many finished pods are kept; 0 is all.
 	TerminatedPodThreshold int
 }
@@ -58,7 +57,7 @@ func DefaultConfig() Config {
 		ClusterCIDR:            "10.244.0.0/16",
 		NodeCIDRMaskSize:       24,
 		Signing:                certificates.SigningConfig{Life: 365 * 24 * time.Hour},
-		NodeMonitorGracePeriod: nodelifecycle.DefaultGracePeriod,
+		NodeLifecycle:          nodelifecycle.DefaultConfig(),
 		TerminatedPodThreshold: 12500,
 	}
 }
@@ -73,7 +72,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", c.ClusterCIDR, "range of the pods' addresses, shared out to nodes; empty: do not share out")
 	fs.IntVar(&c.NodeCIDRMaskSize, "node-cidr-mask-size", c.NodeCIDRMaskSize, "prefix length of a node's part of the cluster CIDR")
 	fs.DurationVar(&c.Signing.Life, "cluster-signing-duration", c.Signing.Life, "longest life of signed certificates")
-	fs.DurationVar(&c.NodeMonitorGracePeriod, "node-monitor-grace-period", c.NodeMonitorGracePeriod, "silence after which a node counts as gone")
+	c.NodeLifecycle.AddFlags(fs)
 	fs.IntVar(&c.TerminatedPodThreshold, "terminated-pod-gc-threshold", c.TerminatedPodThreshold, "finished pods to keep; 0: all")
 }
 
@@ -92,9 +91,7 @@ func (c *Config) Validate() error {
 	if c.Signing.Life < 10*time.Minute {
 		errs = append(errs, fmt.Errorf("cluster-signing-duration: %s is less than ten minutes", c.Signing.Life))
 	}
-	if c.NodeMonitorGracePeriod <= 0 {
-		errs = append(errs, fmt.Errorf("node-monitor-grace-period: %s is not positive", c.NodeMonitorGracePeriod))
-	}
+	errs = append(errs, c.NodeLifecycle.Validate()...)
 	if c.TerminatedPodThreshold < 0 {
 		errs = append(errs, fmt.Errorf("terminated-pod-gc-threshold: %d is negative", c.TerminatedPodThreshold))
 	}

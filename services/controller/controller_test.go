@@ -3,6 +3,7 @@ package controller_test
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"testing"
 
@@ -155,12 +156,16 @@ func TestRolloutIsOneTrace(t *testing.T) {
 
 func TestConfigNamesWhatIsWrong(t *testing.T) {
 	for field, spoil := range map[string]func(*controller.Config){
-		"workers":                   func(c *controller.Config) { c.Workers = 0 },
-		"leader-identity":           func(c *controller.Config) { c.LeaderElect, c.Identity = true, "" },
-		"cluster-cidr":              func(c *controller.Config) { c.ClusterCIDR = "10.0.0.0" },
-		"node-cidr-mask-size":       func(c *controller.Config) { c.NodeCIDRMaskSize = 8 },
-		"node-monitor-grace-period": func(c *controller.Config) { c.NodeMonitorGracePeriod = 0 },
-		"disable-controllers":       func(c *controller.Config) { c.Disabled = []string{"none"} },
+		"workers":                      func(c *controller.Config) { c.Workers = 0 },
+		"leader-identity":              func(c *controller.Config) { c.LeaderElect, c.Identity = true, "" },
+		"cluster-cidr":                 func(c *controller.Config) { c.ClusterCIDR = "10.0.0.0" },
+		"node-cidr-mask-size":          func(c *controller.Config) { c.NodeCIDRMaskSize = 8 },
+		"node-monitor-grace-period":    func(c *controller.Config) { c.NodeLifecycle.GracePeriod = 0 },
+		"node-eviction-rate":           func(c *controller.Config) { c.NodeLifecycle.EvictionRate = math.NaN() },
+		"secondary-node-eviction-rate": func(c *controller.Config) { c.NodeLifecycle.SecondaryEvictionRate = -1 },
+		"unhealthy-zone-threshold":     func(c *controller.Config) { c.NodeLifecycle.UnhealthyZoneThreshold = 1.1 },
+		"large-cluster-size-threshold": func(c *controller.Config) { c.NodeLifecycle.LargeZoneSize = -1 },
+		"disable-controllers":          func(c *controller.Config) { c.Disabled = []string{"none"} },
 	} {
 		cfg := controller.DefaultConfig()
 		if err := cfg.Validate(); err != nil {

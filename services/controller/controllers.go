@@ -81,7 +81,7 @@ func controllers(cfg *Config) []factory {
 		{"resourcequota", func(d deps) (*runner.Controller, error) { return resourcequota.New(d.Deps, d.inventory) }},
 		{"garbagecollector", func(d deps) (*runner.Controller, error) { return garbagecollector.New(d.Deps, d.inventory) }},
 		{"nodelifecycle", func(d deps) (*runner.Controller, error) {
-			return nodelifecycle.New(d.Deps, cfg.NodeMonitorGracePeriod)
+			return nodelifecycle.New(d.Deps, cfg.NodeLifecycle)
 		}},
 		{"serviceaccount", func(d deps) (*runner.Controller, error) { return serviceaccount.New(d.Deps, cfg.RootCA) }},
 		{"serviceaccounttoken", func(d deps) (*runner.Controller, error) { return serviceaccounttoken.New(d.Deps, cfg.RootCA) }},

@@ -47,9 +47,7 @@ func (r *reconciler) evict(ctx context.Context, node *corev1.Node, pods []*corev
 // light says whether any node is ready, and since when if we have seen a time
 // without.
 func (r *reconciler) light(now time.Time) (since time.Time, lit bool) {
-	for _, n := range r.nodes.List() {
-		lit = lit || nodeReady(n) == corev1.ConditionTrue
-	}
+	lit = r.zones.lit()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if lit && r.dark {

@@ -6,12 +6,14 @@
 //	heartbeat.go      when a node was last heard of
 //	health.go         conditions of a silent node, and of its pods
 //	taints.go         the taints that follow from a node's conditions
+//	zones.go          how fast silent nodes are emptied
 //	eviction.go       deleting pods that do not tolerate the node's taints
 package nodelifecycle
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -23,10 +25,6 @@ import (
 	"navarch.dev/navarch/services/controller/runner"
 )
 
-// DefaultGracePeriod is how long a node may be silent before it counts as
-// gone.
-const DefaultGracePeriod = 40 * time.Second
-
 // byNode is the index of pods by the node they are assigned to.
 const byNode = "node"
 
@@ -36,7 +34,9 @@ type reconciler struct {
 	nodes      *client.Informer[*corev1.Node]
 	pods       *client.Informer[*corev1.Pod]
 	heartbeats heartbeats
+	zones      *zones
 	grace      time.Duration
+	log        *slog.Logger
 
 	mu sync.Mutex // guards dark and lightSince
 	// dark says that no node is Ready. Then nobody can tell dead nodes from a
@@ -46,7 +46,7 @@ type reconciler struct {
 }
 
 // New returns the controller. Its keys name nodes.
-func New(deps runner.Deps, grace time.Duration) (*runner.Controller, error) {
+func New(deps runner.Deps, cfg Config) (*runner.Controller, error) {
 	nodes, err := client.InformerFor[*corev1.Node](deps.Informers, nil)
 	if err != nil {
 		return nil, err
@@ -60,8 +60,8 @@ func New(deps runner.Deps, grace time.Duration) (*runner.Controller, error) {
 		return nil, err
 	}
 	r := &reconciler{
-		client: deps.Client, nodes: nodes, pods: pods, grace: grace,
-		events:     deps.Events("node-controller"),
+		client: deps.Client, nodes: nodes, pods: pods, grace: cfg.GracePeriod, zones: newZones(cfg),
+		events: deps.Events("node-controller"), log: deps.Telemetry.Log.With("controller", "nodelifecycle"),
 		heartbeats: heartbeats{last: make(map[string]time.Time)},
 	}
 	c := runner.New("nodelifecycle", r, deps, runner.Options{Trace: nodes.TraceContext})
@@ -92,27 +92,41 @@ func nodeOf(v any) ([]string, error) {
 	return []string{pod.Spec.NodeName}, nil
 }
 
-// watchNodes looks at a node when it changes, and at all of them when one
-// becomes ready or stops being so: whether anything is evicted depends on it.
+// watchNodes looks at a node when it changes, and at all of them when what may
+// be done about any of them changes.
 func (r *reconciler) watchNodes(c *runner.Controller) {
 	r.nodes.AddHandler(client.Handler[*corev1.Node]{
 		OnAdd: func(n *corev1.Node) {
 			r.heartbeats.heard(n.Name, time.Now())
 			c.Enqueue(n.Name)
+			r.count(c, n, false)
 		},
 		OnUpdate: func(old, n *corev1.Node) {
 			if statusPosted(old, n) {
 				r.heartbeats.heard(n.Name, time.Now())
 			}
 			c.Enqueue(n.Name)
-			if nodeReady(old) != nodeReady(n) {
-				for _, other := range r.nodes.List() {
-					c.Enqueue(other.Name)
-				}
-			}
+			r.count(c, n, false)
 		},
-		OnDelete: func(n *corev1.Node) { r.heartbeats.forget(n.Name) },
+		OnDelete: func(n *corev1.Node) {
+			r.heartbeats.forget(n.Name)
+			r.count(c, n, true)
+		},
 	})
+}
+
+// count notes what a node is to its zone.
+func (r *reconciler) count(c *runner.Controller, n *corev1.Node, gone bool) {
+	changed, moved := r.zones.observe(n, gone)
+	for _, m := range moved {
+		r.log.Info("a zone changed its state", "zone", m.zone, "state", m.state)
+	}
+	if !changed {
+		return
+	}
+	for _, other := range r.nodes.List() {
+		c.Enqueue(other.Name)
+	}
 }
 
 // onLease notes a heartbeat. A node that is healthy needs no look for it: the
@@ -153,9 +167,12 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 			return runner.Done(), err
 		}
 	}
-	node, err := r.ensureTaints(ctx, node, now)
+	node, wait, err := r.ensureTaints(ctx, node, now)
 	if err != nil {
 		return runner.Done(), err
+	}
+	if wait > 0 {
+		next = next.Sooner(runner.RequeueAfter(wait))
 	}
 	pods, err := r.pods.ByIndex(byNode, key)
 	if err != nil {

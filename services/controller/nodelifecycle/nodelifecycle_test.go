@@ -15,7 +15,7 @@ import (
 	"navarch.dev/navarch/services/controller/podgc"
 )
 
-const grace = 40 * time.Second
+var grace = nodelifecycle.DefaultConfig().GracePeriod
 
 func node(name string) *corev1.Node {
 	now := metav1.Now()
@@ -50,7 +50,7 @@ func pod(name, node string, tolerate int64) *corev1.Pod {
 func world(t *testing.T, run func(t *testing.T, c *controllertest.Cluster)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := controllertest.New(t)
-		c.Start(c.Controller(nodelifecycle.New(c.Deps, grace)), c.Controller(podgc.New(c.Deps, 0)))
+		c.Start(c.Controller(nodelifecycle.New(c.Deps, nodelifecycle.DefaultConfig())), c.Controller(podgc.New(c.Deps, 0)))
 		for _, name := range []string{"a", "b"} {
 			c.Apply(lease(name))
 			n := node(name)
@@ -194,6 +194,61 @@ func TestIdleClusterIsNotWrittenTo(t *testing.T) {
 		pass(c, time.Hour, "a", "b")
 		if err := c.Get(t.Context(), "", "a", n); err != nil || n.ResourceVersion != before {
 			t.Errorf("a healthy node went from version %s to %s (%v)", before, n.ResourceVersion, err)
+		}
+	})
+}
+
+// TestCutOffControlPlane has most of a zone fall silent at once, as when the
+// network between it and the Store is cut.
+func TestCutOffControlPlane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := controllertest.New(t)
+		c.Start(c.Controller(nodelifecycle.New(c.Deps, nodelifecycle.DefaultConfig())))
+		names := []string{"a", "b", "c", "d", "e"}
+		for _, name := range names {
+			c.Apply(lease(name))
+			n := node(name)
+			status := n.Status
+			c.Apply(n, pod("on-"+name, name, 60))
+			controllertest.Change(c, n, "status", func(n *corev1.Node) { n.Status = status })
+		}
+		tainted := func() (nodes []string) {
+			for _, name := range names {
+				if ready, taints := state(t, c, name); ready == corev1.ConditionUnknown && len(taints) > 1 {
+					nodes = append(nodes, name)
+				}
+			}
+			return nodes
+		}
+		pass(c, time.Minute, names...)
+		pass(c, time.Hour, "e")
+		// One node was tainted before the others were known to be silent too.
+		if got := tainted(); len(got) > 1 {
+			t.Errorf("%v are emptied although most of the zone is silent", got)
+		}
+		evicted := 0
+		for _, name := range names {
+			if _, deleting := podReady(t, c, "on-"+name); deleting {
+				evicted++
+			}
+		}
+		if evicted > 1 {
+			t.Errorf("%d nodes were emptied although most of the zone is silent", evicted)
+		}
+		// With two of them back, the two that are still silent are nodes that failed.
+		for _, name := range []string{"a", "b"} {
+			n := node(name)
+			status := n.Status
+			controllertest.Change(c, n, "status", func(n *corev1.Node) { n.Status = status })
+		}
+		pass(c, 2*time.Minute, "a", "b", "e")
+		if got := tainted(); len(got) != 2 {
+			t.Errorf("tainted for eviction: %v, want c and d", got)
+		}
+		for _, name := range []string{"c", "d"} {
+			if _, deleting := podReady(t, c, "on-"+name); !deleting {
+				t.Errorf("the pod of the failed node %s was not evicted", name)
+			}
 		}
 	})
 }

@@ -99,22 +99,33 @@ func mergeTaints(have, wanted []corev1.Taint, now time.Time) []corev1.Taint {
 	return merged
 }
 
-// ensureTaints gives the node the taints its conditions ask for.
-func (r *reconciler) ensureTaints(ctx context.Context, node *corev1.Node, now time.Time) (*corev1.Node, error) {
+// ensureTaints gives the node the taints its conditions ask for. The first that
+// evicts is given only as fast as the node's zone allows; then wait is when to
+// try again, 0 if that is not a matter of time.
+func (r *reconciler) ensureTaints(ctx context.Context, node *corev1.Node, now time.Time) (tainted *corev1.Node, wait time.Duration, err error) {
+	wanted := wantedTaints(node)
+	if slices.ContainsFunc(wanted, evicting) && !slices.ContainsFunc(node.Spec.Taints, ownedEvicting) {
+		var ok bool
+		if wait, ok = r.zones.admit(node, now); !ok {
+			wanted = slices.DeleteFunc(wanted, evicting)
+		}
+	}
 	changed := node.DeepCopy()
-	changed.Spec.Taints = mergeTaints(node.Spec.Taints, wantedTaints(node), now)
+	changed.Spec.Taints = mergeTaints(node.Spec.Taints, wanted, now)
 	if equality.Semantic.DeepEqual(node.Spec.Taints, changed.Spec.Taints) {
-		return node, nil
+		return node, wait, nil
 	}
 	if err := r.client.Update(ctx, changed); err != nil {
-		return nil, fmt.Errorf("taint node %s: %w", node.Name, err)
+		return nil, 0, fmt.Errorf("taint node %s: %w", node.Name, err)
 	}
-	return changed, nil
+	return changed, wait, nil
 }
+
+func evicting(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute }
+
+func ownedEvicting(t corev1.Taint) bool { return evicting(t) && owned(t) }
 
 // noExecute returns a node's taints that evict.
 func noExecute(n *corev1.Node) []corev1.Taint {
-	return slices.DeleteFunc(slices.Clone(n.Spec.Taints), func(t corev1.Taint) bool {
-		return t.Effect != corev1.TaintEffectNoExecute
-	})
+	return slices.DeleteFunc(slices.Clone(n.Spec.Taints), func(t corev1.Taint) bool { return !evicting(t) })
 }
