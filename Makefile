@@ -16,7 +16,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 DEMO_DIR ?= $(CURDIR)/.navarch
 
 MODEL_EFFORT ?= 30
-.PHONY: build navarch node-tools kubectl grpcurl packages demo up down images compose-up compose-down compose-test test unit integration model bench bench-peers lint generate check-generated fmt clean
+.PHONY: build navarch node-tools kubectl grpcurl clients packages demo up down images compose-up compose-down compose-test test unit integration model bench bench-peers lint generate check-generated fmt clean
 
 ## build: navarch, its shim, kubectl, runc and the CNI plugins, into bin/
 build: navarch kubectl node-tools
@@ -36,6 +36,12 @@ node-tools: packages
 ## grpcurl: the tool that looks into the services, for the tests and for the curious
 grpcurl:
 	CGO_ENABLED=0 $(GO) -C tools build -trimpath -ldflags '-s -w' -o $(BIN)/tools/grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl
+
+## clients: programs that others wrote for Kubernetes, and client-go in two versions, for the tests
+clients:
+	CGO_ENABLED=0 $(GO) -C tools/clients build -trimpath -ldflags '-s -w' -o $(BIN)/clients/ helm.sh/helm/v4/cmd/helm github.com/stern/stern github.com/derailed/k9s
+	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/clients/ ./test/clients/clientcheck
+	$(GO_BUILD) -modfile=tools/older/go.mod -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=v1.35.10' -o $(BIN)/clients/v0.35/ ./cmd/kubectl ./test/clients/clientcheck
 
 ## packages: what the build and the tests need of Debian
 packages:
@@ -79,7 +85,7 @@ test: build unit integration
 unit: build
 	NAVARCH_BIN_DIR=$(BIN) $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/navarch/test')
 
-integration: build grpcurl
+integration: build grpcurl clients
 	# One package at a time: each runs whole clusters, and one checks what they leave on the host.
 	NAVARCH_BIN_DIR=$(BIN) $(GO) test -p 1 -timeout 40m -count=1 ./test/...
 

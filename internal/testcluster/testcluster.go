@@ -47,6 +47,7 @@ type Cluster struct {
 
 	options Options
 	gateway string
+	kubectl string // the program, in the folder of programs
 }
 
 // commandTime bounds a single command of a test, so that a hanging one fails
@@ -62,7 +63,7 @@ func Start(tb testing.TB, options Options) *Cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &Cluster{Dir: dir, options: options, gateway: freeAddress(tb)}
+	c := &Cluster{Dir: dir, options: options, gateway: freeAddress(tb), kubectl: "kubectl"}
 	c.Kubeconfig = filepath.Join(dir, "kubeconfig")
 	tb.Cleanup(func() {
 		if tb.Failed() {
@@ -179,22 +180,30 @@ func (c *Cluster) Tool(tb testing.TB, args ...string) string {
 	return c.Navarch(tb, append(args, "--data-dir", c.Dir)...)
 }
 
+// UsingKubectl returns the same cluster, whose kubectl is another of the built
+// programs.
+func (c *Cluster) UsingKubectl(program string) *Cluster {
+	other := *c
+	other.kubectl = program
+	return &other
+}
+
 // Kubectl runs kubectl against the cluster and returns its standard output. An
 // error fails the test.
 func (c *Cluster) Kubectl(tb testing.TB, args ...string) string {
 	tb.Helper()
-	return run(tb, nil, Binary("kubectl"), append([]string{"--kubeconfig", c.Kubeconfig}, args...)...)
+	return run(tb, nil, Binary(c.kubectl), append([]string{"--kubeconfig", c.Kubeconfig}, args...)...)
 }
 
 // KubectlInput is Kubectl with something on standard input.
 func (c *Cluster) KubectlInput(tb testing.TB, input string, args ...string) string {
 	tb.Helper()
-	return run(tb, []byte(input), Binary("kubectl"), append([]string{"--kubeconfig", c.Kubeconfig}, args...)...)
+	return run(tb, []byte(input), Binary(c.kubectl), append([]string{"--kubeconfig", c.Kubeconfig}, args...)...)
 }
 
 // KubectlCommand returns a command that is not started yet.
 func (c *Cluster) KubectlCommand(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, Binary("kubectl"), append([]string{"--kubeconfig", c.Kubeconfig}, args...)...)
+	return exec.CommandContext(ctx, Binary(c.kubectl), append([]string{"--kubeconfig", c.Kubeconfig}, args...)...)
 }
 
 // KubectlFails runs kubectl, which must fail, and returns all it printed.

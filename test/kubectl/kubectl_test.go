@@ -55,9 +55,17 @@ type suite struct {
 	*testcluster.Cluster
 }
 
+// TestKubectl runs all tests with this project's version of kubectl and with the
+// oldest that is supported.
 func TestKubectl(t *testing.T) {
-	s := suite{testcluster.Start(t, testcluster.Options{Nodes: 3})}
-	s.LoadBusybox(t)
+	c := testcluster.Start(t, testcluster.Options{Nodes: 3})
+	c.LoadBusybox(t)
+	for _, program := range []string{"kubectl", "clients/v0.35/kubectl"} {
+		t.Run(program, suite{c.UsingKubectl(program)}.test)
+	}
+}
+
+func (s suite) test(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		test func(*testing.T)
@@ -82,6 +90,14 @@ func TestKubectl(t *testing.T) {
 		{"top", s.testTop},
 		{"errors", s.testErrors},
 		{"diff and replace", s.testDiffReplace},
+		{"apply on the server", s.testServerSideApply},
+		{"kustomize", s.testKustomize},
+		{"patch in all ways", s.testPatchTypes},
+		{"watch", s.testWatch},
+		{"custom output", s.testOutputForms},
+		{"tokens and rules", s.testTokens},
+		{"certificates", s.testCertificates},
+		{"set, autoscale and taint", s.testSet},
 		{"delete with everything it owns", s.testDeleteCascade},
 	} {
 		t.Run(tc.name, tc.test)
@@ -522,6 +538,7 @@ func (s suite) testDeleteCascade(t *testing.T) {
 		}
 		return nil
 	})
+	s.Kubectl(t, "delete", "service", "web")
 	s.Kubectl(t, "create", "namespace", "temporary")
 	s.Kubectl(t, "create", "configmap", "settings", "-n", "temporary", "--from-literal=a=b")
 	s.Kubectl(t, "delete", "namespace", "temporary", "--timeout=60s")
