@@ -151,17 +151,17 @@ func (p *peers) startEtcd(ctx context.Context, dir string) (*exec.Cmd, string, e
 	return cmd, client, nil
 }
 
-// navarchCommand is the whole control plane in one process, as `navarch up`
-// runs it; the reference has no scheduler and no controllers in it.
+// navarchCommand is the Store and the gateway in one process: what the reference
+// is, without scheduler and controllers.
 func (p *peers) navarchCommand(ctx context.Context, e endpoints) (*exec.Cmd, error) {
 	grpcPort, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return p.command(ctx, "navarch", "control-plane", "--etcd-endpoints="+e.client,
+	return p.command(ctx, "navarch", "control-plane", "--without=scheduler,controller", "--etcd-endpoints="+e.client,
 		"--listen=127.0.0.1:"+grpcPort, "--gateway-listen=127.0.0.1:"+e.port, "--log-level=warn",
 		"--ca-file="+e.file("ca.crt"), "--cert-file="+e.file("store.crt"), "--key-file="+e.file("store.key"),
-		"--service-account-key-file="+e.file("service-account.key"), "--controller-root-ca-file="+e.file("ca.crt")), nil
+		"--service-account-key-file="+e.file("service-account.key")), nil
 }
 
 func (p *peers) kubeCommand(ctx context.Context, e endpoints) (*exec.Cmd, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,8 @@ type controlPlaneSettings struct {
 	scheduler  scheduler.Config
 	controller *controllerSettings
 	gateway    gateway.Config
+	// without are the services that other processes run.
+	without []string
 }
 
 // newControlPlaneCommand makes the command that runs Store, Scheduler,
@@ -42,8 +45,9 @@ func newControlPlaneCommand() *cobra.Command {
 	prefixed(cmd.Flags(), "scheduler-", &s.scheduler)
 	prefixed(cmd.Flags(), "controller-", s.controller)
 	prefixed(cmd.Flags(), "gateway-", &s.gateway)
+	cmd.Flags().StringSliceVar(&s.without, "without", nil, "services that this process does not run, of: scheduler, controller")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := errors.Join(s.store.Validate(), s.scheduler.Validate(), s.controller.Validate()); err != nil {
+		if err := errors.Join(s.store.Validate(), s.scheduler.Validate(), s.controller.Validate(), s.validateWithout()); err != nil {
 			return usageError{err}
 		}
 		return runProcess(cmd.Context(), config, "", func(ctx context.Context, p *process) error {
@@ -89,15 +93,20 @@ func (s *controlPlaneSettings) run(ctx context.Context, p *process) error {
 
 // clients makes the services that live off the Store.
 func (s *controlPlaneSettings) clients(ctx context.Context, p *process, server *rpc.Server) (map[string]component, error) {
-	schedulerTel, err := p.telemetry(ctx, "scheduler")
-	if err != nil {
-		return nil, err
+	made := make(map[string]component)
+	if !slices.Contains(s.without, "scheduler") {
+		tel, err := p.telemetry(ctx, "scheduler")
+		if err != nil {
+			return nil, err
+		}
+		if made["scheduler"], err = scheduler.New(s.scheduler, tel, server.Local(identity.Service(identity.Scheduler))); err != nil {
+			return nil, fmt.Errorf("start the scheduler: %w", err)
+		}
 	}
-	schedules, err := scheduler.New(s.scheduler, schedulerTel, server.Local(identity.Service(identity.Scheduler)))
-	if err != nil {
-		return nil, fmt.Errorf("start the scheduler: %w", err)
+	if slices.Contains(s.without, "controller") {
+		return made, nil
 	}
-	controllerTel, err := p.telemetry(ctx, "controller")
+	tel, err := p.telemetry(ctx, "controller")
 	if err != nil {
 		return nil, err
 	}
@@ -105,9 +114,19 @@ func (s *controlPlaneSettings) clients(ctx context.Context, p *process, server *
 	if err != nil {
 		return nil, err
 	}
-	controls, err := controller.New(config, controllerTel, server.Local(identity.Service(identity.Controller)), newAgentDialer(p, controllerTel))
+	controls, err := controller.New(config, tel, server.Local(identity.Service(identity.Controller)), newAgentDialer(p, tel))
 	if err != nil {
 		return nil, fmt.Errorf("start the controllers: %w", err)
 	}
-	return map[string]component{"scheduler": schedules, "controller": controls}, nil
+	made["controller"] = controls
+	return made, nil
+}
+
+func (s *controlPlaneSettings) validateWithout() error {
+	for _, name := range s.without {
+		if name != "scheduler" && name != "controller" {
+			return fmt.Errorf("without: %q is neither scheduler nor controller", name)
+		}
+	}
+	return nil
 }
