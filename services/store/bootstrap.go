@@ -107,10 +107,10 @@ func (s *Store) mend(ctx context.Context, seed kinds.Object) error {
 		User: identity.Service(identity.Store), Manager: fieldManager,
 	}
 	_, err = s.registry.Change(ctx, w, func(cur *cache.Version) (kinds.Object, error) {
-		if mended := s.control.Mend(cur.Object, seed); mended != nil {
+		if mended := s.control.Mend(cur.Object(), seed); mended != nil {
 			return mended, nil
 		}
-		return cur.Object.DeepCopyObject().(kinds.Object), nil
+		return cur.Object().DeepCopyObject().(kinds.Object), nil
 	})
 	if err != nil {
 		return fmt.Errorf("mend %s %s: %w", kind.Kind, seed.GetName(), err)

@@ -39,7 +39,7 @@ func (s *Store) Connect(ctx context.Context, req *storev1.ConnectRequest) (*stor
 	if sc.subresource == "proxy" {
 		return s.connectProxy(ctx, v, req.GetPort())
 	}
-	node, err := s.nodeOf(ctx, v.Object)
+	node, err := s.nodeOf(ctx, v.Object())
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (s *Store) nodeOf(ctx context.Context, obj kinds.Object) (*corev1.Node, err
 	if err != nil {
 		return nil, err
 	}
-	return node.Object.(*corev1.Node), nil
+	return node.Object().(*corev1.Node), nil
 }
 
 // nodeEndpoint returns where a node's agent serves.

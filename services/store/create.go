@@ -40,7 +40,7 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	span.SetAttributes(attribute.String("k8s.object.name", v.Object.GetName()))
+	span.SetAttributes(attribute.String("k8s.object.name", v.Object().GetName()))
 	a, err := s.answer(ctx, sc, v, req.GetOptions())
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (s *Store) answer(ctx context.Context, sc scope, v *cache.Version, opts *st
 		return a, err
 	}
 	if warn := sc.kind.Strategy.Warnings; warn != nil && sc.subresource == "" {
-		a.warnings = warn(ctx, v.Object)
+		a.warnings = warn(ctx, v.Object())
 	}
 	a.columns, err = columns(sc.kind, f)
 	return a, err

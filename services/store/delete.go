@@ -38,7 +38,7 @@ func (s *Store) deleteOne(ctx context.Context, sc scope, opts *storev1.DeleteOpt
 	w := sc.write(&storev1.WriteOptions{DryRun: opts.GetDryRun()})
 	v, removed, err := s.registry.Delete(ctx, w, opts)
 	if err == nil && removed && !opts.GetDryRun() {
-		s.restore(ctx, v.Object)
+		s.restore(ctx, v.Object())
 	}
 	return v, removed, err
 }
@@ -96,7 +96,7 @@ func (s *Store) deleteAll(ctx context.Context, sc scope, versions []*cache.Versi
 		wg.Go(func() {
 			defer func() { <-slots }()
 			one := sc
-			one.namespace, one.name = v.Object.GetNamespace(), v.Object.GetName()
+			one.namespace, one.name = v.Object().GetNamespace(), v.Object().GetName()
 			results[i], _, errs[i] = s.deleteOne(ctx, one, opts)
 			if apierrors.IsNotFound(errs[i]) {
 				errs[i] = nil

@@ -18,7 +18,7 @@ import (
 // connectProxy finds where a proxied request goes: a port of the pod, or of
 // one of the Service's endpoints.
 func (s *Store) connectProxy(ctx context.Context, v *cache.Version, port string) (*storev1.ConnectResponse, error) {
-	switch obj := v.Object.(type) {
+	switch obj := v.Object().(type) {
 	case *corev1.Pod:
 		number, err := podPort(obj, port)
 		if err != nil {
@@ -32,7 +32,7 @@ func (s *Store) connectProxy(ctx context.Context, v *cache.Version, port string)
 }
 
 func (s *Store) proxyToPod(ctx context.Context, v *cache.Version, address string, port int32) (*storev1.ConnectResponse, error) {
-	pod := v.Object.(*corev1.Pod)
+	pod := v.Object().(*corev1.Pod)
 	if address == "" {
 		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("address not allowed: pod %s has none yet", pod.Name))
 	}

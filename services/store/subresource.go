@@ -86,7 +86,7 @@ func (s *Store) createToken(ctx context.Context, sc scope, req *storev1.CreateRe
 			return nil, err
 		}
 	}
-	more, err := s.control.TokenIssuer.IssueToken(ctx, account.Object, request)
+	more, err := s.control.TokenIssuer.IssueToken(ctx, account.Object(), request)
 	if err != nil {
 		return nil, err
 	}

@@ -239,7 +239,7 @@ func (w *watch) add(t storev1.WatchEvent_Type, v *cache.Version) error {
 	if err != nil {
 		return err
 	}
-	w.batch = append(w.batch, &storev1.WatchEvent{Type: t, Object: obj, ResourceVersion: v.Object.GetResourceVersion()})
+	w.batch = append(w.batch, &storev1.WatchEvent{Type: t, Object: obj, ResourceVersion: v.Object().GetResourceVersion()})
 	if w.size += weight(obj); w.size >= batchBytes {
 		return w.flush()
 	}

@@ -2,8 +2,8 @@
 // there. Each resource has one Cache, fed by one watch of the backend.
 //
 // A Cache holds the present objects, ordered by key, and the recent changes.
-// Readers see immutable Versions; encodings of a Version are made once and
-// shared. A watcher is a position in the history of changes that moves at the
+// Readers see immutable Versions; encodings of a Version are shared, and kept
+// as long as a Budget allows. A watcher is a position in the history of changes that moves at the
 // watcher's own pace: it can never hold up the cache or another watcher, and
 // when the history has moved past it, it is told so.
 package cache
@@ -56,6 +56,7 @@ type Cache struct {
 	prefix  string
 	backend backend.Backend
 	clock   *Clock
+	budget  *Budget
 	log     *slog.Logger
 
 	wanted   chan struct{}
@@ -85,9 +86,9 @@ type Cache struct {
 
 // New returns a cache of the objects of a kind, whose keys begin with prefix.
 // It reads nothing until it is used for the first time.
-func New(kind *kinds.Kind, prefix string, b backend.Backend, clock *Clock, log *slog.Logger) *Cache {
+func New(kind *kinds.Kind, prefix string, b backend.Backend, clock *Clock, budget *Budget, log *slog.Logger) *Cache {
 	return &Cache{
-		kind: kind, prefix: prefix, backend: b, clock: clock, log: log.With("resource", kind.Resource, "group", kind.Group),
+		kind: kind, prefix: prefix, backend: b, clock: clock, budget: budget, log: log.With("resource", kind.Resource, "group", kind.Group),
 		wanted: make(chan struct{}), changed: make(chan struct{}),
 		items:   newTree(),
 		history: history{lanes: newLanes(kind.WatchField)},
@@ -198,6 +199,7 @@ func (c *Cache) readAll(ctx context.Context) (*btree.BTreeG[*Version], int64, er
 			if err != nil {
 				return nil, 0, err
 			}
+			c.budget.adopt(v)
 			items.ReplaceOrInsert(v)
 		}
 		opts.Revision = page.Revision
@@ -238,13 +240,16 @@ func (c *Cache) apply(batch backend.Batch) error {
 // record applies one change. The caller holds mu.
 func (c *Cache) record(e backend.Event, v *Version, now time.Time) {
 	if !e.Deleted {
+		c.budget.adopt(v)
 		prev, _ := c.items.ReplaceOrInsert(v)
 		c.history.append(Event{Revision: e.Revision, Version: v, Prev: prev}, now)
 		return
 	}
 	prev, ok := c.items.Delete(&Version{Key: e.Key})
 	if ok {
-		c.history.append(Event{Revision: e.Revision, Version: prev.GoneAt(e.Revision), Prev: prev, Deleted: true}, now)
+		gone := prev.GoneAt(e.Revision)
+		c.budget.adopt(gone)
+		c.history.append(Event{Revision: e.Revision, Version: gone, Prev: prev, Deleted: true}, now)
 	}
 }
 

@@ -40,27 +40,45 @@ func (v *Version) Encode(f Form) (*storev1.Object, error) {
 		b, err := v.metadataJSON()
 		return &storev1.Object{Json: b, Trace: v.Trace}, err
 	case f.Projection == storev1.Projection_PROJECTION_METADATA:
-		return v.metadata.get(v.encodeMetadata)
+		return memorized(v, func(m *memo) *lazy[*storev1.Object] { return &m.metadata }, v.encodeMetadata, func(o *storev1.Object) int {
+			return wrapperCost + len(o.GetObject().GetValue())
+		})
 	case f.Encoding == storev1.Encoding_ENCODING_JSON:
 		b, err := v.JSON()
 		return &storev1.Object{Json: b, Trace: v.Trace}, err
 	}
-	return v.object.get(func() (*storev1.Object, error) {
-		return &storev1.Object{Object: anyOf(v.Object, v.wire), Trace: v.Trace}, nil
-	})
+	return memorized(v, func(m *memo) *lazy[*storev1.Object] { return &m.object }, func() (*storev1.Object, error) {
+		return &storev1.Object{Object: anyOf(v.kind.New(), v.wire), Trace: v.Trace}, nil
+	}, func(*storev1.Object) int { return wrapperCost })
 }
 
 // JSON returns the object as Kubernetes JSON.
 func (v *Version) JSON() ([]byte, error) {
-	return v.json.get(func() ([]byte, error) { return marshalJSON(v.Object) })
+	return memorized(v, func(m *memo) *lazy[[]byte] { return &m.json }, func() ([]byte, error) {
+		obj, err := v.passing()
+		if err != nil {
+			return nil, err
+		}
+		return marshalJSON(obj)
+	}, func(b []byte) int { return len(b) })
 }
 
 func (v *Version) metadataJSON() ([]byte, error) {
-	return v.metaJSON.get(func() ([]byte, error) { return marshalJSON(PartialMetadata(v.Object)) })
+	return memorized(v, func(m *memo) *lazy[[]byte] { return &m.metaJSON }, func() ([]byte, error) {
+		obj, err := v.passing()
+		if err != nil {
+			return nil, err
+		}
+		return marshalJSON(PartialMetadata(obj))
+	}, func(b []byte) int { return len(b) })
 }
 
 func (v *Version) encodeMetadata() (*storev1.Object, error) {
-	any, err := kinds.Encode(PartialMetadata(v.Object))
+	obj, err := v.passing()
+	if err != nil {
+		return nil, err
+	}
+	any, err := kinds.Encode(PartialMetadata(obj))
 	if err != nil {
 		return nil, err
 	}
@@ -70,11 +88,14 @@ func (v *Version) encodeMetadata() (*storev1.Object, error) {
 // row makes a table row. It is not kept: cells such as the age change with
 // time.
 func (v *Version) row(p storev1.Projection) ([]byte, error) {
+	obj, err := v.passing()
+	if err != nil {
+		return nil, err
+	}
 	row := struct {
 		Cells  []any           `json:"cells"`
 		Object json.RawMessage `json:"object,omitempty"`
-	}{Cells: Cells(v.kind, v.Object)}
-	var err error
+	}{Cells: Cells(v.kind, obj)}
 	switch p {
 	case storev1.Projection_PROJECTION_TABLE_WITH_OBJECT:
 		row.Object, err = v.JSON()

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"navarch.dev/navarch/internal/kinds"
@@ -17,16 +20,15 @@ import (
 )
 
 // Version is one state of one object: what was stored at a revision. It is
-// shared by every reader and never changes, but for encodings that are made
-// when first asked for.
+// shared by every reader and never changes. What is kept of it is the message
+// and what selectors look at; all else is made when asked for, and forgotten
+// when it has not been asked for in a while.
 type Version struct {
 	kind *kinds.Kind
 	// Key is the object's key in the backend.
 	Key string
 	// Revision is that of the write that made this version.
 	Revision int64
-	// Object is the decoded object, its TypeMeta and resourceVersion set.
-	Object kinds.Object
 	// Trace is that of the last change of desired state; it may be nil.
 	Trace *storev1.TraceContext
 
@@ -35,24 +37,12 @@ type Version struct {
 	wire     []byte
 	bodySize int
 
-	object   lazy[*storev1.Object]
-	json     lazy[[]byte]
-	metadata lazy[*storev1.Object]
-	metaJSON lazy[[]byte]
-	fields   lazy[map[string]string]
-	view     lazy[*Version]
-}
+	name, namespace string
+	labels          labelSet
+	fields          []string // the values of the kind's FieldNames
 
-// lazy is a value made when first asked for.
-type lazy[T any] struct {
-	once  sync.Once
-	value T
-	err   error
-}
-
-func (l *lazy[T]) get(make func() (T, error)) (T, error) {
-	l.once.Do(func() { l.value, l.err = make() })
-	return l.value, l.err
+	memo   atomic.Pointer[memo]
+	budget atomic.Pointer[Budget]
 }
 
 // Kind returns the version's kind.
@@ -146,13 +136,46 @@ func DecodeWritten(kind *kinds.Kind, kv backend.KeyValue) (*Version, *storev1.Wr
 	return newVersion(kind, kv.Key, obj, stored.GetTrace(), stored.GetObject().GetValue(), kv.Revision), stored.GetWriter(), nil
 }
 
+// newVersion takes obj over.
 func newVersion(kind *kinds.Kind, key string, obj kinds.Object, trace *storev1.TraceContext, body []byte, revision int64) *Version {
-	obj.GetObjectKind().SetGroupVersionKind(kind.GVK())
-	obj.SetResourceVersion(ResourceVersion(revision))
-	return &Version{
-		kind: kind, Key: key, Revision: revision, Object: obj, Trace: trace,
-		wire: withResourceVersion(body, obj.GetResourceVersion()), bodySize: len(body),
+	v := &Version{
+		kind: kind, Key: key, Revision: revision, Trace: trace,
+		wire: withResourceVersion(body, ResourceVersion(revision)), bodySize: len(body),
+		name: tail(key, obj.GetName()), namespace: obj.GetNamespace(), labels: newLabelSet(obj.GetLabels()), fields: fieldValues(kind, obj),
 	}
+	v.stamp(obj)
+	m := new(memo)
+	m.cost.Store(memoCost + int64((1+decodedFactor)*len(v.wire)))
+	m.decoded.preset(obj)
+	v.memo.Store(m)
+	return v
+}
+
+// stamp sets what is not in the stored message.
+func (v *Version) stamp(obj kinds.Object) {
+	obj.GetObjectKind().SetGroupVersionKind(v.kind.GVK())
+	obj.SetResourceVersion(ResourceVersion(v.Revision))
+}
+
+// tail returns the end of a key that is the object's name, so that it is not
+// held twice; the name if the key does not end in it.
+func tail(key, name string) string {
+	if strings.HasSuffix(key, name) {
+		return key[len(key)-len(name):]
+	}
+	return name
+}
+
+func fieldValues(kind *kinds.Kind, obj kinds.Object) []string {
+	if kind.Fields == nil || len(kind.FieldNames) == 0 {
+		return nil
+	}
+	all := kind.Fields(obj)
+	values := make([]string, len(kind.FieldNames))
+	for i, name := range kind.FieldNames {
+		values[i] = all[name]
+	}
+	return values
 }
 
 // ResourceVersion formats a revision; 0 is the empty string.
@@ -187,7 +210,11 @@ func withResourceVersion(body []byte, rv string) []byte {
 // GoneAt returns the version as the last state of an object that was removed,
 // or that left a watcher's sight, at a revision.
 func (v *Version) GoneAt(revision int64) *Version {
-	return newVersion(v.kind, v.Key, v.Object.DeepCopyObject().(kinds.Object), v.Trace, v.Body(), revision)
+	return &Version{
+		kind: v.kind, Key: v.Key, Revision: revision, Trace: v.Trace,
+		wire: withResourceVersion(v.Body(), ResourceVersion(revision)), bodySize: v.bodySize,
+		name: v.name, namespace: v.namespace, labels: v.labels, fields: v.fields,
+	}
 }
 
 // As returns the version as another kind that shows the same objects.
@@ -195,8 +222,8 @@ func (v *Version) As(kind *kinds.Kind) (*Version, error) {
 	if kind == v.kind {
 		return v, nil
 	}
-	return v.view.get(func() (*Version, error) {
-		obj, err := kind.StoredAs.Decode(v.Object)
+	return memorized(v, func(m *memo) *lazy[*Version] { return &m.view }, func() (*Version, error) {
+		obj, err := kind.StoredAs.Decode(v.Object())
 		if err != nil {
 			return nil, fmt.Errorf("show %s as %s: %w", v.Key, kind.Kind, err)
 		}
@@ -206,24 +233,35 @@ func (v *Version) As(kind *kinds.Kind) (*Version, error) {
 			return nil, err
 		}
 		return newVersion(kind, v.Key, obj, v.Trace, any.GetValue(), v.Revision), nil
+	}, func(shown *Version) int {
+		if shown == nil {
+			return 0
+		}
+		return memoCost + (1+decodedFactor)*len(shown.wire)
 	})
 }
+
+// Name returns the object's name.
+func (v *Version) Name() string { return v.name }
+
+// Namespace returns the object's namespace, "" for one of the cluster.
+func (v *Version) Namespace() string { return v.namespace }
+
+// Labels returns the object's labels.
+func (v *Version) Labels() labels.Labels { return v.labels }
 
 // Field returns the value of a selectable field.
 func (v *Version) Field(name string) string {
 	switch name {
 	case "metadata.name":
-		return v.Object.GetName()
+		return v.name
 	case "metadata.namespace":
-		return v.Object.GetNamespace()
+		return v.namespace
 	}
-	fields, _ := v.fields.get(func() (map[string]string, error) {
-		if v.kind.Fields == nil {
-			return nil, nil
-		}
-		return v.kind.Fields(v.Object), nil
-	})
-	return fields[name]
+	if i := slices.Index(v.kind.FieldNames, name); i >= 0 && i < len(v.fields) {
+		return v.fields[i]
+	}
+	return ""
 }
 
 // anyOf wraps encoded bytes as the message of an object's type.

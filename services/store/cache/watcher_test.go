@@ -31,7 +31,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	b := memory.New()
-	f := &fixture{t: t, kind: kind, backend: b, cache: cache.New(kind, "/pods/", b, cache.NewClock(b), slog.New(slog.DiscardHandler))}
+	f := &fixture{t: t, kind: kind, backend: b, cache: cache.New(kind, "/pods/", b, cache.NewClock(b), cache.NewBudget(1<<20), slog.New(slog.DiscardHandler))}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); f.cache.Run(ctx) }()
@@ -75,7 +75,7 @@ func (f *fixture) names(w *cache.Watcher) (names []string, revision int64, more 
 		f.t.Fatal(err)
 	}
 	for _, e := range events {
-		names = append(names, e.Version.Object.GetName())
+		names = append(names, e.Version.Object().GetName())
 	}
 	return names, revision, more
 }

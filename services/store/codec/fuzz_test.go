@@ -38,8 +38,8 @@ func FuzzDecodeJSON(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what was stored cannot be read: %v", err)
 		}
-		if v.Object.GetResourceVersion() != "7" {
-			t.Errorf("resourceVersion %q", v.Object.GetResourceVersion())
+		if v.Object().GetResourceVersion() != "7" {
+			t.Errorf("resourceVersion %q", v.Object().GetResourceVersion())
 		}
 	})
 }

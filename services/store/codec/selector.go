@@ -72,7 +72,7 @@ func (s Selector) Matches(v *cache.Version) bool {
 	if v == nil {
 		return false
 	}
-	if !s.labels.Empty() && !s.labels.Matches(labels.Set(v.Object.GetLabels())) {
+	if !s.labels.Empty() && !s.labels.Matches(v.Labels()) {
 		return false
 	}
 	return s.fields.Empty() || s.fields.Matches(versionFields{v})

@@ -70,7 +70,7 @@ func (tr *truth) take(t *testing.T, kind *kinds.Kind, batch backend.Batch) {
 				t.Errorf("the observer read %s: %v", e.Key, err)
 				continue
 			}
-			c.object = v.Object.(*corev1.ConfigMap)
+			c.object = v.Object().(*corev1.ConfigMap)
 		}
 		tr.changes = append(tr.changes, c)
 		tr.revision = max(tr.revision, e.Revision)

@@ -141,7 +141,7 @@ func (r *Registry) applyChange(ctx context.Context, w Write, patch *unstructured
 		return nil, err
 	}
 	return r.Change(ctx, w, func(cur *cache.Version) (kinds.Object, error) {
-		return merge(m, w, cur.Object.DeepCopyObject().(kinds.Object), patch, force)
+		return merge(m, w, cur.Object().DeepCopyObject().(kinds.Object), patch, force)
 	})
 }
 

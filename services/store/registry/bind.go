@@ -45,7 +45,7 @@ func (r *Registry) bindOne(ctx context.Context, w Write, b *storev1.Binding) err
 		return apierrors.NewBadRequest("a binding names a node")
 	}
 	_, _, err := r.modify(ctx, w, func(cur *cache.Version) (outcome, error) {
-		pod := cur.Object.(*corev1.Pod).DeepCopy()
+		pod := cur.Object().(*corev1.Pod).DeepCopy()
 		if err := assign(w, pod, b); err != nil {
 			return outcome{}, err
 		}

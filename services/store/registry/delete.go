@@ -26,11 +26,11 @@ func (r *Registry) Delete(ctx context.Context, w Write, opts *storev1.DeleteOpti
 		if err != nil {
 			return outcome{}, err
 		}
-		if err := checkPreconditions(w, opts, cur.Object); err != nil {
+		if err := checkPreconditions(w, opts, cur.Object()); err != nil {
 			return outcome{}, err
 		}
 		request := &admission.Request{
-			Operation: admission.Delete, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User, Old: cur.Object,
+			Operation: admission.Delete, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User, Old: cur.Object(),
 		}
 		if err := r.admission.Mutate(ctx, request); err != nil {
 			return outcome{}, err
@@ -38,12 +38,12 @@ func (r *Registry) Delete(ctx context.Context, w Write, opts *storev1.DeleteOpti
 		if err := r.admission.Validate(ctx, request); err != nil {
 			return outcome{}, err
 		}
-		obj := cur.Object.DeepCopyObject().(kinds.Object)
+		obj := cur.Object().DeepCopyObject().(kinds.Object)
 		if !markDeleted(w.Kind, obj, opts, time.Now()) {
-			return r.removal(cur.Object), nil
+			return r.removal(cur.Object()), nil
 		}
 		trace := cur.Trace
-		if cur.Object.GetDeletionTimestamp() == nil {
+		if cur.Object().GetDeletionTimestamp() == nil {
 			trace = client.TraceOf(ctx)
 		}
 		return outcome{object: obj, trace: trace}, nil

@@ -38,7 +38,7 @@ func (r *Registry) Evict(ctx context.Context, w Write, eviction *policyv1.Evicti
 		if v == nil {
 			return apierrors.NewNotFound(w.Kind.GroupResource(), w.Name)
 		}
-		pod := v.Object.(*corev1.Pod)
+		pod := v.Object().(*corev1.Pod)
 		p, err := r.permit(ctx, w, pod)
 		if err != nil {
 			return err
@@ -82,7 +82,7 @@ func (r *Registry) permit(ctx context.Context, w Write, pod *corev1.Pod) (permis
 	}
 	spend := Write{Kind: kind, Namespace: pod.Namespace, Name: budget.Name, Subresource: "status", User: w.User, DryRun: w.DryRun, Verb: "update"}
 	_, err = r.Change(ctx, spend, func(cur *cache.Version) (kinds.Object, error) {
-		return spendOne(cur.Object.DeepCopyObject().(*policyv1.PodDisruptionBudget), pod)
+		return spendOne(cur.Object().DeepCopyObject().(*policyv1.PodDisruptionBudget), pod)
 	})
 	return permission{}, err
 }
@@ -97,10 +97,10 @@ func (r *Registry) endPod(ctx context.Context, w Write, opts *storev1.DeleteOpti
 	if !w.DryRun {
 		mark := Write{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, Subresource: "status", User: w.User, Verb: "update"}
 		v, err := r.Change(ctx, mark, func(cur *cache.Version) (kinds.Object, error) {
-			if err := checkPreconditions(w, opts, cur.Object); err != nil {
+			if err := checkPreconditions(w, opts, cur.Object()); err != nil {
 				return nil, err
 			}
-			marked := cur.Object.DeepCopyObject().(*corev1.Pod)
+			marked := cur.Object().DeepCopyObject().(*corev1.Pod)
 			markDisrupted(marked)
 			return marked, nil
 		})
@@ -108,7 +108,7 @@ func (r *Registry) endPod(ctx context.Context, w Write, opts *storev1.DeleteOpti
 			return err
 		}
 		if opts.GetResourceVersion() != "" {
-			opts.ResourceVersion = v.Object.GetResourceVersion()
+			opts.ResourceVersion = v.Object().GetResourceVersion()
 		}
 	}
 	_, _, err := r.Delete(ctx, w, opts)

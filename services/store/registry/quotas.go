@@ -186,7 +186,7 @@ func (q *quotas) estimate(ctx context.Context, w Write, obj, old kinds.Object) (
 	now := time.Now()
 	var usage corev1.ResourceList
 	judge := func(v *cache.Version) bool {
-		rq, ok := v.Object.(*corev1.ResourceQuota)
+		rq, ok := v.Object().(*corev1.ResourceQuota)
 		if !ok {
 			return true
 		}
@@ -243,7 +243,7 @@ func refused(w Write, why string) error {
 func (q *quotas) judge(w Write, costs []cost) ([]*cache.Draft, error) {
 	var drafts []*cache.Draft
 	for _, c := range costs {
-		charged := c.quota.Object.(*corev1.ResourceQuota).DeepCopy()
+		charged := c.quota.Object().(*corev1.ResourceQuota).DeepCopy()
 		used, err := quota.Charge(charged, c.more)
 		if err != nil {
 			return nil, refused(w, err.Error())

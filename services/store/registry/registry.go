@@ -43,6 +43,10 @@ type Options struct {
 	Services ServiceAllocator
 }
 
+// memoBytes bounds what the caches keep, beside the objects' messages, for
+// readers that may come again: decoded objects and encodings.
+const memoBytes = 64 << 20
+
 // Registry holds the resources. It is safe for concurrent use.
 type Registry struct {
 	Options
@@ -58,9 +62,10 @@ type Registry struct {
 // New returns a registry with a cache for every stored kind.
 func New(o Options) *Registry {
 	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend), tracker: newTracker(o.Kinds), removals: newRemovals()}
+	budget := cache.NewBudget(memoBytes)
 	for _, k := range o.Kinds.All() {
 		if !k.CreateOnly && k.StoredAs == nil {
-			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, o.Log)
+			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, budget, o.Log)
 		}
 	}
 	if o.Admission.Applies(admission.ResourceQuota) {
@@ -160,7 +165,7 @@ func (rd Reader) Get(ctx context.Context, resource schema.GroupVersionResource, 
 	}
 	key := r.Key(kind, namespace, name)
 	if v := c.Get(key); v != nil {
-		return v.Object, nil
+		return v.Object(), nil
 	}
 	v, err := r.read(ctx, kind, key)
 	if err != nil {
@@ -169,7 +174,7 @@ func (rd Reader) Get(ctx context.Context, resource schema.GroupVersionResource, 
 	if v == nil {
 		return nil, apierrors.NewNotFound(kind.GroupResource(), name)
 	}
-	return v.Object, nil
+	return v.Object(), nil
 }
 
 // List implements access.Reader.
@@ -180,7 +185,7 @@ func (rd Reader) List(ctx context.Context, resource schema.GroupVersionResource,
 	}
 	var out []kinds.Object
 	err = c.Snapshot().Ascend(ctx, rd.registry.KeyPrefix(kind, namespace), "", func(v *cache.Version) bool {
-		out = append(out, v.Object)
+		out = append(out, v.Object())
 		return true
 	})
 	return out, err

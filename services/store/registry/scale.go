@@ -157,7 +157,7 @@ func (t *tracker) trackScale(w Write, scale, cur *autoscalingv1.Scale) (*autosca
 func (r *Registry) changeScale(ctx context.Context, w Write, compute func(cur *autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (*cache.Version, error) {
 	w.Subresource, w.applied = "", true
 	return r.Change(ctx, w, func(cur *cache.Version) (kinds.Object, error) {
-		obj := cur.Object.DeepCopyObject().(kinds.Object)
+		obj := cur.Object().DeepCopyObject().(kinds.Object)
 		if len(obj.GetManagedFields()) == 0 && w.FromUser {
 			if err := r.tracker.begin(w.Kind, obj); err != nil {
 				return nil, err

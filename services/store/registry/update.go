@@ -41,7 +41,7 @@ func (r *Registry) Change(ctx context.Context, w Write, compute func(cur *cache.
 // settle takes a changed object through metadata rules, strategy, admission
 // and validation.
 func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *cache.Version) (outcome, error) {
-	old := cur.Object
+	old := cur.Object()
 	if err := prepareChanged(w, obj, old); err != nil {
 		return outcome{}, err
 	}
@@ -121,18 +121,18 @@ func prepareFinalize(obj, old kinds.Object) {
 // last thing that held it back from deletion, removed.
 func (r *Registry) outcomeOf(ctx context.Context, w Write, obj kinds.Object, cur *cache.Version) (outcome, error) {
 	if deletionComplete(obj) {
-		return r.removal(cur.Object), nil
+		return r.removal(cur.Object()), nil
 	}
 	out := outcome{object: obj, trace: client.TraceOf(ctx)}
 	if w.Subresource == "status" {
 		out.trace = cur.Trace
 	}
-	ops, err := r.claims(ctx, w, obj, cur.Object)
+	ops, err := r.claims(ctx, w, obj, cur.Object())
 	if err != nil {
 		return out, err
 	}
 	out.ops = ops
-	out.charge, err = r.quotas.charge(ctx, w, obj, cur.Object)
+	out.charge, err = r.quotas.charge(ctx, w, obj, cur.Object())
 	return out, err
 }
 
