@@ -120,11 +120,11 @@ func (s *server) timePages(ctx context.Context, l list) (time.Duration, error) {
 	for next := ""; ; {
 		page := l.request
 		page.path += "?limit=" + strconv.Itoa(pageSize) + "&continue=" + url.QueryEscape(next)
-		body, err := s.read(ctx, c, page)
+		head, err := s.head(ctx, c, page)
 		if err != nil {
 			return 0, err
 		}
-		if next, err = continueOf(body, l.accept); err != nil {
+		if next, err = continueOf(head, l.accept); err != nil {
 			return 0, err
 		}
 		if next == "" {
@@ -133,22 +133,25 @@ func (s *server) timePages(ctx context.Context, l list) (time.Duration, error) {
 	}
 }
 
-// read returns a whole answer, unpacked.
-func (s *server) read(ctx context.Context, c *http.Client, r request) ([]byte, error) {
-	body, err := s.open(ctx, c, r)
+// headSize holds a list's metadata, which are before its items.
+const headSize = 2 << 10
+
+// head reads a whole answer and returns its beginning, unpacked.
+func (s *server) head(ctx context.Context, c *http.Client, r request) ([]byte, error) {
+	head, _, err := s.skim(ctx, c, r, headSize)
+	if err != nil || !r.gzip || !bytes.HasPrefix(head, []byte("\x1f\x8b")) {
+		return head, err
+	}
+	unpacked, err := gzip.NewReader(bytes.NewReader(head))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("unpack the answer to %s: %w", r.path, err)
 	}
-	defer func() { _ = body.Close() }()
-	var from io.Reader = body
-	if r.gzip {
-		unpacked, err := gzip.NewReader(body)
-		if err != nil {
-			return nil, fmt.Errorf("unpack the answer to %s: %w", r.path, err)
-		}
-		from = unpacked
+	begin := make([]byte, headSize)
+	n, err := io.ReadFull(unpacked, begin)
+	if errors.Is(err, io.ErrUnexpectedEOF) { // there is no more of it
+		err = nil
 	}
-	return io.ReadAll(from)
+	return begin[:n], err
 }
 
 // continueOf returns the token in a page of a list, without decoding what the
@@ -179,7 +182,8 @@ func continueOf(page []byte, contentType string) (string, error) {
 	return string(token), nil
 }
 
-// field returns the first field of a number in a message, nil if there is none.
+// field returns the first field of a number in a message, which may be cut short
+// within it; nil if there is none.
 func field(message []byte, number protowire.Number) ([]byte, error) {
 	for len(message) > 0 {
 		got, kind, n := protowire.ConsumeTag(message)
@@ -188,11 +192,12 @@ func field(message []byte, number protowire.Number) ([]byte, error) {
 		}
 		message = message[n:]
 		if got == number && kind == protowire.BytesType {
-			value, n := protowire.ConsumeBytes(message)
+			size, n := protowire.ConsumeVarint(message)
 			if n < 0 {
 				return nil, protowire.ParseError(n)
 			}
-			return value, nil
+			message = message[n:]
+			return message[:min(size, uint64(len(message)))], nil
 		}
 		if n = protowire.ConsumeFieldValue(got, kind, message); n < 0 {
 			return nil, protowire.ParseError(n)

@@ -38,7 +38,7 @@ type Version struct {
 	bodySize int
 
 	name, namespace string
-	labels          labelSet
+	labels          labels.Labels // made once, for every selector that looks at it
 	fields          []string // the values of the kind's FieldNames
 
 	memo   atomic.Pointer[memo]
