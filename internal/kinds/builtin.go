@@ -24,6 +24,7 @@ func builtin() []*Kind {
 		eventsKinds(),
 		nodeKinds(),
 		certificatesKinds(),
+		flowcontrolKinds(),
 		authenticationKinds(),
 		authorizationKinds(),
 	)

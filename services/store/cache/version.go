@@ -39,7 +39,7 @@ type Version struct {
 
 	name, namespace string
 	labels          labels.Labels // made once, for every selector that looks at it
-	fields          []string // the values of the kind's FieldNames
+	fields          []string      // the values of the kind's FieldNames
 
 	memo   atomic.Pointer[memo]
 	budget atomic.Pointer[Budget]
