@@ -128,8 +128,8 @@ func (s *Scheduler) bound(a *attempt) {
 	s.cache.Bound(a.pod.Pod.UID)
 	s.queue.Done(a.pod.Pod.UID)
 	message := fmt.Sprintf("Successfully assigned %s to %s", a.pod.Key(), a.node())
+	s.history.record(a, a.node(), message) // before the event: who is told may ask why at once
 	s.recorder.Event(a.pod.Pod, corev1.EventTypeNormal, "Scheduled", message)
-	s.history.record(a, a.node(), message)
 	s.metrics.attempted("scheduled", a)
 	s.metrics.placed(a)
 	s.log.DebugContext(a.ctx, "scheduled", "pod", a.pod.Key(), "node", a.node())

@@ -147,7 +147,7 @@ func (s *Scheduler) broken(a *attempt, err error) {
 // tell makes a failed attempt known: as an event, as the pod's condition, to
 // those who watch, and to those who ask later.
 func (s *Scheduler) tell(a *attempt, reason, message, nominated string) {
+	s.history.record(a, "", message) // first: whoever is told may ask why at once
 	s.recorder.Event(a.pod.Pod, corev1.EventTypeWarning, "FailedScheduling", message)
 	s.conditions.set(a.pod.Pod, reason, message, nominated)
-	s.history.record(a, "", message)
 }
