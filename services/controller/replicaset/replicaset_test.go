@@ -7,12 +7,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/controller/controllertest"
 	"navarch.dev/navarch/services/controller/replicaset"
 )
 
-func start(t *testing.T) *controllertest.Cluster {
+// start runs the controllers in a cluster that has the first objects already.
+func start(t *testing.T, first ...kinds.Object) *controllertest.Cluster {
 	c := controllertest.New(t)
+	c.Apply(first...)
 	c.Start(
 		c.Controller(replicaset.New(c.Deps)),
 		c.Controller(replicaset.NewReplicationController(c.Deps)),
@@ -68,10 +71,10 @@ func TestScale(t *testing.T) {
 }
 
 func TestAdoptAndRelease(t *testing.T) {
-	c := start(t)
 	template := controllertest.Template("web", "web:1")
 	orphan := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "orphan", Labels: template.Labels}, Spec: template.Spec}
-	c.Apply(orphan)
+	// A controller that does not know of the orphan yet makes two pods of its own.
+	c := start(t, orphan)
 	c.Apply(web(2))
 	controllertest.Await(c, "2 available", available(2))
 	controllertest.Await(c, "two pods, the orphan adopted", func(all []*corev1.Pod) bool { return len(all) == 2 && owned(all) == 2 })
