@@ -62,5 +62,6 @@ func (k Kind) filled() *Kind {
 	if len(k.Columns) == 0 {
 		k.Columns = columns(ageColumn())
 	}
+	k.typeURL = typeURLPrefix + MessageName(k.newObject())
 	return &k
 }

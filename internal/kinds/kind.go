@@ -8,6 +8,7 @@
 package kinds
 
 import (
+	"google.golang.org/protobuf/types/known/anypb"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -65,6 +66,7 @@ type Kind struct {
 
 	newObject func() Object
 	newList   func() List
+	typeURL   string
 }
 
 // Sharing converts between a kind and the one it is stored as.
@@ -97,6 +99,9 @@ func (k *Kind) New() Object { return k.newObject() }
 
 // NewList returns an empty list of the kind, its TypeMeta unset.
 func (k *Kind) NewList() List { return k.newList() }
+
+// Wrap returns an object's encoded message as the Any that Decode reads.
+func (k *Kind) Wrap(message []byte) *anypb.Any { return &anypb.Any{TypeUrl: k.typeURL, Value: message} }
 
 // HasSubresource says whether the kind serves a subresource.
 func (k *Kind) HasSubresource(name string) bool {

@@ -48,7 +48,7 @@ func (v *Version) Encode(f Form) (*storev1.Object, error) {
 		return &storev1.Object{Json: b, Trace: v.Trace}, err
 	}
 	return memorized(v, func(m *memo) *lazy[*storev1.Object] { return &m.object }, func() (*storev1.Object, error) {
-		return &storev1.Object{Object: anyOf(v.kind.New(), v.wire), Trace: v.Trace}, nil
+		return &storev1.Object{Object: v.kind.Wrap(v.wire), Trace: v.Trace}, nil
 	}, func(*storev1.Object) int { return wrapperCost })
 }
 

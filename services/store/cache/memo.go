@@ -121,7 +121,7 @@ func (v *Version) passing() (kinds.Object, error) {
 
 func (v *Version) decode() (kinds.Object, error) {
 	obj := v.kind.New()
-	if err := kinds.Decode(anyOf(obj, v.wire), obj); err != nil {
+	if err := kinds.Decode(v.kind.Wrap(v.wire), obj); err != nil {
 		return nil, err
 	}
 	v.stamp(obj)

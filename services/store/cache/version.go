@@ -10,9 +10,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -262,9 +260,4 @@ func (v *Version) Field(name string) string {
 		return v.fields[i]
 	}
 	return ""
-}
-
-// anyOf wraps encoded bytes as the message of an object's type.
-func anyOf(obj runtime.Object, b []byte) *anypb.Any {
-	return &anypb.Any{TypeUrl: "type.googleapis.com/" + kinds.MessageName(obj), Value: b}
 }
