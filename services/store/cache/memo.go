@@ -149,7 +149,7 @@ type queued struct {
 func NewBudget(bytes int64) *Budget { return &Budget{limit: bytes} }
 
 // adopt makes a version's memos a matter of the budget. It is called once for
-// each version that a cache holds.
+// each version that a cache holds, and for what another kind shows of it.
 func (b *Budget) adopt(v *Version) {
 	v.budget.Store(b)
 	if m := v.memo.Load(); m != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/kinds"
@@ -136,5 +137,48 @@ func TestLabelSet(t *testing.T) {
 		if set.Has(key) || newLabelSet(nil).Has(key) {
 			t.Errorf("there is a label %q", key)
 		}
+	}
+}
+
+// TestWhatOtherKindsShowIsBounded reads Events as the other of their two kinds.
+func TestWhatOtherKindsShowIsBounded(t *testing.T) {
+	const limit = 200_000
+	b := NewBudget(limit)
+	event := &eventsv1.Event{}
+	shown, err := kinds.Default().ForObject(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind, err := kinds.Default().ForObject(&corev1.Event{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := 0
+	var all []*Version
+	for n := range 200 {
+		draft, err := NewDraft(kind, fmt.Sprintf("/events/default/e-%d", n), &corev1.Event{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("e-%d", n)}, Message: strings.Repeat("x", 1000),
+		}, Envelope{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := draft.At(int64(n + 1))
+		b.adopt(v)
+		view, err := v.As(shown)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := view.JSON(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, view)
+	}
+	for _, view := range all {
+		if m := view.memo.Load(); m != nil {
+			held += int(m.cost.Load())
+		}
+	}
+	if held > limit || b.sum() > limit {
+		t.Errorf("of a budget of %d bytes the views hold %d, and %d are counted", limit, held, b.sum())
 	}
 }

@@ -230,13 +230,12 @@ func (v *Version) As(kind *kinds.Kind) (*Version, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newVersion(kind, v.Key, obj, v.Trace, any.GetValue(), v.Revision), nil
-	}, func(shown *Version) int {
-		if shown == nil {
-			return 0
+		view := newVersion(kind, v.Key, obj, v.Trace, any.GetValue(), v.Revision)
+		if b := v.budget.Load(); b != nil {
+			b.adopt(view)
 		}
-		return memoCost + (1+decodedFactor)*len(shown.wire)
-	})
+		return view, nil
+	}, func(*Version) int { return 0 }) // it has a memo, and so a cost, of its own
 }
 
 // Name returns the object's name.
