@@ -219,16 +219,12 @@ func flowPathProblem(path string) string {
 // eachCondition checks the types of a status' conditions: each must be there,
 // and no two may be the same.
 func eachCondition[C any](conditions []C, typeOf func(*C) string) field.ErrorList {
-	seen := make(map[string]bool)
+	seen := rule.Seen[string]{}
 	return rule.Each(conditions, field.NewPath("status", "conditions"), func(c *C, at *field.Path) field.ErrorList {
 		name := typeOf(c)
 		if name == "" {
 			return rule.Required(name, at.Child("type"))
 		}
-		if seen[name] {
-			return field.ErrorList{field.Duplicate(at.Child("type"), name)}
-		}
-		seen[name] = true
-		return nil
+		return seen.Once(name, at.Child("type"))
 	})
 }
