@@ -73,12 +73,3 @@ func (s suite) try(t *testing.T, program string, args ...string) (stdout, stderr
 	err = cmd.Run()
 	return out.String(), diagnostics.String(), err
 }
-
-func contains(t *testing.T, what, text string, wants ...string) {
-	t.Helper()
-	for _, want := range wants {
-		if !strings.Contains(text, want) {
-			t.Errorf("%s: no %q in\n%s", what, want, text)
-		}
-	}
-}

@@ -20,13 +20,13 @@ func (s suite) testHelm(t *testing.T) {
 			"--set", "image=" + testcluster.BusyboxImage, "--set", "greeting=" + greeting}, more...)
 	}
 	out := s.client(t, "helm", append([]string{"install", release, "testdata/fleet", "--create-namespace"}, values("one")...)...)
-	contains(t, "helm install", out, "STATUS: deployed", "The fleet fleet says one.")
+	testcluster.Contains(t, "helm install", out, "STATUS: deployed", "The fleet fleet says one.")
 	s.greets(t, "one")
 	s.hooked(t, "pre-install", 1)
-	contains(t, "helm test", s.client(t, "helm", "test", release, "--namespace", release, "--logs"), "Phase:          Succeeded", "got one")
+	testcluster.Contains(t, "helm test", s.client(t, "helm", "test", release, "--namespace", release, "--logs"), "Phase:          Succeeded", "got one")
 
 	out = s.client(t, "helm", append([]string{"upgrade", release, "testdata/fleet"}, values("two", "--set", "replicas=3")...)...)
-	contains(t, "helm upgrade", out, "STATUS: deployed", "REVISION: 2")
+	testcluster.Contains(t, "helm upgrade", out, "STATUS: deployed", "REVISION: 2")
 	s.greets(t, "two")
 	s.hooked(t, "post-upgrade", 2)
 	if ready := s.Kubectl(t, "get", "deployment", release, "-n", release, "-o", "jsonpath={.status.readyReplicas}"); ready != "3" {
@@ -45,7 +45,7 @@ func (s suite) testHelm(t *testing.T) {
 	if len(history) != 3 || history[0].Status != "superseded" || history[2].Status != "deployed" {
 		t.Errorf("helm history: %+v", history)
 	}
-	contains(t, "helm list", s.client(t, "helm", "list", "--all-namespaces"), release, "deployed")
+	testcluster.Contains(t, "helm list", s.client(t, "helm", "list", "--all-namespaces"), release, "deployed")
 
 	s.client(t, "helm", "uninstall", release, "--namespace", release, "--wait", "--cascade", "foreground", "--timeout", "2m")
 	s.hooked(t, "pre-delete", 1)
@@ -104,13 +104,13 @@ func (s suite) testHelmFailure(t *testing.T) {
 	if err == nil {
 		t.Error("helm upgrade took values that the chart's schema refuses")
 	}
-	contains(t, "helm upgrade with bad values", refused, "replicas", "minimum")
+	testcluster.Contains(t, "helm upgrade with bad values", refused, "replicas", "minimum")
 
 	_, failed, err := s.try(t, "helm", append([]string{"upgrade"}, args("two", "--set", "image=missing.invalid/none:1", "--wait", "--rollback-on-failure", "--timeout", "5s")...)...)
 	if err == nil {
 		t.Error("helm upgrade --wait ended well although no pod can run")
 	}
-	contains(t, "helm upgrade to a missing image", failed, "flotilla")
+	testcluster.Contains(t, "helm upgrade to a missing image", failed, "flotilla")
 	if got := s.Kubectl(t, "get", "configmap", "flotilla", "-n", "flotilla", "-o", "jsonpath={.data.greeting}"); got != "one" {
 		t.Errorf("after the rollback the configuration says %q, want one", got)
 	}
@@ -127,9 +127,9 @@ func (s suite) testOwnChart(t *testing.T) {
 	})
 	got := s.Kubectl(t, "get", "deployment,daemonset,service", "-n", "navarch", "-o", "name")
 	for _, service := range []string{"store", "scheduler", "controller", "gateway"} {
-		contains(t, "the chart's objects", got, "deployment.apps/navarch-"+service)
+		testcluster.Contains(t, "the chart's objects", got, "deployment.apps/navarch-"+service)
 	}
-	contains(t, "the chart's objects", got, "daemonset.apps/navarch-")
+	testcluster.Contains(t, "the chart's objects", got, "daemonset.apps/navarch-")
 }
 
 func decode(t *testing.T, text string, into any) {

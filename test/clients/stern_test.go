@@ -91,5 +91,5 @@ func (s suite) testStern(t *testing.T) {
 		t.Error(err)
 	}
 	once := s.client(t, "stern", "--selector", "app=talkers", "--no-follow", "--tail", "1", "--output", "json")
-	contains(t, "stern --output json", once, `"podName":"`+pods[1]+`"`, `"containerName":"talk"`)
+	testcluster.Contains(t, "stern --output json", once, `"podName":"`+pods[1]+`"`, `"containerName":"talk"`)
 }

@@ -43,23 +43,23 @@ func (s suite) testServerSideApply(t *testing.T) {
 		return append([]string{"apply", "--server-side", "--field-manager", manager, "-f", "-"}, more...)
 	}
 	t.Cleanup(func() { s.Kubectl(t, "delete", "configmap", "settings", "--ignore-not-found") })
-	contains(t, "apply", s.KubectlInput(t, settings("a"), apply("team-a")...), "configmap/settings serverside-applied")
-	contains(t, "apply by another manager", s.fails(t, settings("b"), apply("team-b")...),
+	testcluster.Contains(t, "apply", s.KubectlInput(t, settings("a"), apply("team-a")...), "configmap/settings serverside-applied")
+	testcluster.Contains(t, "apply by another manager", s.fails(t, settings("b"), apply("team-b")...),
 		`Apply failed with 1 conflict: conflict with "team-a": .data.key`)
 	if got := s.Kubectl(t, "get", "configmap", "settings", "-o", "jsonpath={.data.key}"); got != "a" {
 		t.Errorf("after the conflict the value is %q, want a", got)
 	}
-	contains(t, "a dry run", s.KubectlInput(t, settings("c"), apply("team-a", "--dry-run=server")...), "configmap/settings serverside-applied (server dry run)")
+	testcluster.Contains(t, "a dry run", s.KubectlInput(t, settings("c"), apply("team-a", "--dry-run=server")...), "configmap/settings serverside-applied (server dry run)")
 	s.KubectlInput(t, settings("b"), apply("team-b", "--force-conflicts")...)
 	if got := s.Kubectl(t, "get", "configmap", "settings", "-o", "jsonpath={.data.key}"); got != "b" {
 		t.Errorf("after the forced apply the value is %q, want b", got)
 	}
 	managed := s.Kubectl(t, "get", "configmap", "settings", "-o", "yaml", "--show-managed-fields")
-	contains(t, "managed fields", managed, "manager: team-b", "operation: Apply", "f:key: {}")
+	testcluster.Contains(t, "managed fields", managed, "manager: team-b", "operation: Apply", "f:key: {}")
 	diff := s.KubectlCommand(t.Context(), "diff", "--server-side", "--field-manager", "team-b", "-f", "-")
 	diff.Stdin = strings.NewReader(settings("d"))
 	out, _ := diff.CombinedOutput() // exits with 1: there is a difference
-	contains(t, "diff", string(out), "-  key: b", "+  key: d")
+	testcluster.Contains(t, "diff", string(out), "-  key: b", "+  key: d")
 	if code := diff.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("diff exits with %d, want 1", code)
 	}
@@ -75,10 +75,10 @@ func (s suite) testKustomize(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	contains(t, "kustomize", s.Kubectl(t, "kustomize", dir), "name: pre-settings", "name: pre-made-")
-	contains(t, "apply -k", s.Kubectl(t, "apply", "-k", dir), "configmap/pre-settings created", "configmap/pre-made-")
-	contains(t, "diff -k", s.Kubectl(t, "diff", "-k", dir), "")
-	contains(t, "delete -k", s.Kubectl(t, "delete", "-k", dir), `configmap "pre-settings" deleted`)
+	testcluster.Contains(t, "kustomize", s.Kubectl(t, "kustomize", dir), "name: pre-settings", "name: pre-made-")
+	testcluster.Contains(t, "apply -k", s.Kubectl(t, "apply", "-k", dir), "configmap/pre-settings created", "configmap/pre-made-")
+	testcluster.Contains(t, "diff -k", s.Kubectl(t, "diff", "-k", dir), "")
+	testcluster.Contains(t, "delete -k", s.Kubectl(t, "delete", "-k", dir), `configmap "pre-settings" deleted`)
 }
 
 func (s suite) testPatchTypes(t *testing.T) {
@@ -93,8 +93,8 @@ func (s suite) testPatchTypes(t *testing.T) {
 	if got != "b:1 a:2 3 4" {
 		t.Errorf("after the patches there is %q", got)
 	}
-	contains(t, "a patch that does not fit", s.KubectlFails(t, "patch", "deployment", "patched", "--type=json", "-p", `[{"op":"test","path":"/spec/paused","value":true}]`), "The request is invalid", "/spec/paused")
-	contains(t, "a patch that breaks a rule", s.KubectlFails(t, "patch", "deployment", "patched", "--type=merge", "-p", `{"spec":{"minReadySeconds":-1}}`),
+	testcluster.Contains(t, "a patch that does not fit", s.KubectlFails(t, "patch", "deployment", "patched", "--type=json", "-p", `[{"op":"test","path":"/spec/paused","value":true}]`), "The request is invalid", "/spec/paused")
+	testcluster.Contains(t, "a patch that breaks a rule", s.KubectlFails(t, "patch", "deployment", "patched", "--type=merge", "-p", `{"spec":{"minReadySeconds":-1}}`),
 		"spec.minReadySeconds: Invalid value: -1")
 }
 
@@ -155,12 +155,12 @@ func (s suite) testOutputForms(t *testing.T) {
 		`go-template={{len .items}}`: "", "custom-columns-file=" + columns: "settings", "jsonpath-as-json={.items[*].data.key}": `"a"`,
 		"json": `"kind": "List"`, "yaml": "kind: List", "wide": "settings",
 	} {
-		contains(t, "-o "+form, s.Kubectl(t, "get", "configmaps", "-o", form), want)
+		testcluster.Contains(t, "-o "+form, s.Kubectl(t, "get", "configmaps", "-o", form), want)
 	}
-	contains(t, "--sort-by", s.Kubectl(t, "get", "configmaps", "--sort-by=.metadata.name", "--show-labels", "--label-columns=x"), "LABELS", "settings")
-	contains(t, "--field-selector", s.Kubectl(t, "get", "configmaps", "--field-selector=metadata.name=settings", "-o", "name"), "configmap/settings")
-	contains(t, "--raw", s.Kubectl(t, "get", "--raw", "/api/v1/namespaces/default/configmaps/settings"), `"key":"a"`)
-	contains(t, "--chunk-size", s.Kubectl(t, "get", "clusterroles", "--chunk-size=5", "-o", "name"), "clusterrole.rbac.authorization.k8s.io/view")
+	testcluster.Contains(t, "--sort-by", s.Kubectl(t, "get", "configmaps", "--sort-by=.metadata.name", "--show-labels", "--label-columns=x"), "LABELS", "settings")
+	testcluster.Contains(t, "--field-selector", s.Kubectl(t, "get", "configmaps", "--field-selector=metadata.name=settings", "-o", "name"), "configmap/settings")
+	testcluster.Contains(t, "--raw", s.Kubectl(t, "get", "--raw", "/api/v1/namespaces/default/configmaps/settings"), `"key":"a"`)
+	testcluster.Contains(t, "--chunk-size", s.Kubectl(t, "get", "clusterroles", "--chunk-size=5", "-o", "name"), "clusterrole.rbac.authorization.k8s.io/view")
 }
 
 // testTokens makes a token and uses it.
@@ -199,8 +199,8 @@ func (s suite) testTokens(t *testing.T) {
 	})
 	matches(t, "can-i --list", s.Kubectl(t, append([]string{"auth", "can-i", "--list"}, as...)...),
 		`configmaps +\[\] +\[\] +\[get list\]`, `selfsubjectaccessreviews\.authorization\.k8s\.io +\[\] +\[\] +\[create\]`)
-	contains(t, "whoami", s.Kubectl(t, append([]string{"auth", "whoami"}, as...)...), "system:serviceaccount:default:robot")
-	contains(t, "a refused write", s.fails(t, settings("x"), append([]string{"create", "-f", "-"}, as...)...), `cannot create resource "configmaps"`)
+	testcluster.Contains(t, "whoami", s.Kubectl(t, append([]string{"auth", "whoami"}, as...)...), "system:serviceaccount:default:robot")
+	testcluster.Contains(t, "a refused write", s.fails(t, settings("x"), append([]string{"create", "-f", "-"}, as...)...), `cannot create resource "configmaps"`)
 }
 
 // testCertificates asks for certificates, one of which is approved.
@@ -220,8 +220,8 @@ func (s suite) testCertificates(t *testing.T) {
 	}
 	t.Cleanup(func() { s.Kubectl(t, "delete", "csr", "wanted", "unwanted") })
 	matches(t, "get csr", s.Kubectl(t, "get", "csr", "wanted"), `wanted +\S+ +kubernetes.io/kube-apiserver-client +kubernetes-admin +<none> +Pending`)
-	contains(t, "certificate approve", s.Kubectl(t, "certificate", "approve", "wanted"), "certificatesigningrequest.certificates.k8s.io/wanted approved")
-	contains(t, "certificate deny", s.Kubectl(t, "certificate", "deny", "unwanted"), "unwanted denied")
+	testcluster.Contains(t, "certificate approve", s.Kubectl(t, "certificate", "approve", "wanted"), "certificatesigningrequest.certificates.k8s.io/wanted approved")
+	testcluster.Contains(t, "certificate deny", s.Kubectl(t, "certificate", "deny", "unwanted"), "unwanted denied")
 	s.Kubectl(t, "wait", "--for=jsonpath={.status.certificate}", "csr/wanted", "--timeout=1m")
 	signed, err := base64.StdEncoding.DecodeString(s.Kubectl(t, "get", "csr", "wanted", "-o", "jsonpath={.status.certificate}"))
 	if err != nil {
@@ -245,13 +245,13 @@ func (s suite) testSet(t *testing.T) {
 	s.Kubectl(t, "set", "env", "deployment/part", "NAME=value")
 	s.Kubectl(t, "set", "resources", "deployment/part", "--limits=cpu=100m,memory=64Mi", "--requests=cpu=10m")
 	s.Kubectl(t, "set", "serviceaccount", "deployment/part", "default")
-	contains(t, "set env --list", s.Kubectl(t, "set", "env", "deployment/part", "--list"), "NAME=value")
-	contains(t, "a failed precondition", s.KubectlFails(t, "scale", "deployment/part", "--current-replicas=3", "--replicas=1"), "Expected replicas to be 3, was 0")
+	testcluster.Contains(t, "set env --list", s.Kubectl(t, "set", "env", "deployment/part", "--list"), "NAME=value")
+	testcluster.Contains(t, "a failed precondition", s.KubectlFails(t, "scale", "deployment/part", "--current-replicas=3", "--replicas=1"), "Expected replicas to be 3, was 0")
 	s.Kubectl(t, "autoscale", "deployment/part", "--min=1", "--max=3", "--cpu-percent=50")
 	matches(t, "get hpa", s.Kubectl(t, "get", "hpa", "part"), `part +Deployment/part +cpu: <unknown>/50% +1 +3`)
 	s.Kubectl(t, "create", "poddisruptionbudget", "part", "--selector=app=part", "--min-available=1")
 	s.Kubectl(t, "taint", "node", "node-2", "dedicated=test:NoSchedule")
-	contains(t, "taints", s.Kubectl(t, "get", "node", "node-2", "-o", "jsonpath={.spec.taints[*].key}"), "dedicated")
+	testcluster.Contains(t, "taints", s.Kubectl(t, "get", "node", "node-2", "-o", "jsonpath={.spec.taints[*].key}"), "dedicated")
 	s.Kubectl(t, "taint", "node", "node-2", "dedicated-")
 	s.Kubectl(t, "cordon", "node-2")
 	matches(t, "a cordoned node", s.Kubectl(t, "get", "node", "node-2"), `node-2 +Ready,SchedulingDisabled`)
