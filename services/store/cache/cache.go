@@ -3,9 +3,9 @@
 //
 // A Cache holds the present objects, ordered by key, and the recent changes.
 // Readers see immutable Versions; encodings of a Version are shared, and kept
-// as long as a Budget allows. A watcher is a position in the history of changes that moves at the
-// watcher's own pace: it can never hold up the cache or another watcher, and
-// when the history has moved past it, it is told so.
+// as long as a Budget allows. A watcher is a position in the history of changes
+// that moves at the watcher's own pace: it can never hold up the cache or
+// another watcher, and when the history has moved past it, it is told so.
 package cache
 
 import (
