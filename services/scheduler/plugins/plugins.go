@@ -11,7 +11,6 @@ import (
 	"navarch.dev/navarch/services/scheduler/plugins/defaultbinder"
 	"navarch.dev/navarch/services/scheduler/plugins/imagelocality"
 	"navarch.dev/navarch/services/scheduler/plugins/interpodaffinity"
-	"navarch.dev/navarch/services/scheduler/plugins/leastallocated"
 	"navarch.dev/navarch/services/scheduler/plugins/nodeaffinity"
 	"navarch.dev/navarch/services/scheduler/plugins/nodename"
 	"navarch.dev/navarch/services/scheduler/plugins/nodeports"
@@ -54,15 +53,14 @@ func Factories() map[string]Factory {
 		tainttoleration.Name:    func(Environment) framework.Plugin { return tainttoleration.New() },
 		nodeaffinity.Name:       func(Environment) framework.Plugin { return nodeaffinity.New() },
 		nodeports.Name:          func(Environment) framework.Plugin { return nodeports.New() },
-		noderesources.Name:      func(Environment) framework.Plugin { return noderesources.New() },
+		noderesources.Name:      func(Environment) framework.Plugin { return noderesources.New(noderesources.DefaultArgs()) },
 		volumerestrictions.Name: func(env Environment) framework.Plugin { return volumerestrictions.New(env.Storage) },
 		volumebinding.Name:      func(env Environment) framework.Plugin { return volumebinding.New(env.Storage) },
 		volumezone.Name:         func(env Environment) framework.Plugin { return volumezone.New(env.Storage) },
 		topologyspread.Name:     func(Environment) framework.Plugin { return topologyspread.New() },
 		interpodaffinity.Name:   func(env Environment) framework.Plugin { return interpodaffinity.New(env.Namespaces) },
 		preemption.Name:         func(env Environment) framework.Plugin { return preemption.New(env.Preemption) },
-		leastallocated.Name:     func(Environment) framework.Plugin { return leastallocated.New() },
-		balancedallocation.Name: func(Environment) framework.Plugin { return balancedallocation.New() },
+		balancedallocation.Name: func(Environment) framework.Plugin { return balancedallocation.New(balancedallocation.DefaultArgs()) },
 		imagelocality.Name:      func(Environment) framework.Plugin { return imagelocality.New() },
 		defaultbinder.Name:      func(env Environment) framework.Plugin { return defaultbinder.New(env.Binder) },
 	}
@@ -85,14 +83,13 @@ func Defaults() []Enabled {
 		{Name: tainttoleration.Name, Weight: 3},
 		{Name: nodeaffinity.Name, Weight: 2},
 		{Name: nodeports.Name},
-		{Name: noderesources.Name},
+		{Name: noderesources.Name, Weight: 1},
 		{Name: volumerestrictions.Name},
 		{Name: volumebinding.Name},
 		{Name: volumezone.Name},
 		{Name: topologyspread.Name, Weight: 2},
 		{Name: interpodaffinity.Name, Weight: 2},
 		{Name: preemption.Name},
-		{Name: leastallocated.Name, Weight: 1},
 		{Name: balancedallocation.Name, Weight: 1},
 		{Name: imagelocality.Name, Weight: 1},
 		{Name: defaultbinder.Name},

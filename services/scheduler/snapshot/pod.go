@@ -71,6 +71,7 @@ func (p *PodInfo) Signature() (string, error) {
 		Priority: p.Pod.Spec.Priority, Overhead: p.Pod.Spec.Overhead, Resources: p.Pod.Spec.Resources,
 		TopologySpreadConstraints: p.Pod.Spec.TopologySpreadConstraints, HostNetwork: p.Pod.Spec.HostNetwork,
 		InitContainers: reduceContainers(p.Pod.Spec.InitContainers), Containers: reduceContainers(p.Pod.Spec.Containers),
+		Volumes: imageVolumes(p.Pod.Spec.Volumes),
 	}}
 	reduced.Namespace, reduced.Labels = p.Pod.Namespace, p.Pod.Labels
 	b, err := reduced.Marshal()
@@ -85,6 +86,19 @@ func reduceContainers(cs []corev1.Container) []corev1.Container {
 	for i := range cs {
 		out[i] = corev1.Container{
 			Image: cs[i].Image, Ports: cs[i].Ports, Resources: cs[i].Resources, RestartPolicy: cs[i].RestartPolicy,
+		}
+	}
+	return out
+}
+
+// imageVolumes returns the volumes that are images, which nodes may have
+// already. What else is in volumes bears on placement through claims alone,
+// which are not of the pod.
+func imageVolumes(volumes []corev1.Volume) []corev1.Volume {
+	var out []corev1.Volume
+	for i := range volumes {
+		if volumes[i].Image != nil {
+			out = append(out, corev1.Volume{VolumeSource: corev1.VolumeSource{Image: volumes[i].Image}})
 		}
 	}
 	return out

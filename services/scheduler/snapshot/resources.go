@@ -2,7 +2,7 @@ package snapshot
 
 import (
 	"maps"
-	"math"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -47,6 +47,46 @@ func NewResources(list corev1.ResourceList) Resources {
 		}
 	}
 	return r
+}
+
+// Of returns the amount of one resource: thousandths of CPUs, else whole units.
+// Pod places are none.
+func (r *Resources) Of(name corev1.ResourceName) int64 {
+	switch name {
+	case corev1.ResourceCPU:
+		return r.MilliCPU
+	case corev1.ResourceMemory:
+		return r.Memory
+	case corev1.ResourceEphemeralStorage:
+		return r.EphemeralStorage
+	default:
+		return r.Scalars[name]
+	}
+}
+
+// Names returns the resources of which there is any, pod places left out:
+// CPU, memory and storage first, the others sorted.
+func (r *Resources) Names() []corev1.ResourceName {
+	var names []corev1.ResourceName
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+		if r.Of(name) > 0 {
+			names = append(names, name)
+		}
+	}
+	basic := len(names)
+	for name, v := range r.Scalars {
+		if v > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names[basic:])
+	return names
+}
+
+// IsScalar says whether a resource is one that not every node has: extended
+// resources and huge pages, unlike CPU, memory and storage.
+func IsScalar(name corev1.ResourceName) bool {
+	return name != corev1.ResourceCPU && name != corev1.ResourceMemory && name != corev1.ResourceEphemeralStorage
 }
 
 // Add adds o; the pod count is not a request and stays.
@@ -104,13 +144,4 @@ func nonMissing() corev1.ResourceList {
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(defaultMemory, resource.BinarySI),
 	}
-}
-
-// Fraction returns used of capacity as a number from 0 to 1; nothing of
-// nothing is full.
-func Fraction(used, capacity int64) float64 {
-	if capacity <= 0 {
-		return 1
-	}
-	return math.Min(float64(used)/float64(capacity), 1)
 }

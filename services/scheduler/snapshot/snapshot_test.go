@@ -187,8 +187,11 @@ func TestSignature(t *testing.T) {
 		t.Error("two pods of one template differ")
 	}
 	for name, other := range map[string]*schedtest.PodBuilder{
-		"request":    schedtest.Pod("b").CPU("2").Label("x", "1").Label("y", "2"),
-		"label":      schedtest.Pod("b").CPU("1").Label("x", "2").Label("y", "2"),
+		"request": schedtest.Pod("b").CPU("2").Label("x", "1").Label("y", "2"),
+		"label":   schedtest.Pod("b").CPU("1").Label("x", "2").Label("y", "2"),
+		"image of a volume": schedtest.Pod("b").CPU("1").Label("x", "1").Label("y", "2").With(func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "i"}}}}
+		}),
 		"toleration": schedtest.Pod("b").CPU("1").Label("x", "1").Label("y", "2").With(func(p *corev1.Pod) { p.Spec.Tolerations = []corev1.Toleration{{Key: "k"}} }),
 	} {
 		if base == sign(other) {

@@ -1,10 +1,13 @@
-// Package balancedallocation prefers nodes where CPU and memory would be used
-// to the same degree, so that neither is stranded.
+// Package balancedallocation prefers nodes whose resources the pod brings
+// closer to being used to the same degree, so that none is stranded.
 package balancedallocation
 
 import (
 	"context"
 	"math"
+
+	corev1 "k8s.io/api/core/v1"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -14,10 +17,24 @@ import (
 const Name = "NodeResourcesBalancedAllocation"
 
 // Plugin implements framework.Score.
-type Plugin struct{}
+type Plugin struct{ resources []corev1.ResourceName }
 
 // New returns the plugin.
-func New() *Plugin { return &Plugin{} }
+func New(args *configv1.NodeResourcesBalancedAllocationArgs) *Plugin {
+	p := &Plugin{}
+	for _, r := range args.Resources {
+		p.resources = append(p.resources, corev1.ResourceName(r.Name))
+	}
+	return p
+}
+
+// DefaultArgs returns what Kubernetes uses where nothing else is said: CPU and
+// memory.
+func DefaultArgs() *configv1.NodeResourcesBalancedAllocationArgs {
+	return &configv1.NodeResourcesBalancedAllocationArgs{Resources: []configv1.ResourceSpec{
+		{Name: string(corev1.ResourceCPU), Weight: 1}, {Name: string(corev1.ResourceMemory), Weight: 1},
+	}}
+}
 
 // Name of the plugin.
 func (*Plugin) Name() string { return Name }
@@ -26,23 +43,58 @@ func (*Plugin) Name() string { return Name }
 func (*Plugin) NodeLocal() {}
 
 // PreScore opts out for pods that request nothing: they change no balance.
-func (*Plugin) PreScore(_ context.Context, _ *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
-	if pod.Requests.MilliCPU == 0 && pod.Requests.Memory == 0 {
-		return framework.NewStatus(framework.Skip)
+func (p *Plugin) PreScore(_ context.Context, _ *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+	for _, name := range p.resources {
+		if pod.Requests.Of(name) != 0 {
+			return nil
+		}
 	}
-	return nil
+	return framework.NewStatus(framework.Skip)
 }
 
-// Score is best where the pod brings the two fractions closest together.
-func (*Plugin) Score(_ context.Context, _ *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
-	return balance(
-		snapshot.Fraction(node.Requested.MilliCPU+pod.Requests.MilliCPU, node.Allocatable.MilliCPU),
-		snapshot.Fraction(node.Requested.Memory+pod.Requests.Memory, node.Allocatable.Memory),
-	), nil
+// Score is best where the pod brings the fractions closer together, least where
+// it drives them apart. Either balance is from half of MaxScore to MaxScore,
+// so the score is too; where nothing changes it is three quarters.
+func (p *Plugin) Score(_ context.Context, _ *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
+	with, without := make([]float64, 0, len(p.resources)), make([]float64, 0, len(p.resources))
+	for _, name := range p.resources {
+		capacity, wanted := node.Allocatable.Of(name), pod.Requests.Of(name)
+		if capacity <= 0 || wanted == 0 && snapshot.IsScalar(name) {
+			continue
+		}
+		with = append(with, fraction(node.Requested.Of(name)+wanted, capacity))
+		without = append(without, fraction(node.Requested.Of(name), capacity))
+	}
+	const half = framework.MaxScore / 2
+	return half + (half+balance(with)-balance(without))/2, nil
+}
+
+func fraction(used, capacity int64) float64 {
+	return math.Min(float64(used)/float64(capacity), 1)
 }
 
 // balance is MaxScore for equal fractions, less by their standard deviation,
-// which of two numbers is half their distance.
-func balance(cpu, memory float64) int64 {
-	return int64((1 - math.Abs(cpu-memory)/2) * float64(framework.MaxScore))
+// which is never above one half.
+func balance(fractions []float64) int64 {
+	return int64((1 - deviation(fractions)) * float64(framework.MaxScore))
+}
+
+// deviation is the standard deviation. Of two numbers it is half their
+// distance, which is also more exact that way.
+func deviation(fractions []float64) float64 {
+	switch len(fractions) {
+	case 0, 1:
+		return 0
+	case 2:
+		return math.Abs((fractions[0] - fractions[1]) / 2)
+	}
+	var mean, squares float64
+	for _, f := range fractions {
+		mean += f
+	}
+	mean /= float64(len(fractions))
+	for _, f := range fractions {
+		squares += (f - mean) * (f - mean)
+	}
+	return math.Sqrt(squares / float64(len(fractions)))
 }

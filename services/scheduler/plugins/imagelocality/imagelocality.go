@@ -17,7 +17,7 @@ import (
 const Name = "ImageLocality"
 
 // Below smallest bytes images are pulled quickly and count nothing; largest
-// bytes per container count all.
+// bytes per image count all.
 const (
 	mebibyte = 1 << 20
 	smallest = 23 * mebibyte
@@ -72,17 +72,23 @@ func (p *Plugin) Score(_ context.Context, state *framework.CycleState, _ *snapsh
 }
 
 // scale brings bytes to 0 … MaxScore.
-func scale(bytes int64, containers int) int64 {
-	most := int64(largest * containers)
+func scale(bytes int64, images int) int64 {
+	most := int64(largest * images)
 	bytes = min(max(bytes, smallest), most)
 	return framework.MaxScore * (bytes - smallest) / (most - smallest)
 }
 
+// imageNames returns the images of the pod's containers and volumes.
 func imageNames(pod *corev1.Pod) []string {
 	var names []string
 	for _, cs := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range cs {
 			names = append(names, normalize(cs[i].Image))
+		}
+	}
+	for i := range pod.Spec.Volumes {
+		if image := pod.Spec.Volumes[i].Image; image != nil {
+			names = append(names, normalize(image.Reference))
 		}
 	}
 	return names

@@ -68,6 +68,7 @@ func (p *Plugin) Score(_ context.Context, state *framework.CycleState, _ *snapsh
 }
 
 // NormalizeScore stretches the scores, which may be negative, over the range.
+// It rounds down from floating point, as Kubernetes does.
 func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, _ []*snapshot.NodeInfo, scores []int64) {
 	if len(scores) == 0 {
 		return
@@ -78,6 +79,6 @@ func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *sna
 			scores[i] = 0
 			continue
 		}
-		scores[i] = framework.MaxScore * (scores[i] - low) / (high - low)
+		scores[i] = int64(float64(framework.MaxScore) * (float64(scores[i]-low) / float64(high-low)))
 	}
 }

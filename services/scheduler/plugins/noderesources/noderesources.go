@@ -1,5 +1,6 @@
 // Package noderesources keeps pods to nodes that have what they request left:
-// CPU, memory, ephemeral storage, extended resources, and a place for a pod.
+// CPU, memory, ephemeral storage, extended resources, and a place for a pod. Of
+// those it prefers, unless it is told otherwise, the ones with the most left.
 package noderesources
 
 import (
@@ -7,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -19,16 +21,29 @@ const Name = "NodeResourcesFit"
 // the others are "Insufficient " and the resource.
 const TooManyPods = "Too many pods"
 
-// Plugin implements framework.Filter.
-type Plugin struct{}
+// Plugin implements framework.Filter and framework.Score.
+type Plugin struct{ scoring scoring }
 
 // New returns the plugin.
-func New() *Plugin { return &Plugin{} }
+func New(args *configv1.NodeResourcesFitArgs) *Plugin {
+	return &Plugin{scoring: newScoring(args.ScoringStrategy)}
+}
+
+// DefaultArgs returns what Kubernetes uses where nothing else is said: nodes
+// with more CPU and memory left are better.
+func DefaultArgs() *configv1.NodeResourcesFitArgs {
+	return &configv1.NodeResourcesFitArgs{ScoringStrategy: &configv1.ScoringStrategy{
+		Type: configv1.LeastAllocated,
+		Resources: []configv1.ResourceSpec{
+			{Name: string(corev1.ResourceCPU), Weight: 1}, {Name: string(corev1.ResourceMemory), Weight: 1},
+		},
+	}}
+}
 
 // Name of the plugin.
 func (*Plugin) Name() string { return Name }
 
-// NodeLocal: the verdict depends on the pod and the node alone.
+// NodeLocal: verdict and score depend on the pod and the node alone.
 func (*Plugin) NodeLocal() {}
 
 // Filter rejects nodes that lack anything. What even an empty node could not

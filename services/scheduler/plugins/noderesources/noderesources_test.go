@@ -33,7 +33,7 @@ func TestFilter(t *testing.T) {
 		{"asks for nothing", schedtest.Pod("p"), busy, framework.Success, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := New().Filter(t.Context(), nil, tt.pod.Info(), tt.node.Info())
+			s := New(DefaultArgs()).Filter(t.Context(), nil, tt.pod.Info(), tt.node.Info())
 			if s.Code() != tt.code {
 				t.Errorf("%v, not %v", s.Code(), tt.code)
 			}

@@ -90,7 +90,7 @@ func TestPostFilter(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			filters := fit{noderesources.New()}
+			filters := fit{noderesources.New(noderesources.DefaultArgs())}
 			why := &framework.Diagnosis{AllNodes: len(tt.nodes), Rejections: map[string]*framework.Status{}}
 			var infos []*snapshot.NodeInfo
 			for _, n := range tt.nodes {
