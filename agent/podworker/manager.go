@@ -52,13 +52,21 @@ func (m *Manager) Run(ctx context.Context) error {
 	if err := os.MkdirAll(m.cfg.LogsDir, 0o755); err != nil {
 		return fmt.Errorf("make the folder of logs: %w", err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	// Those who may start workers end before the workers are waited for.
+	var followers sync.WaitGroup
+	defer func() {
+		cancel()
+		followers.Wait()
+		m.wg.Wait()
+	}()
 	m.ctx = ctx
 	m.deps.Pods.AddHandler(client.Handler[*corev1.Pod]{
 		OnAdd:    m.podChanged,
 		OnUpdate: func(_, pod *corev1.Pod) { m.podChanged(pod) },
 		OnDelete: m.podDeleted,
 	})
-	go m.deps.Pods.Run(ctx)
+	followers.Go(func() { m.deps.Pods.Run(ctx) })
 	select {
 	case <-m.deps.Pods.Synced():
 	case <-ctx.Done():
@@ -71,13 +79,10 @@ func (m *Manager) Run(ctx context.Context) error {
 	if err := m.recover(ctx, static); err != nil {
 		return fmt.Errorf("recover the node's pods: %w", err)
 	}
-	var wg sync.WaitGroup
 	if m.cfg.StaticPodDir != "" {
-		wg.Go(func() { m.watchStatic(ctx) })
+		followers.Go(func() { m.watchStatic(ctx) })
 	}
 	<-ctx.Done()
-	wg.Wait()
-	m.wg.Wait()
 	return nil
 }
 
