@@ -164,11 +164,31 @@ func TestBinding(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			// All of it is there before the controller looks: which volume it
-			// takes of those that it knows is the question.
-			c := controllertest.New(t)
-			c.Apply(tt.have...)
-			c.Start(c.Controller(persistentvolume.New(c.Deps)))
+			// A volume can be had once it is Available. All are before the claim
+			// comes: which it is given of those that there are is the question.
+			c := start(t)
+			var claims []kinds.Object
+			volumes := 0
+			for _, obj := range tt.have {
+				switch obj.(type) {
+				case *corev1.PersistentVolumeClaim:
+					claims = append(claims, obj)
+					continue
+				case *corev1.PersistentVolume:
+					volumes++
+				}
+				c.Apply(obj)
+			}
+			controllertest.Await(c, "the volumes to be available", func(all []*corev1.PersistentVolume) bool {
+				available := 0
+				for _, v := range all {
+					if v.Status.Phase == corev1.VolumeAvailable {
+						available++
+					}
+				}
+				return available == volumes
+			})
+			c.Apply(claims...)
 			awaitState(t, c, tt.claims, tt.volumes, tt.event)
 		})
 	}
