@@ -34,8 +34,9 @@ type Cluster struct {
 	Inventory *inventory.Inventory
 	Events    *Events
 
-	t   testing.TB
-	ctx context.Context
+	t     testing.TB
+	ctx   context.Context
+	gates *gates
 }
 
 // New returns a cluster without controllers. Make them from its Deps, then
@@ -45,7 +46,8 @@ type Cluster struct {
 func New(t testing.TB, opts ...storetest.Option) *Cluster {
 	t.Helper()
 	store := storetest.New(t, append([]storetest.Option{storetest.WithoutRules(admission.StorageObjectInUse)}, opts...)...)
-	conn := runner.TracedConn(store.Conn(identity.Service(identity.Controller)))
+	gates := newGates()
+	conn := runner.TracedConn(gates.over(store.Conn(identity.Service(identity.Controller))))
 	tel := telemetry.Discard("controller")
 	metrics, err := runner.NewMetrics(tel.Metrics)
 	if err != nil {
@@ -55,7 +57,7 @@ func New(t testing.TB, opts ...storetest.Option) *Cluster {
 	recorded := &Events{}
 	return &Cluster{
 		// A test acts as an administrator, its controllers as what they are.
-		Client: client.New(store.Conn(storetest.Admin()), "controllertest"), Events: recorded, t: t, ctx: t.Context(), Inventory: inventory.New(c),
+		Client: client.New(store.Conn(storetest.Admin()), "controllertest"), Events: recorded, t: t, ctx: t.Context(), gates: gates, Inventory: inventory.New(c),
 		Deps: runner.Deps{
 			Client: c, Informers: client.NewInformers(c), Telemetry: tel, Metrics: metrics, Feed: runner.NewFeed(),
 			Events: func(string) runner.EventRecorder { return recorded },

@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
@@ -29,12 +30,19 @@ import (
 	"navarch.dev/navarch/services/controller/runner"
 )
 
+// settleTimeout is the longest wait for the informer to show our own writes
+// before looking again.
+const settleTimeout = time.Second
+
 type reconciler struct {
 	client      *client.Client
 	events      runner.EventRecorder
 	deployments *client.Informer[*appsv1.Deployment]
 	replicaSets *client.Informer[*appsv1.ReplicaSet]
 	pods        *client.Informer[*corev1.Pod]
+	// The Store refuses to scale a set on an old view of it, but not to create
+	// another one whose size was reckoned from that view.
+	barrier *runner.Barrier[*appsv1.ReplicaSet]
 }
 
 // New returns the controller of Deployments.
@@ -54,6 +62,7 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	r := &reconciler{
 		client: deps.Client, events: deps.Events("deployment-controller"),
 		deployments: deployments, replicaSets: replicaSets, pods: pods,
+		barrier: runner.NewBarrier(replicaSets),
 	}
 	c := runner.New("deployment", r, deps, runner.Options{Trace: deployments.TraceContext})
 	runner.Primary(c, deployments)
@@ -109,6 +118,9 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	if !ok {
 		return runner.Done(), nil
 	}
+	if !r.barrier.Passed(key) {
+		return runner.RequeueAfter(settleTimeout), nil
+	}
 	d := shared.DeepCopy()
 	if d.Spec.Replicas == nil {
 		d.Spec.Replicas = ptr.To[int32](1)
@@ -157,6 +169,12 @@ func (ro *rollout) step(ctx context.Context) (runner.Outcome, error) {
 		return runner.Done(), err
 	}
 	return ro.report(ctx)
+}
+
+// wrote notes that a ReplicaSet was written: the next step waits until it is
+// seen.
+func (ro *rollout) wrote(rs *appsv1.ReplicaSet) {
+	ro.barrier.Wrote(cache.MetaObjectToName(ro.d).String(), rs)
 }
 
 // all returns every ReplicaSet, the new one last.

@@ -3,6 +3,8 @@ package deployment
 import (
 	"context"
 
+	appsv1 "k8s.io/api/apps/v1"
+
 	"navarch.dev/navarch/services/controller/ownership"
 	"navarch.dev/navarch/services/controller/podset"
 )
@@ -20,7 +22,7 @@ func (ro *rollout) recreate(ctx context.Context) error {
 	if scaled {
 		return nil
 	}
-	running, err := ro.oldPodsRun()
+	running, err := ro.podsRun(ro.oldRSs)
 	if err != nil || running {
 		return err
 	}
@@ -33,9 +35,9 @@ func (ro *rollout) recreate(ctx context.Context) error {
 	return ro.cleanUpIfComplete(ctx)
 }
 
-// oldPodsRun says whether a pod of an old version has not ended yet.
-func (ro *rollout) oldPodsRun() (bool, error) {
-	for _, rs := range ro.oldRSs {
+// podsRun says whether a pod of one of the sets has not ended yet.
+func (ro *rollout) podsRun(sets []*appsv1.ReplicaSet) (bool, error) {
+	for _, rs := range sets {
 		if rs.Status.Replicas > 0 {
 			return true, nil // the informer of pods may be behind that of sets
 		}

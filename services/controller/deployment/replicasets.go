@@ -83,6 +83,7 @@ func (ro *rollout) ensureNew(ctx context.Context) error {
 			if err := ro.client.Update(ctx, ro.newRS); err != nil {
 				return fmt.Errorf("update replica set %s: %w", ro.newRS.Name, err)
 			}
+			ro.wrote(ro.newRS)
 		}
 		if ro.progressDeadline() > 0 && condition(ro.d.Status, appsv1.DeploymentProgressing) == nil {
 			setCondition(&ro.d.Status, ro.progressing(corev1.ConditionTrue, reasonFoundNewReplicaSet,
@@ -110,6 +111,7 @@ func (ro *rollout) createNew(ctx context.Context, revision int64) error {
 	case err != nil:
 		return ro.noteCreateFailure(ctx, err)
 	}
+	ro.wrote(rs)
 	if n := size(rs); n > 0 {
 		ro.events.Event(ro.d, corev1.EventTypeNormal, "ScalingReplicaSet",
 			fmt.Sprintf("Scaled up replica set %s from 0 to %d", rs.Name, n))

@@ -161,9 +161,7 @@ func (ro *rollout) dropAvailable(ctx context.Context, surplus int32) (dropped in
 	return dropped, nil
 }
 
-// scaleTo writes a ReplicaSet's new size, and the Deployment's with it. A
-// stale copy is refused by the Store, so no two reconciles scale on the same
-// knowledge.
+// scaleTo writes a ReplicaSet's new size, and the Deployment's with it.
 func (ro *rollout) scaleTo(ctx context.Context, rs *appsv1.ReplicaSet, n int32) (scaled bool, err error) {
 	before := size(rs)
 	annotated := annotateSize(ro.d, rs)
@@ -174,6 +172,7 @@ func (ro *rollout) scaleTo(ctx context.Context, rs *appsv1.ReplicaSet, n int32) 
 	if err := ro.client.Update(ctx, rs); err != nil {
 		return false, fmt.Errorf("scale replica set %s to %d: %w", rs.Name, n, err)
 	}
+	ro.wrote(rs)
 	if before == n {
 		return false, nil
 	}

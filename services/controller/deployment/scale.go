@@ -41,6 +41,9 @@ func (ro *rollout) resize(ctx context.Context) error {
 func (ro *rollout) scaleSets(ctx context.Context) error {
 	desired := *ro.d.Spec.Replicas
 	if rs := ro.onlyActive(); rs != nil {
+		if wait, err := ro.mustWait(rs, desired); wait || err != nil {
+			return err
+		}
 		_, err := ro.scaleTo(ctx, rs, desired)
 		return err
 	}
@@ -51,6 +54,9 @@ func (ro *rollout) scaleSets(ctx context.Context) error {
 			}
 		}
 		return nil
+	}
+	if !isRolling(ro.d) {
+		return nil // several versions run: none of them may grow
 	}
 	sets := active(ro.all())
 	allowed := int32(0)
@@ -64,6 +70,16 @@ func (ro *rollout) scaleSets(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// mustWait says whether a set may not grow to a size yet, as pods of other
+// versions still run and the strategy wants one version at a time. The end of
+// the last one leads to another reconcile.
+func (ro *rollout) mustWait(rs *appsv1.ReplicaSet, desired int32) (bool, error) {
+	if isRolling(ro.d) || desired <= size(rs) {
+		return false, nil
+	}
+	return ro.podsRun(slices.DeleteFunc(ro.all(), func(other *appsv1.ReplicaSet) bool { return other == rs }))
 }
 
 // onlyActive returns the one set with pods or, if none has, the newest set;
