@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +30,9 @@ func (w *worker) admit(now time.Time) {
 		return
 	}
 	w.phase = phaseRunning
+	if w.given == nil {
+		w.given = allocationOf(w.pod)
+	}
 	w.makeMirror()
 	w.setUp(now, func(time.Time) {})
 	w.runContainers(now, func(time.Time) {})
@@ -39,12 +43,13 @@ func (w *worker) admit(now time.Time) {
 func (m *Manager) grant(pod *corev1.Pod, uid string, static bool) (reason, message string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer m.settled(uid)
 	if _, ok := m.granted[uid]; ok {
 		return "", ""
 	}
 	g := grantOf(pod)
 	if !static {
-		if reason, message := m.fits(g); reason != "" {
+		if reason, message := m.fits(g, uid); reason != "" {
 			return reason, message
 		}
 	}
@@ -61,12 +66,25 @@ func grantOf(pod *corev1.Pod) grant {
 	return g
 }
 
-// fits says why a grant is not possible. The caller holds the lock.
-func (m *Manager) fits(g grant) (reason, message string) {
-	if m.cfg.MaxPods > 0 && len(m.granted) >= m.cfg.MaxPods {
-		return "OutOfpods", fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(m.granted), m.cfg.MaxPods)
+// heldBy returns what a pod has of the node: it may be more than what it was
+// given, where a resize is under way.
+func heldBy(pod *corev1.Pod) grant {
+	g := grantOf(pod)
+	g.requests = podresource.PodRequests(pod, podresource.PodResourcesOptions{
+		UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true,
+	})
+	return g
+}
+
+// fits says why a grant is not possible beside those of the pods but one. The
+// caller holds the lock.
+func (m *Manager) fits(g grant, uid string) (reason, message string) {
+	others := maps.Clone(m.granted)
+	delete(others, uid)
+	if m.cfg.MaxPods > 0 && len(others) >= m.cfg.MaxPods {
+		return "OutOfpods", fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), m.cfg.MaxPods)
 	}
-	for _, other := range m.granted {
+	for _, other := range others {
 		for _, p := range g.ports {
 			if conflicts(p, other.ports) {
 				return "NodePorts", fmt.Sprintf("Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports (%d)", p.HostPort)
@@ -80,7 +98,7 @@ func (m *Manager) fits(g grant) (reason, message string) {
 		}
 		used := available.DeepCopy()
 		used.Sub(available)
-		for _, other := range m.granted {
+		for _, other := range others {
 			used.Add(other.requests[name])
 		}
 		free := available.DeepCopy()
@@ -97,7 +115,24 @@ func (m *Manager) fits(g grant) (reason, message string) {
 func (m *Manager) release(uid string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.takeBack(uid)
+}
+
+// takeBack is release for a caller that holds the lock.
+func (m *Manager) takeBack(uid string) {
 	delete(m.granted, uid)
+	delete(m.asks, uid)
+	delete(m.unsettled, uid)
+	m.answerAsks()
+}
+
+// settled notes that a pod has been admitted or rejected. The caller holds the
+// lock.
+func (m *Manager) settled(uid string) {
+	if m.unsettled[uid] {
+		delete(m.unsettled, uid)
+		m.answerAsks()
+	}
 }
 
 func conflicts(p network.HostPort, taken []network.HostPort) bool {

@@ -46,6 +46,11 @@ type container struct {
 	// stopping says that the container is being ended, and why.
 	stopping   bool
 	stopReason string
+	// mustRestart says that it was ended to be started anew, whatever its restart
+	// policy.
+	mustRestart bool
+	// has are the resources of the current attempt.
+	has corev1.ResourceRequirements
 	// waitReason and waitMessage explain why it does not run.
 	waitReason, waitMessage string
 
@@ -75,6 +80,9 @@ func (c *container) idle() bool { return !c.launching && !c.stopping && !c.runni
 // restartable says whether the container, having ended, is to be started
 // again.
 func (c *container) restartable(pod *corev1.Pod) bool {
+	if c.mustRestart {
+		return true
+	}
 	switch c.role {
 	case roleEphemeral:
 		return false

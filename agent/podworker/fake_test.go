@@ -2,10 +2,13 @@ package podworker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"sync"
 	"syscall"
@@ -41,6 +44,10 @@ type fakeRuntime struct {
 	ignoreTerm map[string]bool
 	// exec is what Exec answers.
 	exec func(container string, command []string) (int, error)
+	// updates are the changes of limits, in their order; stuck refuses those of
+	// containers.
+	updates []update
+	stuck   bool
 }
 
 type fakeContainer struct {
@@ -218,6 +225,66 @@ func (f *fakeRuntime) Exec(_ context.Context, id string, opts runtime.ExecOption
 		return 0, nil
 	}
 	return exec(name, opts.Command)
+}
+
+func (f *fakeRuntime) UpdateSandboxResources(_ context.Context, uid string, r runtime.Resources) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.sandboxes[uid]
+	if !ok {
+		return runtime.ErrNotFound
+	}
+	s.Spec.Resources = r
+	f.sandboxes[uid] = s
+	f.updates = append(f.updates, update{"pod", r})
+	return nil
+}
+
+func (f *fakeRuntime) UpdateContainerResources(_ context.Context, id string, r runtime.Resources, annotations map[string]string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.containers[id]
+	switch {
+	case !ok:
+		return runtime.ErrNotFound
+	case f.stuck:
+		return errors.New("the cgroup is stuck")
+	}
+	c.status.Spec.Resources = r
+	c.status.Spec.Annotations = maps.Clone(c.status.Spec.Annotations)
+	maps.Copy(c.status.Spec.Annotations, annotations)
+	f.updates = append(f.updates, update{c.status.Spec.Name, r})
+	return nil
+}
+
+// changes returns how limits were changed, in their order.
+func (f *fakeRuntime) changes() []update {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.updates)
+}
+
+func (f *fakeRuntime) setStuck(stuck bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stuck = stuck
+}
+
+func (f *fakeRuntime) SandboxUsage(context.Context, string) (runtime.Usage, error) {
+	return runtime.Usage{MemoryBytes: usedMemory}, nil
+}
+
+func (f *fakeRuntime) ContainerUsage(context.Context, string) (runtime.Usage, error) {
+	return runtime.Usage{MemoryBytes: usedMemory}, nil
+}
+
+// usedMemory is what every container and every pod is said to use.
+const usedMemory = 8 << 20
+
+// update is a change of a container's limits, or of the pod's.
+type update struct {
+	of   string
+	size runtime.Resources
 }
 
 // running returns the ID of the running container of a name, "" if none runs.

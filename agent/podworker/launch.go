@@ -89,7 +89,7 @@ func (w *worker) launch(c *container) {
 		if err != nil {
 			return func() { w.launchFailed(c, in, err) }
 		}
-		return func() { w.started(c, status, img) }
+		return func() { w.started(c, in, status, img) }
 	})
 }
 
@@ -263,8 +263,9 @@ func (w *worker) start(ctx context.Context, in launchInput, id string) (runtime.
 
 // started notes that a container has been started, even if it has ended
 // already.
-func (w *worker) started(c *container, status runtime.ContainerStatus, img image.Image) {
-	c.launching = false
+func (w *worker) started(c *container, in launchInput, status runtime.ContainerStatus, img image.Image) {
+	c.launching, c.mustRestart = false, false
+	c.has = in.spec.Resources
 	c.present, c.current = true, status
 	c.attempt = status.Spec.Attempt
 	c.waitReason, c.waitMessage = "", ""

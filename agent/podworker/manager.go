@@ -33,8 +33,12 @@ type Manager struct {
 	workers map[string]*worker
 	waiting map[string]*corev1.Pod // pods whose name is still used by an ending one
 	granted map[string]grant       // what admitted pods have of the node
-	running bool
-	wg      sync.WaitGroup
+	asks    map[string]*resizeAsk  // resizes that wait for room
+	// unsettled are the pods of an earlier agent that are yet to be admitted: they
+	// go before any resize.
+	unsettled map[string]bool
+	running   bool
+	wg        sync.WaitGroup
 }
 
 // New returns a manager. It must be told of the runtime's events, from before
@@ -42,7 +46,8 @@ type Manager struct {
 func New(cfg Config, deps Deps) *Manager {
 	return &Manager{
 		cfg: cfg, deps: deps, busy: make(slots, max(cfg.ParallelStarts, 1)),
-		workers: make(map[string]*worker), waiting: make(map[string]*corev1.Pod), granted: make(map[string]grant),
+		workers: make(map[string]*worker), waiting: make(map[string]*corev1.Pod), granted: make(map[string]grant), asks: make(map[string]*resizeAsk),
+		unsettled: make(map[string]bool),
 	}
 }
 
@@ -98,26 +103,32 @@ func (m *Manager) podChanged(pod *corev1.Pod) {
 		m.mirrorChanged(pod)
 		return
 	}
-	m.ensure(pod, nil)
+	m.ensure(pod)
 }
 
 // ensure gives a pod to its worker, making one if it has none. The caller
-// holds the lock. found is what an earlier agent left of it.
-func (m *Manager) ensure(pod *corev1.Pod, found []runtime.ContainerStatus) {
+// holds the lock.
+func (m *Manager) ensure(pod *corev1.Pod) {
 	uid := string(pod.UID)
 	if w, ok := m.workers[uid]; ok {
 		go w.send(func() { w.update(pod) })
 		return
 	}
-	m.start(pod, false, found)
+	m.start(pod, false, remains{})
+}
+
+// remains are what an earlier agent left of a pod.
+type remains struct {
+	given      *allocation
+	containers []runtime.ContainerStatus
 }
 
 // start makes a pod's worker. The caller holds the lock.
-func (m *Manager) start(pod *corev1.Pod, static bool, found []runtime.ContainerStatus) {
+func (m *Manager) start(pod *corev1.Pod, static bool, left remains) {
 	key := cache.MetaObjectToName(pod).String()
 	ctx := m.deps.Pods.TraceContext(m.ctx, key)
-	w := newWorker(ctx, m, pod, static)
-	w.adopt(found)
+	w := newWorker(ctx, m, pod, static, left.given)
+	w.adopt(left.containers)
 	m.workers[w.uid] = w
 	m.wg.Go(w.run)
 }
@@ -141,10 +152,10 @@ func (m *Manager) forget(w *worker) {
 	if m.workers[w.uid] == w {
 		delete(m.workers, w.uid)
 	}
-	delete(m.granted, w.uid)
+	m.takeBack(w.uid)
 	if next, ok := m.waiting[w.uid]; ok {
 		delete(m.waiting, w.uid)
-		m.start(next, true, nil)
+		m.start(next, true, remains{})
 	}
 }
 

@@ -39,15 +39,25 @@ func (m *Manager) recover(ctx context.Context, static []*corev1.Pod) error {
 	if err := m.removeOrphans(ctx, found, wanted); err != nil {
 		return err
 	}
+	left := make(map[string]remains, len(wanted))
+	for uid, pod := range wanted {
+		left[uid] = remains{containers: found[uid]}
+		if !isStatic[uid] {
+			left[uid] = remains{containers: found[uid], given: m.recoverAllocation(ctx, pod)}
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for uid := range found { // what runs keeps its place, whoever else asks
 		if pod := wanted[uid]; pod != nil {
-			m.granted[uid] = grantOf(pod)
+			m.granted[uid] = heldBy(left[uid].given.applied(pod))
 		}
 	}
 	for uid, pod := range wanted {
-		m.start(pod, isStatic[uid], found[uid])
+		if pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+			m.unsettled[uid] = true
+		}
+		m.start(pod, isStatic[uid], left[uid])
 	}
 	m.running = true
 	// What changed while this went on, and the mirrors, which have no worker.
@@ -55,7 +65,7 @@ func (m *Manager) recover(ctx context.Context, static []*corev1.Pod) error {
 		if _, ok := pod.Annotations[mirrorAnnotation]; ok {
 			m.mirrorChanged(pod)
 		} else {
-			m.ensure(pod, nil)
+			m.ensure(pod)
 		}
 	}
 	for uid, w := range m.workers {
@@ -191,6 +201,27 @@ func (w *worker) adopt(found []runtime.ContainerStatus) {
 		}
 	}
 	w.adoptSandbox()
+	w.adoptResize()
+}
+
+// adoptResize goes on with a resize that an earlier agent began, and with its
+// answer to one that it did not grant.
+func (w *worker) adoptResize() {
+	if w.static {
+		return
+	}
+	if c := findCondition(&w.pod.Status, corev1.PodResizePending); c != nil && w.pod != w.desired {
+		w.refused = &refusedResize{refusal: refusal{c.Reason, c.Message}, generation: c.ObservedGeneration, since: c.LastTransitionTime.Time}
+	}
+	c := findCondition(&w.pod.Status, corev1.PodResizeInProgress)
+	updates, restarts := w.outgrown()
+	if c == nil && len(updates)+len(restarts) == 0 && (w.sandbox == nil || w.cgroup == podResources(w.pod)) {
+		return
+	}
+	w.resizing = &resizing{generation: w.pod.Generation, saved: true}
+	if c != nil {
+		w.resizing.generation = c.ObservedGeneration
+	}
 }
 
 // adoptContainer takes a container over. One that was only created is
@@ -204,6 +235,10 @@ func (w *worker) adoptContainer(c *container, st runtime.ContainerStatus) {
 	c.attempt, c.imageID, c.waitReason, c.waitMessage = st.Spec.Attempt, st.Spec.ImageID, "", ""
 	if c.role == roleMain {
 		w.initialized = true
+	}
+	c.has = c.spec.Resources
+	if has, ok := resourcesIn(&st.Spec); ok {
+		c.has = has
 	}
 	if st.State == runtime.StateRunning {
 		c.startedUp = c.startedUp || c.spec.StartupProbe == nil
@@ -278,6 +313,7 @@ func (w *worker) adoptSandbox() {
 		return
 	}
 	w.sandbox, w.attached, w.netns = resolved(struct{}{}), resolved(a), resolved(a.NetNS)
+	w.cgroup = status.Spec.Resources
 	w.makeVolumes()
 	for _, c := range w.containers {
 		if c.running() {

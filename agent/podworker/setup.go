@@ -35,6 +35,7 @@ func (w *worker) setUp(now time.Time, soonest func(time.Time)) {
 // connection to the network and the sandbox.
 func (w *worker) makeSandbox() {
 	pod, ctx := w.pod, w.setupCtx
+	w.cgroup = podResources(pod)
 	if pod.Spec.HostNetwork {
 		w.netns = resolved("")
 		w.attached = resolved(network.Attachment{})

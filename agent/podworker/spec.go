@@ -38,10 +38,14 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 	if err != nil {
 		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
 	}
+	annotations, err := annotate(annotationResources, &c.Resources)
+	if err != nil {
+		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
+	}
+	annotations[annotationImage], annotations[annotationPodImage] = c.Image, c.Image
 	return runtime.ContainerSpec{
-		ID: id, Name: c.Name, Attempt: in.attempt, ImageID: img.ID,
-		Annotations: map[string]string{annotationImage: c.Image, annotationPodImage: c.Image},
-		Command:     podenv.ExpandAll(c.Command, env.Lookup), Args: podenv.ExpandAll(c.Args, env.Lookup),
+		ID: id, Name: c.Name, Attempt: in.attempt, ImageID: img.ID, Annotations: annotations,
+		Command: podenv.ExpandAll(c.Command, env.Lookup), Args: podenv.ExpandAll(c.Args, env.Lookup),
 		Env: append([]runtime.EnvVar{{Name: "HOSTNAME", Value: m.hostname(pod)}}, envVars(env)...),
 
 		WorkingDir: c.WorkingDir, TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
@@ -87,8 +91,13 @@ func (m *Manager) sandboxSpec(pod *corev1.Pod, netns string) (runtime.SandboxSpe
 	if err != nil {
 		return runtime.SandboxSpec{}, err
 	}
+	annotations, err := annotate(annotationAllocation, allocationOf(pod))
+	if err != nil {
+		return runtime.SandboxSpec{}, err
+	}
 	spec := runtime.SandboxSpec{
-		UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Hostname: m.hostname(pod), NetNSPath: netns,
+		Annotations: annotations,
+		UID:         string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Hostname: m.hostname(pod), NetNSPath: netns,
 		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
 		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		DNS:                   dns, Resources: podResources(pod),
@@ -113,8 +122,8 @@ func resourcesOf(c *corev1.Container) runtime.Resources {
 	return r
 }
 
-// podResources are the limits of the pod as a whole: the sum of its
-// containers', where all of them have one.
+// podResources are the limits of the pod as a whole: its own or else the sum of
+// its containers', where all of them have one.
 func podResources(pod *corev1.Pod) runtime.Resources {
 	requests := podresource.PodRequests(pod, podresource.PodResourcesOptions{})
 	limits := podresource.PodLimits(pod, podresource.PodResourcesOptions{})
@@ -125,6 +134,10 @@ func podResources(pod *corev1.Pod) runtime.Resources {
 			memory = memory && !c.Resources.Limits.Memory().IsZero()
 			cpu = cpu && !c.Resources.Limits.Cpu().IsZero()
 		}
+	}
+	if own := pod.Spec.Resources; own != nil {
+		memory = memory || !own.Limits.Memory().IsZero()
+		cpu = cpu || !own.Limits.Cpu().IsZero()
 	}
 	if memory {
 		r.MemoryLimit = limits.Memory().Value()

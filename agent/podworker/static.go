@@ -119,7 +119,7 @@ func (m *Manager) syncStatic(ctx context.Context) {
 			m.waiting[old.uid] = pod // begins when the old one has ended
 			continue
 		}
-		m.start(pod, true, nil)
+		m.start(pod, true, remains{})
 	}
 }
 

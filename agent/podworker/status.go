@@ -39,7 +39,9 @@ func (w *worker) makeStatus(now time.Time) *corev1.PodStatus {
 	if r := w.rejected; r != nil {
 		s.Reason, s.Message = r.Reason, r.Message
 	}
+	w.setPodResources(s)
 	w.setConditions(s, now)
+	w.setResizeConditions(s, now)
 	return s
 }
 
@@ -131,6 +133,7 @@ func (w *worker) containerStatus(c *container) corev1.ContainerStatus {
 		cs.RestartCount = int32(c.attempt) - 1 // the next attempt has not begun
 	}
 	w.setState(c, &cs)
+	c.setResources(&cs)
 	return cs
 }
 

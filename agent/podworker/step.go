@@ -25,6 +25,7 @@ func (w *worker) step() {
 		w.admit(now)
 	case phaseRunning:
 		w.setUp(now, soonest)
+		w.resize(now, soonest)
 		w.runContainers(now, soonest)
 		w.watchStorage(now, soonest)
 		if d := w.pod.Spec.ActiveDeadlineSeconds; d != nil {
@@ -109,13 +110,16 @@ func (w *worker) keepRunning(c *container, now time.Time, soonest func(time.Time
 	case c.running() && !c.stopping && !c.launching && w.changed(c):
 		w.event(c, corev1.EventTypeNormal, "Killing",
 			fmt.Sprintf("Container %s definition changed, will be restarted", c.spec.Name))
+		c.mustRestart = true
 		w.stopContainer(c, "ContainerChanged", w.podGrace())
 		return
 	case !c.idle():
 		return
 	case c.role == roleInit && (c.succeeded() || w.initialized):
 		return
-	case c.exited():
+	case w.mustGrow():
+		return // its pod's cgroup is raised first; that sends a letter
+	case c.exited() && !c.mustRestart:
 		c.noteExit(now)
 		if !c.restartable(w.pod) {
 			return

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"navarch.dev/navarch/agent/network"
+	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/volume"
 )
 
@@ -50,7 +51,8 @@ type worker struct {
 	span      trace.Span
 	spanEnded bool
 
-	pod        *corev1.Pod // the newest version seen, never changed
+	pod        *corev1.Pod // the newest version seen, with the resources it was given; never changed
+	desired    *corev1.Pod // that version as the Store has it
 	static     bool        // from a file; the Store has a mirror of it
 	mirror     *corev1.Pod // that mirror, nil if there is none
 	deleted    bool        // the Store has it no more
@@ -70,6 +72,13 @@ type worker struct {
 	setupCtx  context.Context
 	cancelOps context.CancelFunc // ends what makes the pod, not what ends it
 
+	given      *allocation       // nil before it is admitted
+	considered *corev1.Pod       // the version whose resources were compared with given
+	ask        *resizeAsk        // what it asks for and was not given yet
+	refused    *refusedResize    // why not
+	resizing   *resizing         // what it was given and does not have yet
+	cgroup     runtime.Resources // what the sandbox has
+
 	measuring bool      // its storage is being measured
 	measureAt time.Time // when that is done next
 
@@ -83,13 +92,17 @@ type worker struct {
 	timer      *time.Timer
 }
 
-func newWorker(ctx context.Context, m *Manager, pod *corev1.Pod, static bool) *worker {
+// newWorker returns the worker of a pod. given is what an earlier agent gave
+// the pod, nil if it is new.
+func newWorker(ctx context.Context, m *Manager, pod *corev1.Pod, static bool, given *allocation) *worker {
 	w := &worker{
-		m: m, uid: string(pod.UID), pod: pod, static: static,
+		m: m, uid: string(pod.UID), static: static, given: given,
 		log:  m.deps.Log.With("namespace", pod.Namespace, "pod", pod.Name, "uid", string(pod.UID)),
 		key:  types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
-		mail: make(chan func(), 64), ended: make(chan struct{}), containers: containersOf(pod),
+		mail: make(chan func(), 64), ended: make(chan struct{}),
 	}
+	w.take(pod)
+	w.containers = containersOf(w.pod)
 	if pod.Status.StartTime != nil {
 		w.startTime = pod.Status.StartTime.Time
 	}
@@ -187,11 +200,16 @@ func (w *worker) update(pod *corev1.Pod) {
 // are images, resources and the list of ephemeral containers.
 func (w *worker) adoptSpec(pod *corev1.Pod) {
 	renamed := !maps.Equal(w.pod.Labels, pod.Labels) || !maps.Equal(w.pod.Annotations, pod.Annotations)
-	w.pod = pod
+	w.take(pod)
 	if renamed {
 		w.refreshVolumes() // the downward API shows them
 	}
-	for _, fresh := range containersOf(pod) {
+	w.followSpec()
+}
+
+// followSpec gives the containers the spec of the pod at hand.
+func (w *worker) followSpec() {
+	for _, fresh := range containersOf(w.pod) {
 		if c := w.find(fresh.spec.Name); c != nil {
 			c.spec = fresh.spec
 		} else {

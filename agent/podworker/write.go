@@ -36,7 +36,7 @@ func (w *worker) wrote(status *corev1.PodStatus, stored *corev1.Pod, err error) 
 	w.written, w.stored = status, stored
 	switch {
 	case !w.static && newer(stored, w.pod):
-		w.pod = stored
+		w.take(stored)
 	case w.static && w.mirror != nil && newer(stored, w.mirror):
 		w.mirror = stored
 	}
@@ -88,7 +88,8 @@ func foreignConditions(s *corev1.PodStatus) []corev1.PodCondition {
 	var out []corev1.PodCondition
 	for _, c := range s.Conditions {
 		switch c.Type {
-		case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady:
+		case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady,
+			corev1.PodResizePending, corev1.PodResizeInProgress:
 		default:
 			out = append(out, c)
 		}

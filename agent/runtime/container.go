@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +42,7 @@ type container struct {
 	// exited is closed when state is final.
 	exited chan struct{}
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards state, and of spec Resources and Annotations
 	state shim.ContainerState
 }
 
@@ -368,9 +369,11 @@ func (r *Runc) ListContainers(_ context.Context, podUID string) ([]ContainerStat
 }
 
 func (c *container) status() ContainerStatus {
-	state := c.snapshot()
+	c.mu.Lock()
+	state, spec := c.state, c.spec
+	c.mu.Unlock()
 	status := ContainerStatus{
-		PodUID: c.pod.spec.UID, Spec: c.spec, State: State(state.Status),
+		PodUID: c.pod.spec.UID, Spec: spec, State: State(state.Status),
 		CreatedAt: state.CreatedAt, StartedAt: state.StartedAt, FinishedAt: state.FinishedAt,
 	}
 	if status.State != StateExited {
@@ -406,7 +409,7 @@ func readTerminationMessage(path string) string {
 }
 
 // UpdateContainerResources implements Runtime.
-func (r *Runc) UpdateContainerResources(ctx context.Context, containerID string, resources Resources) error {
+func (r *Runc) UpdateContainerResources(ctx context.Context, containerID string, resources Resources, annotations map[string]string) error {
 	c, err := r.container(containerID)
 	if err != nil {
 		return err
@@ -418,6 +421,26 @@ func (r *Runc) UpdateContainerResources(ctx context.Context, containerID string,
 	if err := c.pod.client.Update(ctx, containerID, encoded); err != nil {
 		return fmt.Errorf("update container %s: %w", c.spec.Name, c.pod.shimError(err))
 	}
+	if err := c.saveSpec(resources, annotations); err != nil {
+		return fmt.Errorf("update container %s: %w", c.spec.Name, err)
+	}
+	return nil
+}
+
+// saveSpec remembers what a container has been changed to.
+func (c *container) saveSpec(resources Resources, annotations map[string]string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	spec := c.spec
+	spec.Resources = spec.Resources.updated(resources)
+	if spec.Annotations = maps.Clone(spec.Annotations); spec.Annotations == nil {
+		spec.Annotations = make(map[string]string, len(annotations))
+	}
+	maps.Copy(spec.Annotations, annotations)
+	if err := shim.WriteFileAtomic(filepath.Join(c.pod.bundle(spec.ID), containerFile), spec); err != nil {
+		return err
+	}
+	c.spec.Resources, c.spec.Annotations = spec.Resources, spec.Annotations
 	return nil
 }
 

@@ -30,7 +30,7 @@ type pod struct {
 	created  time.Time
 	client   *shim.Client
 
-	mu sync.Mutex
+	mu sync.Mutex // guards what is below, and spec.Resources
 	// cancel ends the subscription to the shim.
 	cancel context.CancelFunc
 	// stopping: the shim has been asked to end, so its end is no accident.

@@ -94,7 +94,9 @@ type Runtime interface {
 	SandboxStatus(ctx context.Context, podUID string) (SandboxStatus, error)
 	// ListSandboxes returns all sandboxes, ordered by pod UID.
 	ListSandboxes(ctx context.Context) ([]SandboxStatus, error)
-	// UpdateSandboxResources changes the pod-level cgroup's limits.
+	// UpdateSandboxResources changes the pod-level cgroup's limits; a zero field
+	// leaves the limit as it is. SandboxStatus shows them from then on, also after
+	// a Recover.
 	UpdateSandboxResources(ctx context.Context, podUID string, resources Resources) error
 
 	// CreateContainer prepares a container up to, but not including, its first
@@ -116,8 +118,11 @@ type Runtime interface {
 	// ListContainers returns the containers of one pod, or of all for "",
 	// ordered by creation.
 	ListContainers(ctx context.Context, podUID string) ([]ContainerStatus, error)
-	// UpdateContainerResources changes a container's limits in place.
-	UpdateContainerResources(ctx context.Context, containerID string, resources Resources) error
+	// UpdateContainerResources changes a running container's limits in place; a
+	// zero field leaves the limit as it is. Annotations are added to those that
+	// are kept for the caller. ContainerStatus shows both from then on, also
+	// after a Recover.
+	UpdateContainerResources(ctx context.Context, containerID string, resources Resources, annotations map[string]string) error
 
 	// Exec runs a command in a running container and returns its exit code. When
 	// ctx ends the command is killed. An error means that it could not be run.

@@ -258,7 +258,8 @@ func TestOOMKilled(t *testing.T) {
 }
 
 func TestUsageAndUpdate(t *testing.T) {
-	n := startNode(t, runtimetest.Config(t), runtime.SandboxSpec{Resources: runtime.Resources{CPUShares: 512, MemoryLimit: 64 << 20}})
+	cfg := runtimetest.Config(t)
+	n := startNode(t, cfg, runtime.SandboxSpec{Resources: runtime.Resources{CPUShares: 512, MemoryLimit: 64 << 20}})
 	spec := n.spec("busy", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done >&2; sleep 1000")
 	spec.Resources = runtime.Resources{MemoryLimit: 32 << 20, CPUQuota: runtime.QuotaForMilliCPU(1500), PidsLimit: 100}
 	id := n.start(spec)
@@ -269,11 +270,21 @@ func TestUsageAndUpdate(t *testing.T) {
 	if usage, err := n.SandboxUsage(t.Context(), podUID); err != nil || usage.CPUNanoseconds == 0 {
 		t.Errorf("sandbox usage %+v, %v", usage, err)
 	}
-	if err := n.UpdateContainerResources(t.Context(), id, runtime.Resources{MemoryLimit: 48 << 20}); err != nil {
+	if err := n.UpdateContainerResources(t.Context(), id, runtime.Resources{MemoryLimit: 48 << 20}, map[string]string{"a": "b"}); err != nil {
 		t.Error(err)
 	}
 	if err := n.UpdateSandboxResources(t.Context(), podUID, runtime.Resources{MemoryLimit: 128 << 20}); err != nil {
 		t.Error(err)
+	}
+	want := runtime.Resources{MemoryLimit: 48 << 20, CPUQuota: runtime.QuotaForMilliCPU(1500), PidsLimit: 100}
+	next := runtimetest.Open(t, cfg) // the next agent knows what was changed
+	status, err := next.ContainerStatus(t.Context(), id)
+	if err != nil || status.Spec.Resources != want || status.Spec.Annotations["a"] != "b" {
+		t.Errorf("the container has %+v and %v, want %+v: %v", status.Spec.Resources, status.Spec.Annotations, want, err)
+	}
+	wantPod := runtime.Resources{CPUShares: 512, MemoryLimit: 128 << 20}
+	if sandbox, err := next.SandboxStatus(t.Context(), podUID); err != nil || sandbox.Spec.Resources != wantPod {
+		t.Errorf("the sandbox has %+v, want %+v: %v", sandbox.Spec.Resources, wantPod, err)
 	}
 }
 

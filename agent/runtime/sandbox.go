@@ -280,7 +280,9 @@ func (r *Runc) SandboxStatus(_ context.Context, podUID string) (SandboxStatus, e
 }
 
 func (p *pod) status() SandboxStatus {
+	p.mu.Lock()
 	status := SandboxStatus{Spec: p.spec, CreatedAt: p.created}
+	p.mu.Unlock()
 	stopped, message := p.isStopped()
 	shimAlive, pauseAlive := p.identity.Shim.Alive(), p.identity.Pause.Alive()
 	if shimAlive {
@@ -313,11 +315,28 @@ func (r *Runc) ListSandboxes(context.Context) ([]SandboxStatus, error) {
 
 // UpdateSandboxResources implements Runtime.
 func (r *Runc) UpdateSandboxResources(_ context.Context, podUID string, resources Resources) error {
-	if _, err := r.pod(podUID); err != nil {
+	p, err := r.pod(podUID)
+	if err != nil {
 		return err
 	}
 	if err := r.cgroups.limit(r.podCgroup(podUID), resources); err != nil {
 		return fmt.Errorf("update sandbox %s: %w", podUID, err)
 	}
+	if err := p.saveResources(resources); err != nil {
+		return fmt.Errorf("update sandbox %s: %w", podUID, err)
+	}
+	return nil
+}
+
+// saveResources remembers what the pod's limits have been changed to.
+func (p *pod) saveResources(resources Resources) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	spec := p.spec
+	spec.Resources = spec.Resources.updated(resources)
+	if err := shim.WriteFileAtomic(filepath.Join(p.dir, sandboxFile), savedSandbox{Spec: spec, Created: p.created}); err != nil {
+		return err
+	}
+	p.spec.Resources = spec.Resources
 	return nil
 }

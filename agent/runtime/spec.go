@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"syscall"
 	"time"
 
@@ -64,6 +65,14 @@ type Resources struct {
 	CPUSet string `json:"cpuSet,omitempty"`
 }
 
+// updated returns r changed by another's fields that are not zero.
+func (r Resources) updated(by Resources) Resources {
+	return Resources{
+		CPUShares: cmp.Or(by.CPUShares, r.CPUShares), CPUQuota: cmp.Or(by.CPUQuota, r.CPUQuota), CPUPeriod: cmp.Or(by.CPUPeriod, r.CPUPeriod),
+		MemoryLimit: cmp.Or(by.MemoryLimit, r.MemoryLimit), PidsLimit: cmp.Or(by.PidsLimit, r.PidsLimit), CPUSet: cmp.Or(by.CPUSet, r.CPUSet),
+	}
+}
+
 // SharesForMilliCPU converts a CPU request to CPUShares.
 func SharesForMilliCPU(milli int64) uint64 {
 	return uint64(min(max(milli*1024/1000, 2), 262144))
@@ -77,6 +86,13 @@ func QuotaForMilliCPU(milli int64) int64 {
 	}
 	return max(milli*defaultCPUPeriod/1000, 1000)
 }
+
+// MilliCPUForShares and MilliCPUForQuota turn the conversions around, as far as
+// rounding allows.
+func MilliCPUForShares(shares uint64) int64 { return int64((shares*1000 + 1023) / 1024) }
+
+// MilliCPUForQuota is for a quota over the default period.
+func MilliCPUForQuota(quota int64) int64 { return quota * 1000 / defaultCPUPeriod }
 
 const defaultCPUPeriod = 100_000
 
@@ -292,6 +308,8 @@ type Usage struct {
 	Time time.Time
 	// CPUNanoseconds is CPU time since the cgroup was made.
 	CPUNanoseconds uint64
+	// MemoryBytes is what counts against the limit, file cache included.
+	MemoryBytes uint64
 	// MemoryWorkingSetBytes is the usage less the inactive file cache.
 	MemoryWorkingSetBytes uint64
 	MemoryRSSBytes        uint64

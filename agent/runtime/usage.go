@@ -25,22 +25,24 @@ func (c *cgroups) usage(path string) (Usage, error) {
 
 func (c *cgroups) usageV1(path string) Usage {
 	memory := filepath.Join(c.controllers["memory"], path)
-	stat := readKeys(filepath.Join(memory, "memory.stat"))
+	stat, used := readKeys(filepath.Join(memory, "memory.stat")), readNumber(filepath.Join(memory, "memory.usage_in_bytes"))
 	return Usage{
 		Time:                  time.Now(),
 		CPUNanoseconds:        readNumber(filepath.Join(c.controllers["cpuacct"], path, "cpuacct.usage")),
-		MemoryWorkingSetBytes: less(readNumber(filepath.Join(memory, "memory.usage_in_bytes")), stat["total_inactive_file"]),
+		MemoryBytes:           used,
+		MemoryWorkingSetBytes: less(used, stat["total_inactive_file"]),
 		MemoryRSSBytes:        stat["total_rss"],
 		Pids:                  readNumber(filepath.Join(c.controllers["pids"], path, "pids.current")),
 	}
 }
 
 func usageV2(dir string) Usage {
-	stat := readKeys(filepath.Join(dir, "memory.stat"))
+	stat, used := readKeys(filepath.Join(dir, "memory.stat")), readNumber(filepath.Join(dir, "memory.current"))
 	return Usage{
 		Time:                  time.Now(),
 		CPUNanoseconds:        readKeys(filepath.Join(dir, "cpu.stat"))["usage_usec"] * 1000,
-		MemoryWorkingSetBytes: less(readNumber(filepath.Join(dir, "memory.current")), stat["inactive_file"]),
+		MemoryBytes:           used,
+		MemoryWorkingSetBytes: less(used, stat["inactive_file"]),
 		MemoryRSSBytes:        stat["anon"],
 		Pids:                  readNumber(filepath.Join(dir, "pids.current")),
 	}

@@ -39,7 +39,7 @@ func coreKinds() []*Kind {
 			ShortNames:   []string{"po"},
 			Categories:   []string{"all"},
 			Namespaced:   true,
-			Subresources: []string{"status", "log", "exec", "attach", "portforward", "proxy", "binding", "eviction", "ephemeralcontainers"},
+			Subresources: []string{"status", "log", "exec", "attach", "portforward", "proxy", "binding", "eviction", "ephemeralcontainers", "resize"},
 			Columns:      podColumns(),
 			Fields:       fields(podFields),
 			FieldNames:   podFieldNames(),

@@ -50,12 +50,12 @@ func TestPodContainers(t *testing.T) {
 		{"host ports one after the other", "spec: {initContainers: [{name: a, image: i, ports: [{containerPort: 1, hostPort: 1}]}], containers: [{name: c, image: i, ports: [{containerPort: 1, hostPort: 1}]}]}", nil},
 		{"host network", "spec: {hostNetwork: true, containers: [{name: c, image: i, ports: [{containerPort: 80, hostPort: 81}]}]}",
 			[]string{"spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true"}},
-		{"init containers", "spec: {containers: [{name: c, image: i}], initContainers: [{name: a, image: i, lifecycle: {}, livenessProbe: {}, readinessProbe: {}, startupProbe: {}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}]}]}", []string{
+		{"init containers", "spec: {containers: [{name: c, image: i}], initContainers: [{name: a, image: i, lifecycle: {}, livenessProbe: {}, readinessProbe: {}, startupProbe: {}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}, {resourceName: memory, restartPolicy: RestartContainer}]}]}", []string{
 			"spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always",
 			"spec.initContainers[0].livenessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
 			"spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
 			"spec.initContainers[0].startupProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
-			`spec.initContainers[0].resizePolicy: Invalid value: [{"resourceName":"cpu","restartPolicy":"NotRequired"}]: must not be set for init containers`}},
+			`spec.initContainers[0].resizePolicy[1].restartPolicy: Invalid value: "RestartContainer": must not be set to 'RestartContainer' for non-sidecar initContainers`}},
 		{"a sidecar", "spec: {containers: [{name: c, image: i}], initContainers: [{name: a, image: i, restartPolicy: Always, startupProbe: {exec: {command: [a]}}}]}", nil},
 		{"ephemeral", "spec: {containers: [{name: c, image: i}], volumes: [{name: v}], ephemeralContainers: [{name: c, image: i, targetContainerName: d, ports: [{containerPort: 1}], lifecycle: {}, resources: {limits: {cpu: 1}}, volumeMounts: [{name: v, mountPath: /v, subPath: a}]}]}", []string{
 			`spec.ephemeralContainers: Forbidden: cannot be set on create`,
@@ -133,11 +133,11 @@ func TestPodResources(t *testing.T) {
 			"spec.resourceClaims[2]: Invalid value: {\"name\":\"a\",\"resourceClaimName\":\"B\",\"resourceClaimTemplateName\":\"d\"}: at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
 			`spec.resourceClaims[2].resourceClaimName: Invalid value: "B": ` + subdomain1123}},
 		{"resizing", "spec: {restartPolicy: Never, containers: [{name: c, image: i, resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}, {resourceName: cpu, restartPolicy: NotRequired}, {resourceName: gpu, restartPolicy: Wrong}]}]}", []string{
-			"spec.containers[0].resizePolicy: Invalid value: \"RestartContainer\": must be 'NotRequired' when `restartPolicy` is 'Never'",
+			"spec.containers[0].resizePolicy: Invalid value: \"RestartContainer\": must be 'NotRequired' when pod `restartPolicy` is 'Never'",
 			`spec.containers[0].resizePolicy[1]: Duplicate value: "cpu"`,
 			`spec.containers[0].resizePolicy: Unsupported value: "gpu": supported values: "cpu", "memory"`,
 			`spec.containers[0].resizePolicy: Unsupported value: "Wrong": supported values: "NotRequired", "RestartContainer"`,
-			"spec.containers[0].resizePolicy: Invalid value: \"Wrong\": must be 'NotRequired' when `restartPolicy` is 'Never'"}},
+			"spec.containers[0].resizePolicy: Invalid value: \"Wrong\": must be 'NotRequired' when pod `restartPolicy` is 'Never'"}},
 		{"the pod's own", "spec: {resources: {requests: {cpu: 1}, limits: {cpu: 2, gpu: 1}}, containers: [{name: c, image: i, resources: {requests: {cpu: 2}, limits: {cpu: 3}}}]}", []string{
 			`spec.resources.requests[cpu]: Invalid value: "1": must be greater than or equal to aggregate container requests of 2`,
 			`spec.containers[0].resources.limits[cpu]: Invalid value: "3": must be less than or equal to pod limits of 2`,

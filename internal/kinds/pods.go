@@ -27,6 +27,7 @@ func podStrategy() Strategy {
 			validateUpdate: podspec.ValidateUpdate,
 			parts: map[string]Part{
 				"ephemeralcontainers": part(keepEphemeralContainers, podspec.ValidateEphemeralContainersUpdate),
+				"resize":              part(podspec.KeepResources, podspec.ValidateResize),
 			},
 			validateStatus: podspec.ValidateStatusUpdate,
 			warnings:       func(p *corev1.Pod) []string { return podspec.Warnings(&p.Spec, field.NewPath("spec")) },

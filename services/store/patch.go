@@ -16,7 +16,7 @@ func (s *Store) Patch(ctx context.Context, req *storev1.PatchRequest) (resp *sto
 	if err != nil {
 		return nil, err
 	}
-	if err := sc.only("patch", "status", "scale", "approval", "ephemeralcontainers"); err != nil {
+	if err := sc.only("patch", "status", "scale", "approval", "ephemeralcontainers", "resize"); err != nil {
 		return nil, err
 	}
 	if err := sc.named(); err != nil {

@@ -16,7 +16,7 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	if err := sc.only("update", "status", "scale", "finalize", "approval", "ephemeralcontainers"); err != nil {
+	if err := sc.only("update", "status", "scale", "finalize", "approval", "ephemeralcontainers", "resize"); err != nil {
 		return nil, err
 	}
 	if err := sc.named(); err != nil {

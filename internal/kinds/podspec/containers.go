@@ -50,8 +50,11 @@ func (c podCheck) initContainer(container *corev1.Container, names rule.Seen[str
 	errs = append(errs, rule.Forbid(at, "may not be set for init containers without restartPolicy=Always",
 		rule.Set("lifecycle", container.Lifecycle != nil), rule.Set("livenessProbe", container.LivenessProbe != nil),
 		rule.Set("readinessProbe", container.ReadinessProbe != nil), rule.Set("startupProbe", container.StartupProbe != nil))...)
-	if len(container.ResizePolicy) > 0 {
-		errs = append(errs, field.Invalid(at.Child("resizePolicy"), container.ResizePolicy, "must not be set for init containers"))
+	for i, p := range container.ResizePolicy {
+		if p.RestartPolicy == corev1.RestartContainer {
+			errs = append(errs, field.Invalid(at.Child("resizePolicy").Index(i).Child("restartPolicy"), p.RestartPolicy,
+				"must not be set to 'RestartContainer' for non-sidecar initContainers"))
+		}
 	}
 	return errs
 }

@@ -205,7 +205,7 @@ func (c podCheck) resizePolicy(policies []corev1.ContainerResizePolicy, at *fiel
 			rule.OneOf(p.RestartPolicy, at, corev1.NotRequired, corev1.RestartContainer),
 		)
 		if c.spec.RestartPolicy == corev1.RestartPolicyNever && p.RestartPolicy != corev1.NotRequired {
-			errs = append(errs, field.Invalid(at, p.RestartPolicy, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
+			errs = append(errs, field.Invalid(at, p.RestartPolicy, "must be 'NotRequired' when pod `restartPolicy` is 'Never'"))
 		}
 		return errs
 	})

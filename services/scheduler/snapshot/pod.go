@@ -25,7 +25,9 @@ type PodInfo struct {
 
 // NewPodInfo works a pod out.
 func NewPodInfo(pod *corev1.Pod) *PodInfo {
-	resizable := resource.PodResourcesOptions{UseStatusResources: pod.Spec.NodeName != ""}
+	resizable := resource.PodResourcesOptions{
+		UseStatusResources: pod.Spec.NodeName != "", InPlacePodLevelResourcesVerticalScalingEnabled: true,
+	}
 	withDefaults := resizable
 	withDefaults.NonMissingContainerRequests = nonMissing()
 	p := &PodInfo{

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"navarch.dev/navarch/services/scheduler/schedtest"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -170,6 +171,33 @@ func TestPodRequests(t *testing.T) {
 	} {
 		if got := tt.pod.Info().Requests.MilliCPU; got != tt.want {
 			t.Errorf("%s: %d, not %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// While a pod is resized it takes what it was given, what it has or what it
+// asks for, whichever is most; what its node cannot give it does not count.
+func TestRequestsOfResizedPods(t *testing.T) {
+	cpu := func(amount string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(amount)}
+	}
+	for _, test := range []struct {
+		name, asked, given, has string
+		condition               corev1.PodCondition
+		want                    int64
+	}{
+		{"grows", "3", "1", "1", corev1.PodCondition{Type: corev1.PodResizePending, Reason: corev1.PodReasonDeferred}, 3000},
+		{"is given less", "1", "1", "2", corev1.PodCondition{Type: corev1.PodResizeInProgress}, 2000},
+		{"is given more", "1", "2", "1", corev1.PodCondition{Type: corev1.PodResizeInProgress}, 2000},
+		{"cannot grow", "3", "1", "1", corev1.PodCondition{Type: corev1.PodResizePending, Reason: corev1.PodReasonInfeasible}, 1000},
+	} {
+		pod := schedtest.Pod("p").CPU(test.asked).Node("n").Pod()
+		pod.Status.Conditions = []corev1.PodCondition{test.condition}
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: pod.Spec.Containers[0].Name, AllocatedResources: cpu(test.given), Resources: &corev1.ResourceRequirements{Requests: cpu(test.has)},
+		}}
+		if got := snapshot.NewPodInfo(pod).Requests.MilliCPU; got != test.want {
+			t.Errorf("%s: requests %d, want %d", test.name, got, test.want)
 		}
 	}
 }

@@ -39,7 +39,10 @@ func (p limitRanger) Mutate(ctx context.Context, r *Request) error {
 		return err
 	}
 	for _, limits := range ranges {
-		fillResources(pod, limits)
+		filled := fillResources(pod, limits)
+		if r.Operation == Create { // a resize leaves the metadata as they are
+			annotateFilled(pod, filled)
+		}
 	}
 	if r.Operation == Create {
 		pod.Status.QOSClass = podspec.ComputeQOSClass(&pod.Spec) // what was filled in counts
@@ -96,8 +99,8 @@ func (p limitRanger) ranges(ctx context.Context, namespace string) ([]*corev1.Li
 }
 
 // fillResources gives a pod's containers the default resources of a
-// LimitRange.
-func fillResources(pod *corev1.Pod, limits *corev1.LimitRange) {
+// LimitRange, and says which.
+func fillResources(pod *corev1.Pod, limits *corev1.LimitRange) (filled []string) {
 	requests, maxima := corev1.ResourceList{}, corev1.ResourceList{}
 	for _, item := range limits.Spec.Limits {
 		if item.Type == corev1.LimitTypeContainer {
@@ -105,7 +108,6 @@ func fillResources(pod *corev1.Pod, limits *corev1.LimitRange) {
 			maps.Copy(maxima, item.Default)
 		}
 	}
-	var filled []string
 	fill := func(containers []corev1.Container, what string) {
 		for i := range containers {
 			c := &containers[i]
@@ -119,6 +121,10 @@ func fillResources(pod *corev1.Pod, limits *corev1.LimitRange) {
 	}
 	fill(pod.Spec.Containers, "container")
 	fill(pod.Spec.InitContainers, "init container")
+	return filled
+}
+
+func annotateFilled(pod *corev1.Pod, filled []string) {
 	if len(filled) == 0 {
 		return
 	}

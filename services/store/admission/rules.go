@@ -23,6 +23,7 @@ const (
 	CertificateRestriction   = "CertificateSubjectRestriction"
 	DefaultIngressClass      = "DefaultIngressClass"
 	DenyServiceExternalIPs   = "DenyServiceExternalIPs"
+	PodResize                = "PodResizeValidator"
 	// ResourceQuota is applied by the registry, as it charges for what is
 	// written in the transaction that writes it.
 	ResourceQuota = "ResourceQuota"
@@ -53,6 +54,7 @@ func rules() []rule {
 		{name: CertificateRestriction, make: func(access.Reader) Plugin { return certificateSubject{} }},
 		{name: DefaultIngressClass, make: func(r access.Reader) Plugin { return defaultIngressClass{reader: r} }},
 		{name: DenyServiceExternalIPs, optional: true, make: func(access.Reader) Plugin { return externalIPs{} }},
+		{name: PodResize, make: func(r access.Reader) Plugin { return podResize{reader: r} }},
 		{name: ResourceQuota},
 	}
 }

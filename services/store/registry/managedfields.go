@@ -48,7 +48,7 @@ func newTracker(k *kinds.Registry) *tracker {
 // manager returns what merges and tracks a kind's fields. The schemas of all
 // kinds are read when the first is needed.
 func (t *tracker) manager(kind *kinds.Kind, subresource string) (*managedfields.FieldManager, error) {
-	return t.managerOf(managerKey{kind.GVK(), subresource}, resetFields(kind, subresource))
+	return t.managerOf(managerKey{kind.GVK(), subresource}, writable(kind, subresource))
 }
 
 // scaleManager is manager for the form in which every kind's scale is shown.
@@ -56,7 +56,7 @@ func (t *tracker) scaleManager() (*managedfields.FieldManager, error) {
 	return t.managerOf(managerKey{scaleGVK(), "scale"}, nil)
 }
 
-func (t *tracker) managerOf(key managerKey, reset *fieldpath.Set) (*managedfields.FieldManager, error) {
+func (t *tracker) managerOf(key managerKey, kept fieldpath.Filter) (*managedfields.FieldManager, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if m, ok := t.managers[key]; ok {
@@ -72,8 +72,8 @@ func (t *tracker) managerOf(key managerKey, reset *fieldpath.Set) (*managedfield
 	}
 	gv := key.gvk.GroupVersion()
 	var filters map[fieldpath.APIVersion]fieldpath.Filter
-	if reset != nil {
-		filters = map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(gv.String()): fieldpath.NewExcludeSetFilter(reset)}
+	if kept != nil {
+		filters = map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(gv.String()): kept}
 	}
 	m, err := managedfields.NewDefaultFieldManager(types, t.scheme, t.scheme, t.scheme, key.gvk, gv, key.subresource, filters)
 	if err != nil {
@@ -93,20 +93,33 @@ func schemeOf(k *kinds.Registry) *runtime.Scheme {
 	return s
 }
 
-// resetFields returns the fields that a write to a resource or subresource
-// cannot change, so that nobody comes to own them by writing there.
-func resetFields(kind *kinds.Kind, subresource string) *fieldpath.Set {
+// writable keeps the fields that a write to a resource or subresource can
+// change, so that nobody comes to own others by writing there; nil keeps all.
+func writable(kind *kinds.Kind, subresource string) fieldpath.Filter {
+	without := func(paths ...fieldpath.Path) fieldpath.Filter {
+		return fieldpath.NewExcludeSetFilter(fieldpath.NewSet(paths...))
+	}
 	switch {
 	case subresource == "" && kind.HasSubresource("status"):
-		return fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
+		return without(fieldpath.MakePathOrDie("status"))
 	case subresource == "status" && kind.Kind == "Node": // agents report labels too
-		return fieldpath.NewSet(fieldpath.MakePathOrDie("spec"))
+		return without(fieldpath.MakePathOrDie("spec"))
 	case subresource == "status":
-		return fieldpath.NewSet(
+		return without(
 			fieldpath.MakePathOrDie("spec"),
 			fieldpath.MakePathOrDie("metadata", "labels"),
 			fieldpath.MakePathOrDie("metadata", "finalizers"),
 			fieldpath.MakePathOrDie("metadata", "ownerReferences"),
+		)
+	case subresource == "ephemeralcontainers":
+		return fieldpath.NewIncludeMatcherFilter(fieldpath.MakePrefixMatcherOrDie("spec", "ephemeralContainers"))
+	case subresource == "resize":
+		every := fieldpath.MatchAnyPathElement()
+		return fieldpath.NewIncludeMatcherFilter(
+			fieldpath.MakePrefixMatcherOrDie("spec", "containers", every, "resources"),
+			fieldpath.MakePrefixMatcherOrDie("spec", "containers", every, "resizePolicy"),
+			fieldpath.MakePrefixMatcherOrDie("spec", "initContainers", every, "resources"),
+			fieldpath.MakePrefixMatcherOrDie("spec", "initContainers", every, "resizePolicy"),
 		)
 	}
 	return nil

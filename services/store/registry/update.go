@@ -58,6 +58,7 @@ func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *c
 	if err := r.admission.Mutate(ctx, request); err != nil {
 		return outcome{}, err
 	}
+	countChange(w, obj, old)
 	errs := append(validateMetadataUpdate(w.Kind, obj, old), validateChanged(w, obj, old)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
 		return outcome{}, err
@@ -90,6 +91,14 @@ func (r *Registry) prepareUpdate(w Write, obj, old kinds.Object) {
 		runPrepareForUpdate(w.Kind, obj, old)
 	}
 	runDefault(w.Kind, obj)
+}
+
+// countChange raises the generation of an object whose desired state has
+// changed, be it by the writer or by admission.
+func countChange(w Write, obj, old kinds.Object) {
+	if w.Subresource == "status" || w.Subresource == "finalize" {
+		return
+	}
 	if changed := w.Kind.Strategy.SpecChanged; changed != nil && changed(obj, old) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
