@@ -15,11 +15,13 @@ import (
 )
 
 // controllerSettings are the controllers' settings, with the files that hold
-// the authority's certificate, for publishing, and the one that signs.
+// the authority's certificate, for publishing, the one that signs, and the one
+// that agents are shown.
 type controllerSettings struct {
 	controller.Config
 	rootCAFile                      string
 	signingCertFile, signingKeyFile string
+	agentCertFile, agentKeyFile     string
 }
 
 // AddFlags implements settings.
@@ -28,6 +30,8 @@ func (c *controllerSettings) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.rootCAFile, "root-ca-file", "", "PEM certificate that is published to pods in kube-root-ca.crt")
 	fs.StringVar(&c.signingCertFile, "cluster-signing-cert-file", "", "PEM certificate of the authority that signs approved certificate requests; empty: none are signed")
 	fs.StringVar(&c.signingKeyFile, "cluster-signing-key-file", "", "PEM key of that authority")
+	fs.StringVar(&c.agentCertFile, "agent-client-cert-file", "", "PEM certificate of the controllers' identity, which agents are shown; empty: that of the process")
+	fs.StringVar(&c.agentKeyFile, "agent-client-key-file", "", "PEM key of that certificate")
 }
 
 // load reads what the settings name.
@@ -53,6 +57,23 @@ func (c *controllerSettings) load() (controller.Config, error) {
 	return config, nil
 }
 
+// agents returns a dialer that shows agents the controllers' certificate. A
+// process that runs other services, too, may show another one otherwise.
+func (c *controllerSettings) agents(p *process, tel telemetry.Set) (*agentDialer, error) {
+	if (c.agentCertFile == "") != (c.agentKeyFile == "") {
+		return nil, usageError{errors.New("flags --agent-client-cert-file and --agent-client-key-file: one is of no use without the other")}
+	}
+	if c.agentCertFile == "" {
+		return newAgentDialer(p, p.bundle, tel), nil
+	}
+	bundle, err := certs.LoadBundle(p.config.CAFile, c.agentCertFile, c.agentKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("flags --agent-client-cert-file, --agent-client-key-file: %w", err)
+	}
+	bundle.OnReload(p.reloaded)
+	return newAgentDialer(p, bundle, tel), nil
+}
+
 func newControllerCommand() *cobra.Command {
 	settings := &controllerSettings{Config: controller.DefaultConfig()}
 	settings.LeaderElect = true
@@ -64,7 +85,11 @@ func newControllerCommand() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			return controller.New(config, tel, conn, newAgentDialer(p, tel))
+			agents, err := settings.agents(p, tel)
+			if err != nil {
+				return nil, err
+			}
+			return controller.New(config, tel, conn, agents)
 		},
 	}.command()
 }

@@ -114,7 +114,11 @@ func (s *controlPlaneSettings) clients(ctx context.Context, p *process, server *
 	if err != nil {
 		return nil, err
 	}
-	controls, err := controller.New(config, tel, server.Local(identity.Service(identity.Controller)), newAgentDialer(p, tel))
+	agents, err := s.controller.agents(p, tel)
+	if err != nil {
+		return nil, err
+	}
+	controls, err := controller.New(config, tel, server.Local(identity.Service(identity.Controller)), agents)
 	if err != nil {
 		return nil, fmt.Errorf("start the controllers: %w", err)
 	}

@@ -57,7 +57,7 @@ func newGateway(ctx context.Context, p *process, tel telemetry.Set, config gatew
 	config.Version = version.Server
 	config.Certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.bundle.Own(), nil }
 	config.ClientCAs = p.bundle.Roots
-	g, err := gateway.New(config, tel, store, newAgentDialer(p, tel))
+	g, err := gateway.New(config, tel, store, newAgentDialer(p, p.bundle, tel))
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -73,10 +73,10 @@ type agentDialer struct {
 	conns map[string]*grpc.ClientConn
 }
 
-// newAgentDialer returns a dialer that shows the process's certificate, and
-// whose connections close with the process.
-func newAgentDialer(p *process, tel telemetry.Set) *agentDialer {
-	d := &agentDialer{bundle: p.bundle, tel: tel, conns: make(map[string]*grpc.ClientConn)}
+// newAgentDialer returns a dialer that shows a certificate, and whose
+// connections close with the process.
+func newAgentDialer(p *process, bundle *certs.Bundle, tel telemetry.Set) *agentDialer {
+	d := &agentDialer{bundle: bundle, tel: tel, conns: make(map[string]*grpc.ClientConn)}
 	p.closers = append(p.closers, d.close)
 	return d
 }

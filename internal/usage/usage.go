@@ -84,7 +84,7 @@ func (s *Source) ask(ctx context.Context, node *corev1.Node) (*nodev1.StatsRespo
 	// The agent trusts this service, not the user whom it acts for.
 	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, metadata.MD{}), patience)
 	defer cancel()
-	conn, err := s.agents.Dial(ctx, node.Name, endpoint(node))
+	conn, err := s.agents.Dial(ctx, node.Name, Endpoint(node))
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +114,8 @@ func (s *Source) remember(node string, stats *nodev1.StatsResponse) {
 	s.answers[node] = answer{time.Now(), stats}
 }
 
-// endpoint returns where a node's agent serves; empty if it has not said.
-func endpoint(node *corev1.Node) string {
+// Endpoint returns where a node's agent serves; empty if it has not said.
+func Endpoint(node *corev1.Node) string {
 	port := node.Status.DaemonEndpoints.KubeletEndpoint.Port
 	for _, t := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP, corev1.NodeHostName} {
 		for _, a := range node.Status.Addresses {

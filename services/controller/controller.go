@@ -108,7 +108,7 @@ func (c *Controller) lead(ctx context.Context) error {
 			return r
 		},
 	}
-	all, err := c.assemble(deps{Deps: shared, inventory: inv, usage: usage.New(c.agents, usageAge, c.tel.Log)})
+	all, err := c.assemble(deps{Deps: shared, inventory: inv, usage: usage.New(c.agents, usageAge, c.tel.Log), agents: c.agents})
 	if err != nil {
 		return err
 	}

@@ -36,11 +36,13 @@ import (
 )
 
 // deps is what controllers are made from: what every one needs, the inventory
-// for those that work on all kinds, and what pods use for the one that scales.
+// for those that work on all kinds, and for the one that scales what pods use
+// and the agents that know more.
 type deps struct {
 	runner.Deps
 	inventory *inventory.Inventory
 	usage     *usage.Source
+	agents    usage.Dialer
 }
 
 // factory makes one controller.
@@ -67,7 +69,7 @@ func controllers(cfg *Config) []factory {
 		plain("disruption", disruption.New),
 		plain("staledisruption", disruption.NewStale),
 		{"horizontalpodautoscaler", func(d deps) (*runner.Controller, error) {
-			return horizontalpodautoscaler.New(d.Deps, horizontalpodautoscaler.FromAgents(d.usage))
+			return horizontalpodautoscaler.New(d.Deps, horizontalpodautoscaler.FromAgents(d.usage, d.agents))
 		}},
 		plain("endpointslice", endpointslice.New),
 		plain("endpoints", endpoints.New),

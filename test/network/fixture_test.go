@@ -31,6 +31,9 @@ import (
 
 const execTime = 30 * time.Second
 
+// image is what every pod of these tests runs: netprobe and nothing else.
+const image = "test.local/netprobe:1"
+
 //go:embed manifests.yaml
 var manifests string
 
@@ -51,7 +54,7 @@ func start(t *testing.T) *fixture {
 	makeWorld(t)
 	t.Setenv("NAVARCH_RESOLV_CONF", resolvConf)
 	f := &fixture{Cluster: testcluster.Start(t, testcluster.Options{Nodes: 3}), nodes: make(map[string]string)}
-	loadImage(t, f.Cluster)
+	f.LoadProgram(t, image, "./netprobe")
 	f.KubectlInput(t, manifests, "apply", "-f", "-")
 	for _, object := range []string{"daemonset/echo", "statefulset/db", "deployment/web", "deployment/hasty"} {
 		f.Kubectl(t, "rollout", "status", object, "--timeout=120s")

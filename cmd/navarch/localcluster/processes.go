@@ -42,6 +42,8 @@ func (c *Cluster) controlPlane() []processSpec {
 	if !c.options.SplitServices {
 		args := append([]string{"control-plane"}, c.common(controlPlaneCert)...)
 		args = append(args, store...)
+		// The process's own certificate is the gateway's.
+		controller = append(controller, "--agent-client-cert-file", filepath.Join(c.layout.PKI(), "controller.crt"), "--agent-client-key-file", filepath.Join(c.layout.PKI(), "controller.key"))
 		args = append(args, withPrefix("controller-", controller)...)
 		return []processSpec{{name: "control-plane", args: append(args, withPrefix("gateway-", gateway)...)}}
 	}

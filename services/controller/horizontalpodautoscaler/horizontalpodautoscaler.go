@@ -4,9 +4,12 @@
 //	scale.go                    the target's scale subresource
 //	metrics.go                  from an autoscaler's metrics to a number of pods
 //	usage.go                    what pods use and request
+//	custom.go                   metrics of pods, objects and things outside
+//	exposed.go                  what pods expose of them
 //	calculation.go              the arithmetic of one metric
 //	behavior.go                 how fast that number may change
 //	memory.go                   what was recommended and done lately
+//	rates.go                    how fast counters grow
 //	status.go                   conditions and the status
 package horizontalpodautoscaler
 
@@ -21,6 +24,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/usage"
+	"navarch.dev/navarch/services/controller/backends"
+	"navarch.dev/navarch/services/controller/horizontalpodautoscaler/exposition"
 	"navarch.dev/navarch/services/controller/runner"
 )
 
@@ -29,22 +35,36 @@ import (
 const period = 15 * time.Second
 
 type reconciler struct {
-	client  *client.Client
-	events  runner.EventRecorder
-	hpas    *client.Informer[*autoscalingv2.HorizontalPodAutoscaler]
-	pods    *client.Informer[*corev1.Pod]
-	figures Figures
-	memory  *memory
+	client   *client.Client
+	events   runner.EventRecorder
+	hpas     *client.Informer[*autoscalingv2.HorizontalPodAutoscaler]
+	pods     *client.Informer[*corev1.Pod]
+	backends *backends.Backends
+	sources  Sources
+	memory   *memory
 }
 
-// New returns the controller of HorizontalPodAutoscalers. figures tells what
-// pods use.
-func New(deps runner.Deps, figures func(*client.Informer[*corev1.Node]) Figures) (*runner.Controller, error) {
+// Sources is where metrics come from.
+type Sources struct {
+	Figures Figures
+	Pages   Pages
+}
+
+// FromAgents returns the sources that the agents of the nodes are: figures
+// tells what pods use, and agents connects to those who read what pods expose.
+func FromAgents(figures *usage.Source, agents usage.Dialer) func(*client.Informer[*corev1.Node]) Sources {
+	return func(nodes *client.Informer[*corev1.Node]) Sources {
+		return Sources{Figures: &figuresOfAgents{figures, nodes}, Pages: exposition.NewAgents(agents, nodes)}
+	}
+}
+
+// New returns the controller of HorizontalPodAutoscalers.
+func New(deps runner.Deps, sources func(*client.Informer[*corev1.Node]) Sources) (*runner.Controller, error) {
 	hpas, err := client.InformerFor[*autoscalingv2.HorizontalPodAutoscaler](deps.Informers, nil)
 	if err != nil {
 		return nil, err
 	}
-	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, nil)
+	behind, err := backends.New(deps.Informers)
 	if err != nil {
 		return nil, err
 	}
@@ -53,8 +73,8 @@ func New(deps runner.Deps, figures func(*client.Informer[*corev1.Node]) Figures)
 		return nil, err
 	}
 	r := &reconciler{
-		client: deps.Client, events: deps.Events("horizontal-pod-autoscaler"), hpas: hpas, pods: pods,
-		figures: figures(nodes), memory: newMemory(),
+		client: deps.Client, events: deps.Events("horizontal-pod-autoscaler"), hpas: hpas, pods: behind.Pods, backends: behind,
+		sources: sources(nodes), memory: newMemory(),
 	}
 	c := runner.New("horizontalpodautoscaler", r, deps, runner.Options{Trace: hpas.TraceContext})
 	runner.Watch(c, hpas, runner.Input[*autoscalingv2.HorizontalPodAutoscaler]{

@@ -2,6 +2,7 @@ package horizontalpodautoscaler_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/services/controller/controllertest"
 	"navarch.dev/navarch/services/controller/horizontalpodautoscaler"
+	"navarch.dev/navarch/services/controller/horizontalpodautoscaler/exposition"
 )
 
 // burning makes every pod use so many thousandths of a CPU; 0: nobody knows.
@@ -35,35 +37,68 @@ func (b *burning) Of(_ context.Context, pods []*corev1.Pod) map[string]*metricsv
 	return all
 }
 
+// exposing is what pods expose, by their names. Its pages are for those who
+// know the port.
+type exposing map[string]string
+
+func (e exposing) Read(_ context.Context, pod *corev1.Pod, at exposition.Endpoint) (*exposition.Page, time.Time, error) {
+	text, ok := e[pod.Name]
+	if !ok || at != (exposition.Endpoint{Port: 9102, Path: "/metrics"}) {
+		return nil, time.Time{}, fmt.Errorf("no page at %+v", at)
+	}
+	page, err := exposition.Parse([]byte(text))
+	return page, time.Now(), err
+}
+
+// exposes are the annotations of pods and Services with metrics.
+func exposes() map[string]string {
+	return map[string]string{exposition.AnnotationScrape: "true", exposition.AnnotationPort: "9102"}
+}
+
 // start runs the controller over a Deployment of 2 pods that each request a
-// tenth of a CPU and have run for long.
-func start(t *testing.T, milli int64) *controllertest.Cluster {
+// tenth of a CPU and have run for long, and a Service in front of them.
+func start(t *testing.T, milli int64, pages exposing, service map[string]string) *controllertest.Cluster {
 	c := controllertest.New(t)
 	b := &burning{}
 	b.milli.Store(milli)
+	sources := horizontalpodautoscaler.Sources{Figures: b, Pages: pages}
 	pods, err := client.InformerFor[*corev1.Pod](c.Deps.Informers, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := make(chan string, 2)
-	pods.AddHandler(client.Handler[*corev1.Pod]{OnUpdate: func(_, p *corev1.Pod) { running <- p.Name }})
-	c.Start(c.Controller(horizontalpodautoscaler.New(c.Deps, func(*client.Informer[*corev1.Node]) horizontalpodautoscaler.Figures { return b })))
+	services, err := client.InformerFor[*corev1.Service](c.Deps.Informers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan string, 3)
+	pods.AddHandler(client.Handler[*corev1.Pod]{OnUpdate: func(_, p *corev1.Pod) { seen <- p.Name }})
+	services.AddHandler(client.Handler[*corev1.Service]{OnAdd: func(s *corev1.Service) {
+		if s.Name == "web" {
+			seen <- s.Name
+		}
+	}})
+	c.Start(c.Controller(horizontalpodautoscaler.New(c.Deps, func(*client.Informer[*corev1.Node]) horizontalpodautoscaler.Sources { return sources })))
 	template := controllertest.Template("web", "web:1")
 	template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}
 	c.Apply(&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}, Spec: appsv1.DeploymentSpec{
 		Replicas: ptr.To[int32](2), Selector: controllertest.Selector("web"), Template: template,
 	}})
-	for _, name := range []string{"web-a", "web-b"} {
-		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: template.Labels}, Spec: template.Spec}
+	c.Apply(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Annotations: service}, Spec: corev1.ServiceSpec{
+		Selector: template.Labels, Ports: []corev1.ServicePort{{Port: 80}},
+	}})
+	for i, name := range []string{"web-a", "web-b"} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: template.Labels, Annotations: exposes()}, Spec: template.Spec}
 		c.Apply(p)
 		long := metav1.NewTime(time.Now().Add(-time.Hour))
 		controllertest.Change(c, p, "status", func(p *corev1.Pod) {
 			p.Status.Phase, p.Status.StartTime = corev1.PodRunning, &long
+			p.Status.PodIP = fmt.Sprint("10.0.0.", i+1)
+			p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}}
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: long}}
 		})
 	}
-	for range 2 { // the controller sees the pods before it is asked about them
-		<-running
+	for range 3 { // the controller sees them before it is asked about them
+		<-seen
 	}
 	return c
 }
@@ -91,7 +126,7 @@ func conditions(h *autoscalingv2.HorizontalPodAutoscaler) string {
 }
 
 func TestScalesByUsage(t *testing.T) {
-	c := start(t, 100)
+	c := start(t, 100, nil, nil)
 	c.Apply(autoscaler("web", cpu(50)))
 	controllertest.Await(c, "four replicas", func(all []*appsv1.Deployment) bool { return *all[0].Spec.Replicas == 4 })
 	h := controllertest.Await(c, "the status", func(all []*autoscalingv2.HorizontalPodAutoscaler) bool { return all[0].Status.DesiredReplicas == 4 })[0]
@@ -130,13 +165,19 @@ func TestSaysWhyItDoesNotScale(t *testing.T) {
 		"no such container": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.ContainerResourceMetricSourceType, ContainerResource: &autoscalingv2.ContainerResourceMetricSource{
 			Name: corev1.ResourceCPU, Container: "x", Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](50)},
 		}}), able + "ScalingActive=False/FailedGetContainerResourceMetric", "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: container x not present in metrics for pod default/web-"},
-		"nobody serves custom metrics": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.PodsMetricSourceType, Pods: &autoscalingv2.PodsMetricSource{Metric: requests, Target: value}}),
-			able + "ScalingActive=False/FailedGetPodsMetric", "the HPA was unable to compute the replica count: unable to get metric requests: unable to fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered"},
+		"pods without the page": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.PodsMetricSourceType, Pods: &autoscalingv2.PodsMetricSource{Metric: requests, Target: value}}),
+			able + "ScalingActive=False/FailedGetPodsMetric", "the HPA was unable to compute the replica count: unable to get metric requests: pod web-a: no page at"},
+		"no such object": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.ObjectMetricSourceType, Object: &autoscalingv2.ObjectMetricSource{
+			DescribedObject: autoscalingv2.CrossVersionObjectReference{Kind: "Service", Name: "none"}, Metric: requests, Target: value,
+		}}), able + "ScalingActive=False/FailedGetObjectMetric", `the HPA was unable to compute the replica count: unable to get metric requests on Service default/none: services "none" not found`},
+		"nobody tells of other kinds": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.ObjectMetricSourceType, Object: &autoscalingv2.ObjectMetricSource{
+			DescribedObject: autoscalingv2.CrossVersionObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: "web"}, Metric: requests, Target: value,
+		}}), able + "ScalingActive=False/FailedGetObjectMetric", "the HPA was unable to compute the replica count: unable to get metric requests on Ingress default/web: only the core kinds Service and Pod expose metrics"},
 		"nobody serves external metrics": {100, autoscaler("web", autoscalingv2.MetricSpec{Type: autoscalingv2.ExternalMetricSourceType, External: &autoscalingv2.ExternalMetricSource{Metric: requests, Target: value}}),
-			able + "ScalingActive=False/FailedGetExternalMetric", "the HPA was unable to compute the replica count: unable to get external metric default/requests/"},
+			able + "ScalingActive=False/FailedGetExternalMetric", "the HPA was unable to compute the replica count: unable to get external metric default/requests/<none>: no external metrics API (external.metrics.k8s.io) is registered, and"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := start(t, tt.milli)
+			c := start(t, tt.milli, nil, nil)
 			c.Apply(tt.hpa)
 			h := controllertest.Await(c, "conditions", func(all []*autoscalingv2.HorizontalPodAutoscaler) bool {
 				return len(all) == 1 && conditions(all[0]) == tt.want

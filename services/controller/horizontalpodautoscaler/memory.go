@@ -29,6 +29,7 @@ type history struct {
 	recommended []event // how many pods were recommended
 	changed     []event // by how many pods the target was scaled
 	selector    labels.Selector
+	counters    map[string]*counted // by what is counted
 }
 
 type event struct {
@@ -44,13 +45,15 @@ func (m *memory) forget(key string) {
 	delete(m.byKey, key)
 }
 
-// begin notes the present scale as the first recommendation.
+// begin notes the present scale as the first recommendation, and forgets
+// counters that nobody has read for long.
 func (m *memory) begin(key string, replicas int32, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.byKey[key] == nil {
-		m.byKey[key] = &history{recommended: []event{{now, replicas}}}
+		m.byKey[key] = &history{recommended: []event{{now, replicas}}, counters: make(map[string]*counted)}
 	}
+	m.byKey[key].forgetCounters(now)
 }
 
 // recommend notes a recommendation and returns the lowest and the highest one

@@ -103,28 +103,31 @@ func (r *round) metric(ctx context.Context, spec *autoscalingv2.MetricSpec, scal
 		}
 		status.ContainerResource = &autoscalingv2.ContainerResourceMetricStatus{Name: c.Name, Container: c.Container, Current: value}
 		return n, name, nil
-	}
-	return 0, "", unserved(spec, r.hpa.Namespace)
-}
-
-// unserved says that nobody serves a metric: those of pods and objects come
-// from servers of the group custom.metrics.k8s.io, all others from servers of
-// external.metrics.k8s.io, and this cluster has neither.
-func unserved(spec *autoscalingv2.MetricSpec, namespace string) *failure {
-	const custom, external = "no custom metrics API (custom.metrics.k8s.io) registered", "no external metrics API (external.metrics.k8s.io) registered"
-	switch spec.Type {
 	case autoscalingv2.PodsMetricSourceType:
-		return &failure{"FailedGetPodsMetric", "pods", fmt.Errorf("unable to get metric %s: unable to fetch metrics from custom metrics API: %s", spec.Pods.Metric.Name, custom)}
+		n, value, err := r.ofPods(ctx, spec.Pods, scale.Spec.Replicas, pods)
+		if err != nil {
+			return 0, "", &failure{"FailedGetPodsMetric", "pods", err}
+		}
+		status.Pods = &autoscalingv2.PodsMetricStatus{Metric: spec.Pods.Metric, Current: value}
+		return n, "pods metric " + spec.Pods.Metric.Name, nil
 	case autoscalingv2.ObjectMetricSourceType:
 		o := spec.Object
-		return &failure{"FailedGetObjectMetric", "object", fmt.Errorf("unable to get metric %s on %s %s/%s: unable to fetch metrics from custom metrics API: %s",
-			o.Metric.Name, o.DescribedObject.Kind, namespace, o.DescribedObject.Name, custom)}
+		n, value, err := r.ofObject(ctx, o, scale, pods)
+		if err != nil {
+			return 0, "", &failure{"FailedGetObjectMetric", "object", err}
+		}
+		status.Object = &autoscalingv2.ObjectMetricStatus{DescribedObject: o.DescribedObject, Metric: o.Metric, Current: value}
+		return n, fmt.Sprintf("%s metric %s", o.DescribedObject.Kind, o.Metric.Name), nil
 	case autoscalingv2.ExternalMetricSourceType:
 		m := spec.External.Metric
-		return &failure{"FailedGetExternalMetric", m.Name + " external", fmt.Errorf("unable to get external metric %s/%s/%s: unable to fetch metrics from external metrics API: %s",
-			namespace, m.Name, metav1.FormatLabelSelector(m.Selector), external)}
+		n, value, err := r.external(ctx, spec.External, scale, pods)
+		if err != nil {
+			return 0, "", &failure{"FailedGetExternalMetric", m.Name + " external", err}
+		}
+		status.External = &autoscalingv2.ExternalMetricStatus{Metric: m, Current: value}
+		return n, fmt.Sprintf("external metric %s(%s)", m.Name, metav1.FormatLabelSelector(m.Selector)), nil
 	}
-	return &failure{"InvalidMetricSourceType", "unknown", fmt.Errorf("unknown metric source type %q", spec.Type)}
+	return 0, "", &failure{"InvalidMetricSourceType", "unknown", fmt.Errorf("unknown metric source type %q", spec.Type)}
 }
 
 // resource returns how many pods a resource's target asks for, what is used of

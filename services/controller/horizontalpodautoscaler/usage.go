@@ -20,17 +20,13 @@ type Figures interface {
 	Of(ctx context.Context, pods []*corev1.Pod) map[string]*metricsv1beta1.PodMetrics
 }
 
-// FromAgents returns figures that come from the agents of the pods' nodes.
-func FromAgents(source *usage.Source) func(*client.Informer[*corev1.Node]) Figures {
-	return func(nodes *client.Informer[*corev1.Node]) Figures { return &agents{source, nodes} }
-}
-
-type agents struct {
+// figuresOfAgents come from the agents of the pods' nodes.
+type figuresOfAgents struct {
 	source *usage.Source
 	nodes  *client.Informer[*corev1.Node]
 }
 
-func (a *agents) Of(ctx context.Context, pods []*corev1.Pod) map[string]*metricsv1beta1.PodMetrics {
+func (a *figuresOfAgents) Of(ctx context.Context, pods []*corev1.Pod) map[string]*metricsv1beta1.PodMetrics {
 	var concerned []*corev1.Node
 	seen := make(map[string]bool)
 	for _, pod := range pods {
@@ -59,7 +55,7 @@ type sample struct {
 // samples returns what the pods use of a resource, or one container of each
 // pod if it is named.
 func (r *round) samples(ctx context.Context, pods []*corev1.Pod, resource corev1.ResourceName, container string) (map[string]sample, error) {
-	figures := r.figures.Of(ctx, pods)
+	figures := r.sources.Figures.Of(ctx, pods)
 	if len(figures) == 0 {
 		return nil, fmt.Errorf("unable to get metrics for resource %s: no metrics returned from resource metrics API", resource)
 	}

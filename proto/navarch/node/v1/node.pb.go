@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Scheme is how a page is read.
+type Scheme int32
+
+const (
+	// HTTP.
+	Scheme_SCHEME_UNSPECIFIED Scheme = 0
+	Scheme_SCHEME_HTTP        Scheme = 1
+	// HTTP over TLS. Whose certificate the pod shows does not matter: the
+	// connection does not leave the pod.
+	Scheme_SCHEME_HTTPS Scheme = 2
+)
+
+// Enum value maps for Scheme.
+var (
+	Scheme_name = map[int32]string{
+		0: "SCHEME_UNSPECIFIED",
+		1: "SCHEME_HTTP",
+		2: "SCHEME_HTTPS",
+	}
+	Scheme_value = map[string]int32{
+		"SCHEME_UNSPECIFIED": 0,
+		"SCHEME_HTTP":        1,
+		"SCHEME_HTTPS":       2,
+	}
+)
+
+func (x Scheme) Enum() *Scheme {
+	p := new(Scheme)
+	*p = x
+	return p
+}
+
+func (x Scheme) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Scheme) Descriptor() protoreflect.EnumDescriptor {
+	return file_navarch_node_v1_node_proto_enumTypes[0].Descriptor()
+}
+
+func (Scheme) Type() protoreflect.EnumType {
+	return &file_navarch_node_v1_node_proto_enumTypes[0]
+}
+
+func (x Scheme) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Scheme.Descriptor instead.
+func (Scheme) EnumDescriptor() ([]byte, []int) {
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{0}
+}
+
 type LogsRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1341,6 +1394,148 @@ func (x *StatsResponse) GetPods() []*PodStats {
 	return nil
 }
 
+type ScrapeRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Pod       string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	// If set, another pod of that name is not found.
+	PodUid string `protobuf:"bytes,3,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	// Of one of the pod's own addresses.
+	Port uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	// Begins with a slash, and may have a query.
+	Path          string `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
+	Scheme        Scheme `protobuf:"varint,6,opt,name=scheme,proto3,enum=navarch.node.v1.Scheme" json:"scheme,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrapeRequest) Reset() {
+	*x = ScrapeRequest{}
+	mi := &file_navarch_node_v1_node_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrapeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrapeRequest) ProtoMessage() {}
+
+func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_node_v1_node_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrapeRequest.ProtoReflect.Descriptor instead.
+func (*ScrapeRequest) Descriptor() ([]byte, []int) {
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ScrapeRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ScrapeRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *ScrapeRequest) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
+}
+
+func (x *ScrapeRequest) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *ScrapeRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ScrapeRequest) GetScheme() Scheme {
+	if x != nil {
+		return x.Scheme
+	}
+	return Scheme_SCHEME_UNSPECIFIED
+}
+
+type ScrapeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the pod sent it, uncompressed: the Prometheus text format, if it does as
+	// it was asked to.
+	Page []byte `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	// When it had been read.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrapeResponse) Reset() {
+	*x = ScrapeResponse{}
+	mi := &file_navarch_node_v1_node_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrapeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrapeResponse) ProtoMessage() {}
+
+func (x *ScrapeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_node_v1_node_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrapeResponse.ProtoReflect.Descriptor instead.
+func (*ScrapeResponse) Descriptor() ([]byte, []int) {
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ScrapeResponse) GetPage() []byte {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+func (x *ScrapeResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 type ListPodsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1349,7 +1544,7 @@ type ListPodsRequest struct {
 
 func (x *ListPodsRequest) Reset() {
 	*x = ListPodsRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[17]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1556,7 @@ func (x *ListPodsRequest) String() string {
 func (*ListPodsRequest) ProtoMessage() {}
 
 func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[17]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1569,7 @@ func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListPodsRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 type ListPodsResponse struct {
@@ -1386,7 +1581,7 @@ type ListPodsResponse struct {
 
 func (x *ListPodsResponse) Reset() {
 	*x = ListPodsResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[18]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1593,7 @@ func (x *ListPodsResponse) String() string {
 func (*ListPodsResponse) ProtoMessage() {}
 
 func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[18]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1606,7 @@ func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListPodsResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListPodsResponse) GetPods() []*v1.Object {
@@ -1429,7 +1624,7 @@ type ListImagesRequest struct {
 
 func (x *ListImagesRequest) Reset() {
 	*x = ListImagesRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[19]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1636,7 @@ func (x *ListImagesRequest) String() string {
 func (*ListImagesRequest) ProtoMessage() {}
 
 func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[19]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1649,7 @@ func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListImagesRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 type Image struct {
@@ -1470,7 +1665,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[20]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1677,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[20]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1690,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Image) GetId() string {
@@ -1535,7 +1730,7 @@ type ListImagesResponse struct {
 
 func (x *ListImagesResponse) Reset() {
 	*x = ListImagesResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[21]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1742,7 @@ func (x *ListImagesResponse) String() string {
 func (*ListImagesResponse) ProtoMessage() {}
 
 func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[21]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1755,7 @@ func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListImagesResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListImagesResponse) GetImages() []*Image {
@@ -1579,7 +1774,7 @@ type LoadImageRequest struct {
 
 func (x *LoadImageRequest) Reset() {
 	*x = LoadImageRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[22]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1786,7 @@ func (x *LoadImageRequest) String() string {
 func (*LoadImageRequest) ProtoMessage() {}
 
 func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[22]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1799,7 @@ func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageRequest.ProtoReflect.Descriptor instead.
 func (*LoadImageRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LoadImageRequest) GetData() []byte {
@@ -1623,7 +1818,7 @@ type LoadImageResponse struct {
 
 func (x *LoadImageResponse) Reset() {
 	*x = LoadImageResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[23]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1830,7 @@ func (x *LoadImageResponse) String() string {
 func (*LoadImageResponse) ProtoMessage() {}
 
 func (x *LoadImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[23]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1843,7 @@ func (x *LoadImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageResponse.ProtoReflect.Descriptor instead.
 func (*LoadImageResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LoadImageResponse) GetImages() []*Image {
@@ -1667,7 +1862,7 @@ type RemoveImageRequest struct {
 
 func (x *RemoveImageRequest) Reset() {
 	*x = RemoveImageRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[24]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1874,7 @@ func (x *RemoveImageRequest) String() string {
 func (*RemoveImageRequest) ProtoMessage() {}
 
 func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[24]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1887,7 @@ func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveImageRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RemoveImageRequest) GetImage() string {
@@ -1710,7 +1905,7 @@ type RemoveImageResponse struct {
 
 func (x *RemoveImageResponse) Reset() {
 	*x = RemoveImageResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[25]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1917,7 @@ func (x *RemoveImageResponse) String() string {
 func (*RemoveImageResponse) ProtoMessage() {}
 
 func (x *RemoveImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[25]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1930,7 @@ func (x *RemoveImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveImageResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 var File_navarch_node_v1_node_proto protoreflect.FileDescriptor
@@ -1835,7 +2030,17 @@ const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\tnode_name\x18\x01 \x01(\tR\bnodeName\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12,\n" +
 	"\x05usage\x18\x03 \x01(\v2\x16.navarch.node.v1.UsageR\x05usage\x12-\n" +
-	"\x04pods\x18\x04 \x03(\v2\x19.navarch.node.v1.PodStatsR\x04pods\"\x11\n" +
+	"\x04pods\x18\x04 \x03(\v2\x19.navarch.node.v1.PodStatsR\x04pods\"\xb1\x01\n" +
+	"\rScrapeRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x17\n" +
+	"\apod_uid\x18\x03 \x01(\tR\x06podUid\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04path\x12/\n" +
+	"\x06scheme\x18\x06 \x01(\x0e2\x17.navarch.node.v1.SchemeR\x06scheme\"T\n" +
+	"\x0eScrapeResponse\x12\x12\n" +
+	"\x04page\x18\x01 \x01(\fR\x04page\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x11\n" +
 	"\x0fListPodsRequest\"@\n" +
 	"\x10ListPodsResponse\x12,\n" +
 	"\x04pods\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\x04pods\"\x13\n" +
@@ -1854,13 +2059,18 @@ const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\x06images\x18\x01 \x03(\v2\x16.navarch.node.v1.ImageR\x06images\"*\n" +
 	"\x12RemoveImageRequest\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\"\x15\n" +
-	"\x13RemoveImageResponse2\xea\x05\n" +
+	"\x13RemoveImageResponse*C\n" +
+	"\x06Scheme\x12\x16\n" +
+	"\x12SCHEME_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vSCHEME_HTTP\x10\x01\x12\x10\n" +
+	"\fSCHEME_HTTPS\x10\x022\xb5\x06\n" +
 	"\vNodeService\x12E\n" +
 	"\x04Logs\x12\x1c.navarch.node.v1.LogsRequest\x1a\x1d.navarch.node.v1.LogsResponse0\x01\x12G\n" +
 	"\x04Exec\x12\x1c.navarch.node.v1.ExecRequest\x1a\x1d.navarch.node.v1.ExecResponse(\x010\x01\x12M\n" +
 	"\x06Attach\x12\x1e.navarch.node.v1.AttachRequest\x1a\x1f.navarch.node.v1.AttachResponse(\x010\x01\x12\\\n" +
 	"\vPortForward\x12#.navarch.node.v1.PortForwardRequest\x1a$.navarch.node.v1.PortForwardResponse(\x010\x01\x12F\n" +
-	"\x05Stats\x12\x1d.navarch.node.v1.StatsRequest\x1a\x1e.navarch.node.v1.StatsResponse\x12O\n" +
+	"\x05Stats\x12\x1d.navarch.node.v1.StatsRequest\x1a\x1e.navarch.node.v1.StatsResponse\x12I\n" +
+	"\x06Scrape\x12\x1e.navarch.node.v1.ScrapeRequest\x1a\x1f.navarch.node.v1.ScrapeResponse\x12O\n" +
 	"\bListPods\x12 .navarch.node.v1.ListPodsRequest\x1a!.navarch.node.v1.ListPodsResponse\x12U\n" +
 	"\n" +
 	"ListImages\x12\".navarch.node.v1.ListImagesRequest\x1a#.navarch.node.v1.ListImagesResponse\x12T\n" +
@@ -1880,80 +2090,88 @@ func file_navarch_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_navarch_node_v1_node_proto_rawDescData
 }
 
-var file_navarch_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_navarch_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_navarch_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_navarch_node_v1_node_proto_goTypes = []any{
-	(*LogsRequest)(nil),           // 0: navarch.node.v1.LogsRequest
-	(*LogsResponse)(nil),          // 1: navarch.node.v1.LogsResponse
-	(*ExecStart)(nil),             // 2: navarch.node.v1.ExecStart
-	(*TerminalSize)(nil),          // 3: navarch.node.v1.TerminalSize
-	(*ExecRequest)(nil),           // 4: navarch.node.v1.ExecRequest
-	(*Exit)(nil),                  // 5: navarch.node.v1.Exit
-	(*ExecResponse)(nil),          // 6: navarch.node.v1.ExecResponse
-	(*AttachRequest)(nil),         // 7: navarch.node.v1.AttachRequest
-	(*AttachResponse)(nil),        // 8: navarch.node.v1.AttachResponse
-	(*PortForwardStart)(nil),      // 9: navarch.node.v1.PortForwardStart
-	(*PortForwardRequest)(nil),    // 10: navarch.node.v1.PortForwardRequest
-	(*PortForwardResponse)(nil),   // 11: navarch.node.v1.PortForwardResponse
-	(*StatsRequest)(nil),          // 12: navarch.node.v1.StatsRequest
-	(*Usage)(nil),                 // 13: navarch.node.v1.Usage
-	(*ContainerStats)(nil),        // 14: navarch.node.v1.ContainerStats
-	(*PodStats)(nil),              // 15: navarch.node.v1.PodStats
-	(*StatsResponse)(nil),         // 16: navarch.node.v1.StatsResponse
-	(*ListPodsRequest)(nil),       // 17: navarch.node.v1.ListPodsRequest
-	(*ListPodsResponse)(nil),      // 18: navarch.node.v1.ListPodsResponse
-	(*ListImagesRequest)(nil),     // 19: navarch.node.v1.ListImagesRequest
-	(*Image)(nil),                 // 20: navarch.node.v1.Image
-	(*ListImagesResponse)(nil),    // 21: navarch.node.v1.ListImagesResponse
-	(*LoadImageRequest)(nil),      // 22: navarch.node.v1.LoadImageRequest
-	(*LoadImageResponse)(nil),     // 23: navarch.node.v1.LoadImageResponse
-	(*RemoveImageRequest)(nil),    // 24: navarch.node.v1.RemoveImageRequest
-	(*RemoveImageResponse)(nil),   // 25: navarch.node.v1.RemoveImageResponse
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
-	(*v1.Object)(nil),             // 28: navarch.store.v1.Object
+	(Scheme)(0),                   // 0: navarch.node.v1.Scheme
+	(*LogsRequest)(nil),           // 1: navarch.node.v1.LogsRequest
+	(*LogsResponse)(nil),          // 2: navarch.node.v1.LogsResponse
+	(*ExecStart)(nil),             // 3: navarch.node.v1.ExecStart
+	(*TerminalSize)(nil),          // 4: navarch.node.v1.TerminalSize
+	(*ExecRequest)(nil),           // 5: navarch.node.v1.ExecRequest
+	(*Exit)(nil),                  // 6: navarch.node.v1.Exit
+	(*ExecResponse)(nil),          // 7: navarch.node.v1.ExecResponse
+	(*AttachRequest)(nil),         // 8: navarch.node.v1.AttachRequest
+	(*AttachResponse)(nil),        // 9: navarch.node.v1.AttachResponse
+	(*PortForwardStart)(nil),      // 10: navarch.node.v1.PortForwardStart
+	(*PortForwardRequest)(nil),    // 11: navarch.node.v1.PortForwardRequest
+	(*PortForwardResponse)(nil),   // 12: navarch.node.v1.PortForwardResponse
+	(*StatsRequest)(nil),          // 13: navarch.node.v1.StatsRequest
+	(*Usage)(nil),                 // 14: navarch.node.v1.Usage
+	(*ContainerStats)(nil),        // 15: navarch.node.v1.ContainerStats
+	(*PodStats)(nil),              // 16: navarch.node.v1.PodStats
+	(*StatsResponse)(nil),         // 17: navarch.node.v1.StatsResponse
+	(*ScrapeRequest)(nil),         // 18: navarch.node.v1.ScrapeRequest
+	(*ScrapeResponse)(nil),        // 19: navarch.node.v1.ScrapeResponse
+	(*ListPodsRequest)(nil),       // 20: navarch.node.v1.ListPodsRequest
+	(*ListPodsResponse)(nil),      // 21: navarch.node.v1.ListPodsResponse
+	(*ListImagesRequest)(nil),     // 22: navarch.node.v1.ListImagesRequest
+	(*Image)(nil),                 // 23: navarch.node.v1.Image
+	(*ListImagesResponse)(nil),    // 24: navarch.node.v1.ListImagesResponse
+	(*LoadImageRequest)(nil),      // 25: navarch.node.v1.LoadImageRequest
+	(*LoadImageResponse)(nil),     // 26: navarch.node.v1.LoadImageResponse
+	(*RemoveImageRequest)(nil),    // 27: navarch.node.v1.RemoveImageRequest
+	(*RemoveImageResponse)(nil),   // 28: navarch.node.v1.RemoveImageResponse
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*v1.Object)(nil),             // 31: navarch.store.v1.Object
 }
 var file_navarch_node_v1_node_proto_depIdxs = []int32{
-	26, // 0: navarch.node.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	2,  // 1: navarch.node.v1.ExecRequest.start:type_name -> navarch.node.v1.ExecStart
-	3,  // 2: navarch.node.v1.ExecRequest.resize:type_name -> navarch.node.v1.TerminalSize
-	5,  // 3: navarch.node.v1.ExecResponse.exit:type_name -> navarch.node.v1.Exit
-	2,  // 4: navarch.node.v1.AttachRequest.start:type_name -> navarch.node.v1.ExecStart
-	3,  // 5: navarch.node.v1.AttachRequest.resize:type_name -> navarch.node.v1.TerminalSize
-	5,  // 6: navarch.node.v1.AttachResponse.exit:type_name -> navarch.node.v1.Exit
-	9,  // 7: navarch.node.v1.PortForwardRequest.start:type_name -> navarch.node.v1.PortForwardStart
-	27, // 8: navarch.node.v1.Usage.window:type_name -> google.protobuf.Duration
-	13, // 9: navarch.node.v1.ContainerStats.usage:type_name -> navarch.node.v1.Usage
-	13, // 10: navarch.node.v1.PodStats.usage:type_name -> navarch.node.v1.Usage
-	14, // 11: navarch.node.v1.PodStats.containers:type_name -> navarch.node.v1.ContainerStats
-	26, // 12: navarch.node.v1.StatsResponse.time:type_name -> google.protobuf.Timestamp
-	13, // 13: navarch.node.v1.StatsResponse.usage:type_name -> navarch.node.v1.Usage
-	15, // 14: navarch.node.v1.StatsResponse.pods:type_name -> navarch.node.v1.PodStats
-	28, // 15: navarch.node.v1.ListPodsResponse.pods:type_name -> navarch.store.v1.Object
-	20, // 16: navarch.node.v1.ListImagesResponse.images:type_name -> navarch.node.v1.Image
-	20, // 17: navarch.node.v1.LoadImageResponse.images:type_name -> navarch.node.v1.Image
-	0,  // 18: navarch.node.v1.NodeService.Logs:input_type -> navarch.node.v1.LogsRequest
-	4,  // 19: navarch.node.v1.NodeService.Exec:input_type -> navarch.node.v1.ExecRequest
-	7,  // 20: navarch.node.v1.NodeService.Attach:input_type -> navarch.node.v1.AttachRequest
-	10, // 21: navarch.node.v1.NodeService.PortForward:input_type -> navarch.node.v1.PortForwardRequest
-	12, // 22: navarch.node.v1.NodeService.Stats:input_type -> navarch.node.v1.StatsRequest
-	17, // 23: navarch.node.v1.NodeService.ListPods:input_type -> navarch.node.v1.ListPodsRequest
-	19, // 24: navarch.node.v1.NodeService.ListImages:input_type -> navarch.node.v1.ListImagesRequest
-	22, // 25: navarch.node.v1.NodeService.LoadImage:input_type -> navarch.node.v1.LoadImageRequest
-	24, // 26: navarch.node.v1.NodeService.RemoveImage:input_type -> navarch.node.v1.RemoveImageRequest
-	1,  // 27: navarch.node.v1.NodeService.Logs:output_type -> navarch.node.v1.LogsResponse
-	6,  // 28: navarch.node.v1.NodeService.Exec:output_type -> navarch.node.v1.ExecResponse
-	8,  // 29: navarch.node.v1.NodeService.Attach:output_type -> navarch.node.v1.AttachResponse
-	11, // 30: navarch.node.v1.NodeService.PortForward:output_type -> navarch.node.v1.PortForwardResponse
-	16, // 31: navarch.node.v1.NodeService.Stats:output_type -> navarch.node.v1.StatsResponse
-	18, // 32: navarch.node.v1.NodeService.ListPods:output_type -> navarch.node.v1.ListPodsResponse
-	21, // 33: navarch.node.v1.NodeService.ListImages:output_type -> navarch.node.v1.ListImagesResponse
-	23, // 34: navarch.node.v1.NodeService.LoadImage:output_type -> navarch.node.v1.LoadImageResponse
-	25, // 35: navarch.node.v1.NodeService.RemoveImage:output_type -> navarch.node.v1.RemoveImageResponse
-	27, // [27:36] is the sub-list for method output_type
-	18, // [18:27] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	29, // 0: navarch.node.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	3,  // 1: navarch.node.v1.ExecRequest.start:type_name -> navarch.node.v1.ExecStart
+	4,  // 2: navarch.node.v1.ExecRequest.resize:type_name -> navarch.node.v1.TerminalSize
+	6,  // 3: navarch.node.v1.ExecResponse.exit:type_name -> navarch.node.v1.Exit
+	3,  // 4: navarch.node.v1.AttachRequest.start:type_name -> navarch.node.v1.ExecStart
+	4,  // 5: navarch.node.v1.AttachRequest.resize:type_name -> navarch.node.v1.TerminalSize
+	6,  // 6: navarch.node.v1.AttachResponse.exit:type_name -> navarch.node.v1.Exit
+	10, // 7: navarch.node.v1.PortForwardRequest.start:type_name -> navarch.node.v1.PortForwardStart
+	30, // 8: navarch.node.v1.Usage.window:type_name -> google.protobuf.Duration
+	14, // 9: navarch.node.v1.ContainerStats.usage:type_name -> navarch.node.v1.Usage
+	14, // 10: navarch.node.v1.PodStats.usage:type_name -> navarch.node.v1.Usage
+	15, // 11: navarch.node.v1.PodStats.containers:type_name -> navarch.node.v1.ContainerStats
+	29, // 12: navarch.node.v1.StatsResponse.time:type_name -> google.protobuf.Timestamp
+	14, // 13: navarch.node.v1.StatsResponse.usage:type_name -> navarch.node.v1.Usage
+	16, // 14: navarch.node.v1.StatsResponse.pods:type_name -> navarch.node.v1.PodStats
+	0,  // 15: navarch.node.v1.ScrapeRequest.scheme:type_name -> navarch.node.v1.Scheme
+	29, // 16: navarch.node.v1.ScrapeResponse.time:type_name -> google.protobuf.Timestamp
+	31, // 17: navarch.node.v1.ListPodsResponse.pods:type_name -> navarch.store.v1.Object
+	23, // 18: navarch.node.v1.ListImagesResponse.images:type_name -> navarch.node.v1.Image
+	23, // 19: navarch.node.v1.LoadImageResponse.images:type_name -> navarch.node.v1.Image
+	1,  // 20: navarch.node.v1.NodeService.Logs:input_type -> navarch.node.v1.LogsRequest
+	5,  // 21: navarch.node.v1.NodeService.Exec:input_type -> navarch.node.v1.ExecRequest
+	8,  // 22: navarch.node.v1.NodeService.Attach:input_type -> navarch.node.v1.AttachRequest
+	11, // 23: navarch.node.v1.NodeService.PortForward:input_type -> navarch.node.v1.PortForwardRequest
+	13, // 24: navarch.node.v1.NodeService.Stats:input_type -> navarch.node.v1.StatsRequest
+	18, // 25: navarch.node.v1.NodeService.Scrape:input_type -> navarch.node.v1.ScrapeRequest
+	20, // 26: navarch.node.v1.NodeService.ListPods:input_type -> navarch.node.v1.ListPodsRequest
+	22, // 27: navarch.node.v1.NodeService.ListImages:input_type -> navarch.node.v1.ListImagesRequest
+	25, // 28: navarch.node.v1.NodeService.LoadImage:input_type -> navarch.node.v1.LoadImageRequest
+	27, // 29: navarch.node.v1.NodeService.RemoveImage:input_type -> navarch.node.v1.RemoveImageRequest
+	2,  // 30: navarch.node.v1.NodeService.Logs:output_type -> navarch.node.v1.LogsResponse
+	7,  // 31: navarch.node.v1.NodeService.Exec:output_type -> navarch.node.v1.ExecResponse
+	9,  // 32: navarch.node.v1.NodeService.Attach:output_type -> navarch.node.v1.AttachResponse
+	12, // 33: navarch.node.v1.NodeService.PortForward:output_type -> navarch.node.v1.PortForwardResponse
+	17, // 34: navarch.node.v1.NodeService.Stats:output_type -> navarch.node.v1.StatsResponse
+	19, // 35: navarch.node.v1.NodeService.Scrape:output_type -> navarch.node.v1.ScrapeResponse
+	21, // 36: navarch.node.v1.NodeService.ListPods:output_type -> navarch.node.v1.ListPodsResponse
+	24, // 37: navarch.node.v1.NodeService.ListImages:output_type -> navarch.node.v1.ListImagesResponse
+	26, // 38: navarch.node.v1.NodeService.LoadImage:output_type -> navarch.node.v1.LoadImageResponse
+	28, // 39: navarch.node.v1.NodeService.RemoveImage:output_type -> navarch.node.v1.RemoveImageResponse
+	30, // [30:40] is the sub-list for method output_type
+	20, // [20:30] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_navarch_node_v1_node_proto_init() }
@@ -1993,13 +2211,14 @@ func file_navarch_node_v1_node_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_navarch_node_v1_node_proto_rawDesc), len(file_navarch_node_v1_node_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   26,
+			NumEnums:      1,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_navarch_node_v1_node_proto_goTypes,
 		DependencyIndexes: file_navarch_node_v1_node_proto_depIdxs,
+		EnumInfos:         file_navarch_node_v1_node_proto_enumTypes,
 		MessageInfos:      file_navarch_node_v1_node_proto_msgTypes,
 	}.Build()
 	File_navarch_node_v1_node_proto = out.File

@@ -24,6 +24,7 @@ const (
 	NodeService_Attach_FullMethodName      = "/navarch.node.v1.NodeService/Attach"
 	NodeService_PortForward_FullMethodName = "/navarch.node.v1.NodeService/PortForward"
 	NodeService_Stats_FullMethodName       = "/navarch.node.v1.NodeService/Stats"
+	NodeService_Scrape_FullMethodName      = "/navarch.node.v1.NodeService/Scrape"
 	NodeService_ListPods_FullMethodName    = "/navarch.node.v1.NodeService/ListPods"
 	NodeService_ListImages_FullMethodName  = "/navarch.node.v1.NodeService/ListImages"
 	NodeService_LoadImage_FullMethodName   = "/navarch.node.v1.NodeService/LoadImage"
@@ -53,6 +54,13 @@ type NodeServiceClient interface {
 	// Controller, which scales by it, may ask as well. It takes a second when
 	// nobody has asked lately: usage over time needs two looks.
 	Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (*StatsResponse, error)
+	// Scrape reads the page of metrics that a pod serves over HTTP, from within
+	// the pod's network namespace. Only the Controller, which scales by such
+	// metrics, may call it. It follows no redirect, takes 5 seconds at most and a
+	// page of 4 MiB at most. INVALID_ARGUMENT: the request names no such page.
+	// FAILED_PRECONDITION: the pod has no network of its own, or does not serve
+	// the page. RESOURCE_EXHAUSTED: the page is larger.
+	Scrape(ctx context.Context, in *ScrapeRequest, opts ...grpc.CallOption) (*ScrapeResponse, error)
 	// ListPods returns the pods this agent runs, with their true state.
 	ListPods(ctx context.Context, in *ListPodsRequest, opts ...grpc.CallOption) (*ListPodsResponse, error)
 	// ListImages returns the node's images.
@@ -140,6 +148,16 @@ func (c *nodeServiceClient) Stats(ctx context.Context, in *StatsRequest, opts ..
 	return out, nil
 }
 
+func (c *nodeServiceClient) Scrape(ctx context.Context, in *ScrapeRequest, opts ...grpc.CallOption) (*ScrapeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ScrapeResponse)
+	err := c.cc.Invoke(ctx, NodeService_Scrape_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodeServiceClient) ListPods(ctx context.Context, in *ListPodsRequest, opts ...grpc.CallOption) (*ListPodsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListPodsResponse)
@@ -206,6 +224,13 @@ type NodeServiceServer interface {
 	// Controller, which scales by it, may ask as well. It takes a second when
 	// nobody has asked lately: usage over time needs two looks.
 	Stats(context.Context, *StatsRequest) (*StatsResponse, error)
+	// Scrape reads the page of metrics that a pod serves over HTTP, from within
+	// the pod's network namespace. Only the Controller, which scales by such
+	// metrics, may call it. It follows no redirect, takes 5 seconds at most and a
+	// page of 4 MiB at most. INVALID_ARGUMENT: the request names no such page.
+	// FAILED_PRECONDITION: the pod has no network of its own, or does not serve
+	// the page. RESOURCE_EXHAUSTED: the page is larger.
+	Scrape(context.Context, *ScrapeRequest) (*ScrapeResponse, error)
 	// ListPods returns the pods this agent runs, with their true state.
 	ListPods(context.Context, *ListPodsRequest) (*ListPodsResponse, error)
 	// ListImages returns the node's images.
@@ -239,6 +264,9 @@ func (UnimplementedNodeServiceServer) PortForward(grpc.BidiStreamingServer[PortF
 }
 func (UnimplementedNodeServiceServer) Stats(context.Context, *StatsRequest) (*StatsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Stats not implemented")
+}
+func (UnimplementedNodeServiceServer) Scrape(context.Context, *ScrapeRequest) (*ScrapeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Scrape not implemented")
 }
 func (UnimplementedNodeServiceServer) ListPods(context.Context, *ListPodsRequest) (*ListPodsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPods not implemented")
@@ -323,6 +351,24 @@ func _NodeService_Stats_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_Scrape_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScrapeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Scrape(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Scrape_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Scrape(ctx, req.(*ScrapeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NodeService_ListPods_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListPodsRequest)
 	if err := dec(in); err != nil {
@@ -394,6 +440,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Stats",
 			Handler:    _NodeService_Stats_Handler,
+		},
+		{
+			MethodName: "Scrape",
+			Handler:    _NodeService_Scrape_Handler,
 		},
 		{
 			MethodName: "ListPods",

@@ -1,4 +1,4 @@
-package network_test
+package testcluster
 
 import (
 	"archive/tar"
@@ -14,36 +14,36 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-
-	"navarch.dev/navarch/internal/testcluster"
 )
 
-// image is what every pod of these tests runs: netprobe and nothing else.
-const image = "test.local/netprobe:1"
-
-func loadImage(t *testing.T, c *testcluster.Cluster) {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "netprobe")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./netprobe")
+// LoadProgram loads an image onto all nodes that holds nothing but a program,
+// statically linked from the Go package in folder pkg, and runs it with the
+// argument "serve" unless told otherwise. The program is at the top, by the
+// package's name.
+func (c *Cluster) LoadProgram(tb testing.TB, image, pkg string) {
+	tb.Helper()
+	program := filepath.Join(tb.TempDir(), filepath.Base(pkg))
+	build := exec.CommandContext(tb.Context(), "go", "build", "-o", program, pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build netprobe: %v\n%s", err, out)
+		tb.Fatalf("build %s: %v\n%s", pkg, err, out)
 	}
-	path := filepath.Join(t.TempDir(), "netprobe.tar")
-	if err := writeImage(path, program); err != nil {
-		t.Fatalf("write the image: %v", err)
+	path := program + ".tar"
+	if err := writeImage(path, image, program); err != nil {
+		tb.Fatalf("write the image of %s: %v", pkg, err)
 	}
-	c.Tool(t, "image", "load", path)
+	c.Tool(tb, "image", "load", path)
 }
 
-func writeImage(path, program string) error {
+func writeImage(path, image, program string) error {
 	data, err := os.ReadFile(program)
 	if err != nil {
 		return err
 	}
+	base := filepath.Base(program)
 	var files bytes.Buffer
 	w := tar.NewWriter(&files)
-	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "netprobe", Mode: 0o755, Size: int64(len(data))}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: base, Mode: 0o755, Size: int64(len(data))}); err != nil {
 		return err
 	}
 	if _, err := w.Write(data); err != nil {
@@ -66,7 +66,7 @@ func writeImage(path, program string) error {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture = runtime.GOOS, runtime.GOARCH
-	config.Config.Entrypoint, config.Config.Cmd = []string{"/netprobe"}, []string{"serve"}
+	config.Config.Entrypoint, config.Config.Cmd = []string{"/" + base}, []string{"serve"}
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		return err
 	}

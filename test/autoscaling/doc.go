@@ -1,0 +1,3 @@
+// Package autoscaling tests that a real cluster scales workloads by what their
+// pods expose for Prometheus.
+package autoscaling
