@@ -180,7 +180,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.nodes.AddHandler(client.Handler[*corev1.Node]{
 		OnAdd:    func(n *corev1.Node) { a.observe(n); wake() },
 		OnUpdate: func(_, n *corev1.Node) { a.observe(n); wake() },
-		OnDelete: func(*corev1.Node) { wake() },
+		OnDelete: func(n *corev1.Node) {
+			if n.Name == a.cfg.NodeName {
+				a.node.Deleted()
+			}
+			wake()
+		},
 	})
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -259,7 +264,7 @@ func (a *Agent) followNodes(ctx context.Context) error {
 
 // podCIDRs gives the network the node's pod CIDRs.
 func (a *Agent) podCIDRs(ctx context.Context, own *corev1.Node) {
-	if err := a.network.SetPodCIDRs(ctx, prefixesOf(own)); err != nil {
+	if err := a.network.SetPodCIDRs(ctx, network.PodCIDRs(own)); err != nil {
 		a.log.ErrorContext(ctx, "the pod network is not ready", "error", err)
 	}
 }
@@ -273,26 +278,12 @@ func (a *Agent) peersNow() []network.Peer {
 		for _, addr := range n.Status.Addresses {
 			ip, err := netip.ParseAddr(addr.Address)
 			if addr.Type == corev1.NodeInternalIP && err == nil {
-				peers = append(peers, network.Peer{Name: n.Name, Addr: ip, PodCIDRs: prefixesOf(n)})
+				peers = append(peers, network.Peer{Name: n.Name, Addr: ip, PodCIDRs: network.PodCIDRs(n)})
 				break
 			}
 		}
 	}
 	return peers
-}
-
-func prefixesOf(n *corev1.Node) []netip.Prefix {
-	list := n.Spec.PodCIDRs
-	if len(list) == 0 && n.Spec.PodCIDR != "" {
-		list = []string{n.Spec.PodCIDR}
-	}
-	var out []netip.Prefix
-	for _, s := range list {
-		if p, err := netip.ParsePrefix(s); err == nil {
-			out = append(out, p.Masked())
-		}
-	}
-	return out
 }
 
 // collectImages removes unused images when the disk fills up.

@@ -93,7 +93,7 @@ func (n *Network) runPlugins(ctx context.Context, list *libcni.NetworkConfigList
 func (n *Network) join(uid, path string) ([]netip.Addr, error) {
 	n.mu.Lock()
 	cidrs, mtu := n.cidrs, n.mtu
-	ips, err := n.taken.take(uid, cidrs)
+	ips, err := n.taken.Take(uid, cidrs)
 	n.mu.Unlock()
 	if len(cidrs) == 0 {
 		return nil, ErrNotReady
@@ -133,7 +133,7 @@ func (n *Network) Detach(ctx context.Context, pod PodRef) error {
 		return fmt.Errorf("forget the pod's network: %w", err)
 	}
 	n.mu.Lock()
-	n.taken.free(pod.UID)
+	n.taken.Free(pod.UID)
 	n.mu.Unlock()
 	if len(a.HostPorts) > 0 {
 		return n.syncTable()

@@ -83,7 +83,7 @@ type Network struct {
 	mu    sync.Mutex // guards the fields below, and writes to nftables
 	cidrs []netip.Prefix
 	mtu   int // of the pods' links; 0 is the kernel's default
-	taken *addresses
+	taken *Addresses
 	list  *libcni.NetworkConfigList // an administrator's, nil if there is none
 
 	routesMu sync.Mutex // serializes SyncRoutes
@@ -126,7 +126,7 @@ func New(cfg Config, log *slog.Logger) (*Network, error) {
 		}
 	}
 	n := &Network{
-		cfg: cfg, log: log, ready: make(chan struct{}), taken: newAddresses(),
+		cfg: cfg, log: log, ready: make(chan struct{}), taken: NewAddresses(),
 		cni: libcni.NewCNIConfigWithCacheDir([]string{cfg.BinDir}, filepath.Join(cfg.StateDir, "cni"), nil),
 	}
 	uids, err := n.known()
@@ -135,7 +135,7 @@ func New(cfg Config, log *slog.Logger) (*Network, error) {
 	}
 	for _, uid := range uids {
 		if a, _, err := n.Attachment(uid); err == nil { // else it is connected anew
-			n.taken.reserve(uid, a.IPs)
+			n.taken.Reserve(uid, a.IPs)
 		}
 	}
 	if n.list, err = n.loadConflist(); err != nil {

@@ -14,39 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"navarch.dev/navarch/internal/version"
 )
 
-// agentVersion is what the Node says in place of the kubelet's version: the
-// Kubernetes API that the agent speaks.
-const agentVersion = "v1.37.2+navarch"
-
-// facts are what of a node does not change while the agent runs.
-type facts struct {
-	info                  corev1.NodeSystemInfo
-	capacity, allocatable corev1.ResourceList
-}
-
-func readFacts(cfg Config) (facts, error) {
-	var f facts
+// readMachine describes the machine that this process runs on.
+func readMachine(cfg Config) (Machine, error) {
+	var m Machine
 	memory, err := totalMemory()
 	if err != nil {
-		return f, err
+		return m, err
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(cfg.DiskPath, &fs); err != nil {
-		return f, fmt.Errorf("measure the filesystem of %s: %w", cfg.DiskPath, err)
+		return m, fmt.Errorf("measure the filesystem of %s: %w", cfg.DiskPath, err)
 	}
 	share := cfg.CapacityShare
 	disk := float64(fs.Blocks) * float64(fs.Bsize)
-	f.capacity = corev1.ResourceList{
+	m.Capacity = corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewMilliQuantity(int64(share*1000*float64(goruntime.NumCPU())), resource.DecimalSI),
 		corev1.ResourceMemory:           *resource.NewQuantity(int64(share*float64(memory)), resource.BinarySI),
 		corev1.ResourceEphemeralStorage: *resource.NewQuantity(int64(share*disk), resource.BinarySI),
 		corev1.ResourcePods:             *resource.NewQuantity(cfg.MaxPods, resource.DecimalSI),
 	}
-	f.allocatable = f.capacity.DeepCopy()
-	f.info, err = systemInfo(cfg)
-	return f, err
+	m.Allocatable = m.Capacity.DeepCopy()
+	m.Info, err = systemInfo(cfg)
+	return m, err
 }
 
 func totalMemory() (int64, error) {
@@ -83,7 +76,7 @@ func systemInfo(cfg Config) (corev1.NodeSystemInfo, error) {
 		MachineID: machineID(cfg), SystemUUID: firstLine("/sys/class/dmi/id/product_uuid"),
 		BootID:        firstLine("/proc/sys/kernel/random/boot_id"),
 		KernelVersion: unix.ByteSliceToString(u.Release[:]), OSImage: osImage(),
-		ContainerRuntimeVersion: cfg.RuntimeVersion, KubeletVersion: agentVersion,
+		ContainerRuntimeVersion: cfg.RuntimeVersion, KubeletVersion: version.Server,
 		OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH,
 	}, nil
 }

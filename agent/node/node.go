@@ -49,6 +49,20 @@ type Config struct {
 	StateDir string
 	// SharesMachine says that other nodes run on the same machine.
 	SharesMachine bool
+	// Machine is what the Node says of its machine; nil is the one that this
+	// process runs on.
+	Machine *Machine
+	// Taints are put on the Node when it is registered.
+	Taints []corev1.Taint
+	// Phase, from 0 to 1, is where in their intervals the node's periodic writes
+	// are, so that nodes that one process begins at once do not write at once.
+	Phase float64
+}
+
+// Machine describes the machine of a node.
+type Machine struct {
+	Info                  corev1.NodeSystemInfo
+	Capacity, Allocatable corev1.ResourceList
 }
 
 const (
@@ -66,26 +80,36 @@ type Node struct {
 	cfg    Config
 	client *client.Client
 	log    *slog.Logger
-	facts  facts
-	images func() []corev1.ContainerImage
+	// machine is what of the node does not change.
+	machine Machine
+	// pressure says what the node is short of.
+	pressure func() pressure
+	images   func() []corev1.ContainerImage
 	// ready says whether pods can be run, and why not.
 	ready   func() (bool, string)
 	changed chan struct{}
 	last    atomic.Pointer[corev1.NodeStatus] // as the Store has it, never changed
+	gone    atomic.Bool                       // the Store has said that there is no such Node
 }
 
 // New returns the node, with the capacity that the machine has. images lists
 // what the node has; ready says whether it can run pods.
 func New(cfg Config, c *client.Client, log *slog.Logger, images func() []corev1.ContainerImage, ready func() (bool, string)) (*Node, error) {
-	f, err := readFacts(cfg)
+	n := &Node{cfg: cfg, client: c, log: log, images: images, ready: ready, changed: make(chan struct{}, 1)}
+	if cfg.Machine != nil {
+		n.machine, n.pressure = *cfg.Machine, func() pressure { return pressure{} }
+		return n, nil
+	}
+	machine, err := readMachine(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &Node{cfg: cfg, client: c, log: log, facts: f, images: images, ready: ready, changed: make(chan struct{}, 1)}, nil
+	n.machine, n.pressure = machine, func() pressure { return readPressure(cfg.DiskPath) }
+	return n, nil
 }
 
 // Allocatable is what the node's pods may share.
-func (n *Node) Allocatable() corev1.ResourceList { return n.facts.allocatable }
+func (n *Node) Allocatable() corev1.ResourceList { return n.machine.Allocatable }
 
 // Changed asks for the status to be looked at again, at once.
 func (n *Node) Changed() {
@@ -100,6 +124,13 @@ func (n *Node) Changed() {
 // a node that was only cut off takes that back as soon as it can see it.
 func (n *Node) Observe(node *corev1.Node) {
 	n.last.Store(&node.Status)
+	n.Changed()
+}
+
+// Deleted is told that the Store has the Node no more: it is registered again
+// at once.
+func (n *Node) Deleted() {
+	n.gone.Store(true)
 	n.Changed()
 }
 
@@ -162,14 +193,14 @@ func adopt(have *map[string]string, want map[string]string) bool {
 // object is the Node as it is registered.
 func (n *Node) object() *corev1.Node {
 	labels := map[string]string{
-		corev1.LabelHostname: n.cfg.Name, corev1.LabelOSStable: n.facts.info.OperatingSystem,
-		corev1.LabelArchStable:  n.facts.info.Architecture,
-		"beta.kubernetes.io/os": n.facts.info.OperatingSystem, "beta.kubernetes.io/arch": n.facts.info.Architecture,
+		corev1.LabelHostname: n.cfg.Name, corev1.LabelOSStable: n.machine.Info.OperatingSystem,
+		corev1.LabelArchStable:  n.machine.Info.Architecture,
+		"beta.kubernetes.io/os": n.machine.Info.OperatingSystem, "beta.kubernetes.io/arch": n.machine.Info.Architecture,
 	}
 	for k, v := range n.cfg.Labels {
 		labels[k] = v
 	}
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: labels}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: labels}, Spec: corev1.NodeSpec{Taints: n.cfg.Taints}}
 	if n.cfg.VolumesDir != "" {
 		node.Annotations = map[string]string{localpath.DirAnnotation: n.cfg.VolumesDir}
 	}
@@ -183,20 +214,32 @@ func (n *Node) Run(ctx context.Context) error {
 	return n.keepStatus(ctx)
 }
 
-// renew renews the Lease until ctx ends.
+// renew renews the Lease until ctx ends: at once, then at its phase of the
+// interval. Failures, which meet all nodes at the same time, begin that anew.
 func (n *Node) renew(ctx context.Context) {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: n.cfg.Name}}
+	next := n.phase(renewInterval)
 	for ctx.Err() == nil {
-		wait := renewInterval
+		wait := next
+		next = renewInterval
 		if err := n.renewOnce(ctx, lease); err != nil && ctx.Err() == nil {
 			n.log.WarnContext(ctx, "the node's Lease was not renewed", "error", err)
 			lease.ResourceVersion = "" // read it again
-			wait = retryInterval
+			wait, next = retryInterval, n.phase(renewInterval)
 		}
 		if sleep(ctx, wait) != nil {
 			return
 		}
 	}
+}
+
+// phase returns how long to wait after a first write so that those that follow
+// are at the node's phase of the interval.
+func (n *Node) phase(interval time.Duration) time.Duration {
+	if n.cfg.Phase == 0 {
+		return interval
+	}
+	return time.Duration(n.cfg.Phase * float64(interval))
 }
 
 // renewOnce writes the Lease with the present time: in one call while nobody

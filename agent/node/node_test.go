@@ -2,12 +2,15 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/client"
@@ -166,5 +169,93 @@ func TestTakesBackWhatOthersSaid(t *testing.T) {
 	}
 	if got := condition(node, corev1.NodeReady); got != corev1.ConditionTrue {
 		t.Errorf("Ready is %s after the node came back", got)
+	}
+}
+
+// A Node that somebody deletes is there again before anybody misses it.
+func TestDeletedNodeIsRegisteredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := storetest.New(t).Client(storetest.Admin())
+		n := newNode(t, c, func() (bool, string) { return true, "" })
+		node, err := n.Register(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := node.UID
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = n.Run(ctx) }()
+		synctest.Wait()
+		if err := c.Delete(t.Context(), node, client.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		n.Deleted()
+		synctest.Wait()
+		if err := c.Get(t.Context(), "", "n1", node); err != nil || node.UID == before {
+			t.Errorf("the Node has the UID %s, which was %s: %v", node.UID, before, err)
+		}
+	})
+}
+
+// Nodes that begin at the same time renew their Leases and write their
+// statuses at their own phases of the intervals.
+func TestPhasesOfPeriodicWrites(t *testing.T) {
+	for _, tt := range []struct {
+		phase float64
+		want  []time.Duration // of the first renewals
+	}{
+		{0, []time.Duration{0, 10 * time.Second, 20 * time.Second}},
+		{0.3, []time.Duration{0, 3 * time.Second, 13 * time.Second}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := storetest.New(t).Client(storetest.Admin())
+			n := newNode(t, c, func() (bool, string) { return true, "" })
+			n.cfg.Phase = tt.phase
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			begun := time.Now()
+			go n.renew(ctx)
+			for _, want := range tt.want {
+				time.Sleep(time.Until(begun.Add(want)))
+				synctest.Wait()
+				lease := &coordinationv1.Lease{}
+				if err := c.Get(t.Context(), leaseNamespace, "n1", lease); err != nil {
+					t.Fatal(err)
+				}
+				if at := lease.Spec.RenewTime.Sub(begun); at != want {
+					t.Errorf("phase %v: renewed after %s, want %s", tt.phase, at, want)
+				}
+			}
+		})
+	}
+}
+
+func TestMachineThatIsTold(t *testing.T) {
+	machine := &Machine{
+		Info:     corev1.NodeSystemInfo{OSImage: "told", OperatingSystem: "linux", Architecture: "amd64"},
+		Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("64")}, Allocatable: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("60")},
+	}
+	c := storetest.New(t).Client(storetest.Admin())
+	taint := corev1.Taint{Key: "told", Effect: corev1.TaintEffectNoSchedule}
+	n, err := New(Config{Name: "n1", DiskPath: "/nowhere", Machine: machine, Taints: []corev1.Taint{taint}}, c, telemetry.Discard("agent").Log,
+		func() []corev1.ContainerImage { return nil }, func() (bool, string) { return true, "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.writeStatus(t.Context(), time.Now(), true); err != nil {
+		t.Fatal(err)
+	}
+	node := &corev1.Node{}
+	if err := c.Get(t.Context(), "", "n1", node); err != nil {
+		t.Fatal(err)
+	}
+	if s := node.Status; s.NodeInfo.OSImage != "told" || s.Capacity.Cpu().Value() != 64 || s.Allocatable.Cpu().Value() != 60 || condition(node, corev1.NodeDiskPressure) != corev1.ConditionFalse {
+		t.Errorf("status %+v", s)
+	}
+	if !slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&taint) }) {
+		t.Errorf("taints %+v", node.Spec.Taints)
 	}
 }

@@ -14,11 +14,12 @@ import (
 
 // keepStatus writes the status when it has changed, and now and then if not.
 func (n *Node) keepStatus(ctx context.Context) error {
-	var last time.Time
+	var due time.Time // when the status is written without news
+	next := n.phase(statusInterval)
 	for {
 		now := time.Now()
-		wait := checkInterval
-		wrote, err := n.writeStatus(ctx, now, now.Sub(last) >= statusInterval)
+		wait, gone := checkInterval, n.gone.Swap(false)
+		wrote, err := n.writeStatus(ctx, now, gone || !now.Before(due))
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // the end was asked for
@@ -29,9 +30,12 @@ func (n *Node) keepStatus(ctx context.Context) error {
 			wait = 0
 		case err != nil:
 			n.log.WarnContext(ctx, "the node's status was not written", "error", err)
+			if gone {
+				n.gone.Store(true)
+			}
 			wait = retryInterval
 		case wrote:
-			last = now
+			due, next = now.Add(next), statusInterval
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -87,14 +91,14 @@ func (n *Node) differs(have *corev1.NodeStatus, now time.Time) bool {
 // fill sets all that the agent knows in a status; the rest stays.
 func (n *Node) fill(s *corev1.NodeStatus, now time.Time) {
 	s.Addresses = n.cfg.Addresses
-	s.Capacity, s.Allocatable = n.facts.capacity, n.facts.allocatable
-	s.NodeInfo = n.facts.info
+	s.Capacity, s.Allocatable = n.machine.Capacity, n.machine.Allocatable
+	s.NodeInfo = n.machine.Info
 	s.DaemonEndpoints.KubeletEndpoint.Port = n.cfg.Port
 	s.Images = n.images()
 	set := func(kind corev1.NodeConditionType, ok bool, reason, message string) {
 		setCondition(s, corev1.NodeCondition{Type: kind, Status: boolStatus(ok), Reason: reason, Message: message}, now)
 	}
-	p := readPressure(n.cfg.DiskPath)
+	p := n.pressure()
 	set(corev1.NodeMemoryPressure, p.memory, choose(p.memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory"),
 		choose(p.memory, "the node is short of memory", "the node has enough memory available"))
 	set(corev1.NodeDiskPressure, p.disk, choose(p.disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure"),

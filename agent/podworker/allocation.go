@@ -82,8 +82,12 @@ func (m *Manager) allocationPath(uid string) string {
 	return filepath.Join(m.cfg.PodsDir, uid, "allocation.json")
 }
 
-// saveAllocation remembers what a pod has been given, for the next agent.
+// saveAllocation remembers what a pod has been given, for the next agent. Without
+// a folder the Store is the memory.
 func (m *Manager) saveAllocation(uid string, a *allocation) error {
+	if m.cfg.PodsDir == "" {
+		return nil
+	}
 	b, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encode what the pod has been given: %w", err)
@@ -104,7 +108,7 @@ func (m *Manager) saveAllocation(uid string, a *allocation) error {
 // nobody was here does not pass for granted.
 func (m *Manager) recoverAllocation(ctx context.Context, pod *corev1.Pod) *allocation {
 	uid := string(pod.UID)
-	b, err := os.ReadFile(m.allocationPath(uid))
+	b, err := m.readAllocation(uid)
 	if errors.Is(err, fs.ErrNotExist) {
 		s, statusErr := m.deps.Runtime.SandboxStatus(ctx, uid)
 		if text, ok := s.Spec.Annotations[annotationAllocation]; statusErr == nil && ok {
@@ -122,6 +126,19 @@ func (m *Manager) recoverAllocation(ctx context.Context, pod *corev1.Pod) *alloc
 		m.deps.Log.WarnContext(ctx, "what a pod was given cannot be read", "uid", uid, "error", err)
 	}
 	return toldAllocation(pod)
+}
+
+func (m *Manager) readAllocation(uid string) ([]byte, error) {
+	if m.cfg.PodsDir == "" {
+		return nil, fs.ErrNotExist
+	}
+	return os.ReadFile(m.allocationPath(uid))
+}
+
+// GivenResources are the limits of a pod as a whole by what its status says that
+// it has been given.
+func GivenResources(pod *corev1.Pod) runtime.Resources {
+	return podResources(toldAllocation(pod).applied(pod))
 }
 
 // toldAllocation returns what a pod's containers have according to its status.

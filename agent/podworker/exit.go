@@ -39,6 +39,9 @@ func (m *Manager) explainExit(c *container) {
 
 // logTail returns the end of a log in the CRI format, without its prefixes.
 func logTail(path string) string {
+	if path == "" {
+		return ""
+	}
 	f, err := os.Open(filepath.Clean(path))
 	if err != nil {
 		return ""

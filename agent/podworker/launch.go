@@ -24,9 +24,12 @@ const (
 	reasonNeverPull    = "ErrImageNeverPull"
 	reasonPullBackOff  = "ImagePullBackOff"
 	reasonPostStart    = "PostStartHookError"
-	annotationImage    = "navarch.dev/image"
 	annotationPodImage = "navarch.dev/image-name"
 )
+
+// AnnotationImage is the annotation of a container in the runtime that says
+// which image its specification named.
+const AnnotationImage = "navarch.dev/image"
 
 // launchError says why a container could not be started, in the word that
 // users know.
@@ -223,7 +226,7 @@ func (m *Manager) removeOld(ctx context.Context, in launchInput) {
 	if in.remove != "" {
 		m.removeContainer(ctx, in.remove)
 	}
-	if in.attempt < 2 {
+	if in.attempt < 2 || m.cfg.LogsDir == "" {
 		return
 	}
 	old := m.logPath(in.pod.Namespace, in.pod.Name, string(in.pod.UID), in.spec.Name, in.attempt-2)

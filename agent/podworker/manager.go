@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -54,8 +55,10 @@ func New(cfg Config, deps Deps) *Manager {
 // Run recovers what an earlier agent left, then runs the node's pods until
 // ctx ends. The pods go on running then.
 func (m *Manager) Run(ctx context.Context) error {
-	if err := os.MkdirAll(m.cfg.LogsDir, 0o755); err != nil {
-		return fmt.Errorf("make the folder of logs: %w", err)
+	if m.cfg.LogsDir != "" {
+		if err := os.MkdirAll(m.cfg.LogsDir, 0o755); err != nil {
+			return fmt.Errorf("make the folder of logs: %w", err)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	// Those who may start workers end before the workers are waited for.
@@ -184,6 +187,9 @@ func (w *worker) refresh(id string) {
 		return
 	}
 	status, err := w.m.deps.Runtime.ContainerStatus(w.ctx, id)
+	if errors.Is(err, runtime.ErrNotFound) && w.phase >= phaseTearingDown {
+		return // it has been removed with its sandbox
+	}
 	if err != nil {
 		w.log.WarnContext(w.ctx, "a container's state cannot be read", "container", c.spec.Name, "error", err)
 		return
@@ -218,7 +224,7 @@ func (m *Manager) allocatable() corev1.ResourceList {
 }
 
 func (m *Manager) removeLogs(ref podRef) error {
-	if ref.Name == "" {
+	if ref.Name == "" || m.cfg.LogsDir == "" {
 		return nil
 	}
 	if err := os.RemoveAll(m.logDir(ref.Namespace, ref.Name, ref.UID)); err != nil {

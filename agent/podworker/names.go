@@ -51,6 +51,9 @@ func (m *Manager) hostsPath(uid string) string { return filepath.Join(m.cfg.Pods
 // writeHosts makes the pod's /etc/hosts, as yet without its address if that
 // is not known. It is written in place, because containers mount the file.
 func (m *Manager) writeHosts(pod *corev1.Pod, ips []netip.Addr) error {
+	if m.cfg.PodsDir == "" {
+		return nil
+	}
 	path := m.hostsPath(string(pod.UID))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("make the pod's folder: %w", err)
@@ -104,7 +107,7 @@ func (m *Manager) hosts(pod *corev1.Pod, ips []netip.Addr) ([]byte, error) {
 // withHosts adds the mount of /etc/hosts, unless the container mounts its own.
 func (m *Manager) withHosts(pod *corev1.Pod, c *corev1.Container, mounts []runtime.Mount) []runtime.Mount {
 	const target = "/etc/hosts"
-	if slices.ContainsFunc(mounts, func(mt runtime.Mount) bool { return filepath.Clean(mt.ContainerPath) == target }) {
+	if m.cfg.PodsDir == "" || slices.ContainsFunc(mounts, func(mt runtime.Mount) bool { return filepath.Clean(mt.ContainerPath) == target }) {
 		return mounts
 	}
 	readOnly := c.SecurityContext != nil && c.SecurityContext.ReadOnlyRootFilesystem != nil && *c.SecurityContext.ReadOnlyRootFilesystem

@@ -54,9 +54,10 @@ type Config struct {
 	NodeName string
 	// HostIPs are the node's addresses.
 	HostIPs []string
-	// PodsDir holds a folder for each pod: volumes, and the file /etc/hosts.
+	// PodsDir holds a folder for each pod: volumes, and the file /etc/hosts. Empty:
+	// nothing is kept on the disk, because no process will read it.
 	PodsDir string
-	// LogsDir holds the containers' logs.
+	// LogsDir holds the containers' logs. Empty: there are none.
 	LogsDir string
 	// ClusterDomain and DNSServers make pods' resolv.conf.
 	ClusterDomain string
@@ -69,7 +70,8 @@ type Config struct {
 	MaxPods int
 	// ParallelStarts bounds how many sandboxes and containers are made at a time.
 	ParallelStarts int
-	// StoragePeriod is how often the storage of pods that limit it is measured.
+	// StoragePeriod is how often the storage of pods that limit it is measured; 0
+	// is never.
 	StoragePeriod time.Duration
 	// Allocatable is what the pods may share.
 	Allocatable func() corev1.ResourceList
@@ -85,6 +87,15 @@ type Network interface {
 	CollectGarbage(ctx context.Context, live func(uid string) bool) error
 }
 
+// Volumes sets up pods' volumes. *volume.Manager implements it.
+type Volumes interface {
+	SetUp(ctx context.Context, pod *corev1.Pod) (volume.Volumes, error)
+	Mounts(pod *corev1.Pod, c *corev1.Container, vols volume.Volumes, env func(string) (string, bool)) ([]runtime.Mount, error)
+	Usage(pod *corev1.Pod, name string) (int64, error)
+	TearDown(podUID string) error
+	Pods() ([]string, error)
+}
+
 // Recorder records events about pods.
 type Recorder interface {
 	EventAt(obj kinds.Object, fieldPath, eventType, reason, message string)
@@ -98,7 +109,7 @@ type Deps struct {
 	Runtime  runtime.Runtime
 	Images   image.Images
 	Network  Network
-	Volumes  *volume.Manager
+	Volumes  Volumes
 	Objects  *objects.Objects
 	Events   Recorder
 	Log      *slog.Logger

@@ -157,6 +157,9 @@ func (m *Manager) unmountStray(ctx context.Context, found map[string][]runtime.C
 }
 
 func (m *Manager) removeStrayLogs(wanted map[string]*corev1.Pod) error {
+	if m.cfg.LogsDir == "" {
+		return nil
+	}
 	entries, err := os.ReadDir(m.cfg.LogsDir)
 	if err != nil {
 		return fmt.Errorf("list the logs: %w", err)

@@ -42,7 +42,7 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 	if err != nil {
 		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
 	}
-	annotations[annotationImage], annotations[annotationPodImage] = c.Image, c.Image
+	annotations[AnnotationImage], annotations[annotationPodImage] = c.Image, c.Image
 	return runtime.ContainerSpec{
 		ID: id, Name: c.Name, Attempt: in.attempt, ImageID: img.ID, Annotations: annotations,
 		Command: podenv.ExpandAll(c.Command, env.Lookup), Args: podenv.ExpandAll(c.Args, env.Lookup),
@@ -164,8 +164,11 @@ func oomScore(pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceL
 	return int(min(max(score, 3), 999))
 }
 
-// logPath returns where an attempt of a container logs to.
+// logPath returns where an attempt of a container logs to; empty is nowhere.
 func (m *Manager) logPath(namespace, pod, uid, name string, attempt uint32) string {
+	if m.cfg.LogsDir == "" {
+		return ""
+	}
 	return filepath.Join(m.containerLogDir(namespace, pod, uid, name), strconv.FormatUint(uint64(attempt), 10)+".log")
 }
 

@@ -156,6 +156,6 @@ func (w *worker) crashLoop(c *container) {
 
 // changed says whether the container runs another image than it should.
 func (w *worker) changed(c *container) bool {
-	ran := c.current.Spec.Annotations[annotationImage]
+	ran := c.current.Spec.Annotations[AnnotationImage]
 	return ran != "" && ran != c.spec.Image
 }

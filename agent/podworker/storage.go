@@ -18,7 +18,7 @@ const reasonEvicted = "Evicted"
 // storage takes of it, and evicts it when that is too much. Nothing in the kernel
 // tells, so this is looked up; pods without limits cost nothing.
 func (w *worker) watchStorage(now time.Time, soonest func(time.Time)) {
-	if w.measuring || !limitsStorage(w.pod) {
+	if w.measuring || w.m.cfg.StoragePeriod == 0 || !limitsStorage(w.pod) {
 		return
 	}
 	if now.Before(w.measureAt) {

@@ -85,7 +85,7 @@ type worker struct {
 	graceEnd   time.Time // when stopping containers are killed
 	status     *corev1.PodStatus
 	written    *corev1.PodStatus // what the Store has of ours, nil once others have written
-	stored     *corev1.Pod       // the version of the pod that this made
+	stored     string            // the version of the pod that this made
 	writing    bool
 	writeAfter time.Time
 	retryWrite backoff

@@ -26,14 +26,14 @@ func (w *worker) wrote(status *corev1.PodStatus, stored *corev1.Pod, err error) 
 	w.writing = false
 	if err != nil {
 		if apierrors.IsNotFound(err) {
-			w.written, w.stored = status, nil // the watch will tell
+			w.written, w.stored = status, "" // the watch will tell
 			return
 		}
 		w.log.WarnContext(w.ctx, "status not written, trying again", "error", err)
 		w.retryWrite.until = time.Now().Add(time.Second)
 		return
 	}
-	w.written, w.stored = status, stored
+	w.written, w.stored = status, stored.ResourceVersion
 	switch {
 	case !w.static && newer(stored, w.pod):
 		w.take(stored)
@@ -47,8 +47,8 @@ func (w *worker) wrote(status *corev1.PodStatus, stored *corev1.Pod, err error) 
 // the one that made: others may have changed the status, as the node lifecycle
 // controller does to a silent node's pods, and then it is written again.
 func (w *worker) noteForeignWrite() {
-	if base := w.base(); w.stored != nil && newer(base, w.stored) && base.ResourceVersion != w.stored.ResourceVersion {
-		w.written, w.stored = nil, nil
+	if version := w.base().ResourceVersion; w.stored != "" && version != w.stored && notBefore(version, w.stored) {
+		w.written, w.stored = nil, ""
 	}
 }
 
@@ -109,8 +109,10 @@ func keepCondition(s *corev1.PodStatus, c corev1.PodCondition) {
 func gone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
 
 // newer says whether a is a later version of an object than b.
-func newer(a, b *corev1.Pod) bool {
-	ra, errA := strconv.ParseUint(a.ResourceVersion, 10, 64)
-	rb, errB := strconv.ParseUint(b.ResourceVersion, 10, 64)
+func newer(a, b *corev1.Pod) bool { return notBefore(a.ResourceVersion, b.ResourceVersion) }
+
+func notBefore(a, b string) bool {
+	ra, errA := strconv.ParseUint(a, 10, 64)
+	rb, errB := strconv.ParseUint(b, 10, 64)
 	return errA != nil || errB != nil || ra >= rb
 }

@@ -432,7 +432,7 @@ func (c *container) saveSpec(resources Resources, annotations map[string]string)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	spec := c.spec
-	spec.Resources = spec.Resources.updated(resources)
+	spec.Resources = spec.Resources.Updated(resources)
 	if spec.Annotations = maps.Clone(spec.Annotations); spec.Annotations == nil {
 		spec.Annotations = make(map[string]string, len(annotations))
 	}

@@ -333,7 +333,7 @@ func (p *pod) saveResources(resources Resources) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	spec := p.spec
-	spec.Resources = spec.Resources.updated(resources)
+	spec.Resources = spec.Resources.Updated(resources)
 	if err := shim.WriteFileAtomic(filepath.Join(p.dir, sandboxFile), savedSandbox{Spec: spec, Created: p.created}); err != nil {
 		return err
 	}

@@ -65,8 +65,8 @@ type Resources struct {
 	CPUSet string `json:"cpuSet,omitempty"`
 }
 
-// updated returns r changed by another's fields that are not zero.
-func (r Resources) updated(by Resources) Resources {
+// Updated returns r changed by another's fields that are not zero.
+func (r Resources) Updated(by Resources) Resources {
 	return Resources{
 		CPUShares: cmp.Or(by.CPUShares, r.CPUShares), CPUQuota: cmp.Or(by.CPUQuota, r.CPUQuota), CPUPeriod: cmp.Or(by.CPUPeriod, r.CPUPeriod),
 		MemoryLimit: cmp.Or(by.MemoryLimit, r.MemoryLimit), PidsLimit: cmp.Or(by.PidsLimit, r.PidsLimit), CPUSet: cmp.Or(by.CPUSet, r.CPUSet),

@@ -115,7 +115,10 @@ func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod) (Volumes, error) {
 			renewal = refresh
 		}
 	}
-	m.scheduleRenewal(pod, renewal)
+	m.scheduleRenewal(pod, renewal, func(ctx context.Context) error {
+		_, err := m.SetUp(ctx, pod)
+		return err
+	})
 	return out, nil
 }
 
@@ -148,8 +151,9 @@ func (m *Manager) setUpOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volum
 	return Volume{HostPath: dir, ReadOnly: true}, p.refresh, err
 }
 
-// scheduleRenewal sets a pod's tokens up again before they expire.
-func (m *Manager) scheduleRenewal(pod *corev1.Pod, at time.Time) {
+// scheduleRenewal has a pod's tokens set up again before they expire; a zero
+// time is never.
+func (m *Manager) scheduleRenewal(pod *corev1.Pod, at time.Time, setUp func(context.Context) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	uid := string(pod.UID)
@@ -160,27 +164,21 @@ func (m *Manager) scheduleRenewal(pod *corev1.Pod, at time.Time) {
 	if at.IsZero() {
 		return
 	}
-	m.renewals[uid] = time.AfterFunc(max(time.Until(at), 10*time.Second), func() { m.renew(pod) })
+	m.renewals[uid] = time.AfterFunc(max(time.Until(at), 10*time.Second), func() { m.renew(pod, setUp) })
 }
 
-func (m *Manager) renew(pod *corev1.Pod) {
+func (m *Manager) renew(pod *corev1.Pod, setUp func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := m.SetUp(ctx, pod); err != nil {
+	if err := setUp(ctx); err != nil {
 		m.log.WarnContext(ctx, "a pod's tokens were not renewed", "namespace", pod.Namespace, "pod", pod.Name, "error", err)
-		m.scheduleRenewal(pod, time.Now().Add(time.Minute))
+		m.scheduleRenewal(pod, time.Now().Add(time.Minute), setUp)
 	}
 }
 
 // TearDown unmounts and removes all of a pod's volumes. What is gone is fine.
 func (m *Manager) TearDown(podUID string) error {
-	m.mu.Lock()
-	if t, ok := m.renewals[podUID]; ok {
-		t.Stop()
-		delete(m.renewals, podUID)
-	}
-	delete(m.given, podUID)
-	m.mu.Unlock()
+	m.forget(podUID)
 	// The subPaths, which may bind projections, go first.
 	if err := removeTree(filepath.Join(m.cfg.Dir, podUID)); err != nil {
 		return err
@@ -189,6 +187,17 @@ func (m *Manager) TearDown(podUID string) error {
 		return fmt.Errorf("remove the pod's projected volumes: %w", err)
 	}
 	return nil
+}
+
+// forget ends what goes on for a pod by itself.
+func (m *Manager) forget(podUID string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t, ok := m.renewals[podUID]; ok {
+		t.Stop()
+		delete(m.renewals, podUID)
+	}
+	delete(m.given, podUID)
 }
 
 // Usage returns the bytes of disk that a pod's emptyDir takes.

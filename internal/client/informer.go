@@ -84,6 +84,17 @@ func NewInformer[T kinds.Object](c *Client, opts InformerOptions) (*Informer[T],
 	return newInformer(c, kind, opts, newObject), nil
 }
 
+// NewTrimmedInformer is NewInformer for a copy that holds less than the Store:
+// trim changes each object before it is kept.
+func NewTrimmedInformer[T kinds.Object](c *Client, opts InformerOptions, trim func(T)) (*Informer[T], error) {
+	i, err := NewInformer[T](c, opts)
+	if err != nil {
+		return nil, err
+	}
+	i.trim = trim
+	return i, nil
+}
+
 func newInformer[T kinds.Object](c *Client, kind *kinds.Kind, opts InformerOptions, newObject func() (T, error)) *Informer[T] {
 	indexers := cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 	for name, f := range opts.Indexers {

@@ -17,9 +17,10 @@ import (
 
 // Dial returns a connection to the service at target, an address or several
 // separated by commas, tried in turn. It does not wait for the service: calls
-// fail with UNAVAILABLE until it can be reached.
-func Dial(tel telemetry.Set, target string, config *tls.Config) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient(resolverTarget(target),
+// fail with UNAVAILABLE until it can be reached. Options of gRPC's own may be
+// added.
+func Dial(tel telemetry.Set, target string, config *tls.Config, extra ...grpc.DialOption) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(
 			otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}))),
@@ -32,7 +33,8 @@ func Dial(tel telemetry.Set, target string, config *tls.Config) (*grpc.ClientCon
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.WithIdleTimeout(0),
-	)
+	}
+	conn, err := grpc.NewClient(resolverTarget(target), append(options, extra...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", target, err)
 	}

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// remembered bounds each of the correlator's tables.
+	// remembered bounds each of the correlator's tables, unless Limits say
+	// otherwise.
 	remembered = 4096
 	// similarMax different messages within similarWindow are told apart, more
 	// are combined.
@@ -66,8 +67,8 @@ type correlator struct {
 	limits  *lru.Cache // object → *rate.Limiter
 }
 
-func newCorrelator() *correlator {
-	return &correlator{series: lru.New(remembered), similar: lru.New(remembered), limits: lru.New(remembered)}
+func newCorrelator(size int) *correlator {
+	return &correlator{series: lru.New(size), similar: lru.New(size), limits: lru.New(size)}
 }
 
 // observe returns the series that rec belongs to, counted; false if the object

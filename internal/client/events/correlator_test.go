@@ -17,7 +17,7 @@ func pulled(message string, at time.Time) record {
 }
 
 func TestRepeatedRecordsAreCounted(t *testing.T) {
-	c := newCorrelator()
+	c := newCorrelator(remembered)
 	now := time.Unix(1000, 0)
 	for n := range 5 {
 		s, ok := c.observe(pulled("same", now.Add(time.Duration(n)*time.Second)))
@@ -34,7 +34,7 @@ func TestRepeatedRecordsAreCounted(t *testing.T) {
 }
 
 func TestSimilarRecordsAreCombined(t *testing.T) {
-	c := newCorrelator()
+	c := newCorrelator(remembered)
 	now := time.Unix(1000, 0)
 	for n := range similarMax {
 		if s, _ := c.observe(pulled(fmt.Sprint(n), now)); s.combined {
@@ -57,7 +57,7 @@ func TestSimilarRecordsAreCombined(t *testing.T) {
 }
 
 func TestBurstIsLimitedPerObject(t *testing.T) {
-	c := newCorrelator()
+	c := newCorrelator(remembered)
 	now := time.Unix(1000, 0)
 	for n := range burst {
 		if _, ok := c.observe(pulled("m", now)); !ok {

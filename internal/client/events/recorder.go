@@ -31,7 +31,8 @@ import (
 )
 
 const (
-	// bufferSize is how many events may wait to be written; more are dropped.
+	// bufferSize is how many events may wait to be written, unless Limits say
+	// otherwise; more are dropped.
 	bufferSize = 1024
 	// writeAttempts and firstRetry bound the retries while the Store cannot be
 	// reached: about eight seconds in all.
@@ -48,6 +49,7 @@ type Recorder struct {
 	log     *slog.Logger
 	written *prometheus.CounterVec
 	queue   chan record
+	limits  Limits
 
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -66,12 +68,28 @@ type record struct {
 // "default-scheduler", and the host, which may be empty. Nothing is written
 // before Run.
 func NewRecorder(c *client.Client, component, host string, tel telemetry.Set) *Recorder {
+	return NewLimitedRecorder(c, component, host, tel, Limits{Waiting: bufferSize, Remembered: remembered})
+}
+
+// Limits bound what a recorder holds in memory.
+type Limits struct {
+	// Waiting is how many events may wait to be written; more are dropped.
+	Waiting int
+	// Remembered is how many events, and as many objects, are remembered to tell
+	// whether one is the same again.
+	Remembered int
+}
+
+// NewLimitedRecorder is NewRecorder with limits of its own, for a process that
+// has many recorders of few events each.
+func NewLimitedRecorder(c *client.Client, component, host string, tel telemetry.Set, limits Limits) *Recorder {
 	return &Recorder{
 		client:  c,
 		source:  corev1.EventSource{Component: component, Host: host},
 		log:     tel.Log,
 		written: resultCounter(tel.Metrics),
-		queue:   make(chan record, bufferSize),
+		queue:   make(chan record, limits.Waiting),
+		limits:  limits,
 		closing: make(chan struct{}),
 	}
 }
@@ -124,7 +142,7 @@ func (r *Recorder) EventAt(obj kinds.Object, fieldPath, eventType, reason, messa
 // Run writes events until ctx ends or Close is called; then it writes what is
 // waiting, within a second, and returns.
 func (r *Recorder) Run(ctx context.Context) {
-	c := newCorrelator()
+	c := newCorrelator(r.limits.Remembered)
 	for {
 		select {
 		case rec := <-r.queue:

@@ -1,0 +1,99 @@
+package volume
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-helpers/storage/ephemeral"
+
+	"navarch.dev/navarch/agent/objects"
+	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/internal/client"
+)
+
+// Resolver does of a Manager's work the part that is between a node and the
+// Store, for pods that have no processes: it waits for the ConfigMaps, Secrets
+// and bound claims that pods' volumes are made of, gets their tokens and renews
+// them. There is nothing of it on disk. It is safe for concurrent use.
+type Resolver struct{ m *Manager }
+
+// NewResolver returns a resolver.
+func NewResolver(c *client.Client, o *objects.Objects, log *slog.Logger) *Resolver {
+	return &Resolver{m: New(Config{}, c, o, log)}
+}
+
+// SetUp returns once all that a pod's volumes need is there, or an error that
+// says what is missing, in the words that users know.
+func (r *Resolver) SetUp(ctx context.Context, pod *corev1.Pod) (Volumes, error) {
+	var renewal time.Time
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		refresh, err := r.resolve(ctx, pod, v)
+		if err != nil {
+			return nil, &Error{Volume: v.Name, Err: err}
+		}
+		if !refresh.IsZero() && (renewal.IsZero() || refresh.Before(renewal)) {
+			renewal = refresh
+		}
+	}
+	if !renewal.IsZero() {
+		pod = essence(pod)
+	}
+	r.m.scheduleRenewal(pod, renewal, func(ctx context.Context) error {
+		_, err := r.SetUp(ctx, pod)
+		return err
+	})
+	return nil, nil
+}
+
+// resolve returns when a volume's token has to be renewed, if it has one.
+func (r *Resolver) resolve(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (time.Time, error) {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		_, err := r.m.boundVolume(ctx, pod, v.PersistentVolumeClaim.ClaimName, false)
+		return time.Time{}, err
+	case v.Ephemeral != nil:
+		_, err := r.m.boundVolume(ctx, pod, ephemeral.VolumeClaimName(pod, v), true)
+		return time.Time{}, err
+	}
+	p, err := r.m.project(ctx, pod, v)
+	if p == nil || err != nil {
+		return time.Time{}, err
+	}
+	return p.refresh, nil
+}
+
+// essence is what of a pod its volumes depend on: all that is kept until its
+// tokens are renewed.
+func essence(pod *corev1.Pod) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Labels: pod.Labels, Annotations: pod.Annotations,
+		},
+		Spec: corev1.PodSpec{
+			NodeName: pod.Spec.NodeName, ServiceAccountName: pod.Spec.ServiceAccountName, Volumes: pod.Spec.Volumes,
+			Containers: pod.Spec.Containers,
+		},
+		Status: corev1.PodStatus{HostIP: pod.Status.HostIP, PodIP: pod.Status.PodIP},
+	}
+}
+
+// Mounts returns nothing: nobody sees the volumes.
+func (*Resolver) Mounts(*corev1.Pod, *corev1.Container, Volumes, func(string) (string, bool)) ([]runtime.Mount, error) {
+	return nil, nil
+}
+
+// Usage returns 0: nobody writes to the volumes.
+func (*Resolver) Usage(*corev1.Pod, string) (int64, error) { return 0, nil }
+
+// TearDown ends the renewal of a pod's tokens.
+func (r *Resolver) TearDown(podUID string) error {
+	r.m.forget(podUID)
+	return nil
+}
+
+// Pods returns nothing: what is there ends with the process.
+func (*Resolver) Pods() ([]string, error) { return nil, nil }
