@@ -47,6 +47,11 @@ func (c *processConfig) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.CAFile, "ca-file", "", "PEM certificate of the cluster's authority")
 	fs.StringVar(&c.CertFile, "cert-file", "", "PEM certificate of this service")
 	fs.StringVar(&c.KeyFile, "key-file", "", "PEM private key of this service")
+	c.addReportFlags(fs)
+}
+
+// addReportFlags adds the flags about what the process tells of itself.
+func (c *processConfig) addReportFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.DebugListen, "debug-listen", "127.0.0.1:0", "loopback address for metrics and pprof; empty: none")
 	fs.StringVar(&c.DebugAddressFile, "debug-address-file", "", "file to write the address of metrics and pprof to, for a port chosen by the system")
 	fs.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "host:port of a cluster service that takes spans (OTEL_* variables apply too)")
@@ -60,6 +65,10 @@ func (c *processConfig) validate() error {
 			return usageError{fmt.Errorf("flag --%s: required", f.flag)}
 		}
 	}
+	return c.validateReports()
+}
+
+func (c *processConfig) validateReports() error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return usageError{fmt.Errorf("flag --log-level: %q must be debug, info, warn or error", c.LogLevel)}
@@ -97,7 +106,7 @@ type process struct {
 const shutdownTime = 3 * time.Second
 
 // runProcess sets a process up, runs it and tidies up after it.
-func runProcess(ctx context.Context, c processConfig, node string, run func(context.Context, *process) error) (err error) {
+func runProcess(ctx context.Context, c processConfig, node string, run func(context.Context, *process) error) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
@@ -105,6 +114,11 @@ func runProcess(ctx context.Context, c processConfig, node string, run func(cont
 	if err != nil {
 		return err
 	}
+	return runProcessAs(ctx, c, bundle, node, run)
+}
+
+// runProcessAs is runProcess with a certificate that need not be in files.
+func runProcessAs(ctx context.Context, c processConfig, bundle *certs.Bundle, node string, run func(context.Context, *process) error) error {
 	p := &process{config: c, bundle: bundle, log: newLogger(c), node: node}
 	slog.SetDefault(p.log)
 	bundle.OnReload(p.reloaded)

@@ -33,7 +33,7 @@ func newRootCommand() *cobra.Command {
 		newUpCommand(), newDownCommand(),
 		newControlPlaneCommand(),
 		newStoreCommand(), newSchedulerCommand(), newControllerCommand(), newGatewayCommand(),
-		newAgentCommand(), newProxyCommand(),
+		newAgentCommand(), newProxyCommand(), newHollowCommand(),
 		newImageCommand(), newTraceCommand(), newExplainCommand(), newHistoryCommand(),
 		newCertsCommand(), newVersionCommand(), newCleanupCommand(),
 	)

@@ -1,0 +1,3 @@
+// Package hollow runs hollow nodes against a real control plane. It holds tests
+// only.
+package hollow
