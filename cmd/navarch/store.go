@@ -140,7 +140,9 @@ func (p *process) startStore(ctx context.Context, tel telemetry.Set, group *grou
 	if err != nil {
 		return err
 	}
-	s, err := store.New(settings.Config, tel, backend, auth.New(access), auth.Bootstrap()...)
+	config := settings.Config
+	config.Agents = newAgentDialer(p, p.bundle, tel)
+	s, err := store.New(config, tel, backend, auth.New(access), auth.Bootstrap()...)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/anypb"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -83,7 +85,7 @@ func (c *Connector) untilStopped(ctx context.Context) (context.Context, context.
 
 // serve returns an error only while nothing was written.
 func (c *Connector) serve(w http.ResponseWriter, r *http.Request, t routes.Target) error {
-	target, err := c.authorize(r.Context(), t)
+	target, err := c.authorize(r.Context(), t, r.URL.Query())
 	if err != nil {
 		return err
 	}
@@ -107,17 +109,21 @@ type podTarget struct {
 }
 
 // authorize asks the Store whether the user may do this, and where the pod is.
-func (c *Connector) authorize(ctx context.Context, t routes.Target) (podTarget, error) {
+func (c *Connector) authorize(ctx context.Context, t routes.Target, query url.Values) (podTarget, error) {
 	verb := "create"
 	if t.Subresource == "log" {
 		verb = "get"
+	}
+	options, err := streamOptions(t.Subresource, query)
+	if err != nil {
+		return podTarget{}, err
 	}
 	ctx, span := c.Tracer.Start(ctx, "gateway.connect "+t.Kind.Resource+"/"+t.Subresource, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(attribute.String("k8s.namespace.name", t.Namespace), attribute.String("k8s.pod.name", t.Name)))
 	defer span.End()
 	resp, err := c.Store.Connect(ctx, &storev1.ConnectRequest{
 		Resource:  &storev1.Resource{Group: t.Kind.Group, Version: t.Kind.Version, Resource: t.Kind.Resource},
-		Namespace: t.Namespace, Name: t.Name, Subresource: t.Subresource, Verb: verb,
+		Namespace: t.Namespace, Name: t.Name, Subresource: t.Subresource, Verb: verb, Options: options,
 	})
 	if err != nil {
 		return podTarget{}, err
@@ -127,6 +133,20 @@ func (c *Connector) authorize(ctx context.Context, t routes.Target) (podTarget, 
 		return podTarget{}, fmt.Errorf("read the pod to connect to: %w", err)
 	}
 	return podTarget{pod: pod, endpoint: resp.GetNodeEndpoint()}, nil
+}
+
+// streamOptions is what the Store's webhooks and policies are told of a request.
+func streamOptions(subresource string, query url.Values) (*anypb.Any, error) {
+	stdin, stdout, stderr, tty := flag(query, "stdin"), flag(query, "stdout"), flag(query, "stderr"), flag(query, "tty")
+	switch subresource {
+	case "exec":
+		return kinds.Encode(&corev1.PodExecOptions{
+			Stdin: stdin, Stdout: stdout, Stderr: stderr, TTY: tty, Container: query.Get("container"), Command: query["command"],
+		})
+	case "attach":
+		return kinds.Encode(&corev1.PodAttachOptions{Stdin: stdin, Stdout: stdout, Stderr: stderr, TTY: tty, Container: query.Get("container")})
+	}
+	return nil, nil
 }
 
 // node connects to the pod's agent. The returned context does not carry the

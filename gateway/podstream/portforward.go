@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream/spdy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
+	"navarch.dev/navarch/internal/podconn"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 )
 
@@ -189,51 +189,8 @@ func (f *forwarder) forward(ctx context.Context, p *pair, port uint32) {
 		f.forget(p.data, p.failure)
 	}()
 	start := &nodev1.PortForwardStart{Namespace: f.pod.Namespace, Pod: f.pod.Name, Port: port}
-	if err := join(ctx, f.node, start, p.data); err != nil && ctx.Err() == nil {
+	if err := podconn.Join(ctx, f.node, start, p.data); err != nil && ctx.Err() == nil {
 		f.log.InfoContext(ctx, "port-forward failed", "namespace", f.pod.Namespace, "pod", f.pod.Name, "port", port, "error", err)
 		_, _ = fmt.Fprintf(p.failure, "error forwarding port %d to pod %s, uid %s: %s", port, f.pod.Name, f.pod.UID, status.Convert(err).Message())
-	}
-}
-
-// join copies both ways between a connection and a pod's port. It ends when the
-// pod's side does.
-func join(ctx context.Context, node nodev1.NodeServiceClient, start *nodev1.PortForwardStart, data io.ReadWriter) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := node.PortForward(ctx)
-	if err != nil {
-		return err
-	}
-	if err := stream.Send(&nodev1.PortForwardRequest{Message: &nodev1.PortForwardRequest_Start{Start: start}}); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	go func() {
-		buf := make([]byte, copyBuffer)
-		for {
-			n, err := data.Read(buf)
-			if n > 0 {
-				chunk := append([]byte(nil), buf[:n]...)
-				if stream.Send(&nodev1.PortForwardRequest{Message: &nodev1.PortForwardRequest_Data{Data: chunk}}) != nil {
-					_, _ = io.Copy(io.Discard, data) // keep the connection's other streams moving
-					return
-				}
-			}
-			if err != nil {
-				_ = stream.CloseSend() // never fails
-				return
-			}
-		}
-	}()
-	for {
-		resp, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := data.Write(resp.GetData()); err != nil {
-			return nil // the client closed its side
-		}
 	}
 }

@@ -5,24 +5,23 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/proxy"
 
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/podconn"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
@@ -97,9 +96,18 @@ func (c *Connector) locate(ctx context.Context, method string, t ProxyTarget) (*
 	ctx, span := c.Tracer.Start(ctx, "gateway.proxy "+t.Resource, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(attribute.String("k8s.namespace.name", t.Namespace), attribute.String("navarch.proxied", t.Name)))
 	defer span.End()
+	var options runtime.Object = &corev1.PodProxyOptions{Path: t.Path}
+	if t.Resource == "services" {
+		options = &corev1.ServiceProxyOptions{Path: t.Path}
+	}
+	encoded, err := kinds.Encode(options)
+	if err != nil {
+		return nil, err
+	}
 	return c.Store.Connect(ctx, &storev1.ConnectRequest{
 		Resource:  &storev1.Resource{Version: "v1", Resource: t.Resource},
 		Namespace: t.Namespace, Name: t.Name, Subresource: "proxy", Verb: verbOf(method), Port: t.Port,
+		Options: encoded,
 	})
 }
 
@@ -126,24 +134,13 @@ func (c *Connector) dial(ctx context.Context, found *storev1.ConnectResponse) (n
 	if err := kinds.Decode(found.GetObject().GetObject(), pod); err != nil {
 		return nil, fmt.Errorf("read the pod to connect to: %w", err)
 	}
-	// The connection outlives the dialling.
-	ctx, node, err := c.node(context.WithoutCancel(ctx), podTarget{pod: pod, endpoint: found.GetNodeEndpoint()})
+	_, node, err := c.node(ctx, podTarget{pod: pod, endpoint: found.GetNodeEndpoint()})
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	near, far := net.Pipe()
-	conn := &podConn{Conn: near, cancel: cancel}
-	start := &nodev1.PortForwardStart{
+	return podconn.Dial(ctx, node, &nodev1.PortForwardStart{
 		Namespace: pod.Namespace, Pod: pod.Name, Port: found.GetTargetPort(), Address: found.GetTargetAddress(),
-	}
-	go func() {
-		defer func() { _ = far.Close() }()
-		if err := join(ctx, node, start, far); err != nil {
-			conn.failure.Store(&err)
-		}
-	}()
-	return conn, nil
+	}), nil
 }
 
 // dialOutside refuses addresses that mean this machine or its link, as every
@@ -156,25 +153,4 @@ func dialOutside(ctx context.Context, found *storev1.ConnectResponse) (net.Conn,
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(ip.String(), strconv.Itoa(int(found.GetTargetPort()))))
-}
-
-// podConn is a connection to a pod's port through its agent.
-type podConn struct {
-	net.Conn
-	cancel  context.CancelFunc
-	failure atomic.Pointer[error]
-}
-
-// Read says why the pod's side has ended, if it was a failure.
-func (c *podConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if failure := c.failure.Load(); errors.Is(err, io.EOF) && failure != nil {
-		return n, errors.New(status.Convert(*failure).Message())
-	}
-	return n, err
-}
-
-func (c *podConn) Close() error {
-	c.cancel()
-	return c.Conn.Close()
 }

@@ -105,6 +105,7 @@ func (h *Handler) deleteCollection(w http.ResponseWriter, r *http.Request, t rou
 	if err != nil {
 		return err
 	}
+	reply.Warnings(w, resp.GetWarnings())
 	header := &storev1.ListHeader{}
 	l := &lister{header: header, kind: listKind(t, f, header), format: f, next: once(resp.GetObjects())}
 	if f.Media == negotiate.Protobuf {

@@ -25,6 +25,7 @@ func builtin() []*Kind {
 		nodeKinds(),
 		certificatesKinds(),
 		flowcontrolKinds(),
+		admissionKinds(),
 		authenticationKinds(),
 		authorizationKinds(),
 	)

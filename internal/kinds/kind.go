@@ -8,6 +8,8 @@
 package kinds
 
 import (
+	"fmt"
+
 	"google.golang.org/protobuf/types/known/anypb"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -82,6 +84,34 @@ type FieldsFunc func(Object) map[string]string
 // GVR returns the kind's group, version and resource.
 func (k *Kind) GVR() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: k.Group, Version: k.Version, Resource: k.Resource}
+}
+
+func (k *Kind) storedGVR() schema.GroupVersionResource {
+	if k.StoredAs != nil {
+		return k.StoredAs.GVR
+	}
+	return k.GVR()
+}
+
+// Convert returns an object of the kind as an object of another one that shows
+// the same objects. The result may share parts with obj.
+func (k *Kind) Convert(obj Object, to *Kind) (Object, error) {
+	var err error
+	if k == to {
+		return obj, nil
+	}
+	if k.StoredAs != nil {
+		if obj, err = k.StoredAs.Encode(obj); err != nil {
+			return nil, fmt.Errorf("convert a %s to what is stored: %w", k.APIVersion(), err)
+		}
+	}
+	if to.StoredAs == nil {
+		return obj, nil
+	}
+	if obj, err = to.StoredAs.Decode(obj); err != nil {
+		return nil, fmt.Errorf("convert what is stored to a %s: %w", to.APIVersion(), err)
+	}
+	return obj, nil
 }
 
 // GVK returns the kind's group, version and kind.

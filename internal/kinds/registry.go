@@ -3,6 +3,7 @@ package kinds
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -15,6 +16,7 @@ type Registry struct {
 	byGVR  map[schema.GroupVersionResource]*Kind
 	byGVK  map[schema.GroupVersionKind]*Kind
 	byType map[reflect.Type]*Kind
+	shared map[*Kind][]*Kind
 }
 
 // Default returns the registry of every kind this version of Navarch serves.
@@ -27,6 +29,7 @@ func newRegistry(kinds []*Kind) *Registry {
 		byGVR:  make(map[schema.GroupVersionResource]*Kind, len(kinds)),
 		byGVK:  make(map[schema.GroupVersionKind]*Kind, len(kinds)),
 		byType: make(map[reflect.Type]*Kind, 2*len(kinds)),
+		shared: sharing(kinds),
 	}
 	for _, k := range kinds {
 		r.byGVR[k.GVR()] = k
@@ -48,6 +51,9 @@ func (r *Registry) ForResource(gvr schema.GroupVersionResource) (*Kind, bool) {
 	return k, ok
 }
 
+// Equivalents returns the other kinds that show the same objects as one.
+func (r *Registry) Equivalents(kind *Kind) []*Kind { return r.shared[kind] }
+
 // ForGVK returns the kind of a group, version and kind.
 func (r *Registry) ForGVK(gvk schema.GroupVersionKind) (*Kind, bool) {
 	k, ok := r.byGVK[gvk]
@@ -60,4 +66,22 @@ func (r *Registry) ForObject(obj runtime.Object) (*Kind, error) {
 		return k, nil
 	}
 	return nil, fmt.Errorf("%T is not a registered kind", obj)
+}
+
+// sharing finds the kinds that are stored as the same kind.
+func sharing(kinds []*Kind) map[*Kind][]*Kind {
+	stored := make(map[schema.GroupVersionResource][]*Kind)
+	for _, k := range kinds {
+		gvr := k.storedGVR()
+		stored[gvr] = append(stored[gvr], k)
+	}
+	shared := make(map[*Kind][]*Kind)
+	for _, group := range stored {
+		for i, k := range group {
+			if len(group) > 1 {
+				shared[k] = slices.Concat(group[:i], group[i+1:])
+			}
+		}
+	}
+	return shared
 }

@@ -42,6 +42,9 @@ type Config struct {
 	// EnableAdmissionPlugins names rules that are applied although they are not
 	// in the stock set.
 	EnableAdmissionPlugins []string
+	// Agents connects to the agents of pods that are webhooks; nil connects to
+	// none.
+	Agents AgentDialer
 }
 
 // admission returns which rules apply.

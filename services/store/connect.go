@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"reflect"
 	"strconv"
 
+	"google.golang.org/protobuf/types/known/anypb"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -36,6 +39,9 @@ func (s *Store) Connect(ctx context.Context, req *storev1.ConnectRequest) (*stor
 	if err != nil {
 		return nil, err
 	}
+	if err := s.judgeStream(ctx, sc, req.GetOptions()); err != nil {
+		return nil, err
+	}
 	if sc.subresource == "proxy" {
 		return s.connectProxy(ctx, v, req.GetPort())
 	}
@@ -49,6 +55,41 @@ func (s *Store) Connect(ctx context.Context, req *storev1.ConnectRequest) (*stor
 	}
 	endpoint, err := nodeEndpoint(node)
 	return &storev1.ConnectResponse{Object: obj, NodeName: node.Name, NodeEndpoint: endpoint}, err
+}
+
+// judgeStream asks webhooks and policies about a stream. Reading a log is not
+// one to them.
+func (s *Store) judgeStream(ctx context.Context, sc scope, given *anypb.Any) error {
+	options := streamOptions(sc)
+	if options == nil {
+		return nil
+	}
+	if given != nil {
+		if err := kinds.Decode(given, options); err != nil {
+			return apierrors.NewBadRequest(err.Error())
+		}
+	}
+	gvk := corev1.SchemeGroupVersion.WithKind(reflect.TypeOf(options).Elem().Name())
+	options.GetObjectKind().SetGroupVersionKind(gvk)
+	return s.registry.JudgeStream(ctx, sc.write(nil), options, gvk)
+}
+
+// streamOptions returns empty options of a stream, nil for what is none.
+func streamOptions(sc scope) runtime.Object {
+	switch sc.subresource {
+	case "exec":
+		return &corev1.PodExecOptions{}
+	case "attach":
+		return &corev1.PodAttachOptions{}
+	case "portforward":
+		return &corev1.PodPortForwardOptions{}
+	case "proxy":
+		if sc.kind.Kind == "Service" {
+			return &corev1.ServiceProxyOptions{}
+		}
+		return &corev1.PodProxyOptions{}
+	}
+	return nil
 }
 
 // nodeOf returns the node that serves an object's streams.

@@ -10,6 +10,7 @@ import (
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/codec"
+	"navarch.dev/navarch/services/store/registry"
 )
 
 // Delete implements the RPC.
@@ -23,19 +24,24 @@ func (s *Store) Delete(ctx context.Context, req *storev1.DeleteRequest) (resp *s
 	}
 	ctx, span := s.span(ctx, "store.Delete", sc)
 	defer func() { finish(span, err) }()
-	v, removed, err := s.deleteOne(ctx, sc, req.GetOptions())
+	w := sc.deletion(req.GetOptions())
+	v, removed, err := s.deleteOne(ctx, w, req.GetOptions())
 	if err != nil {
 		return nil, err
 	}
 	obj, err := v.Encode(deleteForm(req.GetOptions()))
-	return &storev1.DeleteResponse{Object: obj, Deleted: removed}, err
+	return &storev1.DeleteResponse{Object: obj, Deleted: removed, Warnings: w.Warnings.All()}, err
 }
 
-func (s *Store) deleteOne(ctx context.Context, sc scope, opts *storev1.DeleteOptions) (*cache.Version, bool, error) {
+// deletion is write for a deletion.
+func (sc scope) deletion(opts *storev1.DeleteOptions) registry.Write {
+	return sc.write(&storev1.WriteOptions{DryRun: opts.GetDryRun()})
+}
+
+func (s *Store) deleteOne(ctx context.Context, w registry.Write, opts *storev1.DeleteOptions) (*cache.Version, bool, error) {
 	if opts == nil {
 		opts = &storev1.DeleteOptions{}
 	}
-	w := sc.write(&storev1.WriteOptions{DryRun: opts.GetDryRun()})
 	v, removed, err := s.registry.Delete(ctx, w, opts)
 	if err == nil && removed && !opts.GetDryRun() {
 		s.restore(ctx, v.Object())
@@ -69,11 +75,12 @@ func (s *Store) DeleteCollection(ctx context.Context, req *storev1.DeleteCollect
 	if err != nil {
 		return nil, err
 	}
-	gone, err := s.deleteAll(ctx, sc, p.versions, req.GetOptions())
+	w := sc.deletion(req.GetOptions())
+	gone, err := s.deleteAll(ctx, w, p.versions, req.GetOptions())
 	if err != nil {
 		return nil, err
 	}
-	resp = &storev1.DeleteCollectionResponse{}
+	resp = &storev1.DeleteCollectionResponse{Warnings: w.Warnings.All()}
 	for _, v := range gone {
 		obj, err := v.Encode(deleteForm(req.GetOptions()))
 		if err != nil {
@@ -86,7 +93,7 @@ func (s *Store) DeleteCollection(ctx context.Context, req *storev1.DeleteCollect
 
 // deleteAll deletes versions, several at a time. What is gone already is no
 // error.
-func (s *Store) deleteAll(ctx context.Context, sc scope, versions []*cache.Version, opts *storev1.DeleteOptions) ([]*cache.Version, error) {
+func (s *Store) deleteAll(ctx context.Context, w registry.Write, versions []*cache.Version, opts *storev1.DeleteOptions) ([]*cache.Version, error) {
 	results := make([]*cache.Version, len(versions))
 	errs := make([]error, len(versions))
 	slots := make(chan struct{}, deleteWorkers)
@@ -95,8 +102,8 @@ func (s *Store) deleteAll(ctx context.Context, sc scope, versions []*cache.Versi
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			one := sc
-			one.namespace, one.name = v.Object().GetNamespace(), v.Object().GetName()
+			one := w
+			one.Namespace, one.Name = v.Object().GetNamespace(), v.Object().GetName()
 			results[i], _, errs[i] = s.deleteOne(ctx, one, opts)
 			if apierrors.IsNotFound(errs[i]) {
 				errs[i] = nil

@@ -35,19 +35,21 @@ func (s *Store) updateScale(ctx context.Context, sc scope, req *storev1.UpdateRe
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.registry.UpdateScale(ctx, sc.write(req.GetOptions()), scale)
+	w := sc.write(req.GetOptions())
+	v, err := s.registry.UpdateScale(ctx, w, scale)
 	if err != nil {
 		return nil, err
 	}
 	obj, err := s.scaleObject(v, form(req.GetOptions()))
-	return &storev1.UpdateResponse{Object: obj, Warnings: warnings}, err
+	return &storev1.UpdateResponse{Object: obj, Warnings: append(warnings, w.Warnings.All()...)}, err
 }
 
 func (s *Store) patchScale(ctx context.Context, sc scope, req *storev1.PatchRequest, opts registry.PatchOptions) (*storev1.PatchResponse, error) {
-	v, warnings, err := s.registry.PatchScale(ctx, sc.write(req.GetOptions()), opts)
+	w := sc.write(req.GetOptions())
+	v, warnings, err := s.registry.PatchScale(ctx, w, opts)
 	if err != nil {
 		return nil, err
 	}
 	obj, err := s.scaleObject(v, form(req.GetOptions()))
-	return &storev1.PatchResponse{Object: obj, Warnings: warnings}, err
+	return &storev1.PatchResponse{Object: obj, Warnings: append(warnings, w.Warnings.All()...)}, err
 }

@@ -151,7 +151,7 @@ func (sc scope) write(opts *storev1.WriteOptions) registry.Write {
 	return registry.Write{
 		Kind: sc.kind, Namespace: sc.namespace, Name: sc.name, Subresource: sc.subresource,
 		User: sc.user, DryRun: opts.GetDryRun(), Manager: opts.GetFieldManager(),
-		FromUser: sc.fromUser, Verb: sc.verb, Warnings: &admission.Warnings{},
+		FromUser: sc.fromUser, Verb: sc.verb, Warnings: &admission.Warnings{}, Validation: opts.GetFieldValidation(),
 	}
 }
 

@@ -53,7 +53,7 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 	}
 	s.registry = registry.New(registry.Options{
 		Kinds: s.kinds, Backend: b, Log: tel.Log, Tracer: s.tracer, EventTTL: cfg.EventTTL,
-		Admission: cfg.admission(),
+		Admission: cfg.admission(), Dialer: serviceDialer{s},
 	})
 	var err error
 	if s.allocator, err = newAllocator(s); err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/codec"
+	"navarch.dev/navarch/services/store/registry"
 )
 
 // createSubresource serves what is posted to a subresource.
@@ -44,10 +46,11 @@ func (s *Store) createBinding(ctx context.Context, sc scope, req *storev1.Create
 	one := &storev1.Binding{
 		Namespace: sc.namespace, Name: sc.name, Uid: string(binding.UID), NodeName: binding.Target.Name, Trace: client.TraceOf(ctx),
 	}
-	if err := s.registry.Bind(ctx, sc.write(req.GetOptions()), []*storev1.Binding{one})[0]; err != nil {
+	w := sc.write(req.GetOptions())
+	if err := s.registry.Bind(ctx, w, []*storev1.Binding{one})[0]; err != nil {
 		return nil, err
 	}
-	return s.success(req.GetOptions())
+	return s.success(w, req.GetOptions())
 }
 
 func (s *Store) createEviction(ctx context.Context, sc scope, req *storev1.CreateRequest) (*storev1.CreateResponse, error) {
@@ -58,10 +61,11 @@ func (s *Store) createEviction(ctx context.Context, sc scope, req *storev1.Creat
 	if eviction.Name != "" && eviction.Name != sc.name {
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	}
-	if err := s.registry.Evict(ctx, sc.write(req.GetOptions()), eviction); err != nil {
+	w := sc.write(req.GetOptions())
+	if err := s.registry.Evict(ctx, w, eviction); err != nil {
 		return nil, err
 	}
-	return s.success(req.GetOptions())
+	return s.success(w, req.GetOptions())
 }
 
 func (s *Store) createToken(ctx context.Context, sc scope, req *storev1.CreateRequest) (*storev1.CreateResponse, error) {
@@ -78,6 +82,10 @@ func (s *Store) createToken(ctx context.Context, sc scope, req *storev1.CreateRe
 	if err != nil {
 		return nil, err
 	}
+	w := sc.write(req.GetOptions())
+	if request, err = s.registry.JudgeToken(ctx, w, request); err != nil {
+		return nil, err
+	}
 	if s.control.Guard != nil {
 		err := s.control.Guard.CheckWrite(ctx, access.Write{
 			User: sc.user, Kind: sc.kind, Namespace: sc.namespace, Subresource: sc.subresource, Object: request,
@@ -90,7 +98,7 @@ func (s *Store) createToken(ctx context.Context, sc scope, req *storev1.CreateRe
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, more...)
+	warnings = slices.Concat(warnings, w.Warnings.All(), more)
 	obj, err := cache.EncodeUnstored(request, gvk, form(req.GetOptions()))
 	return &storev1.CreateResponse{Object: obj, Warnings: warnings}, err
 }
@@ -113,8 +121,8 @@ func (s *Store) review(ctx context.Context, sc scope, req *storev1.CreateRequest
 }
 
 // success is the answer of what has no object to return.
-func (s *Store) success(opts *storev1.WriteOptions) (*storev1.CreateResponse, error) {
+func (s *Store) success(w registry.Write, opts *storev1.WriteOptions) (*storev1.CreateResponse, error) {
 	status := &metav1.Status{Status: metav1.StatusSuccess, Code: 201}
 	obj, err := cache.EncodeUnstored(status, schema.GroupVersionKind{Version: "v1", Kind: "Status"}, form(opts))
-	return &storev1.CreateResponse{Object: obj}, err
+	return &storev1.CreateResponse{Object: obj, Warnings: w.Warnings.All()}, err
 }

@@ -6,10 +6,16 @@
 // then the kind's own validation sees it; and last every plugin sees what is to
 // be stored and may still refuse it. So no rule judges what a later one would
 // have changed, and a user whose object is malformed is told that first.
+//
+// Where webhooks or policies, which the cluster's users have made, change the
+// object, every plugin gets a second look at it before it is validated.
 package admission
 
 import (
 	"context"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
@@ -24,6 +30,8 @@ const (
 	Create Operation = "CREATE"
 	Update Operation = "UPDATE"
 	Delete Operation = "DELETE"
+	// Connect opens a stream to something: a shell in a pod, for example.
+	Connect Operation = "CONNECT"
 )
 
 // Request is a write that asks to be admitted.
@@ -34,12 +42,27 @@ type Request struct {
 	Name      string
 	// Subresource is empty for the object itself.
 	Subresource string
-	User        identity.Identity
+	// ObjectKind is the kind of Object and Old where a subresource has its own
+	// (Binding, Scale); the zero value is that of Kind.
+	ObjectKind schema.GroupVersionKind
+	User       identity.Identity
 	// Object is what is to be stored; plugins may change it while they mutate.
-	// It is nil for a deletion.
+	// It is nil for a deletion and for a connection.
 	Object kinds.Object
 	// Old is what is stored; nil for a creation. It must not be changed.
 	Old kinds.Object
+	// Stream is what a connection is asked for, for example
+	// *corev1.PodExecOptions. It must not be changed.
+	Stream runtime.Object
+	// DryRun says that nothing will be stored.
+	DryRun bool
+	// Options are the operation's, for example *metav1.CreateOptions.
+	Options runtime.Object
+	// Judged says that the write is a part of another one that webhooks and
+	// policies have seen, or one of the Store's own: they do not see this one.
+	Judged bool
+	// Rounds is what webhooks and policies that mutate note about the request.
+	Rounds Rounds
 	// Warnings takes what the user is to be told beside the answer; nil drops
 	// it.
 	Warnings *Warnings
@@ -85,6 +108,14 @@ func NewChain(reader access.Reader, choice Choice) Chain {
 
 // Mutate implements Plugin.
 func (c Chain) Mutate(ctx context.Context, r *Request) error {
+	if err := c.mutate(ctx, r); err != nil || !r.Rounds.Changed() {
+		return err
+	}
+	r.Rounds.second = true
+	return c.mutate(ctx, r)
+}
+
+func (c Chain) mutate(ctx context.Context, r *Request) error {
 	for _, p := range c {
 		if err := p.Mutate(ctx, r); err != nil {
 			return err

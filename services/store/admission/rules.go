@@ -24,6 +24,10 @@ const (
 	DefaultIngressClass      = "DefaultIngressClass"
 	DenyServiceExternalIPs   = "DenyServiceExternalIPs"
 	PodResize                = "PodResizeValidator"
+	// MutatingAdmissionWebhook and ValidatingAdmissionWebhook come after the
+	// others; package webhook has them.
+	MutatingAdmissionWebhook   = "MutatingAdmissionWebhook"
+	ValidatingAdmissionWebhook = "ValidatingAdmissionWebhook"
 	// ResourceQuota is applied by the registry, as it charges for what is
 	// written in the transaction that writes it.
 	ResourceQuota = "ResourceQuota"
@@ -55,6 +59,8 @@ func rules() []rule {
 		{name: DefaultIngressClass, make: func(r access.Reader) Plugin { return defaultIngressClass{reader: r} }},
 		{name: DenyServiceExternalIPs, optional: true, make: func(access.Reader) Plugin { return externalIPs{} }},
 		{name: PodResize, make: func(r access.Reader) Plugin { return podResize{reader: r} }},
+		{name: MutatingAdmissionWebhook},
+		{name: ValidatingAdmissionWebhook},
 		{name: ResourceQuota},
 	}
 }

@@ -9,8 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/cache"
 )
 
@@ -44,6 +46,9 @@ func (r *Registry) bindOne(ctx context.Context, w Write, b *storev1.Binding) err
 	if b.GetNodeName() == "" {
 		return apierrors.NewBadRequest("a binding names a node")
 	}
+	if err := r.judgeBinding(ctx, w, b); err != nil {
+		return err
+	}
 	_, _, err := r.modify(ctx, w, func(cur *cache.Version) (outcome, error) {
 		pod := cur.Object().(*corev1.Pod).DeepCopy()
 		if err := assign(w, pod, b); err != nil {
@@ -56,6 +61,24 @@ func (r *Registry) bindOne(ctx context.Context, w Write, b *storev1.Binding) err
 		return outcome{object: pod, trace: trace}, nil
 	})
 	return err
+}
+
+// judgeBinding asks webhooks and policies about a binding, which they may
+// change.
+func (r *Registry) judgeBinding(ctx context.Context, w Write, b *storev1.Binding) error {
+	binding := &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: b.GetNamespace(), Name: b.GetName(), UID: types.UID(b.GetUid())},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: b.GetNodeName()},
+	}
+	request := w.request(admission.Create, binding, nil)
+	request.ObjectKind, request.Options = corev1.SchemeGroupVersion.WithKind("Binding"), w.creation()
+	if err := r.Judge(ctx, request); err != nil {
+		return err
+	}
+	if request.Rounds.Changed() {
+		b.NodeName = request.Object.(*corev1.Binding).Target.Name
+	}
+	return nil
 }
 
 // assign puts a pod on a node.

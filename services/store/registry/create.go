@@ -49,12 +49,16 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 	if err := r.tracker.trackNew(w, obj); err != nil {
 		return nil, err
 	}
-	request := &admission.Request{
-		Operation: admission.Create, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User,
-		Object: obj, Warnings: w.Warnings,
-	}
+	request := w.request(admission.Create, obj, nil)
+	request.Options = w.creation()
 	if err := r.admission.Mutate(ctx, request); err != nil {
 		return nil, err
+	}
+	if request.Rounds.Changed() {
+		var err error
+		if obj, err = takeNew(&w, obj, request); err != nil {
+			return nil, err
+		}
 	}
 	errs := append(validateMetadata(w.Kind, obj), runValidateCreate(w.Kind, obj)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
@@ -64,6 +68,23 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 		return nil, err
 	}
 	return r.storeNew(ctx, w, obj)
+}
+
+// takeNew returns the object that webhooks and policies have made of a new one,
+// without what they may not choose. They may have given it another name.
+func takeNew(w *Write, sent kinds.Object, request *admission.Request) (kinds.Object, error) {
+	obj := request.Object
+	soundManagedFields(*w, obj, sent.GetManagedFields())
+	if err := place(*w, obj); err != nil {
+		return nil, err
+	}
+	prepareNew(w.Kind, obj, time.Now())
+	obj.SetUID(sent.GetUID())
+	obj.SetCreationTimestamp(sent.GetCreationTimestamp())
+	runPrepareForCreate(w.Kind, obj)
+	runDefault(w.Kind, obj)
+	w.Name, request.Name = obj.GetName(), obj.GetName()
+	return obj, nil
 }
 
 // claimAttempts is how often a new object that loses addresses or quota to

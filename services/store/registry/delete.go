@@ -29,9 +29,8 @@ func (r *Registry) Delete(ctx context.Context, w Write, opts *storev1.DeleteOpti
 		if err := checkPreconditions(w, opts, cur.Object()); err != nil {
 			return outcome{}, err
 		}
-		request := &admission.Request{
-			Operation: admission.Delete, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, User: w.User, Old: cur.Object(),
-		}
+		request := w.request(admission.Delete, nil, cur.Object())
+		request.Options = deletion(w, opts)
 		if err := r.admission.Mutate(ctx, request); err != nil {
 			return outcome{}, err
 		}

@@ -18,6 +18,7 @@ import (
 
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/cache"
 )
 
@@ -28,8 +29,11 @@ const mostPending = 2000
 // Evict deletes a pod if the disruption budgets that cover it allow it.
 func (r *Registry) Evict(ctx context.Context, w Write, eviction *policyv1.Eviction) error {
 	opts := evictionOptions(eviction)
-	w.Subresource = ""
 	w.DryRun = w.DryRun || opts.GetDryRun()
+	if err := r.judgeEviction(ctx, w, eviction); err != nil {
+		return err
+	}
+	w.Subresource, w.judged = "", true
 	for range conflictAttempts {
 		v, err := r.read(ctx, w.Kind, r.Key(w.Kind, w.Namespace, w.Name))
 		if err != nil {
@@ -52,6 +56,13 @@ func (r *Registry) Evict(ctx context.Context, w Write, eviction *policyv1.Evicti
 		}
 	}
 	return conflict(w.Kind, w.Name)
+}
+
+// judgeEviction asks webhooks and policies about an eviction.
+func (r *Registry) judgeEviction(ctx context.Context, w Write, eviction *policyv1.Eviction) error {
+	request := w.request(admission.Create, eviction, nil)
+	request.ObjectKind, request.Options = policyv1.SchemeGroupVersion.WithKind("Eviction"), w.creation()
+	return r.Judge(ctx, request)
 }
 
 // permission says under which condition a pod may be evicted.
@@ -80,7 +91,7 @@ func (r *Registry) permit(ctx context.Context, w Write, pod *corev1.Pod) (permis
 	if !isReady(pod) && allowsUnhealthy(budget) {
 		return permission{asSeen: true, budget: budget.Name}, nil
 	}
-	spend := Write{Kind: kind, Namespace: pod.Namespace, Name: budget.Name, Subresource: "status", User: w.User, DryRun: w.DryRun, Verb: "update"}
+	spend := Write{Kind: kind, Namespace: pod.Namespace, Name: budget.Name, Subresource: "status", User: w.User, DryRun: w.DryRun, Verb: "update", judged: true}
 	_, err = r.Change(ctx, spend, func(cur *cache.Version) (kinds.Object, error) {
 		return spendOne(cur.Object().DeepCopyObject().(*policyv1.PodDisruptionBudget), pod)
 	})
@@ -95,7 +106,7 @@ func (r *Registry) endPod(ctx context.Context, w Write, opts *storev1.DeleteOpti
 		opts.ResourceVersion = pod.ResourceVersion
 	}
 	if !w.DryRun {
-		mark := Write{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, Subresource: "status", User: w.User, Verb: "update"}
+		mark := Write{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, Subresource: "status", User: w.User, Verb: "update", judged: true}
 		v, err := r.Change(ctx, mark, func(cur *cache.Version) (kinds.Object, error) {
 			if err := checkPreconditions(w, opts, cur.Object()); err != nil {
 				return nil, err

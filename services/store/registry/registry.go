@@ -20,8 +20,10 @@ import (
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/admission/webhook"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/cache"
 )
@@ -41,6 +43,8 @@ type Options struct {
 	Admission admission.Choice
 	// Services hands out cluster IPs and node ports; nil hands out none.
 	Services ServiceAllocator
+	// Dialer connects to webhooks that are Services.
+	Dialer webhook.ServiceDialer
 }
 
 // memoBytes bounds what the caches keep, beside the objects' messages, for
@@ -51,6 +55,9 @@ const memoBytes = 64 << 20
 type Registry struct {
 	Options
 	admission admission.Chain
+	// made are those of the rules that the cluster's users have made. They see
+	// also what is not stored as it is sent.
+	made admission.Chain
 	// quotas charges what is written; nil charges nothing.
 	quotas   *quotas
 	caches   map[schema.GroupVersionResource]*cache.Cache
@@ -71,7 +78,9 @@ func New(o Options) *Registry {
 	if o.Admission.Applies(admission.ResourceQuota) {
 		r.quotas = newQuotas(r)
 	}
-	r.admission = admission.NewChain(settledReader{Reader{r}}, o.Admission)
+	reader := settledReader{Reader{r}}
+	r.made = madeRules(o, reader)
+	r.admission = append(admission.NewChain(reader, o.Admission), r.made...)
 	return r
 }
 
@@ -140,9 +149,14 @@ type Write struct {
 	// Warnings takes what the writer is to be told beside the answer; nil
 	// drops it.
 	Warnings *admission.Warnings
+	// Validation is how strictly the writer's fields are judged.
+	Validation storev1.FieldValidation
 
 	// applied says that managedFields are up to date already.
 	applied bool
+	// judged says that webhooks and policies have seen the write in another
+	// form.
+	judged bool
 }
 
 // Reader reads from the caches. It implements access.Reader.
@@ -192,19 +206,35 @@ func (rd Reader) List(ctx context.Context, resource schema.GroupVersionResource,
 }
 
 // settledReader is what admission reads through: whoever has just made a
-// LimitRange or a class finds it applied to the next object.
+// LimitRange or labelled a namespace finds it applied to the next object.
 type settledReader struct{ Reader }
+
+// Get implements access.Reader.
+func (rd settledReader) Get(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error) {
+	if err := rd.settle(ctx, resource); err != nil {
+		return nil, err
+	}
+	return rd.Reader.Get(ctx, resource, namespace, name)
+}
 
 // List implements access.Reader.
 func (rd settledReader) List(ctx context.Context, resource schema.GroupVersionResource, namespace string) ([]kinds.Object, error) {
-	_, c, err := rd.ready(ctx, resource)
-	if err != nil {
+	if err := rd.settle(ctx, resource); err != nil {
 		return nil, err
 	}
-	if err := c.Settled(ctx); err != nil {
-		return nil, fmt.Errorf("read %s: %w", resource.Resource, err)
-	}
 	return rd.Reader.List(ctx, resource, namespace)
+}
+
+// settle waits until the cache holds what this process has written.
+func (rd settledReader) settle(ctx context.Context, resource schema.GroupVersionResource) error {
+	_, c, err := rd.ready(ctx, resource)
+	if err != nil {
+		return err
+	}
+	if err := c.Settled(ctx); err != nil {
+		return fmt.Errorf("read %s: %w", resource.Resource, err)
+	}
+	return nil
 }
 
 // Version implements access.Reader. It counts what this process has written:

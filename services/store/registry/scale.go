@@ -19,6 +19,7 @@ import (
 
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/codec"
 )
@@ -155,7 +156,8 @@ func (t *tracker) trackScale(w Write, scale, cur *autoscalingv1.Scale) (*autosca
 // The managed fields of the scale are those of the object that concern its
 // replicas.
 func (r *Registry) changeScale(ctx context.Context, w Write, compute func(cur *autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (*cache.Version, error) {
-	w.Subresource, w.applied = "", true
+	sent := w
+	w.Subresource, w.applied, w.judged = "", true, true
 	return r.Change(ctx, w, func(cur *cache.Version) (kinds.Object, error) {
 		obj := cur.Object().DeepCopyObject().(kinds.Object)
 		if len(obj.GetManagedFields()) == 0 && w.FromUser {
@@ -176,7 +178,7 @@ func (r *Registry) changeScale(ctx context.Context, w Write, compute func(cur *a
 		if err != nil {
 			return nil, err
 		}
-		if err := validateScale(w, scale); err != nil {
+		if scale, err = r.judgeScale(ctx, sent, scale, have); err != nil {
 			return nil, err
 		}
 		return obj, setScale(obj, scale, fields)
@@ -211,6 +213,20 @@ func setScale(obj kinds.Object, scale *autoscalingv1.Scale, fields *managedfield
 	}
 	obj.SetManagedFields(managed)
 	return nil
+}
+
+// judgeScale takes a scale through webhooks and policies, and checks it.
+func (r *Registry) judgeScale(ctx context.Context, w Write, scale, old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+	request := w.request(admission.Update, scale, old)
+	request.ObjectKind, request.Options = scaleGVK(), w.updating()
+	if err := r.made.Mutate(ctx, request); err != nil {
+		return nil, err
+	}
+	scale = request.Object.(*autoscalingv1.Scale)
+	if err := validateScale(w, scale); err != nil {
+		return nil, err
+	}
+	return scale, r.made.Validate(ctx, request)
 }
 
 func validateScale(w Write, scale *autoscalingv1.Scale) error {

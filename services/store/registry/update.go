@@ -50,13 +50,16 @@ func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *c
 	if err := r.tracker.track(w, obj, old); err != nil {
 		return outcome{}, err
 	}
-	request := &admission.Request{
-		Operation: admission.Update, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name,
-		Subresource: w.Subresource, User: w.User, Object: obj, Old: old,
-		Warnings: w.Warnings,
-	}
+	request := w.request(admission.Update, obj, old)
+	request.Options = w.updating()
 	if err := r.admission.Mutate(ctx, request); err != nil {
 		return outcome{}, err
+	}
+	if request.Rounds.Changed() {
+		soundManagedFields(w, request.Object, obj.GetManagedFields())
+		obj = request.Object
+		restoreSystemMetadata(obj, old)
+		r.prepareUpdate(w, obj, old)
 	}
 	countChange(w, obj, old)
 	errs := append(validateMetadataUpdate(w.Kind, obj, old), validateChanged(w, obj, old)...)

@@ -2376,6 +2376,7 @@ type DeleteCollectionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The objects that were deleted or marked.
 	Objects       []*Object `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
+	Warnings      []string  `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2413,6 +2414,13 @@ func (*DeleteCollectionResponse) Descriptor() ([]byte, []int) {
 func (x *DeleteCollectionResponse) GetObjects() []*Object {
 	if x != nil {
 		return x.Objects
+	}
+	return nil
+}
+
+func (x *DeleteCollectionResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -2657,7 +2665,10 @@ type ConnectRequest struct {
 	Verb string `protobuf:"bytes,5,opt,name=verb,proto3" json:"verb,omitempty"`
 	// For "proxy": the port's number or name. Empty: the only one of a Service,
 	// the first of a pod.
-	Port          string `protobuf:"bytes,6,opt,name=port,proto3" json:"port,omitempty"`
+	Port string `protobuf:"bytes,6,opt,name=port,proto3" json:"port,omitempty"`
+	// What the stream is asked for, which webhooks and policies see: for "exec" a
+	// k8s.io.api.core.v1.PodExecOptions and so on. It may be absent.
+	Options       *anypb.Any `protobuf:"bytes,7,opt,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2732,6 +2743,13 @@ func (x *ConnectRequest) GetPort() string {
 		return x.Port
 	}
 	return ""
+}
+
+func (x *ConnectRequest) GetOptions() *anypb.Any {
+	if x != nil {
+		return x.Options
+	}
+	return nil
 }
 
 type ConnectResponse struct {
@@ -3288,9 +3306,10 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
 	"\x0elabel_selector\x18\x03 \x01(\tR\rlabelSelector\x12%\n" +
 	"\x0efield_selector\x18\x04 \x01(\tR\rfieldSelector\x129\n" +
-	"\aoptions\x18\x05 \x01(\v2\x1f.navarch.store.v1.DeleteOptionsR\aoptions\"N\n" +
+	"\aoptions\x18\x05 \x01(\v2\x1f.navarch.store.v1.DeleteOptionsR\aoptions\"j\n" +
 	"\x18DeleteCollectionResponse\x122\n" +
-	"\aobjects\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\aobjects\"\xa0\x01\n" +
+	"\aobjects\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\aobjects\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"\xa0\x01\n" +
 	"\aBinding\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -3305,14 +3324,15 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"BindResult\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xc4\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xf4\x01\n" +
 	"\x0eConnectRequest\x126\n" +
 	"\bresource\x18\x01 \x01(\v2\x1a.navarch.store.v1.ResourceR\bresource\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12 \n" +
 	"\vsubresource\x18\x04 \x01(\tR\vsubresource\x12\x12\n" +
 	"\x04verb\x18\x05 \x01(\tR\x04verb\x12\x12\n" +
-	"\x04port\x18\x06 \x01(\tR\x04port\"\xcd\x01\n" +
+	"\x04port\x18\x06 \x01(\tR\x04port\x12.\n" +
+	"\aoptions\x18\a \x01(\v2\x14.google.protobuf.AnyR\aoptions\"\xcd\x01\n" +
 	"\x0fConnectResponse\x120\n" +
 	"\x06object\x18\x01 \x01(\v2\x18.navarch.store.v1.ObjectR\x06object\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12#\n" +
@@ -3501,41 +3521,42 @@ var file_navarch_store_v1_store_proto_depIdxs = []int32{
 	34, // 47: navarch.store.v1.BindRequest.bindings:type_name -> navarch.store.v1.Binding
 	37, // 48: navarch.store.v1.BindResponse.results:type_name -> navarch.store.v1.BindResult
 	7,  // 49: navarch.store.v1.ConnectRequest.resource:type_name -> navarch.store.v1.Resource
-	10, // 50: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 51: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
-	0,  // 52: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
-	44, // 53: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
-	9,  // 54: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
-	10, // 55: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
-	11, // 56: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
-	13, // 57: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
-	17, // 58: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
-	23, // 59: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
-	25, // 60: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
-	27, // 61: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
-	30, // 62: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
-	32, // 63: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
-	35, // 64: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
-	38, // 65: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
-	40, // 66: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
-	42, // 67: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
-	12, // 68: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
-	14, // 69: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
-	18, // 70: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
-	24, // 71: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
-	26, // 72: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
-	28, // 73: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
-	31, // 74: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
-	33, // 75: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
-	36, // 76: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
-	39, // 77: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
-	41, // 78: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
-	43, // 79: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
-	68, // [68:80] is the sub-list for method output_type
-	56, // [56:68] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	46, // 50: navarch.store.v1.ConnectRequest.options:type_name -> google.protobuf.Any
+	10, // 51: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
+	7,  // 52: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
+	0,  // 53: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
+	44, // 54: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
+	9,  // 55: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
+	10, // 56: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
+	11, // 57: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
+	13, // 58: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
+	17, // 59: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
+	23, // 60: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
+	25, // 61: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
+	27, // 62: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
+	30, // 63: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
+	32, // 64: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
+	35, // 65: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
+	38, // 66: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
+	40, // 67: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
+	42, // 68: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
+	12, // 69: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
+	14, // 70: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
+	18, // 71: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
+	24, // 72: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
+	26, // 73: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
+	28, // 74: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
+	31, // 75: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
+	33, // 76: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
+	36, // 77: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
+	39, // 78: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
+	41, // 79: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
+	43, // 80: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
+	69, // [69:81] is the sub-list for method output_type
+	57, // [57:69] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_navarch_store_v1_store_proto_init() }

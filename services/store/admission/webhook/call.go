@@ -1,0 +1,90 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/google/uuid"
+	reviewv1 "k8s.io/api/admission/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/admission"
+)
+
+// match returns how a hook is to be asked about a request, nil if it is not.
+func (d *dispatcher) match(ctx context.Context, h *hook, r *admission.Request) (*invocation, error) {
+	kind, err := d.matcher.Match(ctx, h.constraints, r)
+	if err != nil || kind == nil {
+		return nil, err
+	}
+	return &invocation{hook: h, request: r, kind: kind}, nil
+}
+
+// call asks a hook and returns its answer, which allows the request. A
+// *callError says that the hook could not be asked.
+func (i *invocation) call(ctx context.Context, mutates bool) (*reviewv1.AdmissionResponse, error) {
+	h, r := i.hook, i.request
+	if r.DryRun && !safeOnDryRun(h.spec.SideEffects) {
+		return nil, noDryRun(h.spec.Name)
+	}
+	if h.broken != nil {
+		return nil, i.failed("could not get REST client: %w", h.broken)
+	}
+	question, err := i.ask(types.UID(uuid.NewString()))
+	if err != nil {
+		return nil, i.failed("could not create admission objects: %w", err)
+	}
+	if h.spec.TimeoutSeconds != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(*h.spec.TimeoutSeconds)*time.Second)
+		defer cancel()
+	}
+	answer, err := h.client.post(ctx, question)
+	if err != nil {
+		return nil, i.failed("failed to call webhook: %w", err)
+	}
+	response, err := question.verdict(answer, mutates)
+	if err != nil {
+		return nil, i.failed("received invalid webhook response: %w", err)
+	}
+	for _, warning := range response.Warnings {
+		r.Warnings.Add(warning)
+	}
+	if !response.Allowed {
+		return nil, denial(h.spec.Name, response.Result)
+	}
+	return response, nil
+}
+
+func (i *invocation) failed(format string, err error) error {
+	return &callError{webhook: i.hook.spec.Name, err: fmt.Errorf(format, err)}
+}
+
+func safeOnDryRun(effects *admissionv1.SideEffectClass) bool {
+	class := ptr.Deref(effects, admissionv1.SideEffectClassUnknown)
+	return class == admissionv1.SideEffectClassNone || class == admissionv1.SideEffectClassNoneOnDryRun
+}
+
+// take makes obj, which is of the hook's kind, the request's object.
+func (i *invocation) take(obj kinds.Object) error {
+	if i.request.ObjectKind.Empty() {
+		var err error
+		if obj, err = i.kind.Convert(obj, i.request.Kind); err != nil {
+			return apierrors.NewInternalError(err)
+		}
+		obj.GetObjectKind().SetGroupVersionKind(i.request.Kind.GVK())
+	}
+	i.request.Object = obj
+	return nil
+}
+
+// empty returns an empty object of the type of another.
+func empty(obj kinds.Object) kinds.Object {
+	return reflect.New(reflect.TypeOf(obj).Elem()).Interface().(kinds.Object)
+}
