@@ -19,7 +19,7 @@ import (
 // controlPlaneSettings are those of the services that share a process.
 type controlPlaneSettings struct {
 	store      *storeSettings
-	scheduler  scheduler.Config
+	scheduler  *schedulerSettings
 	controller *controllerSettings
 	gateway    gateway.Config
 	// without are the services that other processes run.
@@ -33,16 +33,18 @@ type controlPlaneSettings struct {
 func newControlPlaneCommand() *cobra.Command {
 	var config processConfig
 	s := controlPlaneSettings{
-		store: newStoreSettings(), scheduler: scheduler.DefaultConfig(),
+		store: newStoreSettings(), scheduler: &schedulerSettings{Config: scheduler.DefaultConfig()},
 		controller: &controllerSettings{Config: controller.DefaultConfig()}, gateway: gateway.DefaultConfig(),
 	}
-	s.scheduler.LeaderElect = false // there is no other that shares this etcd
+	s.scheduler.LeaderElect, s.scheduler.Identity = false, hostIdentity("scheduler") // there is no other that shares this etcd
 	cmd := &cobra.Command{
 		Use: "control-plane", Short: "Run Store, Scheduler, Controller and gateway in one process", Args: cobra.NoArgs, Hidden: true,
 	}
 	config.addFlags(cmd.Flags())
 	s.store.AddFlags(cmd.Flags())
-	prefixed(cmd.Flags(), "scheduler-", &s.scheduler)
+	const schedulerPrefix = "scheduler-"
+	prefixed(cmd.Flags(), schedulerPrefix, &s.scheduler.Config)
+	s.scheduler.addFile(cmd.Flags(), func(flag string) bool { return cmd.Flags().Changed(schedulerPrefix + flag) })
 	prefixed(cmd.Flags(), "controller-", s.controller)
 	prefixed(cmd.Flags(), "gateway-", &s.gateway)
 	cmd.Flags().StringSliceVar(&s.without, "without", nil, "services that this process does not run, of: scheduler, controller")
@@ -99,7 +101,7 @@ func (s *controlPlaneSettings) clients(ctx context.Context, p *process, server *
 		if err != nil {
 			return nil, err
 		}
-		if made["scheduler"], err = scheduler.New(s.scheduler, tel, server.Local(identity.Service(identity.Scheduler))); err != nil {
+		if made["scheduler"], err = scheduler.New(s.scheduler.Config, tel, server.Local(identity.Service(identity.Scheduler))); err != nil {
 			return nil, fmt.Errorf("start the scheduler: %w", err)
 		}
 	}

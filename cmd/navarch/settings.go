@@ -14,10 +14,15 @@ import (
 // Every flag can also be set by a variable NAVARCH_<FLAG>, with dashes as
 // underscores, and in a YAML file of flag: value named by --config. A flag
 // wins over a variable, a variable over the file, the file over the default.
+//
+// Where the file is a Kubernetes object of a kind that one of the flags takes,
+// --config stands for that flag.
 
 const (
 	environmentPrefix = "NAVARCH_"
 	configFlag        = "config"
+	// kindAnnotation on a flag has the kind of object that it names a file of.
+	kindAnnotation = "navarch.dev/kind"
 )
 
 // addConfigFlag adds --config.
@@ -62,6 +67,12 @@ func applyFile(fs *pflag.FlagSet, path string) error {
 	if err := yaml.Unmarshal(data, &settings); err != nil {
 		return usageError{fmt.Errorf("settings in %s: must be YAML of flag: value: %w", path, err)}
 	}
+	if f := flagForKind(fs, settings["kind"]); f != nil && settings["apiVersion"] != nil {
+		if f.Changed {
+			return usageError{fmt.Errorf("--%s and --%s both name a %v", configFlag, f.Name, settings["kind"])}
+		}
+		return fs.Set(f.Name, path)
+	}
 	for name, value := range settings {
 		f := fs.Lookup(name)
 		if f == nil || name == configFlag {
@@ -75,6 +86,18 @@ func applyFile(fs *pflag.FlagSet, path string) error {
 		}
 	}
 	return nil
+}
+
+// flagForKind returns the flag that names a file of a kind of object, nil if
+// there is none.
+func flagForKind(fs *pflag.FlagSet, kind any) *pflag.Flag {
+	var found *pflag.Flag
+	fs.VisitAll(func(f *pflag.Flag) {
+		if kinds := f.Annotations[kindAnnotation]; len(kinds) == 1 && kinds[0] == kind {
+			found = f
+		}
+	})
+	return found
 }
 
 // set gives a flag a YAML value. A list is taken item by item where the flag

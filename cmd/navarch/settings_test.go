@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -84,6 +85,75 @@ func TestSettingsErrorsNameWhatIsWrong(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestSettingsFileOfAKindIsTheFlagsForIt(t *testing.T) {
+	const object = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
+	for _, tc := range []struct {
+		name, file string
+		args       []string
+		want, err  string
+	}{
+		{"an object of the kind", object + "parallelism: 7", nil, "own", ""},
+		{"and settings", "scheduler-config: x.yaml", nil, "x.yaml", ""},
+		{"both", object, []string{"--scheduler-config", "x.yaml"}, "", "--config and --scheduler-config both name a KubeSchedulerConfiguration"},
+		{"an object of another kind", "apiVersion: v1\nkind: Pod", nil, "", "unknown flag"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.yaml")
+			if err := os.WriteFile(path, []byte(tc.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+			addConfigFlag(fs)
+			s := &schedulerSettings{Config: scheduler.DefaultConfig()}
+			s.LeaderElect = false
+			s.AddFlags(fs)
+			if err := fs.Parse(append(tc.args, "--config", path)); err != nil {
+				t.Fatal(err)
+			}
+			err := applySettings(fs)
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.want != "own" {
+				path = tc.want
+			}
+			if s.file != path {
+				t.Errorf("the file is %q", s.file)
+			}
+			if err := s.Validate(); tc.want == "own" && (err != nil || s.Parallelism != 7) {
+				t.Errorf("parallelism %d, %v", s.Parallelism, err)
+			}
+		})
+	}
+}
+
+func TestFlagsOfTheSchedulerWinOverItsFileUnderAnyName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "scheduler.yaml")
+	if err := os.WriteFile(path, []byte("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nparallelism: 7\npodMaxBackoffSeconds: 60\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	s := &schedulerSettings{Config: scheduler.DefaultConfig()}
+	s.LeaderElect = false
+	prefixed(fs, "other-", &s.Config)
+	s.addFile(fs, func(flag string) bool { return fs.Changed("other-" + flag) })
+	if err := fs.Parse([]string{"--scheduler-config", path, "--other-parallelism=2"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if s.Parallelism != 2 || s.MaxBackoff != time.Minute {
+		t.Errorf("parallelism %d, back-off %v", s.Parallelism, s.MaxBackoff)
 	}
 }
 

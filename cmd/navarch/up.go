@@ -45,6 +45,7 @@ func newUpCommand() *cobra.Command {
 	fs.StringVar(&options.GatewayListen, "gateway-listen", "", "address:port of the Kubernetes API (default 127.0.0.1:6443)")
 	fs.BoolVar(&detach, "detach", false, "return when the cluster is ready; it goes on in the background")
 	fs.BoolVar(&options.SplitServices, "split-services", false, "run each service of the control plane as a process of its own")
+	addSchedulerConfigFlag(fs, &options.SchedulerConfig)
 	fs.StringArrayVar(&options.RegistryMirrors, "registry-mirror", nil, "HOST=URL: pull images of registry HOST from URL, in which host.navarch.internal is this machine (may be repeated)")
 	fs.StringVar(&options.BinDir, "bin-dir", localcluster.BinDir(), "folder of runc, navarch-shim and, in cni/, the CNI plugins")
 	fs.StringVar(&options.LogLevel, "log-level", "info", "debug, info, warn or error")
@@ -68,7 +69,11 @@ func up(ctx context.Context, out io.Writer, options localcluster.Options) error 
 		}
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	cluster, err := localcluster.Prepare(ctx, log, options)
+	err := checkSchedulerConfig(options.SchedulerConfig)
+	var cluster *localcluster.Cluster
+	if err == nil {
+		cluster, err = localcluster.Prepare(ctx, log, options)
+	}
 	if err == nil {
 		defer cluster.Close()
 		err = cluster.Run(ctx, func(s localcluster.Summary) {
@@ -79,6 +84,18 @@ func up(ctx context.Context, out io.Writer, options localcluster.Options) error 
 		report(err.Error())
 	}
 	return err
+}
+
+// checkSchedulerConfig says what is wrong with the file before a service that
+// is given it fails again and again.
+func checkSchedulerConfig(file string) error {
+	if file == "" {
+		return nil
+	}
+	if _, _, err := readSchedulerConfig(file); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // upDetached starts the same command again in a session of its own and waits

@@ -35,7 +35,7 @@ func newBinder(s *Scheduler) *binder {
 // submit hands a decision over. It is bound in the next batch, after its
 // PreBind if there is any.
 func (b *binder) submit(a *attempt) {
-	if !b.scheduler.profile.NeedsPreBind(a.result.State, a.pod) {
+	if !a.profile.NeedsPreBind(a.result.State, a.pod) {
 		b.enqueue(a)
 		return
 	}
@@ -48,7 +48,7 @@ func (b *binder) whenPermitted(a *attempt, wait func(context.Context) *framework
 		status := wait(a.ctx)
 		if status.Success() {
 			b.scheduler.queue.Committed(a.pod.Pod.UID)
-			status = b.scheduler.profile.PreBind(a.ctx, a.result.State, a.pod, a.node())
+			status = a.profile.PreBind(a.ctx, a.result.State, a.pod, a.node())
 		}
 		if !status.Success() {
 			b.scheduler.takeBack(a)
@@ -75,7 +75,9 @@ func (b *binder) run(ctx context.Context) {
 		select {
 		case <-b.kick:
 			for batch := b.take(); len(batch) > 0; batch = b.take() {
-				b.bind(ctx, batch)
+				for _, alike := range byProfile(batch) {
+					b.bind(ctx, alike)
+				}
 			}
 		case <-ctx.Done():
 			b.slow.Wait()
@@ -98,7 +100,22 @@ func (b *binder) take() []*attempt {
 	return batch
 }
 
-// bind writes one batch. Each pod's trace has a span for it; the call itself
+// byProfile splits a batch, as each profile has binders of its own.
+func byProfile(batch []*attempt) [][]*attempt {
+	places := make(map[*framework.Profile]int)
+	var out [][]*attempt
+	for _, a := range batch {
+		i, ok := places[a.profile]
+		if !ok {
+			i = len(out)
+			places[a.profile], out = i, append(out, nil)
+		}
+		out[i] = append(out[i], a)
+	}
+	return out
+}
+
+// bind writes one batch of one profile. Each pod's trace has a span for it; the call itself
 // continues the first one's.
 func (b *binder) bind(ctx context.Context, batch []*attempt) {
 	s := b.scheduler
@@ -108,11 +125,9 @@ func (b *binder) bind(ctx context.Context, batch []*attempt) {
 		_, spans[i] = s.tracer.Start(a.ctx, "scheduler.bind")
 		bindings[i] = framework.Binding{Context: a.ctx, Pod: a.pod, Node: a.node()}
 	}
-	if len(spans) > 0 {
-		ctx = trace.ContextWithSpan(ctx, spans[0])
-	}
+	ctx = trace.ContextWithSpan(ctx, spans[0])
 	s.metrics.batch.Observe(float64(len(batch)))
-	for i, status := range s.profile.Bind(ctx, bindings) {
+	for i, status := range batch[0].profile.Bind(ctx, bindings) {
 		if status.Success() {
 			s.bound(batch[i])
 		} else {
@@ -129,7 +144,7 @@ func (s *Scheduler) bound(a *attempt) {
 	s.queue.Done(a.pod.Pod.UID)
 	message := fmt.Sprintf("Successfully assigned %s to %s", a.pod.Key(), a.node())
 	s.history.record(a, a.node(), message) // before the event: who is told may ask why at once
-	s.recorder.Event(a.pod.Pod, corev1.EventTypeNormal, "Scheduled", message)
+	s.event(a.pod.Pod, a.pod.Pod, corev1.EventTypeNormal, "Scheduled", message)
 	s.metrics.attempted("scheduled", a)
 	s.metrics.placed(a)
 	s.log.DebugContext(a.ctx, "scheduled", "pod", a.pod.Key(), "node", a.node())

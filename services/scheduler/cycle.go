@@ -16,10 +16,11 @@ import (
 
 // attempt is one pod's way through a decision.
 type attempt struct {
-	pod    *snapshot.PodInfo
-	added  time.Time
-	began  time.Time
-	result *placement.Result
+	profile *framework.Profile
+	pod     *snapshot.PodInfo
+	added   time.Time
+	began   time.Time
+	result  *placement.Result
 	// ctx carries the decision's span, the pod's trace from here on.
 	ctx context.Context
 }
@@ -33,7 +34,7 @@ func (s *Scheduler) schedule(ctx context.Context, queued *framework.QueuedPod) {
 		s.queue.Done(queued.Pod.UID)
 		return
 	}
-	a := &attempt{pod: queued.PodInfo, added: queued.Added, began: time.Now()}
+	a := &attempt{profile: s.profiles.Of(queued.Pod), pod: queued.PodInfo, added: queued.Added, began: time.Now()}
 	var span trace.Span
 	a.ctx, span = s.tracer.Start(s.pods.TraceContext(ctx, a.pod.Key()), "scheduler.schedule", trace.WithAttributes(
 		attribute.String("k8s.namespace.name", a.pod.Pod.Namespace),
@@ -42,7 +43,7 @@ func (s *Scheduler) schedule(ctx context.Context, queued *framework.QueuedPod) {
 	))
 	defer span.End()
 	var err error
-	if a.result, err = s.placer.Place(a.ctx, a.pod); err != nil {
+	if a.result, err = s.placer.Place(a.ctx, a.profile, a.pod); err != nil {
 		span.SetStatus(codes.Error, err.Error())
 		a.result = &placement.Result{}
 		s.broken(a, err)
@@ -72,12 +73,12 @@ func (s *Scheduler) commit(a *attempt) {
 		return
 	}
 	s.nominations.remove(a.pod.Pod.UID)
-	if status := s.profile.Reserve(a.ctx, a.result.State, a.pod, a.node()); !status.Success() {
+	if status := a.profile.Reserve(a.ctx, a.result.State, a.pod, a.node()); !status.Success() {
 		s.cache.Forget(a.pod.Pod.UID)
 		s.refused(a, status)
 		return
 	}
-	status, timeout := s.profile.Permit(a.ctx, a.result.State, a.pod, a.node())
+	status, timeout := a.profile.Permit(a.ctx, a.result.State, a.pod, a.node())
 	switch {
 	case status.Code() == framework.Wait:
 		wait := s.waiting.Begin(a.pod.Pod.UID, status.Plugin())
@@ -92,7 +93,7 @@ func (s *Scheduler) commit(a *attempt) {
 
 // takeBack undoes what commit did. Others may have been kept waiting by it.
 func (s *Scheduler) takeBack(a *attempt) {
-	s.profile.Unreserve(a.ctx, a.result.State, a.pod, a.node())
+	a.profile.Unreserve(a.ctx, a.result.State, a.pod, a.node())
 	s.cache.Forget(a.pod.Pod.UID)
 	s.queue.Happened(framework.Event{Resource: framework.AssignedPod, Action: framework.Delete, Old: a.pod.Pod})
 }
@@ -105,7 +106,7 @@ func (s *Scheduler) unschedulable(a *attempt) {
 	nominated := ""
 	if why.AllNodes > 0 {
 		var status *framework.Status
-		nominated, status = s.profile.PostFilter(a.ctx, a.result.State, a.pod, a.result.Nodes, why)
+		nominated, status = a.profile.PostFilter(a.ctx, a.result.State, a.pod, a.result.Nodes, why)
 		if status.Code() == framework.Error {
 			s.log.ErrorContext(a.ctx, "making room failed", "pod", a.pod.Key(), "error", status)
 		}
@@ -148,6 +149,6 @@ func (s *Scheduler) broken(a *attempt, err error) {
 // those who watch, and to those who ask later.
 func (s *Scheduler) tell(a *attempt, reason, message, nominated string) {
 	s.history.record(a, "", message) // first: whoever is told may ask why at once
-	s.recorder.Event(a.pod.Pod, corev1.EventTypeWarning, "FailedScheduling", message)
+	s.event(a.pod.Pod, a.pod.Pod, corev1.EventTypeWarning, "FailedScheduling", message)
 	s.conditions.set(a.pod.Pod, reason, message, nominated)
 }

@@ -33,7 +33,7 @@ func (e *evictor) Evict(ctx context.Context, victim, pod *corev1.Pod, node strin
 	}
 	patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": []corev1.PodCondition{{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
-		Message:            fmt.Sprintf("%s: preempting to accommodate a higher priority pod", e.scheduler.config.SchedulerName),
+		Message:            fmt.Sprintf("%s: preempting to accommodate a higher priority pod", pod.Spec.SchedulerName),
 		LastTransitionTime: metav1.Now(),
 	}}}})
 	if err != nil {
@@ -50,6 +50,6 @@ func (e *evictor) Evict(ctx context.Context, victim, pod *corev1.Pod, node strin
 	if err := e.scheduler.client.Delete(ctx, target, client.DeleteOptions{UID: victim.UID}); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete: %w", err)
 	}
-	e.scheduler.recorder.Event(victim, corev1.EventTypeNormal, "Preempted", fmt.Sprintf("Preempted by pod %s on node %s", pod.UID, node))
+	e.scheduler.event(victim, pod, corev1.EventTypeNormal, "Preempted", fmt.Sprintf("Preempted by pod %s on node %s", pod.UID, node))
 	return nil
 }

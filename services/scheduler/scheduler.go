@@ -35,6 +35,7 @@ import (
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/placement"
 	"navarch.dev/navarch/services/scheduler/plugins"
+	"navarch.dev/navarch/services/scheduler/plugins/volumebinding"
 	"navarch.dev/navarch/services/scheduler/queue"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
@@ -60,18 +61,20 @@ type Scheduler struct {
 	namespaces *client.Informer[*corev1.Namespace]
 	budgets    *client.Informer[*policyv1.PodDisruptionBudget]
 	storage    *storageWatch
+	groups     *groupWatch
 
-	profile     *framework.Profile
+	profiles    *framework.Profiles
 	waiting     *framework.Waiting
 	cache       *snapshot.Cache
 	queue       *queue.Queue
 	nominations *nominations
 	placer      *placement.Placer
 	binder      *binder
-	recorder    *events.Recorder
-	conditions  *conditionWriter
-	history     *history
-	ready       chan struct{}
+	// recorders have a profile's name as the source of its events.
+	recorders  map[string]*events.Recorder
+	conditions *conditionWriter
+	history    *history
+	ready      chan struct{}
 }
 
 // New returns a Scheduler of the cluster whose Store is behind store.
@@ -86,33 +89,38 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Schedu
 		waiting:     &framework.Waiting{},
 		cache:       snapshot.NewCache(confirmWithin, tel.Log),
 		nominations: newNominations(),
-		recorder:    events.NewRecorder(c, cfg.SchedulerName, "", tel),
+		recorders:   make(map[string]*events.Recorder),
 		history:     newHistory(),
 		ready:       make(chan struct{}),
 	}
 	if err := s.addInformers(); err != nil {
 		return nil, fmt.Errorf("make scheduler: %w", err)
 	}
-	profile, err := plugins.Profile(s.environment(), cfg.DisabledPlugins)
+	profiles, err := cfg.profiles(s.environment())
 	if err != nil {
 		return nil, fmt.Errorf("make scheduler: %w", err)
 	}
-	s.profile = profile
-	s.queue = queue.New(queue.Config{InitialBackoff: cfg.InitialBackoff, MaxBackoff: cfg.MaxBackoff, StuckAfter: stuckAfter}, profile)
-	s.placer = placement.New(s.placement(), profile, s.cache, s.nominations)
+	s.profiles = profiles
+	for _, p := range profiles.All() {
+		s.recorders[p.SchedulerName()] = events.NewRecorder(c, p.SchedulerName(), "", tel)
+	}
+	s.queue = queue.New(queue.Config{InitialBackoff: cfg.InitialBackoff, MaxBackoff: cfg.MaxBackoff, StuckAfter: stuckAfter}, profiles)
+	s.placer = placement.New(placement.Config{Parallelism: cfg.Parallelism}, s.cache, s.nominations)
 	s.conditions = newConditionWriter(c, s.pods, tel.Log)
 	s.binder = newBinder(s)
 	s.metrics = newMetrics(tel.Metrics, s.queue)
+	if len(cfg.Idle) > 0 {
+		s.log.Warn("fields of the configuration have no effect", "fields", cfg.Idle)
+	}
 	return s, nil
-}
-
-func (s *Scheduler) placement() placement.Config {
-	return placement.Config{PercentageOfNodes: s.config.PercentageOfNodes, Parallelism: s.config.Parallelism}
 }
 
 // environment is what plugins get.
 func (s *Scheduler) environment() plugins.Environment {
-	return plugins.Environment{Binder: s.client.Store(), Namespaces: s.namespaceLabels, Preemption: &evictor{scheduler: s}, Storage: s.storage}
+	return plugins.Environment{
+		Binder: s.client.Store(), Namespaces: s.namespaceLabels, Groups: s.groups.Selector,
+		Preemption: &evictor{scheduler: s}, Storage: s.storage, Volumes: volumebinding.NewReservations(),
+	}
 }
 
 func (s *Scheduler) addInformers() (err error) {
@@ -129,6 +137,9 @@ func (s *Scheduler) addInformers() (err error) {
 		return err
 	}
 	if s.storage, err = newStorageWatch(s.client, s.informers, s.pods); err != nil {
+		return err
+	}
+	if s.groups, err = newGroupWatch(s.informers); err != nil {
 		return err
 	}
 	s.storage.tell(func(e framework.Event) { s.queue.Happened(e) })
@@ -154,7 +165,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer s.queue.Close()
-	group.Go(func() { s.recorder.Run(ctx) })
+	for _, r := range s.recorders {
+		group.Go(func() { r.Run(ctx) })
+	}
 	group.Go(func() { s.conditions.run(ctx) })
 	if err := s.informers.Start(ctx); err != nil {
 		return nil // ctx ended before everything was known
@@ -167,15 +180,33 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	election := leader.DefaultConfig()
 	election.Client, election.Log = s.client, s.log
 	election.Namespace, election.Name, election.Identity = s.config.LeaseNamespace, s.config.LeaseName, s.config.Identity
+	election.LeaseDuration, election.RenewDeadline, election.RetryPeriod = s.config.LeaseDuration, s.config.RenewDeadline, s.config.RetryPeriod
 	if err := leader.Run(ctx, election, s.lead); err != nil {
 		return fmt.Errorf("run scheduler: %w", err)
 	}
 	return nil
 }
 
+// schedulerNames are those that pods choose their profile by.
+func (s *Scheduler) schedulerNames() []string {
+	var names []string
+	for _, p := range s.profiles.All() {
+		names = append(names, p.SchedulerName())
+	}
+	return names
+}
+
+// event records what happened to pod in the name of the profile that placed, is
+// to place, or made room for, of.
+func (s *Scheduler) event(pod, of *corev1.Pod, eventType, reason, message string) {
+	if r, ok := s.recorders[of.Spec.SchedulerName]; ok {
+		r.Event(pod, eventType, reason, message)
+	}
+}
+
 // lead places pods until ctx ends.
 func (s *Scheduler) lead(ctx context.Context) {
-	s.log.InfoContext(ctx, "scheduling", "nodes", len(s.nodes.List()), "scheduler", s.config.SchedulerName)
+	s.log.InfoContext(ctx, "scheduling", "nodes", len(s.nodes.List()), "schedulers", s.schedulerNames())
 	var group sync.WaitGroup
 	defer group.Wait()
 	group.Go(func() { s.binder.run(ctx) })

@@ -40,6 +40,11 @@ func start(t *testing.T, nodes ...*schedtest.NodeBuilder) *cluster {
 
 func startWith(t *testing.T, tel telemetry.Set, nodes ...*schedtest.NodeBuilder) *cluster {
 	t.Helper()
+	return startConfigured(t, tel, func(*Config) {}, nodes...)
+}
+
+func startConfigured(t *testing.T, tel telemetry.Set, configure func(*Config), nodes ...*schedtest.NodeBuilder) *cluster {
+	t.Helper()
 	ofStore := telemetry.Discard("store")
 	ofStore.Traces = tel.Traces
 	store := storetest.New(t, storetest.WithTelemetry(ofStore))
@@ -50,6 +55,7 @@ func startWith(t *testing.T, tel telemetry.Set, nodes ...*schedtest.NodeBuilder)
 	config := DefaultConfig()
 	config.LeaderElect = false
 	config.InitialBackoff, config.MaxBackoff = 10*time.Millisecond, 50*time.Millisecond
+	configure(&config)
 	var err error
 	if c.scheduler, err = New(config, tel, store.Conn(identity.Service(identity.Scheduler))); err != nil {
 		t.Fatal(err)
@@ -78,16 +84,18 @@ func (c *cluster) watch(ctx context.Context) {
 	if c.events, err = client.InformerFor[*corev1.Event](informers, cache.Indexers{}); err != nil {
 		c.t.Fatal(err)
 	}
-	kick := func() {
-		select {
-		case c.changed <- struct{}{}:
-		default:
-		}
-	}
-	c.pods.AddHandler(client.Handler[*corev1.Pod]{OnAdd: func(*corev1.Pod) { kick() }, OnUpdate: func(_, _ *corev1.Pod) { kick() }, OnDelete: func(*corev1.Pod) { kick() }})
-	c.events.AddHandler(client.Handler[*corev1.Event]{OnAdd: func(*corev1.Event) { kick() }, OnUpdate: func(_, _ *corev1.Event) { kick() }})
+	c.pods.AddHandler(client.Handler[*corev1.Pod]{OnAdd: func(*corev1.Pod) { c.kick() }, OnUpdate: func(_, _ *corev1.Pod) { c.kick() }, OnDelete: func(*corev1.Pod) { c.kick() }})
+	c.events.AddHandler(client.Handler[*corev1.Event]{OnAdd: func(*corev1.Event) { c.kick() }, OnUpdate: func(_, _ *corev1.Event) { c.kick() }})
 	if err := informers.Start(ctx); err != nil {
 		c.t.Fatal(err)
+	}
+}
+
+// kick has until look again.
+func (c *cluster) kick() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"navarch.dev/navarch/internal/kinds"
 	schedulerv1 "navarch.dev/navarch/proto/navarch/scheduler/v1"
+	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/placement"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
@@ -60,7 +61,7 @@ func (s *Scheduler) explain(ctx context.Context, pod *corev1.Pod, past record) (
 		judged = pod.DeepCopy()
 		judged.Spec.NodeName = ""
 	}
-	e, err := placement.Explain(ctx, s.profile, s.cache, snapshot.NewPodInfo(judged))
+	e, err := placement.Explain(ctx, s.profileOf(pod), s.cache, snapshot.NewPodInfo(judged))
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +76,21 @@ func (s *Scheduler) explain(ctx context.Context, pod *corev1.Pod, past record) (
 			d.Message = past.decisions[0].GetMessage()
 		}
 		useScores(d, past.scores)
-	case pod.Spec.SchedulerName != s.config.SchedulerName:
+	case s.profiles.Of(pod) == nil:
 		d.Message = fmt.Sprintf("Pod %s/%s is left to scheduler %q", pod.Namespace, pod.Name, pod.Spec.SchedulerName)
 	case failure != "":
 		d.Message = failure
 	}
 	return d, nil
+}
+
+// profileOf returns the profile by which a pod is judged, another scheduler's
+// pods too.
+func (s *Scheduler) profileOf(pod *corev1.Pod) *framework.Profile {
+	if p := s.profiles.Of(pod); p != nil {
+		return p
+	}
+	return s.profiles.Default()
 }
 
 // Simulate says where a pod would go.
@@ -92,7 +102,7 @@ func (sv *service) Simulate(ctx context.Context, req *schedulerv1.SimulateReques
 	if err := sv.scheduler.waitReady(ctx); err != nil {
 		return nil, err
 	}
-	e, err := placement.Explain(ctx, sv.scheduler.profile, sv.scheduler.cache, snapshot.NewPodInfo(pod))
+	e, err := placement.Explain(ctx, sv.scheduler.profileOf(pod), sv.scheduler.cache, snapshot.NewPodInfo(pod))
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ func placed(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" && !ended(pod
 // waits says that the pod is this scheduler's to place.
 func (s *Scheduler) waits(pod *corev1.Pod) bool {
 	return pod.Spec.NodeName == "" && !ended(pod) && pod.DeletionTimestamp == nil &&
-		pod.Spec.SchedulerName == s.config.SchedulerName
+		s.profiles.Of(pod) != nil
 }
 
 func ended(pod *corev1.Pod) bool {
@@ -58,7 +58,7 @@ func (s *Scheduler) podUpdated(old, pod *corev1.Pod) {
 func (s *Scheduler) enqueue(pod *corev1.Pod) {
 	info := snapshot.NewPodInfo(pod)
 	s.queue.Add(info)
-	if gates := s.profile.PreEnqueue(info); !gates.Success() {
+	if gates := s.profiles.PreEnqueue(info); !gates.Success() {
 		s.conditions.set(pod, corev1.PodReasonSchedulingGated, gatedMessage, "")
 	}
 }

@@ -38,6 +38,8 @@ type Options struct {
 	// RegistryMirrors are HOST=URL: where images of a registry come from. The
 	// URL's host can be host.navarch.internal, which is this machine.
 	RegistryMirrors []string
+	// SchedulerConfig is a file of a KubeSchedulerConfiguration; empty is none.
+	SchedulerConfig string
 	// BinDir holds runc, navarch-shim and, in cni/, the CNI plugins.
 	BinDir string
 	// LogLevel of all processes.
@@ -74,6 +76,11 @@ func Prepare(ctx context.Context, log *slog.Logger, options Options) (c *Cluster
 	for _, mirror := range options.RegistryMirrors {
 		if _, err := image.ParseMirror(mirror); err != nil {
 			return nil, fmt.Errorf("flag --registry-mirror: %w", err)
+		}
+	}
+	if options.SchedulerConfig != "" {
+		if options.SchedulerConfig, err = filepath.Abs(options.SchedulerConfig); err != nil {
+			return nil, fmt.Errorf("flag --scheduler-config: %w", err)
 		}
 	}
 	l, err := NewLayout(options.DataDir)

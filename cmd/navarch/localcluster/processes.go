@@ -39,9 +39,14 @@ func (c *Cluster) controlPlane() []processSpec {
 	controller := []string{"--cluster-cidr", s.PodCIDR().String(), "--root-ca-file", filepath.Join(c.layout.PKI(), "ca.crt"),
 		"--cluster-signing-cert-file", filepath.Join(c.layout.PKI(), "ca.crt"), "--cluster-signing-key-file", filepath.Join(c.layout.PKI(), "ca.key")}
 	gateway := []string{"--listen", c.gatewayAddresses()}
+	var scheduler []string
+	if c.options.SchedulerConfig != "" {
+		scheduler = []string{"--scheduler-config", c.options.SchedulerConfig}
+	}
 	if !c.options.SplitServices {
 		args := append([]string{"control-plane"}, c.common(controlPlaneCert)...)
 		args = append(args, store...)
+		args = append(args, scheduler...)
 		// The process's own certificate is the gateway's.
 		controller = append(controller, "--agent-client-cert-file", filepath.Join(c.layout.PKI(), "controller.crt"), "--agent-client-key-file", filepath.Join(c.layout.PKI(), "controller.key"))
 		args = append(args, withPrefix("controller-", controller)...)
@@ -60,7 +65,7 @@ func (c *Cluster) controlPlane() []processSpec {
 	}
 	return []processSpec{
 		service("store", "store", store, []string{"--trace-memory"}),
-		service("scheduler", "scheduler", toStore, on(s.SchedulerPort)),
+		service("scheduler", "scheduler", toStore, on(s.SchedulerPort), scheduler),
 		service("controller", "controller", toStore, on(s.ControllerPort), controller),
 		service("gateway", controlPlaneCert, toStore, gateway),
 	}

@@ -158,7 +158,9 @@ type Bind interface {
 // NodeLocal marks a Filter or Score plugin whose PreFilter, Filter, PreScore
 // and Score depend on nothing but the pod's Signature, the one node, and the
 // set of nodes and images in the cluster. Consecutive pods of one Signature
-// then share its answers for nodes that have not changed in between.
+// and one profile then share its answers for nodes that have not changed in
+// between. What is not NodeLocal is asked anew: a filter takes those of the
+// others with it, a score does not.
 type NodeLocal interface {
 	Plugin
 	NodeLocal()

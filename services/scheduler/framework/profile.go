@@ -2,7 +2,6 @@ package framework
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,22 +10,29 @@ import (
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
-// Weighted is a plugin and what its scores count; the weight means nothing for
-// plugins that do not score.
-type Weighted struct {
-	Plugin Plugin
-	Weight int64
-}
-
 // WeightedScore is a Score plugin and its weight.
 type WeightedScore struct {
 	Score
 	Weight int64
 }
 
+// Settings are a profile's.
+type Settings struct {
+	// SchedulerName is the spec.schedulerName of the pods that the profile is
+	// for.
+	SchedulerName string
+	// PercentageOfNodes is how many feasible nodes, of all, are enough to
+	// choose from; 0 adapts it to the size of the cluster.
+	PercentageOfNodes int
+	Plugins           Layout
+}
+
 // Profile runs plugins at their extension points, in the order in which they
 // were given. It is immutable and safe for concurrent use.
 type Profile struct {
+	schedulerName     string
+	percentageOfNodes int
+
 	sort       QueueSort
 	preEnqueue []PreEnqueue
 	preFilter  []PreFilter
@@ -41,58 +47,54 @@ type Profile struct {
 	hints      map[string][]EventHint
 }
 
-// NewProfile sorts plugins to their extension points.
-func NewProfile(plugins []Weighted) (*Profile, error) {
-	p := &Profile{hints: make(map[string][]EventHint)}
-	seen := make(map[string]bool)
-	for _, w := range plugins {
-		if seen[w.Plugin.Name()] {
-			return nil, fmt.Errorf("scheduler plugin %q is given twice", w.Plugin.Name())
-		}
-		seen[w.Plugin.Name()] = true
-		if err := p.add(w); err != nil {
-			return nil, err
-		}
+// NewProfile returns the profile of a Layout that passes its Check.
+func NewProfile(s Settings) (*Profile, error) {
+	l := s.Plugins
+	if err := l.Check(); err != nil {
+		return nil, fmt.Errorf("profile %q: %w", s.SchedulerName, err)
 	}
-	if p.sort == nil || len(p.bind) == 0 {
-		return nil, errors.New("a scheduler profile needs a QueueSort and a Bind plugin")
+	p := &Profile{
+		schedulerName: s.SchedulerName, percentageOfNodes: s.PercentageOfNodes,
+		sort:       at[QueueSort](l, QueueSortPoint)[0],
+		preEnqueue: at[PreEnqueue](l, PreEnqueuePoint),
+		preFilter:  at[PreFilter](l, PreFilterPoint),
+		filter:     at[Filter](l, FilterPoint),
+		postFilter: at[PostFilter](l, PostFilterPoint),
+		preScore:   at[PreScore](l, PreScorePoint),
+		reserve:    at[Reserve](l, ReservePoint),
+		permit:     at[Permit](l, PermitPoint),
+		preBind:    at[PreBind](l, PreBindPoint),
+		bind:       at[Bind](l, BindPoint),
+		hints:      make(map[string][]EventHint),
+	}
+	for i, plugin := range at[Score](l, ScorePoint) {
+		p.score = append(p.score, WeightedScore{Score: plugin, Weight: l[ScorePoint][i].Weight})
+	}
+	for _, plugins := range l {
+		for _, w := range plugins {
+			if e, ok := w.Plugin.(EventsRegistrar); ok && p.hints[e.Name()] == nil {
+				p.hints[e.Name()] = e.EventsToRegister()
+			}
+		}
 	}
 	return p, nil
 }
 
-func (p *Profile) add(w Weighted) error {
-	if q, ok := w.Plugin.(QueueSort); ok {
-		if p.sort != nil {
-			return fmt.Errorf("scheduler plugins %q and %q both order the queue", p.sort.Name(), q.Name())
-		}
-		p.sort = q
+// at returns the plugins of an extension point, which all are T.
+func at[T Plugin](l Layout, point Point) []T {
+	out := make([]T, len(l[point]))
+	for i, w := range l[point] {
+		out[i], _ = w.Plugin.(T)
 	}
-	if s, ok := w.Plugin.(Score); ok {
-		if w.Weight <= 0 {
-			return fmt.Errorf("the weight of scheduler plugin %q is %d, not positive", s.Name(), w.Weight)
-		}
-		p.score = append(p.score, WeightedScore{Score: s, Weight: w.Weight})
-	}
-	if e, ok := w.Plugin.(EventsRegistrar); ok {
-		p.hints[e.Name()] = e.EventsToRegister()
-	}
-	appendIf(&p.preEnqueue, w.Plugin)
-	appendIf(&p.preFilter, w.Plugin)
-	appendIf(&p.filter, w.Plugin)
-	appendIf(&p.postFilter, w.Plugin)
-	appendIf(&p.preScore, w.Plugin)
-	appendIf(&p.reserve, w.Plugin)
-	appendIf(&p.permit, w.Plugin)
-	appendIf(&p.preBind, w.Plugin)
-	appendIf(&p.bind, w.Plugin)
-	return nil
+	return out
 }
 
-func appendIf[T Plugin](to *[]T, plugin Plugin) {
-	if t, ok := plugin.(T); ok {
-		*to = append(*to, t)
-	}
-}
+// SchedulerName is the spec.schedulerName of the pods that the profile is for.
+func (p *Profile) SchedulerName() string { return p.schedulerName }
+
+// PercentageOfNodes is how many feasible nodes, of all, are enough to choose
+// from; 0 adapts it to the size of the cluster.
+func (p *Profile) PercentageOfNodes() int { return p.percentageOfNodes }
 
 // Less orders the queue.
 func (p *Profile) Less(a, b *QueuedPod) bool { return p.sort.Less(a, b) }
@@ -200,20 +202,10 @@ func (p *Profile) PreScore(ctx context.Context, state *CycleState, pod *snapshot
 // have run on state.
 func (p *Profile) Scorers(state *CycleState) []WeightedScore { return state.scores }
 
-// NodeLocal says whether every plugin that takes part in the attempt is
+// NodeLocal says whether every filter that takes part in the attempt is
 // NodeLocal.
 func (p *Profile) NodeLocal(state *CycleState) bool {
-	for _, f := range state.filters {
-		if _, ok := f.(NodeLocal); !ok {
-			return false
-		}
-	}
-	for _, s := range state.scores {
-		if _, ok := s.Score.(NodeLocal); !ok {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(state.filters, func(f Filter) bool { return !is[NodeLocal](f) })
 }
 
 // Reserve runs every plugin's Reserve; on a failure all are unreserved.

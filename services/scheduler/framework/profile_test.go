@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
@@ -65,7 +66,7 @@ func profileOf(t *testing.T, plugins ...Plugin) *Profile {
 	for _, p := range plugins {
 		all = append(all, Weighted{Plugin: p})
 	}
-	p, err := NewProfile(all)
+	p, err := NewProfile(Settings{Plugins: Everywhere(all...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,14 +124,82 @@ func TestBindersTakeWhatTheFirstSkips(t *testing.T) {
 func TestNewProfileRefuses(t *testing.T) {
 	var calls []string
 	binder := &spy{name: "binder", calls: &calls}
-	for name, plugins := range map[string][]Weighted{
-		"no order":   {{Plugin: binder}},
-		"no binder":  {{Plugin: sorter{}}},
-		"twice":      {{Plugin: sorter{}}, {Plugin: binder}, {Plugin: binder}},
-		"two orders": {{Plugin: sorter{}}, {Plugin: struct{ sorter }{}}, {Plugin: binder}},
+	sort, bind := Weighted{Plugin: sorter{}}, Weighted{Plugin: binder}
+	with := func(at Point, plugins ...Weighted) Layout {
+		l := Everywhere(sort, bind)
+		l[at] = plugins
+		return l
+	}
+	for name, tt := range map[string]struct {
+		layout Layout
+		want   string
+	}{
+		"no order":           {Everywhere(bind), "0 scheduler plugins order the queue"},
+		"no binder":          {Everywhere(sort), "no scheduler plugin binds"},
+		"twice":              {Everywhere(sort, bind, bind), `"binder" is given twice at preFilter`},
+		"two orders":         {Everywhere(sort, Weighted{Plugin: renamed{sorter{}, "Other"}}, bind), "2 scheduler plugins order the queue"},
+		"no part in it":      {with(ScorePoint, bind), `"binder" has no part in score`},
+		"filters unprepared": {with(PreFilterPoint), `"binder" takes part in filter, but not in preFilter`},
 	} {
-		if _, err := NewProfile(plugins); err == nil {
-			t.Errorf("%s was accepted", name)
+		_, err := NewProfile(Settings{SchedulerName: "x", Plugins: tt.layout})
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), `profile "x"`) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
+
+// renamed is a sorter of another name.
+type renamed struct {
+	sorter
+	name string
+}
+
+func (r renamed) Name() string { return r.name }
+
+func TestProfilesAreToldApartByThePod(t *testing.T) {
+	var calls []string
+	named := func(name string, plugins ...Plugin) *Profile {
+		t.Helper()
+		all := []Weighted{{Plugin: sorter{}}, {Plugin: &spy{name: "binder", calls: &calls}}}
+		for _, p := range plugins {
+			all = append(all, Weighted{Plugin: p})
+		}
+		p, err := NewProfile(Settings{SchedulerName: name, Plugins: Everywhere(all...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first, second := named("first", gate{}), named("second")
+	profiles, err := NewProfiles(first, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(name string) *snapshot.PodInfo {
+		return snapshot.NewPodInfo(&corev1.Pod{Spec: corev1.PodSpec{SchedulerName: name}})
+	}
+	if profiles.Of(of("first").Pod) != first || profiles.Of(of("second").Pod) != second || profiles.Of(of("third").Pod) != nil {
+		t.Error("the profile of a pod is not the one it names")
+	}
+	if profiles.Default() != first {
+		t.Error("the first is not the default")
+	}
+	if profiles.PreEnqueue(of("first")).Success() || !profiles.PreEnqueue(of("second")).Success() || !profiles.PreEnqueue(of("third")).Success() {
+		t.Error("the gate of the first holds for others, or not for its own")
+	}
+	if len(profiles.Hints(of("first"), "Gate")) != 1 || profiles.Hints(of("second"), "Gate") != nil {
+		t.Error("the hints are not those of the pod's profile")
+	}
+	for name, bad := range map[string][]*Profile{"none": nil, "one name": {first, first}} {
+		if _, err := NewProfiles(bad...); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// gate lets no pod in.
+type gate struct{}
+
+func (gate) Name() string                         { return "Gate" }
+func (gate) PreEnqueue(*snapshot.PodInfo) *Status { return NewStatus(Unschedulable, "no") }
+func (gate) EventsToRegister() []EventHint        { return []EventHint{{Resource: Node, Action: Add}} }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -35,20 +36,39 @@ func (c counting) Filter(context.Context, *framework.CycleState, *snapshot.PodIn
 
 func profile(tb testing.TB, extra ...framework.Plugin) *framework.Profile {
 	tb.Helper()
-	env := plugins.Environment{Namespaces: func(string) labels.Set { return nil }}
+	return profileOf(tb, framework.Settings{}, extra...)
+}
+
+func profileOf(tb testing.TB, settings framework.Settings, extra ...framework.Plugin) *framework.Profile {
+	tb.Helper()
+	env := plugins.Environment{Namespaces: func(string) labels.Set { return nil }, Groups: byApp}
 	var all []framework.Weighted
-	factories := plugins.Factories()
+	registry := plugins.Registry()
 	for _, e := range plugins.Defaults() {
-		all = append(all, framework.Weighted{Plugin: factories[e.Name](env), Weight: e.Weight})
+		p, err := registry[e.Name].New(env)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		all = append(all, framework.Weighted{Plugin: p, Weight: e.Weight})
 	}
 	for _, p := range extra {
-		all = append(all, framework.Weighted{Plugin: p})
+		all = append(all, framework.Weighted{Plugin: p, Weight: 1})
 	}
-	p, err := framework.NewProfile(all)
+	settings.Plugins = framework.Everywhere(all...)
+	p, err := framework.NewProfile(settings)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return p
+}
+
+// byApp has pods of one label "app" belong together, as those of a service do.
+func byApp(pod *corev1.Pod) labels.Selector {
+	app, ok := pod.Labels["app"]
+	if !ok {
+		return labels.NewSelector()
+	}
+	return labels.SelectorFromSet(labels.Set{"app": app})
 }
 
 func cluster(nodes int) *snapshot.Cache {
@@ -59,9 +79,9 @@ func cluster(nodes int) *snapshot.Cache {
 	return c
 }
 
-func place(tb testing.TB, p *placement.Placer, c *snapshot.Cache, pod *snapshot.PodInfo) *placement.Result {
+func place(tb testing.TB, p *placement.Placer, by *framework.Profile, c *snapshot.Cache, pod *snapshot.PodInfo) *placement.Result {
 	tb.Helper()
-	r, err := p.Place(tb.Context(), pod)
+	r, err := p.Place(tb.Context(), by, pod)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -76,10 +96,10 @@ func place(tb testing.TB, p *placement.Placer, c *snapshot.Cache, pod *snapshot.
 func TestEqualPodsShareVerdicts(t *testing.T) {
 	filtered := 0
 	c := cluster(50)
-	p := placement.New(placement.Config{}, profile(t, counting{&filtered}), c, nobody{})
+	p, by := placement.New(placement.Config{}, c, nobody{}), profile(t, counting{&filtered})
 	used := make(map[string]int)
 	for i := range 100 {
-		used[place(t, p, c, schedtest.Pod(fmt.Sprint("p", i)).CPU("1").Info()).Node]++
+		used[place(t, p, by, c, schedtest.Pod(fmt.Sprint("p", i)).CPU("1").Info()).Node]++
 	}
 	if want := 50 + 99; filtered != want { // all once, then only the one that changed
 		t.Errorf("%d filters, not %d", filtered, want)
@@ -90,40 +110,55 @@ func TestEqualPodsShareVerdicts(t *testing.T) {
 		}
 	}
 	filtered = 0
-	place(t, p, c, schedtest.Pod("other").CPU("2").Info())
+	place(t, p, by, c, schedtest.Pod("other").CPU("2").Info())
 	if filtered != 50 {
 		t.Errorf("%d filters for another template", filtered)
 	}
 }
 
+// busy is a plugin of one profile alone that likes the nodes with the most
+// pods.
+type busy struct{}
+
+func (busy) Name() string { return "Busy" }
+func (busy) NodeLocal()   {}
+func (busy) Score(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, n *snapshot.NodeInfo) (int64, *framework.Status) {
+	return 10 * int64(len(n.Pods)), nil
+}
+
 // TestReuseIsExact compares each decision with that of a Placer which has seen
-// no pod before.
+// no pod before, for pods of two templates, one of which is spread, and of two
+// profiles.
 func TestReuseIsExact(t *testing.T) {
 	c := cluster(7)
-	warm := placement.New(placement.Config{}, profile(t), c, nobody{})
-	for i := range 40 {
-		pod := schedtest.Pod(fmt.Sprint("p", i)).CPU("800m").Memory("300Mi").Info()
-		cold, err := placement.New(placement.Config{}, profile(t), c, nobody{}).Place(t.Context(), pod)
+	warm := placement.New(placement.Config{}, c, nobody{})
+	profiles := []*framework.Profile{
+		profileOf(t, framework.Settings{SchedulerName: "a"}), profileOf(t, framework.Settings{SchedulerName: "b"}, busy{}),
+	}
+	for i := range 60 {
+		switch i {
+		case 20:
+			c.RemovePod("p3")
+		case 25:
+			c.SetNode(schedtest.Node("n00002").Taint("k", corev1.TaintEffectNoSchedule).Node())
+		case 30:
+			c.SetPod(schedtest.Pod("p5").Node("n00001").Label("app", "web").CPU("800m").Memory("300Mi").Pod())
+		}
+		pod := schedtest.Pod(fmt.Sprint("p", i)).CPU("400m").Memory("300Mi")
+		if i%10 < 5 {
+			pod.Label("app", "web")
+		}
+		by := profiles[i/3%2]
+		cold, err := placement.New(placement.Config{}, c, nobody{}).Place(t.Context(), by, pod.Info())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i == 20 {
-			c.RemovePod("p3")
-		}
-		if i == 25 {
-			c.SetNode(schedtest.Node("n00002").Taint("k", corev1.TaintEffectNoSchedule).Node())
-		}
-		if i == 20 || i == 25 {
-			if cold, err = placement.New(placement.Config{}, profile(t), c, nobody{}).Place(t.Context(), pod); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got := place(t, warm, c, pod)
+		got := place(t, warm, by, c, pod.Info())
 		if got.Feasible != cold.Feasible {
 			t.Fatalf("pod %d: %d nodes are feasible, not %d", i, got.Feasible, cold.Feasible)
 		}
-		if got.Node != "" && got.Best[0].Total != cold.Best[0].Total {
-			t.Fatalf("pod %d: best total %v, not %v", i, got.Best[0], cold.Best[0])
+		if got.Node != "" && !cmp.Equal(totals(got), totals(cold)) {
+			t.Fatalf("pod %d: %v, not %v", i, totals(got), totals(cold))
 		}
 		if got.Diagnosis != nil && got.Diagnosis.Message() != cold.Diagnosis.Message() {
 			t.Fatalf("pod %d: %q, not %q", i, got.Diagnosis.Message(), cold.Diagnosis.Message())
@@ -131,14 +166,34 @@ func TestReuseIsExact(t *testing.T) {
 	}
 }
 
+// totals are the scores of every node.
+func totals(r *placement.Result) map[string]placement.NodeScore {
+	out := make(map[string]placement.NodeScore)
+	for _, n := range r.Best {
+		out[n.Node] = n
+	}
+	return out
+}
+
+func TestProfileSaysHowManyNodesAreEnough(t *testing.T) {
+	c := cluster(1000)
+	p := placement.New(placement.Config{}, c, nobody{})
+	for percentage, want := range map[int]int{0: 420, 20: 200, 100: 1000} {
+		by := profileOf(t, framework.Settings{PercentageOfNodes: percentage})
+		if got := place(t, p, by, c, schedtest.Pod(fmt.Sprint("p", percentage)).Info()); got.Feasible != want {
+			t.Errorf("%d%%: %d nodes were found, not %d", percentage, got.Feasible, want)
+		}
+	}
+}
+
 func TestLargeClusterIsSampled(t *testing.T) {
 	c := cluster(1000)
-	p := placement.New(placement.Config{Parallelism: 2}, profile(t), c, nobody{})
-	r := place(t, p, c, schedtest.Pod("p").CPU("1").Info())
+	p, by := placement.New(placement.Config{Parallelism: 2}, c, nobody{}), profile(t)
+	r := place(t, p, by, c, schedtest.Pod("p").CPU("1").Info())
 	if r.Feasible < 420 || r.Feasible > 600 { // 50 − 1000/125 percent, and what was being looked at
 		t.Errorf("%d feasible", r.Feasible)
 	}
-	none := place(t, p, c, schedtest.Pod("big").CPU("100").Info())
+	none := place(t, p, by, c, schedtest.Pod("big").CPU("100").Info())
 	if got := none.Diagnosis.Message(); got != "0/1000 nodes are available: 1000 Insufficient cpu." {
 		t.Error(got)
 	}
@@ -147,7 +202,7 @@ func TestLargeClusterIsSampled(t *testing.T) {
 func TestNamedNodeIsTheOnlyOneLookedAt(t *testing.T) {
 	filtered := 0
 	c := cluster(50)
-	p := placement.New(placement.Config{}, profile(t, counting{&filtered}), c, nobody{})
+	p, by := placement.New(placement.Config{}, c, nobody{}), profile(t, counting{&filtered})
 	daemon := func(node string) *snapshot.PodInfo {
 		return schedtest.Pod("d-" + node).With(func(p *corev1.Pod) {
 			p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
@@ -157,10 +212,10 @@ func TestNamedNodeIsTheOnlyOneLookedAt(t *testing.T) {
 			}}
 		}).Info()
 	}
-	if r := place(t, p, c, daemon("n00007")); r.Node != "n00007" || filtered != 1 {
+	if r := place(t, p, by, c, daemon("n00007")); r.Node != "n00007" || filtered != 1 {
 		t.Errorf("on %q after %d filters", r.Node, filtered)
 	}
-	if r := place(t, p, c, daemon("none")); r.Diagnosis.Message() != "0/50 nodes are available: 50 node(s) didn't satisfy plugin(s) [NodeAffinity]." {
+	if r := place(t, p, by, c, daemon("none")); r.Diagnosis.Message() != "0/50 nodes are available: 50 node(s) didn't satisfy plugin(s) [NodeAffinity]." {
 		t.Error(r.Diagnosis.Message())
 	}
 }
@@ -170,7 +225,7 @@ func BenchmarkPlace(b *testing.B) {
 		for _, templates := range []int{1, 2} {
 			b.Run(fmt.Sprintf("nodes=%d/templates=%d", nodes, templates), func(b *testing.B) {
 				c := cluster(nodes)
-				p := placement.New(placement.Config{Parallelism: 2}, profile(b), c, nobody{})
+				p, by := placement.New(placement.Config{Parallelism: 2}, c, nobody{}), profile(b)
 				pods := make([]*snapshot.PodInfo, b.N)
 				for i := range pods {
 					pods[i] = schedtest.Pod(fmt.Sprint("p", i)).CPU("1m").Memory("1Mi").Label("template", fmt.Sprint(i%templates)).Info()
@@ -178,7 +233,7 @@ func BenchmarkPlace(b *testing.B) {
 				b.ReportAllocs()
 				b.ResetTimer()
 				for i := range pods {
-					r, err := p.Place(context.Background(), pods[i])
+					r, err := p.Place(context.Background(), by, pods[i])
 					if err != nil || r.Node == "" {
 						b.Fatalf("not placed: %v", err)
 					}

@@ -30,9 +30,6 @@ const (
 
 // Config is how nodes are looked at.
 type Config struct {
-	// PercentageOfNodes is how many feasible nodes, of all, are enough; 0
-	// adapts it to the size of the cluster.
-	PercentageOfNodes int
 	// Parallelism is how many goroutines look at nodes in a large cluster.
 	Parallelism int
 }
@@ -49,7 +46,6 @@ type Nominations interface {
 // Placer makes decisions, one at a time.
 type Placer struct {
 	config      Config
-	profile     *framework.Profile
 	cache       *snapshot.Cache
 	nominations Nominations
 
@@ -62,9 +58,9 @@ type Placer struct {
 }
 
 // New returns a Placer.
-func New(config Config, profile *framework.Profile, cache *snapshot.Cache, nominations Nominations) *Placer {
+func New(config Config, cache *snapshot.Cache, nominations Nominations) *Placer {
 	config.Parallelism = max(1, config.Parallelism)
-	return &Placer{config: config, profile: profile, cache: cache, nominations: nominations}
+	return &Placer{config: config, cache: cache, nominations: nominations}
 }
 
 // Result is a decision.
@@ -95,16 +91,24 @@ type PluginScore struct {
 	Score, Weight int64
 }
 
-// Place decides. An error means that something is broken; that no node takes
-// the pod is a Diagnosis.
-func (p *Placer) Place(ctx context.Context, pod *snapshot.PodInfo) (*Result, error) {
+// attempt is one pod on its way through a decision.
+type attempt struct {
+	profile *framework.Profile
+	state   *framework.CycleState
+	pod     *snapshot.PodInfo
+}
+
+// Place decides by a profile. An error means that something is broken; that no
+// node takes the pod is a Diagnosis.
+func (p *Placer) Place(ctx context.Context, profile *framework.Profile, pod *snapshot.PodInfo) (*Result, error) {
 	changed, others := p.nodes.Refresh(p.cache)
-	r := &Result{State: &framework.CycleState{}, Nodes: &p.nodes}
+	a := &attempt{profile: profile, state: &framework.CycleState{}, pod: pod}
+	r := &Result{State: a.state, Nodes: &p.nodes}
 	if len(p.nodes.Nodes()) == 0 {
 		r.Diagnosis = &framework.Diagnosis{}
 		return r, nil
 	}
-	only, absent, status := p.profile.PreFilter(ctx, r.State, pod, &p.nodes)
+	only, absent, status := profile.PreFilter(ctx, a.state, pod, &p.nodes)
 	switch {
 	case status.Rejected():
 		p.table.forget()
@@ -113,7 +117,7 @@ func (p *Placer) Place(ctx context.Context, pod *snapshot.PodInfo) (*Result, err
 	case !status.Success():
 		return nil, fmt.Errorf("prepare to place pod %s: %w", pod.Key(), status)
 	}
-	if err := p.fillTable(ctx, r.State, pod, only, changed, others); err != nil {
+	if err := p.fillTable(ctx, a, only, changed, others); err != nil {
 		return nil, fmt.Errorf("filter nodes for pod %s: %w", pod.Key(), err)
 	}
 	r.Feasible, r.Evaluated = len(p.table.feasible), p.table.evaluated
@@ -121,7 +125,7 @@ func (p *Placer) Place(ctx context.Context, pod *snapshot.PodInfo) (*Result, err
 		r.Diagnosis = p.table.diagnosis(&p.nodes, absent)
 		return r, nil
 	}
-	if err := p.score(ctx, r, pod); err != nil {
+	if err := p.score(ctx, r, a); err != nil {
 		return nil, fmt.Errorf("score nodes for pod %s: %w", pod.Key(), err)
 	}
 	return r, nil
@@ -129,38 +133,40 @@ func (p *Placer) Place(ctx context.Context, pod *snapshot.PodInfo) (*Result, err
 
 // fillTable makes the table hold verdicts for this pod: those of the last one,
 // brought up to date, if they are exact, else new ones.
-func (p *Placer) fillTable(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, only map[string]bool, changed []int, others bool) error {
-	signature, err := pod.Signature()
+func (p *Placer) fillTable(ctx context.Context, a *attempt, only map[string]bool, changed []int, others bool) error {
+	signature, err := a.pod.Signature()
 	if err != nil {
 		return err
 	}
-	usable := only == nil && pod.Pod.Status.NominatedNodeName == "" && !p.nominations.Any() && p.profile.NodeLocal(state)
-	if usable && !others && p.table.reusable(signature, p.wanted()) {
-		return p.refilter(ctx, state, pod, changed)
+	key := tableKey{profile: a.profile, signature: signature}
+	nominated := a.pod.Pod.Status.NominatedNodeName
+	usable := only == nil && nominated == "" && !p.nominations.Any() && a.profile.NodeLocal(a.state)
+	if usable && !others && p.table.reusable(key, p.wanted(a.profile)) {
+		return p.refilter(ctx, a, changed)
 	}
 	p.table.reset(len(p.nodes.Nodes()))
 	if usable {
-		p.table.signature = signature
+		p.table.key = key
 	}
-	if nominated := pod.Pod.Status.NominatedNodeName; nominated != "" {
-		if done, err := p.tryNominated(ctx, state, pod, nominated); done || err != nil {
+	if nominated != "" {
+		if done, err := p.tryNominated(ctx, a, nominated); done || err != nil {
 			return err
 		}
 	}
 	if only != nil {
-		return p.filterNamed(ctx, state, pod, only)
+		return p.filterNamed(ctx, a, only)
 	}
-	return p.filterSample(ctx, state, pod)
+	return p.filterSample(ctx, a)
 }
 
 // tryNominated looks at the node where preemption made room, before all
 // others.
-func (p *Placer) tryNominated(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, name string) (done bool, err error) {
+func (p *Placer) tryNominated(ctx context.Context, a *attempt, name string) (done bool, err error) {
 	i, ok := p.nodes.Index(name)
 	if !ok {
 		return false, nil
 	}
-	s := p.filter(ctx, state, pod, p.nodes.Nodes()[i])
+	s := p.filter(ctx, a, p.nodes.Nodes()[i])
 	if !s.Success() {
 		return false, s.Err()
 	}
@@ -168,13 +174,13 @@ func (p *Placer) tryNominated(ctx context.Context, state *framework.CycleState, 
 	return true, nil
 }
 
-func (p *Placer) filterNamed(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, only map[string]bool) error {
+func (p *Placer) filterNamed(ctx context.Context, a *attempt, only map[string]bool) error {
 	for name := range only {
 		i, ok := p.nodes.Index(name)
 		if !ok {
 			continue
 		}
-		s := p.filter(ctx, state, pod, p.nodes.Nodes()[i])
+		s := p.filter(ctx, a, p.nodes.Nodes()[i])
 		if err := s.Err(); err != nil {
 			return err
 		}
@@ -185,10 +191,10 @@ func (p *Placer) filterNamed(ctx context.Context, state *framework.CycleState, p
 
 // refilter looks again at the nodes that have changed since the table was
 // filled.
-func (p *Placer) refilter(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, changed []int) error {
+func (p *Placer) refilter(ctx context.Context, a *attempt, changed []int) error {
 	for _, i := range changed {
 		if p.table.verdicts[i].known {
-			s := p.filter(ctx, state, pod, p.nodes.Nodes()[i])
+			s := p.filter(ctx, a, p.nodes.Nodes()[i])
 			if err := s.Err(); err != nil {
 				p.table.forget()
 				return err
@@ -199,29 +205,31 @@ func (p *Placer) refilter(ctx context.Context, state *framework.CycleState, pod 
 	if len(p.table.feasible) > 0 || p.table.evaluated == len(p.nodes.Nodes()) {
 		return nil
 	}
-	signature := p.table.signature
+	key := p.table.key
 	p.table.reset(len(p.nodes.Nodes()))
-	p.table.signature = signature
-	return p.filterSample(ctx, state, pod)
+	p.table.key = key
+	return p.filterSample(ctx, a)
 }
 
 // filter runs the filters, leaving room for nominated pods: the node must take
 // the pod with them, and, as they may go elsewhere, also without them.
-func (p *Placer) filter(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
-	if nominated := p.nominations.On(node.Name(), pod); len(nominated) > 0 {
+func (p *Placer) filter(ctx context.Context, a *attempt, node *snapshot.NodeInfo) *framework.Status {
+	if nominated := p.nominations.On(node.Name(), a.pod); len(nominated) > 0 {
 		with := node.Clone()
 		for _, n := range nominated {
 			with.AddPod(n)
 		}
-		if s := p.profile.Filter(ctx, state, pod, with); !s.Success() {
+		if s := a.profile.Filter(ctx, a.state, a.pod, with); !s.Success() {
 			return s
 		}
 	}
-	return p.profile.Filter(ctx, state, pod, node)
+	return a.profile.Filter(ctx, a.state, a.pod, node)
 }
 
 // wanted is how many feasible nodes are enough.
-func (p *Placer) wanted() int { return enough(len(p.nodes.Nodes()), p.config.PercentageOfNodes) }
+func (p *Placer) wanted(profile *framework.Profile) int {
+	return enough(len(p.nodes.Nodes()), profile.PercentageOfNodes())
+}
 
 func enough(nodes, percentage int) int {
 	if nodes < alwaysAll || percentage >= 100 {

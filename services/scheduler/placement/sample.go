@@ -4,9 +4,6 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-
-	"navarch.dev/navarch/services/scheduler/framework"
-	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
 const (
@@ -18,15 +15,15 @@ const (
 
 // filterSample looks at nodes, beginning where the last look ended, until
 // enough are feasible or all have been seen.
-func (p *Placer) filterSample(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo) error {
+func (p *Placer) filterSample(ctx context.Context, a *attempt) error {
 	nodes := p.nodes.Nodes()
-	start, wanted := p.next%len(nodes), p.wanted()
+	start, wanted := p.next%len(nodes), p.wanted(a.profile)
 	p.sample = cleared(p.sample, len(nodes)) // in the order in which they are looked at
 	verdicts := p.sample
 	var feasible, seen atomic.Int64
 	p.parallel(len(nodes), func(from, to int) bool {
 		for n := from; n < to && feasible.Load() < int64(wanted); n++ {
-			s := p.filter(ctx, state, pod, nodes[(start+n)%len(nodes)])
+			s := p.filter(ctx, a, nodes[(start+n)%len(nodes)])
 			verdicts[n] = verdict{known: true, status: s}
 			seen.Add(1)
 			if s.Success() {

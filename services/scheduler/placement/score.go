@@ -13,24 +13,20 @@ import (
 const bestKept = 16
 
 // score ranks the feasible nodes of the table and chooses one.
-func (p *Placer) score(ctx context.Context, r *Result, pod *snapshot.PodInfo) error {
+func (p *Placer) score(ctx context.Context, r *Result, a *attempt) error {
 	feasible := make([]*snapshot.NodeInfo, len(p.table.feasible))
 	for n, i := range p.table.feasible {
 		feasible[n] = p.nodes.Nodes()[i]
 	}
-	if s := p.profile.PreScore(ctx, r.State, pod, &p.nodes, feasible); !s.Success() {
+	if s := a.profile.PreScore(ctx, a.state, a.pod, &p.nodes, feasible); !s.Success() {
 		return s
 	}
-	if !p.profile.NodeLocal(r.State) {
-		p.table.forget()
-		clear(p.table.scored)
-	}
-	scorers := p.profile.Scorers(r.State)
-	if err := p.scoreNodes(ctx, r.State, pod, scorers); err != nil {
+	scorers := a.profile.Scorers(a.state)
+	if err := p.scoreNodes(ctx, a, scorers); err != nil {
 		p.table.forget()
 		return err
 	}
-	scores := NormalizedScores(ctx, r.State, pod, feasible, scorers, p.rawScores)
+	scores := NormalizedScores(ctx, a.state, a.pod, feasible, scorers, p.rawScores)
 	totals := totalScores(scores, scorers, len(feasible))
 	chosen := pick(totals)
 	r.Node = feasible[chosen].Name()
@@ -38,8 +34,9 @@ func (p *Placer) score(ctx context.Context, r *Result, pod *snapshot.PodInfo) er
 	return nil
 }
 
-// scoreNodes fills in the raw scores that the table lacks.
-func (p *Placer) scoreNodes(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, scorers []framework.WeightedScore) error {
+// scoreNodes fills in the raw scores that the table lacks, and those that depend
+// on more than the node and the pod's template.
+func (p *Placer) scoreNodes(ctx context.Context, a *attempt, scorers []framework.WeightedScore) error {
 	t := &p.table
 	for _, s := range scorers {
 		if len(t.raw[s.Name()]) != len(t.verdicts) {
@@ -48,18 +45,20 @@ func (p *Placer) scoreNodes(ctx context.Context, state *framework.CycleState, po
 		}
 	}
 	columns := make([][]int64, len(scorers))
+	lasting := make([]bool, len(scorers))
 	for n, s := range scorers {
 		columns[n] = t.raw[s.Name()]
+		_, lasting[n] = s.Score.(framework.NodeLocal)
 	}
 	var first error
 	var once sync.Once
 	p.parallel(len(t.feasible), func(from, to int) bool {
 		for _, i := range t.feasible[from:to] {
-			if t.scored[i] {
-				continue
-			}
 			for n, s := range scorers {
-				score, status := s.Score.Score(ctx, state, pod, p.nodes.Nodes()[i])
+				if t.scored[i] && lasting[n] {
+					continue
+				}
+				score, status := s.Score.Score(ctx, a.state, a.pod, p.nodes.Nodes()[i])
 				if !status.Success() {
 					once.Do(func() { first = status.By(s.Name()) })
 					return false

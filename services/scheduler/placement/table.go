@@ -17,10 +17,10 @@ type verdict struct {
 // table holds the verdicts and raw scores of the last pod, by the index of the
 // node.
 type table struct {
-	// signature of the pod it was made for; empty if it is good for no other.
-	signature string
-	uses      int
-	verdicts  []verdict
+	// key of the pods it is good for; the zero one is none.
+	key      tableKey
+	uses     int
+	verdicts []verdict
 	// feasible are the indexes of the nodes that passed, in ascending order.
 	feasible  []int
 	evaluated int
@@ -29,8 +29,14 @@ type table struct {
 	scored []bool
 }
 
+// tableKey is equal for pods that the plugins cannot tell apart.
+type tableKey struct {
+	profile   *framework.Profile
+	signature string
+}
+
 func (t *table) reset(nodes int) {
-	t.signature, t.uses, t.evaluated = "", 0, 0
+	t.key, t.uses, t.evaluated = tableKey{}, 0, 0
 	t.verdicts = cleared(t.verdicts, nodes)
 	t.scored = cleared(t.scored, nodes)
 	t.feasible = t.feasible[:0]
@@ -47,12 +53,12 @@ func cleared[T any](s []T, n int) []T {
 }
 
 // forget makes the table good for no other pod.
-func (t *table) forget() { t.signature = "" }
+func (t *table) forget() { t.key = tableKey{} }
 
-// reusable says that the table's answers hold for a pod of the signature. A
-// sample is used for some pods only, so that all nodes get their share.
-func (t *table) reusable(signature string, wanted int) bool {
-	if t.signature == "" || t.signature != signature {
+// reusable says that the table's answers hold for a pod of the key. A sample is
+// used for some pods only, so that all nodes get their share.
+func (t *table) reusable(key tableKey, wanted int) bool {
+	if t.key.profile == nil || t.key != key {
 		return false
 	}
 	t.uses++

@@ -1,9 +1,15 @@
-// Package plugins lists the scheduler's plugins: every one by name, with its
-// factory, and the default order and weights.
+// Package plugins lists the scheduler's plugins: every one by name, how it is
+// made and configured, and the default order and weights. It makes profiles of
+// what configurations say.
+//
+//	plugins.go  the list
+//	args.go     what plugins can be told
+//	arrange.go  which of them run where
+//	profile.go  a profile of both
 package plugins
 
 import (
-	"fmt"
+	"maps"
 	"slices"
 
 	"navarch.dev/navarch/services/scheduler/framework"
@@ -28,52 +34,58 @@ import (
 	"navarch.dev/navarch/services/scheduler/storage"
 )
 
-// Environment is what plugins may need from outside.
+// Environment is what plugins may need from outside. The plugins of all
+// profiles of a scheduler are given the same.
 type Environment struct {
 	// Binder is the Store's Bind call.
 	Binder defaultbinder.Binder
 	// Namespaces returns a namespace's labels.
 	Namespaces snapshot.NamespaceLabels
+	// Groups tells which pods belong together.
+	Groups topologyspread.Groups
 	// Preemption ends pods.
 	Preemption preemption.Cluster
-	// Storage shows and binds claims and volumes.
+	// Storage shows and binds claims and volumes; Volumes are those that are
+	// being bound.
 	Storage storage.Cluster
+	Volumes *volumebinding.Reservations
 }
 
-// Factory makes a plugin.
-type Factory func(env Environment) framework.Plugin
-
-// Factories returns every plugin's factory by its name.
-func Factories() map[string]Factory {
-	return map[string]Factory{
-		prioritysort.Name:       func(Environment) framework.Plugin { return prioritysort.New() },
-		schedulinggates.Name:    func(Environment) framework.Plugin { return schedulinggates.New() },
-		nodeunschedulable.Name:  func(Environment) framework.Plugin { return nodeunschedulable.New() },
-		nodename.Name:           func(Environment) framework.Plugin { return nodename.New() },
-		tainttoleration.Name:    func(Environment) framework.Plugin { return tainttoleration.New() },
-		nodeaffinity.Name:       func(Environment) framework.Plugin { return nodeaffinity.New() },
-		nodeports.Name:          func(Environment) framework.Plugin { return nodeports.New() },
-		noderesources.Name:      func(Environment) framework.Plugin { return noderesources.New(noderesources.DefaultArgs()) },
-		volumerestrictions.Name: func(env Environment) framework.Plugin { return volumerestrictions.New(env.Storage) },
-		volumebinding.Name:      func(env Environment) framework.Plugin { return volumebinding.New(env.Storage) },
-		volumezone.Name:         func(env Environment) framework.Plugin { return volumezone.New(env.Storage) },
-		topologyspread.Name:     func(Environment) framework.Plugin { return topologyspread.New() },
-		interpodaffinity.Name:   func(env Environment) framework.Plugin { return interpodaffinity.New(env.Namespaces) },
-		preemption.Name:         func(env Environment) framework.Plugin { return preemption.New(env.Preemption) },
-		balancedallocation.Name: func(Environment) framework.Plugin { return balancedallocation.New(balancedallocation.DefaultArgs()) },
-		imagelocality.Name:      func(Environment) framework.Plugin { return imagelocality.New() },
-		defaultbinder.Name:      func(env Environment) framework.Plugin { return defaultbinder.New(env.Binder) },
+// Registry returns every plugin by its name.
+func Registry() map[string]Entry {
+	return map[string]Entry{
+		prioritysort.Name:       plain(func(Environment) framework.Plugin { return prioritysort.New() }),
+		schedulinggates.Name:    plain(func(Environment) framework.Plugin { return schedulinggates.New() }),
+		nodeunschedulable.Name:  plain(func(Environment) framework.Plugin { return nodeunschedulable.New() }),
+		nodename.Name:           plain(func(Environment) framework.Plugin { return nodename.New() }),
+		tainttoleration.Name:    plain(func(Environment) framework.Plugin { return tainttoleration.New() }),
+		nodeports.Name:          plain(func(Environment) framework.Plugin { return nodeports.New() }),
+		volumerestrictions.Name: plain(func(env Environment) framework.Plugin { return volumerestrictions.New(env.Storage) }),
+		volumezone.Name:         plain(func(env Environment) framework.Plugin { return volumezone.New(env.Storage) }),
+		imagelocality.Name:      plain(func(Environment) framework.Plugin { return imagelocality.New() }),
+		defaultbinder.Name:      plain(func(env Environment) framework.Plugin { return defaultbinder.New(env.Binder) }),
+		nodeaffinity.Name:       nodeAffinity(),
+		noderesources.Name:      nodeResourcesFit(),
+		volumebinding.Name:      volumeBinding(),
+		topologyspread.Name:     podTopologySpread(),
+		interpodaffinity.Name:   interPodAffinity(),
+		preemption.Name:         defaultPreemption(),
+		balancedallocation.Name: balancedAllocation(),
 	}
 }
 
+// Names returns the names of all plugins, sorted.
+func Names() []string { return slices.Sorted(maps.Keys(Registry())) }
+
 // Enabled is a plugin in a profile.
 type Enabled struct {
-	Name   string
+	Name string
+	// Weight is what its scores count.
 	Weight int64
 }
 
 // Defaults returns the plugins of the default profile in their order, with
-// the weights of kube-scheduler's.
+// the weights of kube-scheduler's. Each runs wherever it can.
 func Defaults() []Enabled {
 	return []Enabled{
 		{Name: prioritysort.Name},
@@ -94,23 +106,6 @@ func Defaults() []Enabled {
 		{Name: imagelocality.Name, Weight: 1},
 		{Name: defaultbinder.Name},
 	}
-}
-
-// Profile makes the default profile without the plugins named in disabled.
-func Profile(env Environment, disabled []string) (*framework.Profile, error) {
-	factories := Factories()
-	for _, name := range disabled {
-		if _, ok := factories[name]; !ok {
-			return nil, fmt.Errorf("there is no scheduler plugin %q", name)
-		}
-	}
-	var out []framework.Weighted
-	for _, e := range Defaults() {
-		if !slices.Contains(disabled, e.Name) {
-			out = append(out, framework.Weighted{Plugin: factories[e.Name](env), Weight: e.Weight})
-		}
-	}
-	return framework.NewProfile(out)
 }
 
 // Required returns the plugins without which nothing can be scheduled.

@@ -43,7 +43,7 @@ func (q *Queue) helps(e *entry, event framework.Event) bool {
 		return event.Resource == framework.Node && event.Action&framework.Add != 0
 	}
 	for _, plugin := range e.pod.RejectedBy {
-		for _, hint := range q.rules.Hints(plugin) {
+		for _, hint := range q.rules.Hints(e.pod.PodInfo, plugin) {
 			if hint.Covers(e.pod.PodInfo, event) {
 				return true
 			}

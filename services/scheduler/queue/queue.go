@@ -31,11 +31,11 @@ import (
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
-// Rules are what the queue asks of the plugins; framework.Profile has them.
+// Rules are what the queue asks of the plugins; framework.Profiles has them.
 type Rules interface {
 	Less(a, b *framework.QueuedPod) bool
 	PreEnqueue(pod *snapshot.PodInfo) *framework.Status
-	Hints(plugin string) []framework.EventHint
+	Hints(pod *snapshot.PodInfo, plugin string) []framework.EventHint
 }
 
 // Config are the queue's times.

@@ -31,7 +31,7 @@ func (rules) PreEnqueue(pod *snapshot.PodInfo) *framework.Status {
 	return nil
 }
 
-func (rules) Hints(plugin string) []framework.EventHint {
+func (rules) Hints(_ *snapshot.PodInfo, plugin string) []framework.EventHint {
 	switch plugin {
 	case "fit":
 		useful := func(_ *snapshot.PodInfo, e framework.Event) bool { return e.Old.GetName() != "useless" }

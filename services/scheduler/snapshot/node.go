@@ -22,7 +22,8 @@ type NodeInfo struct {
 	Ports                        []HostPort
 	// Images are the sizes of the images on the node, by each of their names.
 	Images map[string]int64
-	// Generation rises with every change of any node.
+	// Generation rises with every change of any node; no two versions of nodes
+	// have the same. 0 is a node of no Cache, such as one that is tried out.
 	Generation uint64
 }
 
@@ -36,9 +37,11 @@ func NewNodeInfo(node *corev1.Node) *NodeInfo {
 // Name is the node's name.
 func (n *NodeInfo) Name() string { return n.Node.Name }
 
-// Clone copies what AddPod, RemovePod and setNode change.
+// Clone copies what AddPod, RemovePod and setNode change. The copy is no version
+// that a Cache knows.
 func (n *NodeInfo) Clone() *NodeInfo {
 	c := *n
+	c.Generation = 0
 	c.Pods = slices.Clone(n.Pods)
 	c.WithTerms = slices.Clone(n.WithTerms)
 	c.WithRequiredAntiAffinity = slices.Clone(n.WithRequiredAntiAffinity)

@@ -14,6 +14,8 @@ type PodInfo struct {
 	// Requests is what the pod needs of a node: the larger of its init
 	// containers and the sum of its containers and sidecars, and its overhead.
 	Requests Resources
+	// Wanted are the resources of which Requests has any.
+	Wanted []corev1.ResourceName
 	// Load is Requests with a modest figure for containers that ask for
 	// nothing; nodes are compared by it.
 	Load Resources
@@ -36,6 +38,7 @@ func NewPodInfo(pod *corev1.Pod) *PodInfo {
 		Load:     NewResources(resource.PodRequests(pod, withDefaults)),
 		Ports:    hostPorts(pod),
 	}
+	p.Wanted = p.Requests.names()
 	if a := pod.Spec.Affinity; a != nil {
 		if a.PodAffinity != nil {
 			p.Affinity = newPodTerms(pod, a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution,

@@ -64,9 +64,9 @@ func (r *Resources) Of(name corev1.ResourceName) int64 {
 	}
 }
 
-// Names returns the resources of which there is any, pod places left out:
-// CPU, memory and storage first, the others sorted.
-func (r *Resources) Names() []corev1.ResourceName {
+// names returns the resources of which there is any, pod places left out: CPU,
+// memory and storage first, the others sorted.
+func (r *Resources) names() []corev1.ResourceName {
 	var names []corev1.ResourceName
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
 		if r.Of(name) > 0 {

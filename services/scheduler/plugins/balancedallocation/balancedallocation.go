@@ -28,14 +28,6 @@ func New(args *configv1.NodeResourcesBalancedAllocationArgs) *Plugin {
 	return p
 }
 
-// DefaultArgs returns what Kubernetes uses where nothing else is said: CPU and
-// memory.
-func DefaultArgs() *configv1.NodeResourcesBalancedAllocationArgs {
-	return &configv1.NodeResourcesBalancedAllocationArgs{Resources: []configv1.ResourceSpec{
-		{Name: string(corev1.ResourceCPU), Weight: 1}, {Name: string(corev1.ResourceMemory), Weight: 1},
-	}}
-}
-
 // Name of the plugin.
 func (*Plugin) Name() string { return Name }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -24,13 +25,24 @@ const (
 // Plugin implements framework.Filter and framework.Score.
 type Plugin struct {
 	namespaces snapshot.NamespaceLabels
-	required   *framework.Key[*required]
-	preferred  *framework.Key[domains]
+	// requiredWeight is what the required affinity of a pod that is there
+	// already counts in favour of its matches; 0 leaves it out.
+	requiredWeight int64
+	// ignorePreferred leaves the preferred terms of pods that are there out,
+	// unless the pod has such terms too.
+	ignorePreferred bool
+
+	required  *framework.Key[*required]
+	preferred *framework.Key[domains]
 }
 
-// New returns the plugin.
-func New(namespaces snapshot.NamespaceLabels) *Plugin {
-	return &Plugin{namespaces: namespaces, required: framework.NewKey[*required](), preferred: framework.NewKey[domains]()}
+// New returns the plugin. Its arguments have their defaults and are valid.
+func New(args *configv1.InterPodAffinityArgs, namespaces snapshot.NamespaceLabels) *Plugin {
+	return &Plugin{
+		namespaces: namespaces, requiredWeight: int64(*args.HardPodAffinityWeight),
+		ignorePreferred: args.IgnorePreferredTermsOfExistingPods,
+		required:        framework.NewKey[*required](), preferred: framework.NewKey[domains](),
+	}
 }
 
 // Name of the plugin.

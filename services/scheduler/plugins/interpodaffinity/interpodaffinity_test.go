@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/schedtest"
@@ -70,7 +71,7 @@ func TestFilter(t *testing.T) {
 		{"namespaces by label", app("x").With(apart(byLabel)), map[string]string{"n1": ReasonAntiAffinity, "n2": ReasonAntiAffinity}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := New(func(string) labels.Set { return labels.Set{"team": "a"} })
+			p := New(DefaultArgs(), func(string) labels.Set { return labels.Set{"team": "a"} })
 			state, got := &framework.CycleState{}, map[string]string{}
 			if _, s := p.PreFilter(t.Context(), state, tt.pod.Info(), nodes); s.Code() != framework.Skip {
 				for _, n := range nodes.Nodes() {
@@ -96,7 +97,7 @@ func TestScore(t *testing.T) {
 		affinityOf(p).PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution = []corev1.WeightedPodAffinityTerm{{Weight: 10, PodAffinityTerm: term(zone, "db")}}
 		affinityOf(p).PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution = []corev1.WeightedPodAffinityTerm{{Weight: 30, PodAffinityTerm: term(zone, "noisy")}}
 	})
-	p, state := New(func(string) labels.Set { return nil }), &framework.CycleState{}
+	p, state := New(DefaultArgs(), func(string) labels.Set { return nil }), &framework.CycleState{}
 	if s := p.PreScore(t.Context(), state, pod.Info(), nodes, nodes.Nodes()); !s.Success() {
 		t.Fatal(s)
 	}
@@ -108,5 +109,48 @@ func TestScore(t *testing.T) {
 	p.NormalizeScore(t.Context(), state, pod.Info(), nodes.Nodes(), scores)
 	if got := fmt.Sprint(scores); got != "[100 0 75]" {
 		t.Error(got)
+	}
+}
+
+// TestScoreOfTermsOfOthers: n1 has a pod that requires to be with web, n2 one
+// that prefers it.
+func TestScoreOfTermsOfOthers(t *testing.T) {
+	likes := app("likes").With(func(p *corev1.Pod) {
+		affinityOf(p).PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution = []corev1.WeightedPodAffinityTerm{{Weight: 10, PodAffinityTerm: term(zone, "web")}}
+	})
+	nodes := snapshot.New(
+		schedtest.Node("n1").Label(zone, "a").Pods(app("needs").With(with(term(zone, "web")))).Info(),
+		schedtest.Node("n2").Label(zone, "b").Pods(likes).Info(),
+	)
+	prefers := app("web").With(func(p *corev1.Pod) {
+		affinityOf(p).PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution = []corev1.WeightedPodAffinityTerm{{Weight: 1, PodAffinityTerm: term(zone, "none")}}
+	})
+	for _, tt := range []struct {
+		name   string
+		weight int32
+		ignore bool
+		pod    *schedtest.PodBuilder
+		want   []int64 // nil is skipped
+	}{
+		{"default", 1, false, app("web"), []int64{1, 10}},
+		{"required counts more", 50, false, app("web"), []int64{50, 10}},
+		{"required does not count", 0, false, app("web"), []int64{0, 10}},
+		{"others' are ignored", 1, true, app("web"), nil},
+		{"but not where the pod prefers too", 1, true, prefers, []int64{1, 10}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := &configv1.InterPodAffinityArgs{HardPodAffinityWeight: &tt.weight, IgnorePreferredTermsOfExistingPods: tt.ignore}
+			p, state := New(args, func(string) labels.Set { return nil }), &framework.CycleState{}
+			var got []int64
+			if s := p.PreScore(t.Context(), state, tt.pod.Info(), nodes, nodes.Nodes()); s.Success() {
+				for _, n := range nodes.Nodes() {
+					score, _ := p.Score(t.Context(), state, tt.pod.Info(), n)
+					got = append(got, score)
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

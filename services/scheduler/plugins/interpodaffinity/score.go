@@ -8,22 +8,24 @@ import (
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
-// requiredWeight is what the required affinity of a pod that is there already
-// counts in favour of its matches.
-const requiredWeight = 1
-
 // PreScore adds up the weights of the preferred terms, the pod's own and those
 // of the pods that are there, by domain.
 func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+	prefers := len(pod.Affinity.Preferred) > 0 || len(pod.AntiAffinity.Preferred) > 0
+	if p.ignorePreferred && !prefers {
+		return framework.NewStatus(framework.Skip)
+	}
 	sums := domains{}
 	for _, n := range all.WithTerms() {
 		for _, other := range n.WithTerms {
-			p.weigh(sums, other.Affinity.Required, pod, n, requiredWeight)
+			if p.requiredWeight > 0 {
+				p.weigh(sums, other.Affinity.Required, pod, n, p.requiredWeight)
+			}
 			p.weigh(sums, other.Affinity.Preferred, pod, n, 0)
 			p.weigh(sums, other.AntiAffinity.Preferred, pod, n, -1)
 		}
 	}
-	if len(pod.Affinity.Preferred) > 0 || len(pod.AntiAffinity.Preferred) > 0 {
+	if prefers {
 		for _, n := range all.Nodes() {
 			for _, other := range n.Pods {
 				p.weigh(sums, pod.Affinity.Preferred, other, n, 0)

@@ -4,7 +4,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/schedtest"
@@ -44,7 +46,7 @@ func TestFilter(t *testing.T) {
 		{"no term", requiring(), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p, state := New(), &framework.CycleState{}
+			p, state := plugin(t, nil), &framework.CycleState{}
 			if _, s := p.PreFilter(t.Context(), state, tt.pod.Info(), nil); s.Code() == framework.Skip {
 				if !tt.want {
 					t.Error("skipped")
@@ -64,19 +66,88 @@ func TestNamedNodes(t *testing.T) {
 		return corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{in("metadata.name", nodes...)}}
 	}
 	labelled := corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{in("disk", "ssd")}}
+	both := named("a", "b")
+	both.MatchFields = append(both.MatchFields, in("metadata.name", "b", "c"))
+	neither := named("a")
+	neither.MatchFields = append(neither.MatchFields, in("metadata.name", "b"))
 	for _, tt := range []struct {
 		name  string
 		terms []corev1.NodeSelectorTerm
 		want  []string
+		named bool
 	}{
-		{"none", nil, nil},
-		{"one", []corev1.NodeSelectorTerm{named("a")}, []string{"a"}},
-		{"either", []corev1.NodeSelectorTerm{named("a"), named("b")}, []string{"a", "b"}},
-		{"or any by label", []corev1.NodeSelectorTerm{named("a"), labelled}, nil},
+		{"none", nil, nil, false},
+		{"one", []corev1.NodeSelectorTerm{named("a")}, []string{"a"}, true},
+		{"either", []corev1.NodeSelectorTerm{named("a"), named("b")}, []string{"a", "b"}, true},
+		{"or any by label", []corev1.NodeSelectorTerm{named("a"), labelled}, nil, false},
+		{"both", []corev1.NodeSelectorTerm{both}, []string{"b"}, true},
+		{"no node can be both", []corev1.NodeSelectorTerm{neither}, []string{}, true},
 	} {
-		if diff := cmp.Diff(tt.want, namedNodes(tt.terms)); diff != "" {
-			t.Errorf("%s: %s", tt.name, diff)
+		got, ok := namedNodes(tt.terms)
+		if diff := cmp.Diff(tt.want, got, cmpopts.EquateEmpty()); diff != "" || ok != tt.named {
+			t.Errorf("%s: %v, %s", tt.name, ok, diff)
 		}
+	}
+	_, s := plugin(t, nil).PreFilter(t.Context(), &framework.CycleState{}, requiring(neither).Info(), nil)
+	if s.Code() != framework.UnschedulableAndUnresolvable || s.Message() != ReasonConflict {
+		t.Errorf("%v %q", s.Code(), s.Message())
+	}
+}
+
+func plugin(t *testing.T, added *corev1.NodeAffinity) *Plugin {
+	t.Helper()
+	p, err := New(&configv1.NodeAffinityArgs{AddedAffinity: added})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestAddedAffinity(t *testing.T) {
+	term := func(key, value string) corev1.NodeSelectorTerm {
+		return corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{in(key, value)}}
+	}
+	p := plugin(t, &corev1.NodeAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution:  &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{term("pool", "batch")}},
+		PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{Weight: 7, Preference: term("disk", "ssd")}},
+	})
+	own := schedtest.Pod("p").With(func(p *corev1.Pod) {
+		p.Spec.NodeSelector = map[string]string{"zone": "a"}
+		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+			PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{Weight: 5, Preference: term("disk", "ssd")}},
+		}}
+	})
+	for _, tt := range []struct {
+		name   string
+		pod    *schedtest.PodBuilder
+		node   *schedtest.NodeBuilder
+		reason string
+		score  int64
+	}{
+		{"in the pool", schedtest.Pod("p"), schedtest.Node("n").Label("pool", "batch").Label("disk", "ssd"), "", 7},
+		{"outside of it", schedtest.Pod("p"), schedtest.Node("n"), ReasonAdded, 0},
+		{"and the pod's own", own, schedtest.Node("n").Label("pool", "batch").Label("zone", "a").Label("disk", "ssd"), "", 12},
+		{"but for the pod's own", own, schedtest.Node("n").Label("pool", "batch"), Reason, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			state := &framework.CycleState{}
+			if _, s := p.PreFilter(t.Context(), state, tt.pod.Info(), nil); !s.Success() {
+				t.Fatal(s.Code())
+			}
+			if s := p.Filter(t.Context(), state, tt.pod.Info(), tt.node.Info()); s.Message() != tt.reason {
+				t.Errorf("%q", s.Message())
+			}
+			if s := p.PreScore(t.Context(), state, tt.pod.Info(), nil, nil); !s.Success() {
+				t.Fatal(s.Code())
+			}
+			if got, _ := p.Score(t.Context(), state, tt.pod.Info(), tt.node.Info()); got != tt.score {
+				t.Errorf("score %d", got)
+			}
+			helps := p.EventsToRegister()[0].Covers(tt.pod.Info(), framework.Event{Resource: framework.Node, Action: framework.Add, New: tt.node.Node()})
+			if helps != (tt.reason == "") {
+				t.Errorf("the node's coming helps: %v", helps)
+			}
+		})
 	}
 }
 
@@ -89,7 +160,7 @@ func TestPreferred(t *testing.T) {
 			},
 		}}
 	})
-	p, state := New(), &framework.CycleState{}
+	p, state := plugin(t, nil), &framework.CycleState{}
 	if s := p.PreScore(t.Context(), state, pod.Info(), nil, nil); !s.Success() {
 		t.Fatal(s)
 	}

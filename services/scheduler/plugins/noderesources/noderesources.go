@@ -6,6 +6,7 @@ package noderesources
 import (
 	"context"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	configv1 "k8s.io/kube-scheduler/config/v1"
@@ -22,22 +23,27 @@ const Name = "NodeResourcesFit"
 const TooManyPods = "Too many pods"
 
 // Plugin implements framework.Filter and framework.Score.
-type Plugin struct{ scoring scoring }
-
-// New returns the plugin.
-func New(args *configv1.NodeResourcesFitArgs) *Plugin {
-	return &Plugin{scoring: newScoring(args.ScoringStrategy)}
+type Plugin struct {
+	// ignored are resources, ignoredGroups their names up to the slash, that
+	// the filter does not look at.
+	ignored, ignoredGroups map[string]bool
+	scoring                scoring
 }
 
-// DefaultArgs returns what Kubernetes uses where nothing else is said: nodes
-// with more CPU and memory left are better.
-func DefaultArgs() *configv1.NodeResourcesFitArgs {
-	return &configv1.NodeResourcesFitArgs{ScoringStrategy: &configv1.ScoringStrategy{
-		Type: configv1.LeastAllocated,
-		Resources: []configv1.ResourceSpec{
-			{Name: string(corev1.ResourceCPU), Weight: 1}, {Name: string(corev1.ResourceMemory), Weight: 1},
-		},
-	}}
+// New returns the plugin. Its arguments have their defaults and are valid.
+func New(args *configv1.NodeResourcesFitArgs) *Plugin {
+	return &Plugin{
+		ignored: setOf(args.IgnoredResources), ignoredGroups: setOf(args.IgnoredResourceGroups),
+		scoring: newScoring(args.ScoringStrategy),
+	}
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 // Name of the plugin.
@@ -48,59 +54,54 @@ func (*Plugin) NodeLocal() {}
 
 // Filter rejects nodes that lack anything. What even an empty node could not
 // give cannot be helped by taking pods away.
-func (*Plugin) Filter(_ context.Context, _ *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
-	short := insufficient(&pod.Requests, node)
+func (p *Plugin) Filter(_ context.Context, _ *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
+	var short []string
+	code := framework.Unschedulable
+	if int64(len(node.Pods))+1 > node.Allocatable.Pods {
+		short = append(short, TooManyPods)
+	}
+	for _, name := range pod.Wanted {
+		want, capacity := pod.Requests.Of(name), node.Allocatable.Of(name)
+		if want <= capacity-node.Requested.Of(name) || p.ignores(name) {
+			continue
+		}
+		short = append(short, "Insufficient "+string(name))
+		if want > capacity {
+			code = framework.UnschedulableAndUnresolvable
+		}
+	}
 	if len(short) == 0 {
 		return nil
-	}
-	code := framework.Unschedulable
-	if pod.Requests.Exceeds(node.Allocatable) {
-		code = framework.UnschedulableAndUnresolvable
 	}
 	return framework.NewStatus(code, short...)
 }
 
+// ignores says whether the resource is an extended one that is not looked at.
+func (p *Plugin) ignores(name corev1.ResourceName) bool {
+	if !snapshot.IsScalar(name) || len(p.ignored) == 0 && len(p.ignoredGroups) == 0 {
+		return false
+	}
+	group, _, _ := strings.Cut(string(name), "/")
+	return p.ignored[string(name)] || p.ignoredGroups[group]
+}
+
 // EventsToRegister: a node comes or grows, a pod goes or shrinks.
-func (*Plugin) EventsToRegister() []framework.EventHint {
+func (p *Plugin) EventsToRegister() []framework.EventHint {
 	return []framework.EventHint{
-		{Resource: framework.Node, Action: framework.Add | framework.UpdateAllocatable, Helps: couldFit},
+		{Resource: framework.Node, Action: framework.Add | framework.UpdateAllocatable, Helps: p.couldFit},
 		{Resource: framework.AssignedPod, Action: framework.Delete | framework.ScaleDown},
 		{Resource: framework.WaitingPod, Action: framework.ScaleDown},
 	}
 }
 
 // couldFit says that the node, were it empty, has room for the pod.
-func couldFit(pod *snapshot.PodInfo, e framework.Event) bool {
+func (p *Plugin) couldFit(pod *snapshot.PodInfo, e framework.Event) bool {
 	node, ok := e.New.(*corev1.Node)
-	return ok && !pod.Requests.Exceeds(snapshot.NewResources(node.Status.Allocatable))
-}
-
-// insufficient returns the reasons why the node cannot take the requests.
-// Resources that are not requested may be overdrawn.
-func insufficient(want *snapshot.Resources, node *snapshot.NodeInfo) []string {
-	var short []string
-	if int64(len(node.Pods))+1 > node.Allocatable.Pods {
-		short = append(short, TooManyPods)
+	if !ok {
+		return false
 	}
-	if want.MilliCPU > 0 && want.MilliCPU > node.Allocatable.MilliCPU-node.Requested.MilliCPU {
-		short = append(short, "Insufficient cpu")
-	}
-	if want.Memory > 0 && want.Memory > node.Allocatable.Memory-node.Requested.Memory {
-		short = append(short, "Insufficient memory")
-	}
-	if want.EphemeralStorage > 0 && want.EphemeralStorage > node.Allocatable.EphemeralStorage-node.Requested.EphemeralStorage {
-		short = append(short, "Insufficient ephemeral-storage")
-	}
-	return append(short, insufficientScalars(want, node)...)
-}
-
-func insufficientScalars(want *snapshot.Resources, node *snapshot.NodeInfo) []string {
-	var short []string
-	for name, v := range want.Scalars {
-		if v > 0 && v > node.Allocatable.Scalars[name]-node.Requested.Scalars[name] {
-			short = append(short, "Insufficient "+string(name))
-		}
-	}
-	slices.Sort(short)
-	return short
+	capacity := snapshot.NewResources(node.Status.Allocatable)
+	return !slices.ContainsFunc(pod.Wanted, func(name corev1.ResourceName) bool {
+		return pod.Requests.Of(name) > capacity.Of(name) && !p.ignores(name)
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/schedtest"
@@ -41,5 +42,29 @@ func TestFilter(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestIgnoredResources(t *testing.T) {
+	args := DefaultArgs()
+	args.IgnoredResources, args.IgnoredResourceGroups = []string{"example.com/one", "cpu"}, []string{"elsewhere.com"}
+	p := New(args)
+	for _, tt := range []struct {
+		resource corev1.ResourceName
+		want     string
+	}{
+		{"example.com/one", ""},
+		{"example.com/two", "Insufficient example.com/two"},
+		{"elsewhere.com/any", ""},
+		{"cpu", "Insufficient cpu"}, // extended ones only
+	} {
+		pod, node := schedtest.Pod("p").Request(tt.resource, "5").Info(), schedtest.Node("n")
+		if s := p.Filter(t.Context(), nil, pod, node.Info()); s.Message() != tt.want {
+			t.Errorf("%s: %q", tt.resource, s.Message())
+		}
+		helps := p.couldFit(pod, framework.Event{Resource: framework.Node, Action: framework.Add, New: node.Node()})
+		if helps != (tt.want == "") {
+			t.Errorf("%s: the node's coming helps: %v", tt.resource, helps)
+		}
 	}
 }

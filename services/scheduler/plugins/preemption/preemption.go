@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -35,10 +36,17 @@ type Cluster interface {
 }
 
 // Plugin implements framework.PostFilter.
-type Plugin struct{ cluster Cluster }
+type Plugin struct {
+	cluster Cluster
+	// In a large cluster no more nodes are tried than give this share of all
+	// nodes, and this number, of candidates.
+	minPercentage, minAbsolute int
+}
 
-// New returns the plugin.
-func New(cluster Cluster) *Plugin { return &Plugin{cluster: cluster} }
+// New returns the plugin. Its arguments have their defaults and are valid.
+func New(args *configv1.DefaultPreemptionArgs, cluster Cluster) *Plugin {
+	return &Plugin{cluster: cluster, minPercentage: int(*args.MinCandidateNodesPercentage), minAbsolute: int(*args.MinCandidateNodesAbsolute)}
+}
 
 // Name of the plugin.
 func (*Plugin) Name() string { return Name }
@@ -81,8 +89,8 @@ func notEligible(pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *framework
 	return ""
 }
 
-// maxCandidates bounds how many nodes are worth trying in a large cluster.
-func maxCandidates(nodes int) int { return max(nodes/10, 100) }
+// enough is how many candidates are worth finding.
+func (p *Plugin) enough(nodes int) int { return max(nodes*p.minPercentage/100, p.minAbsolute, 1) }
 
 // candidates tries the nodes where taking pods away could help. failures says
 // why each of the others does not.
@@ -105,7 +113,7 @@ func (p *Plugin) candidates(ctx context.Context, t *trial, why *framework.Diagno
 		default:
 			found = append(found, c)
 		}
-		if len(found) >= maxCandidates(len(t.nodes.Nodes())) {
+		if len(found) >= p.enough(len(t.nodes.Nodes())) {
 			break
 		}
 	}

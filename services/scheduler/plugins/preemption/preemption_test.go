@@ -99,7 +99,7 @@ func TestPostFilter(t *testing.T) {
 				why.Rejections[info.Name()] = filters.Filter(t.Context(), nil, tt.pod.Info(), info)
 			}
 			w := &world{budget: tt.budget}
-			node, s := New(w).PostFilter(t.Context(), filters, &framework.CycleState{}, tt.pod.Info(), snapshot.New(infos...), why)
+			node, s := New(DefaultArgs(), w).PostFilter(t.Context(), filters, &framework.CycleState{}, tt.pod.Info(), snapshot.New(infos...), why)
 			if node != tt.node || s.Message() != tt.message {
 				t.Errorf("%q %q", node, s.Message())
 			}

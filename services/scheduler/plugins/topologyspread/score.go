@@ -16,27 +16,72 @@ type preference struct {
 	// weights make up for constraints with few domains, whose counts are
 	// large.
 	weights []float64
+	// all leaves nodes out that lack a label of any constraint.
+	all bool
+	// nodes is the view that was counted, alone the counts of each of its
+	// nodes by constraint; nil unless each node is a domain.
+	nodes *snapshot.Snapshot
+	alone [][]int64
 }
 
-// PreScore counts for the constraints that need not hold.
+// PreScore counts for the constraints that need not hold. Kubernetes' own
+// default constraints also rank nodes that are in no zone.
 func (p *Plugin) PreScore(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, feasible []*snapshot.NodeInfo) *framework.Status {
-	constraints := parse(pod.Pod, corev1.ScheduleAnyway)
+	constraints := p.constraints(pod.Pod, corev1.ScheduleAnyway)
 	if len(constraints) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}
-	count(ctx, constraints, pod.Pod, all.Nodes())
-	weights := make([]float64, len(constraints))
+	pref := &preference{
+		constraints: constraints, weights: make([]float64, len(constraints)), alone: make([][]int64, len(constraints)),
+		all: len(pod.Pod.Spec.TopologySpreadConstraints) > 0 || !p.system, nodes: all,
+	}
+	pref.addDomains(feasible)
+	included := newInclusion(ctx, pod.Pod)
 	for i := range constraints {
-		values := make(map[string]bool)
-		for _, n := range feasible {
-			if value, ok := n.Node.Labels[constraints[i].key]; ok {
-				values[value] = true
+		c := &constraints[i]
+		matches := p.tallies.count(c.selector, pod.Pod.Namespace, all.Nodes())
+		if c.key == corev1.LabelHostname {
+			pref.alone[i] = matches
+			continue
+		}
+		for k, n := range all.Nodes() {
+			value := n.Node.Labels[c.key]
+			if _, ok := c.counts[value]; ok && matches[k] > 0 && pref.ranks(n.Node) && included.has(c, n.Node) {
+				c.counts[value] += matches[k]
 			}
 		}
-		weights[i] = math.Log(float64(len(values) + 2))
 	}
-	p.soft.Set(state, &preference{constraints: constraints, weights: weights})
+	p.soft.Set(state, pref)
 	return nil
+}
+
+// addDomains notes the domains of the feasible nodes, and weighs the
+// constraints by their number.
+func (pref *preference) addDomains(feasible []*snapshot.NodeInfo) {
+	ranked := 0
+	for _, n := range feasible {
+		if !pref.ranks(n.Node) {
+			continue
+		}
+		ranked++
+		for i := range pref.constraints {
+			if c := &pref.constraints[i]; c.key != corev1.LabelHostname {
+				c.counts[n.Node.Labels[c.key]] = 0
+			}
+		}
+	}
+	for i := range pref.constraints {
+		domains := len(pref.constraints[i].counts)
+		if pref.constraints[i].key == corev1.LabelHostname {
+			domains = ranked
+		}
+		pref.weights[i] = math.Log(float64(domains + 2))
+	}
+}
+
+// ranks says whether the constraints say anything of the node.
+func (pref *preference) ranks(node *corev1.Node) bool {
+	return !pref.all || hasLabels(pref.constraints, node)
 }
 
 // missing is the raw score of a node that lacks a label; it becomes 0.
@@ -46,13 +91,23 @@ const missing = -1
 // turns few into good.
 func (p *Plugin) Score(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
 	pref := p.soft.Get(state)
+	if !pref.ranks(node.Node) {
+		return missing, nil
+	}
 	var sum float64
-	for i, c := range pref.constraints {
+	for i := range pref.constraints {
+		c := &pref.constraints[i]
 		value, ok := node.Node.Labels[c.key]
 		if !ok {
-			return missing, nil
+			continue
 		}
-		sum += float64(c.counts[value])*pref.weights[i] + float64(c.maxSkew-1)
+		n := c.counts[value]
+		if pref.alone[i] != nil {
+			if k, ok := pref.nodes.Index(node.Name()); ok {
+				n = pref.alone[i][k]
+			}
+		}
+		sum += float64(n)*pref.weights[i] + float64(c.maxSkew-1)
 	}
 	return int64(math.Round(sum)), nil
 }

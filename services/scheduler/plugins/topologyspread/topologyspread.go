@@ -1,5 +1,6 @@
 // Package topologyspread spreads pods over domains of nodes, such as zones, by
-// their topologySpreadConstraints.
+// their topologySpreadConstraints. Pods that have none, but belong to a service
+// or a controller, are spread by the profile's default constraints.
 package topologyspread
 
 import (
@@ -11,6 +12,7 @@ import (
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -25,15 +27,33 @@ const (
 	ReasonMissingLabel = Reason + " (missing required label)"
 )
 
+// Groups returns a selector of the pods that belong together with a pod: those
+// of its services and of its controller. It is empty if there are none.
+type Groups func(pod *corev1.Pod) labels.Selector
+
 // Plugin implements framework.Filter and framework.Score.
 type Plugin struct {
+	// defaults are the constraints of pods that have none; system says that
+	// they are Kubernetes' own.
+	defaults []corev1.TopologySpreadConstraint
+	system   bool
+	groups   Groups
+	tallies  *tallies
+
 	hard *framework.Key[[]constraint]
 	soft *framework.Key[*preference]
 }
 
-// New returns the plugin.
-func New() *Plugin {
-	return &Plugin{hard: framework.NewKey[[]constraint](), soft: framework.NewKey[*preference]()}
+// New returns the plugin. Its arguments have their defaults and are valid.
+func New(args *configv1.PodTopologySpreadArgs, groups Groups) *Plugin {
+	p := &Plugin{
+		defaults: args.DefaultConstraints, groups: groups, tallies: newTallies(),
+		hard: framework.NewKey[[]constraint](), soft: framework.NewKey[*preference](),
+	}
+	if args.DefaultingType == configv1.SystemDefaulting {
+		p.defaults, p.system = systemConstraints(), true
+	}
+	return p
 }
 
 // Name of the plugin.
@@ -54,16 +74,42 @@ type constraint struct {
 	fewest int64
 }
 
-// parse returns the pod's constraints of one kind.
-func parse(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) []constraint {
+// constraints returns those of one kind that a pod is under: its own or, if it
+// has none of any kind, the default ones.
+func (p *Plugin) constraints(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) []constraint {
+	if own := pod.Spec.TopologySpreadConstraints; len(own) > 0 {
+		return parse(pod, own, action, func(c *corev1.TopologySpreadConstraint) labels.Selector { return snapshot.SpreadSelector(pod, c) })
+	}
+	if !hasAction(p.defaults, action) {
+		return nil
+	}
+	selector := p.groups(pod)
+	if selector.Empty() {
+		return nil
+	}
+	return parse(pod, p.defaults, action, func(*corev1.TopologySpreadConstraint) labels.Selector { return selector })
+}
+
+func hasAction(constraints []corev1.TopologySpreadConstraint, action corev1.UnsatisfiableConstraintAction) bool {
+	for i := range constraints {
+		if constraints[i].WhenUnsatisfiable == action {
+			return true
+		}
+	}
+	return false
+}
+
+func parse(pod *corev1.Pod, constraints []corev1.TopologySpreadConstraint, action corev1.UnsatisfiableConstraintAction,
+	selector func(*corev1.TopologySpreadConstraint) labels.Selector,
+) []constraint {
 	var out []constraint
-	for i := range pod.Spec.TopologySpreadConstraints {
-		c := &pod.Spec.TopologySpreadConstraints[i]
+	for i := range constraints {
+		c := &constraints[i]
 		if c.WhenUnsatisfiable != action {
 			continue
 		}
 		parsed := constraint{
-			key: c.TopologyKey, maxSkew: int64(c.MaxSkew), selector: snapshot.SpreadSelector(pod, c),
+			key: c.TopologyKey, maxSkew: int64(c.MaxSkew), selector: selector(c),
 			honorAffinity: c.NodeAffinityPolicy == nil || *c.NodeAffinityPolicy == corev1.NodeInclusionPolicyHonor,
 			honorTaints:   c.NodeTaintsPolicy != nil && *c.NodeTaintsPolicy == corev1.NodeInclusionPolicyHonor,
 			counts:        make(map[string]int64),
@@ -79,33 +125,49 @@ func parse(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) []const
 	return out
 }
 
-// count fills the domains in. Nodes that lack a constraint's label count for
-// none of them.
-func count(ctx context.Context, constraints []constraint, pod *corev1.Pod, nodes []*snapshot.NodeInfo) {
-	required := nodeaffinity.GetRequiredNodeAffinity(pod)
-	logger := klog.FromContext(ctx)
-	for _, n := range nodes {
-		if !hasLabels(constraints, n.Node) {
-			continue
-		}
-		affine, err := required.Match(n.Node)
-		affine = affine && err == nil
-		_, tainted := corev1helpers.FindMatchingUntoleratedTaint(logger, n.Node.Spec.Taints, pod.Spec.Tolerations, keepsAway, false)
-		for i := range constraints {
-			c := &constraints[i]
-			if c.honorAffinity && !affine || c.honorTaints && tainted {
-				continue
-			}
-			c.counts[n.Node.Labels[c.key]] += matching(c.selector, pod.Namespace, n.Pods)
+// inclusion says which nodes a pod's constraints count.
+type inclusion struct {
+	pod      *corev1.Pod
+	required nodeaffinity.RequiredNodeAffinity
+	logger   klog.Logger
+}
+
+func newInclusion(ctx context.Context, pod *corev1.Pod) *inclusion {
+	return &inclusion{pod: pod, required: nodeaffinity.GetRequiredNodeAffinity(pod), logger: klog.FromContext(ctx)}
+}
+
+// has says whether the constraint counts the node.
+func (in *inclusion) has(c *constraint, node *corev1.Node) bool {
+	if c.honorAffinity {
+		if affine, err := in.required.Match(node); !affine || err != nil {
+			return false
 		}
 	}
-	for i := range constraints {
-		constraints[i].fewest = constraints[i].smallest()
+	if c.honorTaints {
+		_, tainted := corev1helpers.FindMatchingUntoleratedTaint(in.logger, node.Spec.Taints, in.pod.Spec.Tolerations, keepsAway, false)
+		return !tainted
 	}
+	return true
 }
 
 func keepsAway(t *corev1.Taint) bool {
 	return t.Effect == corev1.TaintEffectNoSchedule || t.Effect == corev1.TaintEffectNoExecute
+}
+
+// count fills the domains in. Nodes that lack a constraint's label count for
+// none of them.
+func (p *Plugin) count(ctx context.Context, constraints []constraint, pod *corev1.Pod, nodes []*snapshot.NodeInfo) {
+	included := newInclusion(ctx, pod)
+	for i := range constraints {
+		c := &constraints[i]
+		matches := p.tallies.count(c.selector, pod.Namespace, nodes)
+		for k, n := range nodes {
+			if hasLabels(constraints, n.Node) && included.has(c, n.Node) {
+				c.counts[n.Node.Labels[c.key]] += matches[k]
+			}
+		}
+		c.fewest = c.smallest()
+	}
 }
 
 func hasLabels(constraints []constraint, node *corev1.Node) bool {
@@ -115,17 +177,6 @@ func hasLabels(constraints []constraint, node *corev1.Node) bool {
 		}
 	}
 	return true
-}
-
-// matching counts the pods of the namespace that match and are to stay.
-func matching(selector labels.Selector, namespace string, pods []*snapshot.PodInfo) int64 {
-	var n int64
-	for _, p := range pods {
-		if p.Pod.DeletionTimestamp == nil && p.Pod.Namespace == namespace && selector.Matches(labels.Set(p.Pod.Labels)) {
-			n++
-		}
-	}
-	return n
 }
 
 // smallest is the count that the others are compared with: 0 while there are
@@ -143,11 +194,11 @@ func (c *constraint) smallest() int64 {
 
 // PreFilter counts for the constraints that must hold.
 func (p *Plugin) PreFilter(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) ([]string, *framework.Status) {
-	constraints := parse(pod.Pod, corev1.DoNotSchedule)
+	constraints := p.constraints(pod.Pod, corev1.DoNotSchedule)
 	if len(constraints) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
-	count(ctx, constraints, pod.Pod, nodes.Nodes())
+	p.count(ctx, constraints, pod.Pod, nodes.Nodes())
 	p.hard.Set(state, constraints)
 	return nil, nil
 }
@@ -167,11 +218,11 @@ func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snaps
 }
 
 // EventsToRegister: pods come, go or change their labels, nodes come, go or
-// change their domain or taints.
+// change their domain or taints, the pod tolerates more.
 func (*Plugin) EventsToRegister() []framework.EventHint {
 	return []framework.EventHint{
 		{Resource: framework.AssignedPod, Action: framework.Add | framework.Delete | framework.UpdatePodLabels},
 		{Resource: framework.Node, Action: framework.Add | framework.Delete | framework.UpdateNodeLabels | framework.UpdateTaints},
-		{Resource: framework.WaitingPod, Action: framework.UpdatePodLabels},
+		{Resource: framework.WaitingPod, Action: framework.UpdatePodLabels | framework.UpdateTolerations},
 	}
 }

@@ -2,11 +2,16 @@ package topologyspread
 
 import (
 	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/schedtest"
@@ -52,7 +57,7 @@ func TestFilter(t *testing.T) {
 		{"does not count itself", spread(func(*corev1.TopologySpreadConstraint) {}).Label("app", "other"), map[string]string{"a": Reason, "bare": ReasonMissingLabel}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p, state, got := New(), &framework.CycleState{}, map[string]string{}
+			p, state, got := New(DefaultArgs(), alone), &framework.CycleState{}, map[string]string{}
 			if _, s := p.PreFilter(t.Context(), state, tt.pod.Info(), nodes()); s.Code() != framework.Skip {
 				for _, n := range nodes().Nodes() {
 					if s := p.Filter(t.Context(), state, tt.pod.Info(), n); !s.Success() {
@@ -67,9 +72,119 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+// alone is where no pod belongs to any other, byApp where those of one app do.
+func alone(*corev1.Pod) labels.Selector { return labels.NewSelector() }
+
+func byApp(pod *corev1.Pod) labels.Selector {
+	return labels.SelectorFromSet(labels.Set{"app": pod.Labels["app"]})
+}
+
+// scores are the plugin's normalized scores of all nodes; nil if it has none.
+func scores(t *testing.T, p *Plugin, pod *snapshot.PodInfo, all *snapshot.Snapshot) []int64 {
+	t.Helper()
+	state := &framework.CycleState{}
+	if s := p.PreScore(t.Context(), state, pod, all, all.Nodes()); !s.Success() {
+		return nil
+	}
+	var out []int64
+	for _, n := range all.Nodes() {
+		score, _ := p.Score(t.Context(), state, pod, n)
+		out = append(out, score)
+	}
+	p.NormalizeScore(t.Context(), state, pod, all.Nodes(), out)
+	return out
+}
+
+// TestDefaultConstraints has scores worked out by hand for the nodes above. Raw
+// scores are, of 4 nodes and of 4 zones, one of which is none, with
+// ln(4+2) = 1.792 for each:
+//
+//	a     2·1.792+2 + 2·1.792+4 = 13.17
+//	b     1·1.792+2 + 1·1.792+4 =  9.58
+//	c     0·1.792+2 + 0·1.792+4 =  6
+//	bare  1·1.792+2             =  3.79
+func TestDefaultConstraints(t *testing.T) {
+	zones := func(when corev1.UnsatisfiableConstraintAction) *configv1.PodTopologySpreadArgs {
+		return &configv1.PodTopologySpreadArgs{DefaultingType: configv1.ListDefaulting, DefaultConstraints: []corev1.TopologySpreadConstraint{
+			{TopologyKey: zone, MaxSkew: 1, WhenUnsatisfiable: when},
+		}}
+	}
+	own := spread(func(c *corev1.TopologySpreadConstraint) { c.WhenUnsatisfiable = corev1.ScheduleAnyway }).Info()
+	for _, tt := range []struct {
+		name   string
+		args   *configv1.PodTopologySpreadArgs
+		groups Groups
+		pod    *snapshot.PodInfo
+		want   []int64
+	}{
+		// 13, 10, 6 and 4 become 100·(13+4−s)/13.
+		{"Kubernetes' own", DefaultArgs(), byApp, web("p").Info(), []int64{30, 53, 84, 100}},
+		{"of a pod that belongs to none", DefaultArgs(), alone, web("p").Info(), nil},
+		{"none", &configv1.PodTopologySpreadArgs{DefaultingType: configv1.ListDefaulting}, byApp, web("p").Info(), nil},
+		// ln(3+2) = 1.609: 3, 2 and 0 become 100·(3−s)/3; bare is in no zone.
+		{"of a profile", zones(corev1.ScheduleAnyway), byApp, web("p").Info(), []int64{0, 33, 100, 0}},
+		{"not where the pod has its own", zones(corev1.DoNotSchedule), byApp, own, []int64{0, 33, 100, 0}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, scores(t, New(tt.args, tt.groups), tt.pod, nodes())); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	p, state := New(zones(corev1.DoNotSchedule), byApp), &framework.CycleState{}
+	if _, s := p.PreFilter(t.Context(), state, web("p").Info(), nodes()); !s.Success() {
+		t.Fatal(s.Code())
+	}
+	for node, want := range map[string]string{"a": Reason, "b": Reason, "c": "", "bare": ReasonMissingLabel} {
+		if s := p.Filter(t.Context(), state, web("p").Info(), nodes().Get(node)); s.Message() != want {
+			t.Errorf("%s: %q", node, s.Message())
+		}
+	}
+}
+
+// TestCountsAreKeptWhileNodesDoNotChange compares counts with those of a plugin
+// that has not counted before, over changes of nodes and pods.
+func TestCountsAreKeptWhileNodesDoNotChange(t *testing.T) {
+	cache := snapshot.NewCache(time.Minute, slog.New(slog.DiscardHandler))
+	for _, name := range []string{"a", "b", "c"} {
+		cache.SetNode(schedtest.Node(name).Label(zone, name).Node())
+	}
+	kept, view := newTallies(), &snapshot.Snapshot{}
+	selector := byApp(web("p").Pod())
+	for i, change := range []func(){
+		func() { cache.SetPod(web("w1").Node("a").Pod()) },
+		func() { cache.SetPod(web("w2").Node("a").Pod()) },
+		func() { cache.SetPod(web("w2").Node("a").Label("app", "other").Pod()) },
+		func() { cache.SetPod(web("w3").Node("b").Pod()) },
+		func() { cache.RemoveNode("a") },
+		func() { cache.SetNode(schedtest.Node("0").Node()) },
+		func() { cache.RemovePod("w3") },
+		func() { cache.SetPod(web("w4").Node("0").Pod()) },
+	} {
+		change()
+		view.Refresh(cache)
+		want := newTallies().count(selector, "default", view.Nodes())
+		if diff := cmp.Diff(want, kept.count(selector, "default", view.Nodes())); diff != "" {
+			t.Errorf("after change %d: %s", i, diff)
+		}
+	}
+	tried := view.Get("0").Clone() // what is tried out is not confused with what is
+	tried.RemovePod("w4")
+	if got := kept.count(selector, "default", view.With(tried).Nodes()); !slices.Equal(got, []int64{0, 0, 0}) {
+		t.Errorf("without the pod: %v", got)
+	}
+	tried.AddPod(web("w5").Info())
+	if got := kept.count(selector, "default", view.With(tried).Nodes()); !slices.Equal(got, []int64{1, 0, 0}) {
+		t.Errorf("with another one: %v", got)
+	}
+	if got := kept.count(labels.Everything(), "default", view.Nodes()); !slices.Equal(got, []int64{0, 0, 0}) {
+		t.Errorf("an empty selector counts: %v", got)
+	}
+}
+
 func TestScorePrefersEmptyDomains(t *testing.T) {
 	pod := spread(func(c *corev1.TopologySpreadConstraint) { c.WhenUnsatisfiable = corev1.ScheduleAnyway }).Info()
-	p, state, all := New(), &framework.CycleState{}, nodes()
+	p, state, all := New(DefaultArgs(), alone), &framework.CycleState{}, nodes()
 	if s := p.PreScore(t.Context(), state, pod, all, all.Nodes()); !s.Success() {
 		t.Fatal(s)
 	}

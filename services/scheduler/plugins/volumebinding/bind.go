@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,9 +15,6 @@ import (
 	"navarch.dev/navarch/services/scheduler/storage"
 )
 
-// bindTimeout is how long a pod's binding waits for its claims'.
-const bindTimeout = 10 * time.Minute
-
 // NeedsPreBind says whether Reserve decided anything.
 func (p *Plugin) NeedsPreBind(state *framework.CycleState, _ *snapshot.PodInfo) bool {
 	return p.decision.Get(state) != nil
@@ -26,12 +22,12 @@ func (p *Plugin) NeedsPreBind(state *framework.CycleState, _ *snapshot.PodInfo) 
 
 // PreBind writes what was decided and waits until the claims are bound.
 func (p *Plugin) PreBind(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ string) *framework.Status {
-	ctx, cancel := context.WithTimeout(ctx, bindTimeout)
-	defer cancel()
 	d := p.decision.Get(state)
 	w, err := p.write(ctx, d)
 	if err == nil {
-		err = p.await(ctx, pod.Pod, w)
+		waiting, cancel := context.WithTimeout(ctx, p.bindTimeout)
+		defer cancel()
+		err = p.await(waiting, pod.Pod, w)
 	}
 	if err != nil {
 		return framework.AsStatus(fmt.Errorf("binding volumes: %w", err))

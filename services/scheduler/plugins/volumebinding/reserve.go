@@ -11,9 +11,10 @@ import (
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
-// reservations are what pods whose binding is under way have decided: other
-// pods must reckon with it before the watches show it.
-type reservations struct {
+// Reservations are what pods whose binding is under way have decided: other
+// pods, of whatever profile, must reckon with it before the watches show it.
+// They are safe for concurrent use.
+type Reservations struct {
 	mu      sync.Mutex // guards all below
 	byClaim map[types.UID]*reservation
 	byName  map[string]types.UID // the claim that a volume is taken for
@@ -27,11 +28,12 @@ type reservation struct {
 	pods map[types.UID]bool
 }
 
-func newReservations() reservations {
-	return reservations{byClaim: make(map[types.UID]*reservation), byName: make(map[string]types.UID)}
+// NewReservations returns none.
+func NewReservations() *Reservations {
+	return &Reservations{byClaim: make(map[types.UID]*reservation), byName: make(map[string]types.UID)}
 }
 
-func (r *reservations) of(claim types.UID) (reservation, bool) {
+func (r *Reservations) of(claim types.UID) (reservation, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	have, ok := r.byClaim[claim]
@@ -41,14 +43,14 @@ func (r *reservations) of(claim types.UID) (reservation, bool) {
 	return *have, true
 }
 
-func (r *reservations) taken(volume string) bool {
+func (r *Reservations) taken(volume string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, ok := r.byName[volume]
 	return ok
 }
 
-func (r *reservations) add(pod types.UID, node string, d *decision) {
+func (r *Reservations) add(pod types.UID, node string, d *decision) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, b := range d.bind {
@@ -60,7 +62,7 @@ func (r *reservations) add(pod types.UID, node string, d *decision) {
 	}
 }
 
-func (r *reservations) addOne(pod, claim types.UID, node string, pv *corev1.PersistentVolume) {
+func (r *Reservations) addOne(pod, claim types.UID, node string, pv *corev1.PersistentVolume) {
 	have, ok := r.byClaim[claim]
 	if !ok {
 		have = &reservation{node: node, pv: pv, pods: make(map[types.UID]bool)}
@@ -69,7 +71,7 @@ func (r *reservations) addOne(pod, claim types.UID, node string, pv *corev1.Pers
 	have.pods[pod] = true
 }
 
-func (r *reservations) drop(pod types.UID, d *decision) {
+func (r *Reservations) drop(pod types.UID, d *decision) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, b := range d.bind {
@@ -80,7 +82,7 @@ func (r *reservations) drop(pod types.UID, d *decision) {
 	}
 }
 
-func (r *reservations) dropOne(pod, claim types.UID) {
+func (r *Reservations) dropOne(pod, claim types.UID) {
 	have, ok := r.byClaim[claim]
 	if !ok {
 		return

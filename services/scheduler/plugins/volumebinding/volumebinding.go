@@ -17,9 +17,11 @@ package volumebinding
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/storage/volume"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/internal/storageclass"
 	"navarch.dev/navarch/services/scheduler/framework"
@@ -40,15 +42,21 @@ const (
 
 // Plugin implements framework.Filter, framework.Reserve and framework.PreBind.
 type Plugin struct {
-	storage  storage.Cluster
-	claims   *framework.Key[*podClaims]
-	decision *framework.Key[*decision]
-	reserved reservations
+	storage storage.Cluster
+	// bindTimeout is how long a pod's binding waits for its claims'.
+	bindTimeout time.Duration
+	claims      *framework.Key[*podClaims]
+	decision    *framework.Key[*decision]
+	reserved    *Reservations
 }
 
-// New returns the plugin.
-func New(cluster storage.Cluster) *Plugin {
-	return &Plugin{storage: cluster, claims: framework.NewKey[*podClaims](), decision: framework.NewKey[*decision](), reserved: newReservations()}
+// New returns the plugin. Its arguments have their defaults and are valid. The
+// plugins of several profiles share their reservations.
+func New(args *configv1.VolumeBindingArgs, cluster storage.Cluster, reserved *Reservations) *Plugin {
+	return &Plugin{
+		storage: cluster, bindTimeout: time.Duration(*args.BindTimeoutSeconds) * time.Second,
+		claims: framework.NewKey[*podClaims](), decision: framework.NewKey[*decision](), reserved: reserved,
+	}
 }
 
 // Name of the plugin.

@@ -81,7 +81,7 @@ func TestFilter(t *testing.T) {
 		{"one is being made", []string{"a"}, []metav1.Object{dynamic, onNode(schedtest.Claim("a", "dynamic"), "n2")}, "n1 " + ReasonBindConflict + "; n2 ok"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := New(schedtest.NewStorage(tt.have...))
+			p := New(DefaultArgs(), schedtest.NewStorage(tt.have...), NewReservations())
 			if _, got := verdicts(t, p, schedtest.Pod("p").Claims(tt.claims...).Info()); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
@@ -113,7 +113,7 @@ func TestBind(t *testing.T) {
 	}
 	s := schedtest.NewStorage(have...)
 	s.OnWrite = bindAll
-	p, pod := New(s), schedtest.Pod("p").Claims("a", "b").Info()
+	p, pod := New(DefaultArgs(), s, NewReservations()), schedtest.Pod("p").Claims("a", "b").Info()
 	state, got := verdicts(t, p, pod)
 	if got != "n1 "+ReasonBindConflict+"; n2 ok" {
 		t.Fatal(got)
@@ -146,7 +146,7 @@ func TestBind(t *testing.T) {
 
 func TestUnreserve(t *testing.T) {
 	s := schedtest.NewStorage(schedtest.Class("static", volume.NotSupportedProvisioner), schedtest.Claim("a", "static"), schedtest.Volume("v", "static", ""))
-	p, pod, other := New(s), schedtest.Pod("p").Claims("a").Info(), schedtest.Pod("q").Claims("a").Info()
+	p, pod, other := New(DefaultArgs(), s, NewReservations()), schedtest.Pod("p").Claims("a").Info(), schedtest.Pod("q").Claims("a").Info()
 	state, _ := verdicts(t, p, pod)
 	p.Reserve(t.Context(), state, pod, "n1")
 	state2, _ := verdicts(t, p, other)
@@ -177,7 +177,7 @@ func TestBindingThatCannotBe(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := schedtest.NewStorage(schedtest.Class("dynamic", "example.com/disk"), schedtest.Claim("a", "dynamic"))
-			p, pod := New(s), schedtest.Pod("p").Claims("a").Info()
+			p, pod := New(DefaultArgs(), s, NewReservations()), schedtest.Pod("p").Claims("a").Info()
 			s.OnWrite = func(s *schedtest.Storage) { tt.happens(s, pod.Pod) }
 			state, _ := verdicts(t, p, pod)
 			if status := p.Reserve(t.Context(), state, pod, "n1"); !status.Success() {
@@ -204,7 +204,7 @@ func TestEvents(t *testing.T) {
 		{"a pod goes", framework.Event{Resource: framework.AssignedPod, Action: framework.Delete}, false},
 	} {
 		got := false
-		for _, hint := range New(nil).EventsToRegister() {
+		for _, hint := range New(DefaultArgs(), nil, NewReservations()).EventsToRegister() {
 			got = got || hint.Covers(pod, tt.event)
 		}
 		if got != tt.want {
