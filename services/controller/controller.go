@@ -112,15 +112,16 @@ func (c *Controller) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if informers.Start(ctx) != nil || inv.Start(ctx, &wg) != nil {
-		return nil // ctx ended first, and that is how we are stopped
+	if informers.Start(ctx) == nil && inv.Start(ctx, &wg) == nil {
+		c.setRunning(all)
+		defer c.setRunning(nil)
+		c.tel.Log.Info("controllers are running", "count", len(all))
 	}
-	c.setRunning(all)
-	defer c.setRunning(nil)
+	// If ctx ended first they are run all the same: each ends at once, and with
+	// it the goroutines of its queue.
 	for _, one := range all {
 		wg.Go(func() { one.Run(ctx) })
 	}
-	c.tel.Log.Info("controllers are running", "count", len(all))
 	<-ctx.Done()
 	return nil
 }

@@ -121,7 +121,7 @@ func (s *Store) Conn(id identity.Identity) grpc.ClientConnInterface {
 		return apistatus.ToGRPC(handler(srv, identified{stream, id}))
 	})
 	s.Register(channel)
-	return channel
+	return ending{channel}
 }
 
 // Client returns a typed client whose calls are made by id.

@@ -1,0 +1,35 @@
+package storetest
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+)
+
+// ending ends the context of a stream with the stream. The channel below it
+// leaves that to the garbage collector, which does it from outside a synctest
+// bubble, and that must not be.
+type ending struct{ grpc.ClientConnInterface }
+
+func (e ending) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := e.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return endingStream{stream, cancel}, nil
+}
+
+type endingStream struct {
+	grpc.ClientStream
+	cancel context.CancelFunc
+}
+
+func (s endingStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if err != nil {
+		s.cancel()
+	}
+	return err
+}
