@@ -38,8 +38,8 @@ func (ro *rollout) recreate(ctx context.Context) error {
 // podsRun says whether a pod of one of the sets has not ended yet.
 func (ro *rollout) podsRun(sets []*appsv1.ReplicaSet) (bool, error) {
 	for _, rs := range sets {
-		if rs.Status.Replicas > 0 {
-			return true, nil // the informer of pods may be behind that of sets
+		if rs.Status.ObservedGeneration < rs.Generation || rs.Status.Replicas > 0 {
+			return true, nil // it may make pods, or the informer of pods may be behind
 		}
 		pods, err := ownership.Owned(ro.pods, rs.UID)
 		if err != nil {

@@ -142,10 +142,36 @@ func TestPausedRecreateGrowsNoSecondVersion(t *testing.T) {
 	if err := h.Get(t.Context(), "default", sets[0].Name, sets[0]); err != nil {
 		t.Fatal(err)
 	}
-	controllertest.Change(h.Cluster, sets[0], "status", func(rs *appsv1.ReplicaSet) { rs.Status.Replicas = 0 })
+	controllertest.Change(h.Cluster, sets[0], "status", func(rs *appsv1.ReplicaSet) {
+		rs.Status.Replicas, rs.Status.ObservedGeneration = 0, rs.Generation
+	})
 	h.see()
 	h.reconcile()
 	if diff := cmp.Diff(map[string]int32{"web:1": 0, "web:3": 2}, h.sets()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRecreateWaitsUntilTheOldSetKnows(t *testing.T) {
+	w := web(2)
+	w.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+	h := newByHand(t, w)
+	h.reconcile()
+	h.see()
+	h.edit(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "web:2" })
+	h.reconcile()
+	h.see()
+	h.reconcile()
+	// The set is told to have no pods, but may still be making those it was
+	// told to have before.
+	if diff := cmp.Diff(map[string]int32{"web:1": 0}, h.sets()); diff != "" {
+		t.Fatal(diff)
+	}
+	sets := controllertest.Await(h.Cluster, "a set", func(all []*appsv1.ReplicaSet) bool { return len(all) == 1 })
+	controllertest.Change(h.Cluster, sets[0], "status", func(rs *appsv1.ReplicaSet) { rs.Status.ObservedGeneration = rs.Generation })
+	h.see()
+	h.reconcile()
+	if diff := cmp.Diff(map[string]int32{"web:1": 0, "web:2": 2}, h.sets()); diff != "" {
 		t.Error(diff)
 	}
 }
