@@ -1,0 +1,27 @@
+// Package simulation runs a whole control plane in virtual time: a Store on an
+// in-memory backend, the Controller service with every controller, the
+// Scheduler, nodes that come and go, and users who never rest. Days pass in
+// seconds.
+//
+// Everything that is written is looked at in the order in which it was written,
+// and after each write the promises of the controllers must hold:
+//
+//   - a rolling Deployment asks for no more than replicas and maxSurge, and gives
+//     up no available pod that maxUnavailable does not let it;
+//   - a Deployment that recreates never runs two versions;
+//   - a ReplicaSet has no more pods than it asks for;
+//   - a StatefulSet makes a pod only when those before it are ready;
+//   - a Job runs no more pods than its parallelism, makes none that it does not
+//     need, and says of itself exactly what its pods did;
+//   - a CronJob that forbids it has no two Jobs at once;
+//   - no namespace has more pods than its quota;
+//   - an eviction leaves what the disruption budget wants;
+//   - a pod is bound once, to a node with room for it;
+//   - nothing has two controllers, and nothing is made for an owner that is gone.
+//
+// When the users rest, everything becomes what they asked for, and nothing is
+// left of what they deleted.
+//
+// The services see the Store late, each watch and each call by a time of its
+// own, and are killed now and then. The package has tests only.
+package simulation
