@@ -34,6 +34,7 @@ import (
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 
+	"navarch.dev/navarch/agent/fence"
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/logs"
 	"navarch.dev/navarch/agent/network"
@@ -61,6 +62,7 @@ type Agent struct {
 	images   *image.Store
 	runtime  *runtime.Runc
 	network  *network.Network
+	fence    *fence.Fence
 	node     *node.Node
 	pods     *podworker.Manager
 	reclaim  *volume.Reclaimer
@@ -122,8 +124,26 @@ func (a *Agent) wireNode(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	if a.images, err = image.Open(a.cfg.imageConfig(), tel); err != nil {
 		return fmt.Errorf("open the image store: %w", err)
 	}
-	a.node, err = node.New(a.cfg.nodeConfig(nodeIP), a.client, tel.Log, a.nodeImages, a.ready)
+	if a.fence, err = fence.Open(a.cfg.fencePath(), true); err != nil {
+		return err
+	}
+	cfg := a.cfg.nodeConfig(nodeIP)
+	cfg.Fencing = a.fencing()
+	a.node, err = node.New(cfg, a.client, tel.Log, a.nodeImages, a.ready)
 	return err
+}
+
+// fencing joins the node's Lease to its fence and its pods.
+func (a *Agent) fencing() node.Fencing {
+	return node.Fencing{
+		Promise: a.cfg.promise(), Now: fence.Now, Begun: a.fence.Begun, Lift: a.fence.Lift,
+		Renew: func(at time.Duration) {
+			a.fence.Renew(at)
+			a.pods.Renewed()
+		},
+		Fenced:  func() bool { return a.pods.Fenced() },
+		Condemn: func(ctx context.Context, promise time.Duration) error { return a.pods.Condemn(ctx, promise) },
+	}
 }
 
 // wirePods makes what runs the pods.
@@ -147,6 +167,7 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
 		Client: a.client, Pods: pods, Services: a.services, Runtime: a.runtime, Images: a.images,
 		Network: a.network, Volumes: volumes, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
+		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(),
 	})
 	a.server = server.New(a.pods, a.runtime, a.images, stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine), logs.Read)
 	return nil
@@ -162,7 +183,7 @@ func (a *Agent) Ready() <-chan struct{} { return a.network.Ready() }
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.stop()
 	defer func() {
-		if err := errors.Join(a.runtime.Close(), a.images.Close()); err != nil {
+		if err := errors.Join(a.runtime.Close(), a.images.Close(), a.fence.Close()); err != nil {
 			a.log.WarnContext(ctx, "the agent's state was not closed", "error", err)
 		}
 	}()

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/internal/fencing"
 )
 
 // Config configures an Agent.
@@ -63,6 +65,10 @@ type Config struct {
 	// ImageGCHighPercent and ImageGCLowPercent are the disk usages at which
 	// unused images begin and cease to be removed.
 	ImageGCHighPercent, ImageGCLowPercent int
+	// FastFailover makes the node promise that its pods do not run for longer than
+	// FenceAfter without the Store, so that they can be replaced soon after.
+	FastFailover bool
+	FenceAfter   time.Duration
 }
 
 // DefaultConfig returns the defaults.
@@ -73,7 +79,7 @@ func DefaultConfig() Config {
 		SeccompDir: "/var/lib/navarch/seccomp", ClusterCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16",
 		ClusterDNS: []string{"10.96.0.10"}, ClusterDomain: "cluster.local", ResolvConf: "/etc/resolv.conf",
 		VXLANPort: 8472, MaxPods: 110, CapacityShare: 1, LogMaxBytes: 10 << 20, LogMaxFiles: 5,
-		ImageGCHighPercent: 85, ImageGCLowPercent: 80,
+		ImageGCHighPercent: 85, ImageGCLowPercent: 80, FenceAfter: 5 * time.Second,
 	}
 }
 
@@ -106,6 +112,8 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.LogMaxFiles, "container-log-max-files", c.LogMaxFiles, "log files kept of a container")
 	fs.IntVar(&c.ImageGCHighPercent, "image-gc-high-percent", c.ImageGCHighPercent, "disk usage at which unused images are removed")
 	fs.IntVar(&c.ImageGCLowPercent, "image-gc-low-percent", c.ImageGCLowPercent, "disk usage down to which unused images are removed")
+	fs.BoolVar(&c.FastFailover, "fast-failover", c.FastFailover, "stop pods when no Store can be reached, so that they can be replaced within seconds")
+	fs.DurationVar(&c.FenceAfter, "fence-after", c.FenceAfter, "with --fast-failover: how long after the last renewal of the node's Lease its pods are stopped")
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$`)
@@ -155,6 +163,8 @@ func (c *Config) validateNumbers() error {
 		return errors.New("max-pods is less than 1")
 	case c.ImageGCLowPercent > c.ImageGCHighPercent:
 		return errors.New("image-gc-low-percent is more than image-gc-high-percent")
+	case c.FenceAfter < fencing.Shortest || c.FenceAfter > fencing.Longest:
+		return fmt.Errorf("fence-after %s is not from %s to %s", c.FenceAfter, fencing.Shortest, fencing.Longest)
 	}
 	return nil
 }
@@ -192,6 +202,17 @@ func (c *Config) dir(name string) string { return filepath.Join(c.nodeDir(), nam
 
 // runDir is the folder, in memory, of what does not outlive a boot.
 func (c *Config) runDir() string { return c.dir("run") }
+
+// fencePath is the file of the node's fence.
+func (c *Config) fencePath() string { return filepath.Join(c.runDir(), "fence") }
+
+// promise is what the node promises; 0 is nothing.
+func (c *Config) promise() time.Duration {
+	if !c.FastFailover {
+		return 0
+	}
+	return c.FenceAfter
+}
 
 // cgroup is the node's, from the root of the hierarchy.
 func (c *Config) cgroup() string {

@@ -75,6 +75,7 @@ func (c *Config) runtimeConfig() runtime.Config {
 	rt.CgroupParent, rt.SeccompDir = c.cgroup(), c.SeccompDir
 	rt.RuncPath, rt.ShimPath = runcPath(c.BinDir), shimPath(c.BinDir)
 	rt.LogMaxBytes, rt.LogMaxFiles = c.LogMaxBytes, c.LogMaxFiles
+	rt.FencePath = c.fencePath()
 	return rt
 }
 
@@ -98,7 +99,7 @@ func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.Resource
 		NodeName: c.NodeName, HostIPs: []string{nodeIP.String()}, PodsDir: c.dir("pods"), LogsDir: c.dir("logs"),
 		ClusterDomain: c.ClusterDomain, DNSServers: c.ClusterDNS, HostResolvConf: c.ResolvConf,
 		StaticPodDir: c.StaticPodDir, MaxPods: c.MaxPods, Allocatable: allocatable,
-		ParallelStarts: startsPerCPU * goruntime.NumCPU(), StoragePeriod: storagePeriod,
+		ParallelStarts: startsPerCPU * goruntime.NumCPU(), StoragePeriod: storagePeriod, Promise: c.promise(),
 	}
 }
 

@@ -176,6 +176,16 @@ func (s *sandbox) status() runtime.SandboxStatus {
 	}
 }
 
+// FenceSandbox implements runtime.Runtime. There are no processes to stop.
+func (r *hollowRuntime) FenceSandbox(_ context.Context, uid string, _ *runtime.Fence) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.sandboxes[uid]; !ok {
+		return fmt.Errorf("sandbox %s: %w", uid, runtime.ErrNotFound)
+	}
+	return nil
+}
+
 // UpdateSandboxResources implements runtime.Runtime.
 func (r *hollowRuntime) UpdateSandboxResources(_ context.Context, uid string, resources runtime.Resources) error {
 	r.mu.Lock()

@@ -1,8 +1,9 @@
 // Package node tells the Store about the node that the agent runs on: it
 // registers the Node object, renews its Lease, and keeps its status true.
 //
-// The Lease is renewed every ten seconds and is all that an idle node writes,
-// besides a status every five minutes. What has changed of the status is
+// The Lease is renewed every ten seconds, or if the node promises to stop its
+// pods when it cannot, as often as that takes. It is all that an idle node
+// writes, besides a status every five minutes. What has changed of the status is
 // written at once. The not-ready taint is not the agent's: the Store adds it
 // to a new Node, and the node lifecycle controller takes it away.
 package node
@@ -11,14 +12,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
@@ -54,6 +54,9 @@ type Config struct {
 	Machine *Machine
 	// Taints are put on the Node when it is registered.
 	Taints []corev1.Taint
+	// Fencing is what the Lease means to the node's pods; the zero value is
+	// nothing.
+	Fencing Fencing
 	// Phase, from 0 to 1, is where in their intervals the node's periodic writes
 	// are, so that nodes that one process begins at once do not write at once.
 	Phase float64
@@ -66,8 +69,6 @@ type Machine struct {
 }
 
 const (
-	leaseNamespace = "kube-node-lease"
-	leaseDuration  = 40 // seconds
 	renewInterval  = 10 * time.Second
 	statusInterval = 5 * time.Minute
 	// checkInterval is how often the node's own conditions are looked at.
@@ -88,14 +89,17 @@ type Node struct {
 	// ready says whether pods can be run, and why not.
 	ready   func() (bool, string)
 	changed chan struct{}
-	last    atomic.Pointer[corev1.NodeStatus] // as the Store has it, never changed
-	gone    atomic.Bool                       // the Store has said that there is no such Node
+	leased  chan struct{} // closed once the Lease has been renewed
+
+	leasedOnce sync.Once
+	last       atomic.Pointer[corev1.NodeStatus] // as the Store has it, never changed
+	gone       atomic.Bool                       // the Store has said that there is no such Node
 }
 
 // New returns the node, with the capacity that the machine has. images lists
 // what the node has; ready says whether it can run pods.
 func New(cfg Config, c *client.Client, log *slog.Logger, images func() []corev1.ContainerImage, ready func() (bool, string)) (*Node, error) {
-	n := &Node{cfg: cfg, client: c, log: log, images: images, ready: ready, changed: make(chan struct{}, 1)}
+	n := &Node{cfg: cfg, client: c, log: log, images: images, ready: ready, changed: make(chan struct{}, 1), leased: make(chan struct{})}
 	if cfg.Machine != nil {
 		n.machine, n.pressure = *cfg.Machine, func() pressure { return pressure{} }
 		return n, nil
@@ -210,28 +214,14 @@ func (n *Node) object() *corev1.Node {
 
 // Run renews the Lease and keeps the status true until ctx ends.
 func (n *Node) Run(ctx context.Context) error {
-	go n.renew(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { n.newLeaseKeeper().run(ctx) })
 	return n.keepStatus(ctx)
 }
 
-// renew renews the Lease until ctx ends: at once, then at its phase of the
-// interval. Failures, which meet all nodes at the same time, begin that anew.
-func (n *Node) renew(ctx context.Context) {
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: n.cfg.Name}}
-	next := n.phase(renewInterval)
-	for ctx.Err() == nil {
-		wait := next
-		next = renewInterval
-		if err := n.renewOnce(ctx, lease); err != nil && ctx.Err() == nil {
-			n.log.WarnContext(ctx, "the node's Lease was not renewed", "error", err)
-			lease.ResourceVersion = "" // read it again
-			wait, next = retryInterval, n.phase(renewInterval)
-		}
-		if sleep(ctx, wait) != nil {
-			return
-		}
-	}
-}
+// Leased is closed once the Lease has been renewed.
+func (n *Node) Leased() <-chan struct{} { return n.leased }
 
 // phase returns how long to wait after a first write so that those that follow
 // are at the node's phase of the interval.
@@ -240,33 +230,6 @@ func (n *Node) phase(interval time.Duration) time.Duration {
 		return interval
 	}
 	return time.Duration(n.cfg.Phase * float64(interval))
-}
-
-// renewOnce writes the Lease with the present time: in one call while nobody
-// else writes it.
-func (n *Node) renewOnce(ctx context.Context, lease *coordinationv1.Lease) error {
-	ctx, cancel := context.WithTimeout(ctx, renewInterval)
-	defer cancel()
-	if lease.ResourceVersion == "" {
-		err := n.client.Get(ctx, leaseNamespace, n.cfg.Name, lease)
-		if apierrors.IsNotFound(err) {
-			*lease = coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: n.cfg.Name}}
-			n.stamp(lease)
-			return n.client.Create(ctx, lease)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	n.stamp(lease)
-	return n.client.Update(ctx, lease)
-}
-
-func (n *Node) stamp(lease *coordinationv1.Lease) {
-	now := metav1.NewMicroTime(time.Now())
-	lease.Spec.HolderIdentity = ptr.To(n.cfg.Name)
-	lease.Spec.LeaseDurationSeconds = ptr.To(int32(leaseDuration))
-	lease.Spec.RenewTime = &now
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

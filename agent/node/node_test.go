@@ -214,7 +214,7 @@ func TestPhasesOfPeriodicWrites(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			begun := time.Now()
-			go n.renew(ctx)
+			go n.newLeaseKeeper().run(ctx)
 			for _, want := range tt.want {
 				time.Sleep(time.Until(begun.Add(want)))
 				synctest.Wait()

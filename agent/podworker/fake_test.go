@@ -42,6 +42,10 @@ type fakeRuntime struct {
 	containers map[string]*fakeContainer
 	// ignoreTerm names containers that only SIGKILL ends.
 	ignoreTerm map[string]bool
+	// fences are what sandboxes have been put under.
+	fences map[string]*runtime.Fence
+	// shut holds back FenceSandbox until it is closed; nil does not.
+	shut chan struct{}
 	// exec is what Exec answers.
 	exec func(container string, command []string) (int, error)
 	// updates are the changes of limits, in their order; stuck refuses those of
@@ -58,7 +62,7 @@ type fakeContainer struct {
 func newFakeRuntime() *fakeRuntime {
 	return &fakeRuntime{
 		sandboxes: make(map[string]runtime.SandboxStatus), containers: make(map[string]*fakeContainer),
-		ignoreTerm: make(map[string]bool),
+		ignoreTerm: make(map[string]bool), fences: make(map[string]*runtime.Fence),
 	}
 }
 
@@ -76,7 +80,31 @@ func (f *fakeRuntime) CreateSandbox(_ context.Context, spec runtime.SandboxSpec)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sandboxes[spec.UID] = runtime.SandboxStatus{Spec: spec, Ready: true}
+	f.fences[spec.UID] = spec.Fence
 	return nil
+}
+
+func (f *fakeRuntime) FenceSandbox(_ context.Context, uid string, fence *runtime.Fence) error {
+	f.mu.Lock()
+	shut := f.shut
+	f.mu.Unlock()
+	if shut != nil {
+		<-shut
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.sandboxes[uid]; !ok {
+		return runtime.ErrNotFound
+	}
+	f.fences[uid] = fence
+	return nil
+}
+
+// fenceOf returns the fence that a pod's sandbox is under.
+func (f *fakeRuntime) fenceOf(pod *corev1.Pod) *runtime.Fence {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fences[string(pod.UID)]
 }
 
 func (f *fakeRuntime) StopSandbox(_ context.Context, uid string) error {
@@ -93,6 +121,7 @@ func (f *fakeRuntime) RemoveSandbox(_ context.Context, uid string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.sandboxes, uid)
+	delete(f.fences, uid)
 	for id, c := range f.containers {
 		if c.status.PodUID == uid {
 			delete(f.containers, id)
@@ -392,6 +421,8 @@ type bench struct {
 	watch   *client.Informer[*corev1.Pod]
 	changed chan struct{}
 	manager *Manager
+	promise time.Duration // of the manager to be made; then fence is its fence
+	fence   *fakeFence
 	stop    func()
 }
 
@@ -412,6 +443,7 @@ func newStoreBench(t *testing.T) *bench {
 		events: &fakeEvents{reasons: make(map[string]int)}, dir: t.TempDir(), changed: make(chan struct{}, 1),
 	}
 	var err error
+	b.fence = &fakeFence{}
 	if b.watch, err = NewInformer(b.client, "n1"); err != nil {
 		t.Fatal(err)
 	}
@@ -462,7 +494,7 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 	return New(Config{
 		NodeName: "n1", HostIPs: []string{"192.0.2.1"}, PodsDir: filepath.Join(b.dir, "pods"), LogsDir: filepath.Join(b.dir, "logs"),
 		ClusterDomain: "cluster.local", DNSServers: []string{"10.96.0.10"}, HostResolvConf: filepath.Join(b.dir, "resolv.conf"),
-		StaticPodDir: filepath.Join(b.dir, "static"), MaxPods: 10, ParallelStarts: 4, StoragePeriod: 20 * time.Millisecond,
+		Promise: b.promise, StaticPodDir: filepath.Join(b.dir, "static"), MaxPods: 10, ParallelStarts: 4, StoragePeriod: 20 * time.Millisecond,
 		Allocatable: func() corev1.ResourceList {
 			return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("1Gi")}
 		},
@@ -470,6 +502,7 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 		Client: c, Pods: pods, Services: services, Runtime: rt, Images: images, Network: net,
 		Volumes: volume.New(volume.Config{Dir: filepath.Join(b.dir, "pods")}, c, objs, tel.Log),
 		Objects: objs, Events: b.events, Log: tel.Log, Tracer: tel.Tracer(),
+		Fence: b.fence, Now: b.fence.now,
 	})
 }
 

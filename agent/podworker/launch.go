@@ -299,6 +299,10 @@ func (w *worker) launchFailed(c *container, in launchInput, err error) {
 	if w.setupCtx.Err() != nil || errors.Is(err, errSetup) {
 		return
 	}
+	if errors.Is(err, runtime.ErrFenced) {
+		c.waitReason, c.waitMessage = reasonFenced, err.Error()
+		return // step tries again when the fence has opened
+	}
 	if errors.Is(err, runtime.ErrShimDied) || errors.Is(err, runtime.ErrNotFound) {
 		w.sandboxLost()
 		return

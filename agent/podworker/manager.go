@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +30,7 @@ type Manager struct {
 	deps Deps
 	busy slots
 	ctx  context.Context // ends the workers; set by Run
+	held atomic.Bool     // some worker waits for the fence to open
 
 	mu      sync.Mutex // guards the fields below
 	workers map[string]*worker
@@ -38,8 +40,12 @@ type Manager struct {
 	// unsettled are the pods of an earlier agent that are yet to be admitted: they
 	// go before any resize.
 	unsettled map[string]bool
-	running   bool
-	wg        sync.WaitGroup
+	// unfenced are pods that an earlier agent left, and whose shims have yet to
+	// be told of the fence.
+	unfenced map[string]bool
+	judged   judgment
+	running  bool
+	wg       sync.WaitGroup
 }
 
 // New returns a manager. It must be told of the runtime's events, from before
@@ -48,7 +54,7 @@ func New(cfg Config, deps Deps) *Manager {
 	return &Manager{
 		cfg: cfg, deps: deps, busy: make(slots, max(cfg.ParallelStarts, 1)),
 		workers: make(map[string]*worker), waiting: make(map[string]*corev1.Pod), granted: make(map[string]grant), asks: make(map[string]*resizeAsk),
-		unsettled: make(map[string]bool),
+		unsettled: make(map[string]bool), unfenced: make(map[string]bool),
 	}
 }
 
@@ -79,6 +85,13 @@ func (m *Manager) Run(ctx context.Context) error {
 	case <-m.deps.Pods.Synced():
 	case <-ctx.Done():
 		return nil
+	}
+	if m.deps.Leased != nil {
+		select {
+		case <-m.deps.Leased:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	static, err := m.readStatic(ctx)
 	if err != nil {
@@ -156,6 +169,7 @@ func (m *Manager) forget(w *worker) {
 		delete(m.workers, w.uid)
 	}
 	m.takeBack(w.uid)
+	delete(m.unfenced, w.uid)
 	if next, ok := m.waiting[w.uid]; ok {
 		delete(m.waiting, w.uid)
 		m.start(next, true, remains{})

@@ -75,6 +75,9 @@ type Config struct {
 	StoragePeriod time.Duration
 	// Allocatable is what the pods may share.
 	Allocatable func() corev1.ResourceList
+	// Promise is how long pods may run on once the node has lost the Store; 0 is
+	// for ever. See internal/fencing.
+	Promise time.Duration
 }
 
 // Network connects pods. *network.Network implements it.
@@ -112,8 +115,14 @@ type Deps struct {
 	Volumes  Volumes
 	Objects  *objects.Objects
 	Events   Recorder
-	Log      *slog.Logger
-	Tracer   trace.Tracer
+	// Fence is the node's, and Now the clock of its times.
+	Fence Fence
+	Now   func() time.Duration
+	// Leased is closed when this agent has renewed the node's Lease: before,
+	// pods may have been replaced that it does not know of. nil is at once.
+	Leased <-chan struct{}
+	Log    *slog.Logger
+	Tracer trace.Tracer
 }
 
 const (

@@ -51,6 +51,7 @@ func (m *Manager) recover(ctx context.Context, static []*corev1.Pod) error {
 	for uid := range found { // what runs keeps its place, whoever else asks
 		if pod := wanted[uid]; pod != nil {
 			m.granted[uid] = heldBy(left[uid].given.applied(pod))
+			m.unfenced[uid] = true
 		}
 	}
 	for uid, pod := range wanted {

@@ -34,7 +34,8 @@ func (w *worker) setUp(now time.Time, soonest func(time.Time)) {
 // makeSandbox begins to make the namespace, and then on parallel lines the
 // connection to the network and the sandbox.
 func (w *worker) makeSandbox() {
-	pod, ctx := w.pod, w.setupCtx
+	pod, ctx, fence := w.pod, w.setupCtx, w.wantFence()
+	w.noteFence(fence)
 	w.cgroup = podResources(pod)
 	if pod.Spec.HostNetwork {
 		w.netns = resolved("")
@@ -61,7 +62,7 @@ func (w *worker) makeSandbox() {
 		if err != nil {
 			return struct{}{}, err
 		}
-		return struct{}{}, w.m.createSandbox(ctx, pod, path)
+		return struct{}{}, w.m.createSandbox(ctx, pod, path, fence)
 	})
 	sandbox := w.sandbox
 	w.operate(func() func() {
@@ -213,7 +214,7 @@ func span[T any](ctx context.Context, w *worker, name string, f func(context.Con
 }
 
 // createSandbox makes a pod's sandbox, unless it is there.
-func (m *Manager) createSandbox(ctx context.Context, pod *corev1.Pod, netns string) error {
+func (m *Manager) createSandbox(ctx context.Context, pod *corev1.Pod, netns string, fence *runtime.Fence) error {
 	if pod.Spec.HostNetwork {
 		if err := m.writeHosts(pod, nil); err != nil {
 			return err
@@ -223,6 +224,7 @@ func (m *Manager) createSandbox(ctx context.Context, pod *corev1.Pod, netns stri
 	if err != nil {
 		return err
 	}
+	spec.Fence = fence
 	err = m.busy.run(ctx, func() error { return m.deps.Runtime.CreateSandbox(ctx, spec) })
 	if errors.Is(err, runtime.ErrExists) {
 		return nil

@@ -22,7 +22,9 @@ func (w *worker) makeStatus(now time.Time) *corev1.PodStatus {
 	if w.rejected == nil && (s.Phase == corev1.PodSucceeded || s.Phase == corev1.PodFailed) {
 		return s // it is over; there is no news of it
 	}
-	s.ObservedGeneration = w.base().Generation
+	if !w.fencePending() {
+		s.ObservedGeneration = w.base().Generation
+	}
 	if !w.startTime.IsZero() {
 		t := metav1.NewTime(w.startTime).Rfc3339Copy()
 		s.StartTime = &t

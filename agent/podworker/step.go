@@ -17,6 +17,7 @@ func (w *worker) step() {
 			next = at
 		}
 	}
+	w.followFence(now, soonest)
 	if w.phase < phaseStopping && w.mustEnd(now) {
 		w.beginStopping(now)
 	}
@@ -26,7 +27,9 @@ func (w *worker) step() {
 	case phaseRunning:
 		w.setUp(now, soonest)
 		w.resize(now, soonest)
-		w.runContainers(now, soonest)
+		if !w.held() {
+			w.runContainers(now, soonest)
+		}
 		w.watchStorage(now, soonest)
 		if d := w.pod.Spec.ActiveDeadlineSeconds; d != nil {
 			soonest(w.startTime.Add(time.Duration(*d) * time.Second))
@@ -34,6 +37,7 @@ func (w *worker) step() {
 	case phaseStopping:
 		w.stopContainers(now)
 	case phaseOver:
+		w.m.noteFenced(w.uid)
 		if w.deleted || w.pod.DeletionTimestamp != nil {
 			w.phase = phaseTearingDown
 			w.tearDown(true)
@@ -46,6 +50,10 @@ func (w *worker) step() {
 // mustEnd says whether the pod is to be ended, and notes why.
 func (w *worker) mustEnd(now time.Time) bool {
 	if w.deleted || w.pod.DeletionTimestamp != nil || w.rejected != nil {
+		return true
+	}
+	if w.phase == phaseNew && w.m.forbidden(w.pod, w.static) {
+		w.deleted = true // it may run elsewhere, and the watch has yet to tell
 		return true
 	}
 	if w.phase == phaseNew {

@@ -82,6 +82,11 @@ type worker struct {
 	measuring bool      // its storage is being measured
 	measureAt time.Time // when that is done next
 
+	// fence is what the shim has been told, if that is known.
+	fence                 *runtime.Fence
+	fenceKnown, refencing bool
+	refenceAt             time.Time
+
 	graceEnd   time.Time // when stopping containers are killed
 	status     *corev1.PodStatus
 	written    *corev1.PodStatus // what the Store has of ours, nil once others have written

@@ -21,6 +21,9 @@ type Config struct {
 	// RuncPath and ShimPath are the programs runc and navarch-shim.
 	RuncPath string
 	ShimPath string
+	// FencePath is the file of the node's fence (agent/fence). It must be there
+	// before a sandbox is put under it.
+	FencePath string
 	// SeccompDir is where Localhost profiles are looked up.
 	SeccompDir string
 	// LogMaxBytes is the size at which a container's log is rotated, LogMaxFiles

@@ -235,6 +235,8 @@ func (p *pod) shimError(err error) error {
 		return fmt.Errorf("%w: %w", ErrExists, err)
 	case shim.IsCode(err, shim.CodeNotRunning):
 		return fmt.Errorf("%w: %w", ErrNotRunning, err)
+	case shim.IsCode(err, shim.CodeFenced):
+		return fmt.Errorf("%w: %w", ErrFenced, err)
 	}
 	var refusal *shim.Error
 	if errors.As(err, &refusal) && strings.Contains(refusal.Error(), badCommand) {

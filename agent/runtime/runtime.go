@@ -53,6 +53,9 @@ var (
 	// ErrShimDied: the pod's shim was killed. Its containers are dead, the
 	// sandbox has to be removed and made anew.
 	ErrShimDied = errors.New("the pod's shim died")
+	// ErrFenced: the node has not heard of the Store for too long; nothing can be
+	// started in the pod until it has.
+	ErrFenced = errors.New("the pod is fenced")
 )
 
 // Runtime runs sandboxes and containers. *Runc implements it.
@@ -94,6 +97,8 @@ type Runtime interface {
 	SandboxStatus(ctx context.Context, podUID string) (SandboxStatus, error)
 	// ListSandboxes returns all sandboxes, ordered by pod UID.
 	ListSandboxes(ctx context.Context) ([]SandboxStatus, error)
+	// FenceSandbox puts the pod under the node's fence, as SandboxSpec.Fence does.
+	FenceSandbox(ctx context.Context, podUID string, fence *Fence) error
 	// UpdateSandboxResources changes the pod-level cgroup's limits; a zero field
 	// leaves the limit as it is. SandboxStatus shows them from then on, also after
 	// a Recover.

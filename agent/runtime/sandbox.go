@@ -143,6 +143,7 @@ func (r *Runc) startShim(ctx context.Context, p *pod) error {
 		NewUTS: !p.spec.HostNetwork, NewIPC: !p.spec.HostIPC,
 		NewPID:  p.spec.ShareProcessNamespace && !p.spec.HostPID,
 		Cgroups: r.cgroups.procsFiles(filepath.Join(r.cfg.CgroupParent, shimsCgroup)),
+		Fence:   r.fenceOptions(p.spec.Fence),
 	}
 	if err := shim.WriteFileAtomic(filepath.Join(p.dir, shim.ConfigFile), config); err != nil {
 		return err
@@ -311,6 +312,28 @@ func (r *Runc) ListSandboxes(context.Context) ([]SandboxStatus, error) {
 		all = append(all, p.status())
 	}
 	return all, nil
+}
+
+// FenceSandbox implements Runtime.
+func (r *Runc) FenceSandbox(ctx context.Context, podUID string, fence *Fence) error {
+	p, err := r.pod(podUID)
+	if err != nil {
+		return err
+	}
+	if stopped, _ := p.isStopped(); stopped {
+		return nil // nothing of it runs, or ever will
+	}
+	if err := p.client.Fence(ctx, r.fenceOptions(fence)); err != nil {
+		return fmt.Errorf("fence sandbox %s: %w", podUID, p.shimError(err))
+	}
+	return nil
+}
+
+func (r *Runc) fenceOptions(fence *Fence) *shim.FenceOptions {
+	if fence == nil {
+		return nil
+	}
+	return &shim.FenceOptions{Path: r.cfg.FencePath, After: fence.After, Grace: fence.Grace}
 }
 
 // UpdateSandboxResources implements Runtime.

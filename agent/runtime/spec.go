@@ -41,6 +41,16 @@ type SandboxSpec struct {
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 	// Resources are the limits of the pod as a whole; the zero value sets none.
 	Resources Resources `json:"resources,omitzero"`
+	// Fence stops the pod when the node has lost the Store; nil leaves it alone.
+	Fence *Fence `json:"fence,omitempty"`
+}
+
+// Fence says when the node's fence (Config.FencePath) closes over a pod.
+type Fence struct {
+	// After is how long after the fence's last renewal the containers are dead,
+	// Grace how long before that they get SIGTERM.
+	After time.Duration `json:"after"`
+	Grace time.Duration `json:"grace"`
 }
 
 // DNS is the content of a resolv.conf.

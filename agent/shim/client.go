@@ -77,6 +77,12 @@ func (c *Client) Update(ctx context.Context, id string, resources json.RawMessag
 	return err
 }
 
+// Fence puts the pod under a fence, another one, or with nil under none.
+func (c *Client) Fence(ctx context.Context, opts *FenceOptions) error {
+	_, err := c.call(ctx, Request{Op: OpFence, Fence: opts})
+	return err
+}
+
 // Shutdown kills all containers and the pause process and ends the shim.
 func (c *Client) Shutdown(ctx context.Context) error {
 	_, err := c.call(ctx, Request{Op: OpShutdown})

@@ -33,6 +33,12 @@
 // A container's output is written to its log file in the CRI format, a file that
 // reached its limit is renamed to <path>.<UTC time> and a new one begun. A line
 // is in the file before the shim takes the next one from the pipe.
+//
+// # Fencing
+//
+// A shim that was given a fence (agent/fence) kills its containers when the
+// fence closes, and starts none while it is closed: the agent may be dead by
+// then, or hang.
 package shim
 
 import (
@@ -88,6 +94,18 @@ type Config struct {
 	NewPID bool `json:"newPID"`
 	// Cgroups are the cgroup.procs files by which the shim leaves the agent's cgroup.
 	Cgroups []string `json:"cgroups,omitempty"`
+	// Fence closes over the pod; nil: none does.
+	Fence *FenceOptions `json:"fence,omitempty"`
+}
+
+// FenceOptions say by which fence a pod is stopped, and when.
+type FenceOptions struct {
+	// Path is the fence's file.
+	Path string `json:"path"`
+	// After is how long after the last renewal the containers are dead.
+	After time.Duration `json:"after"`
+	// Grace is how long before that they are asked to end.
+	Grace time.Duration `json:"grace"`
 }
 
 // ProcessID names a process beyond the reuse of its number.
@@ -115,6 +133,7 @@ const (
 	OpUpdate    = "update"
 	OpSubscribe = "subscribe"
 	OpShutdown  = "shutdown"
+	OpFence     = "fence"
 )
 
 // Request is a call.
@@ -131,6 +150,8 @@ type Request struct {
 	Exec *ExecOptions `json:"exec,omitempty"`
 	// Resources is OpUpdate's: OCI LinuxResources.
 	Resources json.RawMessage `json:"resources,omitempty"`
+	// Fence is OpFence's; nil takes the fence away.
+	Fence *FenceOptions `json:"fence,omitempty"`
 }
 
 // CreateOptions say what the shim does around runc's create.
@@ -162,6 +183,8 @@ const (
 	CodeNotRunning = "not-running"
 	CodeRunc       = "runc"
 	CodeInternal   = "internal"
+	// CodeFenced: the fence is closed.
+	CodeFenced = "fenced"
 )
 
 // Response answers a Request.
@@ -181,6 +204,9 @@ type State struct {
 	PauseRunning bool             `json:"pauseRunning"`
 	Containers   []ContainerState `json:"containers"`
 }
+
+// ReasonFenced is the reason of a container that was killed by a closed fence.
+const ReasonFenced = "NodeFenced"
 
 // Status of a container.
 const (

@@ -47,6 +47,7 @@ func newUpCommand() *cobra.Command {
 	fs.BoolVar(&options.SplitServices, "split-services", false, "run each service of the control plane as a process of its own")
 	addSchedulerConfigFlag(fs, &options.SchedulerConfig)
 	fs.StringArrayVar(&options.RegistryMirrors, "registry-mirror", nil, "HOST=URL: pull images of registry HOST from URL, in which host.navarch.internal is this machine (may be repeated)")
+	fs.BoolVar(&options.FastFailover, "fast-failover", false, "replace the pods of a failed node within seconds; nodes that cannot reach the Store stop theirs")
 	fs.StringVar(&options.BinDir, "bin-dir", localcluster.BinDir(), "folder of runc, navarch-shim and, in cni/, the CNI plugins")
 	fs.StringVar(&options.LogLevel, "log-level", "info", "debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -45,11 +45,13 @@ type Config struct {
 	// Agents connects to the agents of pods that are webhooks; nil connects to
 	// none.
 	Agents AgentDialer
+	// Tolerations are how long pods that do not say so stay on a failed node.
+	Tolerations admission.Tolerations
 }
 
 // admission returns which rules apply.
 func (c *Config) admission() admission.Choice {
-	return admission.Choice{Enabled: c.EnableAdmissionPlugins, Disabled: c.DisableAdmissionPlugins}
+	return admission.Choice{Enabled: c.EnableAdmissionPlugins, Disabled: c.DisableAdmissionPlugins, Tolerations: &c.Tolerations}
 }
 
 // DefaultConfig returns the stock settings.
@@ -61,6 +63,7 @@ func DefaultConfig() Config {
 		MaxEvents:        20_000,
 		BookmarkInterval: time.Minute,
 		CompactInterval:  5 * time.Minute,
+		Tolerations:      admission.StockTolerations(),
 	}
 }
 
@@ -78,6 +81,10 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 		"admission rules that are not applied, of: "+strings.Join(admission.Names(), ", "))
 	fs.StringSliceVar(&c.EnableAdmissionPlugins, "enable-admission-plugins", c.EnableAdmissionPlugins,
 		"admission rules that are applied beside the stock ones, for example "+admission.DenyServiceExternalIPs)
+	fs.Int64Var(&c.Tolerations.NotReady, "default-not-ready-toleration-seconds", c.Tolerations.NotReady,
+		"how long pods that do not say so tolerate that their node is not ready")
+	fs.Int64Var(&c.Tolerations.Unreachable, "default-unreachable-toleration-seconds", c.Tolerations.Unreachable,
+		"how long pods that do not say so tolerate that their node is not heard of")
 	fs.DurationVar(&c.CompactInterval, "compact-interval", c.CompactInterval, "how often old revisions are dropped; 0 keeps them all")
 }
 
@@ -114,6 +121,13 @@ func (c *Config) Validate() error {
 	}
 	errs = append(errs, knownRules("--disable-admission-plugins", c.DisableAdmissionPlugins)...)
 	errs = append(errs, knownRules("--enable-admission-plugins", c.EnableAdmissionPlugins)...)
+	for flag, seconds := range map[string]int64{
+		"--default-not-ready-toleration-seconds": c.Tolerations.NotReady, "--default-unreachable-toleration-seconds": c.Tolerations.Unreachable,
+	} {
+		if seconds < 0 {
+			errs = append(errs, fmt.Errorf("%s %d must not be negative", flag, seconds))
+		}
+	}
 	if c.CompactInterval < 0 {
 		errs = append(errs, fmt.Errorf("--compact-interval %s must not be negative", c.CompactInterval))
 	}

@@ -2,6 +2,7 @@ package resilience_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -341,14 +342,22 @@ func TestKilledEtcdLosesNothing(t *testing.T) {
 	}
 }
 
-// The services are stopped and started: pods go on running and are adopted.
+// The services are stopped and started: pods go on running and are adopted, also
+// those that would be stopped if their agent were cut off.
 func TestStoppedServicesLeavePodsRunning(t *testing.T) {
-	c := testcluster.Start(t, testcluster.Options{Nodes: 2})
+	c := testcluster.Start(t, testcluster.Options{Nodes: 2, Args: []string{"--fast-failover"}})
 	c.LoadBusybox(t)
 	c.KubectlInput(t, deployment("web", 4, "0"), "apply", "-f", "-")
 	c.Kubectl(t, "rollout", "status", "deployment/web", "--timeout=120s")
 	before := containerIDs(pods(t, c, "app=web"))
 	c.Stop(t)
+	data, err := os.ReadFile(filepath.Join(c.Dir, "nodes", "node-1", "run", "fence"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if word := int64(binary.NativeEndian.Uint64(data)); word >= 0 {
+		t.Errorf("the fence of a node whose agent was stopped closes: it was renewed at %s", time.Duration(word))
+	}
 	c.Up(t)
 	c.Kubectl(t, "rollout", "status", "deployment/web", "--timeout=120s")
 	if after := containerIDs(pods(t, c, "app=web")); after != before {

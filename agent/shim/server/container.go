@@ -33,6 +33,7 @@ type container struct {
 
 	mu          sync.Mutex
 	state       shim.ContainerState
+	fenced      bool // killed by the fence
 	attachments map[*attachment]struct{}
 }
 
@@ -144,6 +145,9 @@ func (s *Server) supervise(c *container, exit <-chan syscall.WaitStatus) {
 	c.state.Status, c.state.FinishedAt = shim.StatusExited, finished
 	c.state.ExitCode, c.state.Signal = exitCode(status)
 	c.state.OOMKilled = oom > 0 && c.state.ExitCode != 0
+	if c.fenced {
+		c.state.Reason, c.state.Message = shim.ReasonFenced, "the node was cut off from the cluster for too long"
+	}
 	c.saveLocked()
 	c.mu.Unlock()
 	close(c.ended)
@@ -183,18 +187,28 @@ func (s *Server) start(c *container) error {
 	if status != shim.StatusCreated {
 		return &shim.Error{Code: shim.CodeNotRunning, Message: "the container is " + status + ", not created"}
 	}
-	started := time.Now().UTC()
-	if err := s.runc.release(c.id, c.ended); err != nil {
+	if err := s.open(); err != nil {
 		return err
 	}
+	c.setStarted(time.Now().UTC()) // before it can have ended, and that be told
+	if err := s.runc.release(c.id, c.ended); err != nil {
+		c.setStarted(time.Time{})
+		return err
+	}
+	s.fence.look() // it may have closed meanwhile
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.StartedAt = started
 	if c.state.Status == shim.StatusCreated {
 		c.state.Status = shim.StatusRunning
 	}
 	c.saveLocked()
 	return nil
+}
+
+func (c *container) setStarted(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.StartedAt = at
 }
 
 // kill signals the main process, unless it has ended.

@@ -23,6 +23,12 @@ func (s *Server) handle(conn net.Conn) {
 		s.handleCreate(conn, request)
 	case shim.OpSubscribe:
 		s.handleSubscribe(conn)
+	case shim.OpFence:
+		if err := s.setFence(request.Fence); err != nil {
+			respondError(conn, err)
+			return
+		}
+		respond(conn, shim.Response{})
 	case shim.OpShutdown:
 		s.shutdown()
 		respond(conn, shim.Response{})
@@ -35,6 +41,10 @@ func (s *Server) handle(conn net.Conn) {
 func (s *Server) handleCreate(conn net.Conn, request shim.Request) {
 	if request.Create == nil || request.Container == "" {
 		respondError(conn, errors.New("create needs a container and its options"))
+		return
+	}
+	if err := s.open(); err != nil {
+		respondError(conn, err)
 		return
 	}
 	if err := s.reserve(request.Container); err != nil {
@@ -92,7 +102,7 @@ func (s *Server) handleExec(conn net.Conn, c *container, request shim.Request) {
 		respondError(conn, errors.New("exec needs its options"))
 		return
 	}
-	if err := c.running(); err != nil {
+	if err := errors.Join(s.open(), c.running()); err != nil {
 		respondError(conn, err)
 		return
 	}

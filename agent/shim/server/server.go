@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"navarch.dev/navarch/agent/fence"
 	"navarch.dev/navarch/agent/shim"
 )
 
@@ -34,6 +35,7 @@ type Server struct {
 	reaper *reaper
 	runc   *runc
 	pause  *pause
+	fence  *guard
 	execs  atomic.Uint64
 	stop   chan struct{}
 
@@ -50,7 +52,7 @@ type Server struct {
 func Run(dir string) error {
 	ready := os.NewFile(ReadyPipe, "ready")
 	unix.CloseOnExec(ReadyPipe)
-	s, listener, err := open(dir)
+	s, listener, err := begin(dir)
 	if err != nil {
 		_, _ = ready.WriteString(err.Error())
 		return err
@@ -60,12 +62,13 @@ func Run(dir string) error {
 	go s.accept(listener)
 	go s.watchPause()
 	go s.watchFolder()
+	go s.fence.run(s.stop)
 	<-s.stop
 	_ = listener.Close()
 	return s.pause.hold.Close()
 }
 
-func open(dir string) (*Server, net.Listener, error) {
+func begin(dir string) (*Server, net.Listener, error) {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
 	if err := os.Chdir(dir); err != nil {
 		return nil, nil, err
@@ -74,6 +77,10 @@ func open(dir string) (*Server, net.Listener, error) {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-998"), 0)
 	s := &Server{containers: map[string]*container{}, subscribers: map[chan shim.Event]struct{}{}, stop: make(chan struct{})}
 	if err := shim.ReadFile(shim.ConfigFile, &s.cfg); err != nil {
+		return nil, nil, err
+	}
+	s.fence = newGuard(fence.Now, s.warn, s.killFenced)
+	if err := s.setFence(s.cfg.Fence); err != nil {
 		return nil, nil, err
 	}
 	for _, procs := range s.cfg.Cgroups {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,6 +41,8 @@ type Options struct {
 	RegistryMirrors []string
 	// SchedulerConfig is a file of a KubeSchedulerConfiguration; empty is none.
 	SchedulerConfig string
+	// FastFailover replaces the pods of a failed node within seconds.
+	FastFailover bool
 	// BinDir holds runc, navarch-shim and, in cni/, the CNI plugins.
 	BinDir string
 	// LogLevel of all processes.
@@ -325,13 +328,31 @@ func checkPort(address string) error {
 }
 
 // Run keeps the cluster's processes running until ctx ends. onReady is called
-// once, when every node is Ready.
+// once, when every node is Ready. The nodes' processes are stopped first: agents
+// have to tell the Store that their pods run on without them.
 func (c *Cluster) Run(ctx context.Context, onReady func(Summary)) error {
 	group, ctx := errgroup.WithContext(ctx)
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
 	ready := make(chan struct{})
+	var nodes sync.WaitGroup
 	for _, spec := range c.processes() {
-		group.Go(func() error { return keepRunning(ctx, c.log, c.layout, spec, ready) })
+		if spec.node == "" {
+			group.Go(func() error { return keepRunning(serving, c.log, c.layout, spec, ready) })
+			continue
+		}
+		nodes.Add(1)
+		group.Go(func() error {
+			defer nodes.Done()
+			return keepRunning(ctx, c.log, c.layout, spec, ready)
+		})
 	}
+	group.Go(func() error {
+		<-ctx.Done()
+		nodes.Wait()
+		stopServing()
+		return nil
+	})
 	group.Go(func() error {
 		c.renewCertificates(ctx, c.renewal)
 		return nil

@@ -38,6 +38,10 @@ func (c *Cluster) controlPlane() []processSpec {
 	}
 	controller := []string{"--cluster-cidr", s.PodCIDR().String(), "--root-ca-file", filepath.Join(c.layout.PKI(), "ca.crt"),
 		"--cluster-signing-cert-file", filepath.Join(c.layout.PKI(), "ca.crt"), "--cluster-signing-key-file", filepath.Join(c.layout.PKI(), "ca.key")}
+	if c.options.FastFailover {
+		store = append(store, "--default-unreachable-toleration-seconds", "0")
+		controller = append(controller, "--fast-failover")
+	}
 	gateway := []string{"--listen", c.gatewayAddresses()}
 	var scheduler []string
 	if c.options.SchedulerConfig != "" {
@@ -102,7 +106,10 @@ func (c *Cluster) agent(n node) processSpec {
 		url = strings.Replace(url, "//"+hostName, "//"+c.state.advertised(c.nodes).String(), 1)
 		args = append(args, "--registry-mirror", host+"="+url)
 	}
-	return processSpec{name: "agent-" + n.name, args: args, namespace: n.namespace}
+	if c.options.FastFailover {
+		args = append(args, "--fast-failover")
+	}
+	return processSpec{name: "agent-" + n.name, args: args, node: n.name, namespace: n.namespace}
 }
 
 func (c *Cluster) proxy(n node) processSpec {
@@ -114,7 +121,7 @@ func (c *Cluster) proxy(n node) processSpec {
 		"--service-cidr", c.state.ServiceCIDR().String(),
 		"--dns-address", c.state.DNSAddress().String(),
 	)
-	return processSpec{name: "proxy-" + n.name, args: args, namespace: n.namespace}
+	return processSpec{name: "proxy-" + n.name, args: args, node: n.name, namespace: n.namespace}
 }
 
 // nodeArgs are what the agent and the proxy of a node both need.

@@ -33,6 +33,8 @@ const (
 type processSpec struct {
 	name string
 	args []string
+	// node is whose process it is; empty is the control plane's.
+	node string
 	// namespace is the network namespace to start it in; empty is the host's.
 	namespace string
 }

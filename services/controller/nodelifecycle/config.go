@@ -22,13 +22,18 @@ type Config struct {
 	UnhealthyZoneThreshold float64
 	// LargeZoneSize is the number of nodes above which a zone is large.
 	LargeZoneSize int
+	// FastFailover replaces pods of nodes whose agents have promised to stop them
+	// as soon as that promise says that they have, and FenceMargin later: kills
+	// take a moment.
+	FastFailover bool
+	FenceMargin  time.Duration
 }
 
 // DefaultConfig returns what kube-controller-manager has.
 func DefaultConfig() Config {
 	return Config{
 		GracePeriod: 40 * time.Second, EvictionRate: 0.1, SecondaryEvictionRate: 0.01,
-		UnhealthyZoneThreshold: 0.55, LargeZoneSize: 50,
+		UnhealthyZoneThreshold: 0.55, LargeZoneSize: 50, FenceMargin: 2 * time.Second,
 	}
 }
 
@@ -39,6 +44,8 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.Float64Var(&c.SecondaryEvictionRate, "secondary-node-eviction-rate", c.SecondaryEvictionRate, "the same in a large zone that is unhealthy in part; a small one is not emptied then")
 	fs.Float64Var(&c.UnhealthyZoneThreshold, "unhealthy-zone-threshold", c.UnhealthyZoneThreshold, "part of a zone's nodes, three at least, whose absence makes the zone unhealthy")
 	fs.IntVar(&c.LargeZoneSize, "large-cluster-size-threshold", c.LargeZoneSize, "nodes above which a zone is large")
+	fs.BoolVar(&c.FastFailover, "fast-failover", c.FastFailover, "replace pods of silent nodes as soon as their agents, started with the same flag, have stopped them")
+	fs.DurationVar(&c.FenceMargin, "fence-margin", c.FenceMargin, "with --fast-failover: time that the stopping of pods may take")
 }
 
 // Validate returns everything that is wrong with the configuration, named by its
@@ -62,5 +69,11 @@ func (c *Config) Validate() []error {
 	if c.LargeZoneSize < 0 {
 		errs = append(errs, fmt.Errorf("large-cluster-size-threshold: %d is negative", c.LargeZoneSize))
 	}
+	if c.FenceMargin < leastMargin {
+		errs = append(errs, fmt.Errorf("fence-margin: %s is less than %s", c.FenceMargin, leastMargin))
+	}
 	return errs
 }
+
+// leastMargin is what killing a pod's processes may well take.
+const leastMargin = time.Second

@@ -11,13 +11,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/toleration"
 	"navarch.dev/navarch/services/controller/podset"
 	"navarch.dev/navarch/services/controller/runner"
 )
 
 // evict deletes the pods whose toleration of the node's taints has ended, and
-// asks to be called when the next one ends.
-func (r *reconciler) evict(ctx context.Context, node *corev1.Node, pods []*corev1.Pod, now time.Time) (runner.Outcome, error) {
+// asks to be called when the next one ends. Those, and others that are being
+// deleted, are removed at once where the node's agent has stopped them.
+func (r *reconciler) evict(ctx context.Context, node *corev1.Node, last renewal, pods []*corev1.Pod, now time.Time) (runner.Outcome, error) {
 	taints := noExecute(node)
 	if len(taints) == 0 {
 		return runner.Done(), nil
@@ -26,20 +28,37 @@ func (r *reconciler) evict(ctx context.Context, node *corev1.Node, pods []*corev
 	if !lit && nodeReady(node) != corev1.ConditionTrue {
 		return runner.Done(), nil // a node that becomes ready brings all back
 	}
+	fenced := last.promise > 0 && unreachable(taints) && nodeReady(node) == corev1.ConditionUnknown
 	next := runner.Done()
 	var errs []error
+	var stopped []*corev1.Pod
 	for _, pod := range pods {
-		if pod.DeletionTimestamp != nil || podset.IsFinished(pod) {
-			continue
+		deleting := pod.DeletionTimestamp != nil
+		if !deleting {
+			at, evicted := deadline(pod, taints, light)
+			if !evicted || podset.IsFinished(pod) {
+				continue
+			}
+			if at.After(now) {
+				next = next.Sooner(runner.RequeueAfter(at.Sub(now)))
+				continue
+			}
 		}
-		deadline, evicted := deadline(pod, taints, light)
+		wait, known := r.untilReplaced(last, pod, now)
 		switch {
-		case !evicted:
-		case deadline.After(now):
-			next = next.Sooner(runner.RequeueAfter(deadline.Sub(now)))
-		default:
+		case fenced && known && wait <= 0:
+			stopped = append(stopped, pod)
+			continue
+		case fenced && known:
+			next = next.Sooner(runner.RequeueAfter(wait))
+		}
+		if !deleting {
 			errs = append(errs, r.evictPod(ctx, pod, now))
 		}
+	}
+	if len(stopped) > 0 {
+		again, err := r.replace(ctx, node, last, stopped, now)
+		next, errs = next.Sooner(again), append(errs, err)
 	}
 	return next, errors.Join(errs...)
 }
@@ -67,7 +86,7 @@ func deadline(pod *corev1.Pod, taints []corev1.Taint, light time.Time) (at time.
 		if t.TimeAdded != nil && t.TimeAdded.After(light) {
 			added = t.TimeAdded.Time
 		}
-		seconds, bounded := toleratedFor(pod, t)
+		seconds, bounded := toleration.For(pod, t)
 		if !bounded {
 			continue
 		}
@@ -76,45 +95,6 @@ func deadline(pod *corev1.Pod, taints []corev1.Taint, light time.Time) (at time.
 		}
 	}
 	return at, evicted
-}
-
-// toleratedFor returns how many seconds a pod tolerates a taint: the least of
-// its tolerations that match; not bounded if one has no limit and none has
-// less.
-func toleratedFor(pod *corev1.Pod, taint corev1.Taint) (seconds int64, bounded bool) {
-	matched := false
-	for _, t := range pod.Spec.Tolerations {
-		if !tolerates(t, taint) {
-			continue
-		}
-		matched = true
-		if t.TolerationSeconds != nil {
-			s := max(*t.TolerationSeconds, 0)
-			if !bounded || s < seconds {
-				seconds, bounded = s, true
-			}
-		}
-	}
-	return seconds, bounded || !matched
-}
-
-// tolerates follows the documented rules of tolerations: an empty effect
-// matches all effects, an empty key with Exists all keys.
-func tolerates(t corev1.Toleration, taint corev1.Taint) bool {
-	if t.Effect != "" && t.Effect != taint.Effect {
-		return false
-	}
-	if t.Key != "" && t.Key != taint.Key {
-		return false
-	}
-	switch t.Operator {
-	case corev1.TolerationOpExists:
-		return true
-	case "", corev1.TolerationOpEqual:
-		return t.Key != "" && t.Value == taint.Value
-	default:
-		return false
-	}
 }
 
 // evictPod says in the pod's status why it goes, and deletes it.

@@ -8,6 +8,7 @@
 //	taints.go         the taints that follow from a node's conditions
 //	zones.go          how fast silent nodes are emptied
 //	eviction.go       deleting pods that do not tolerate the node's taints
+//	fencing.go        replacing pods that their agent has stopped by itself
 package nodelifecycle
 
 import (
@@ -34,9 +35,13 @@ type reconciler struct {
 	nodes      *client.Informer[*corev1.Node]
 	pods       *client.Informer[*corev1.Pod]
 	heartbeats heartbeats
+	renewals   renewals
 	zones      *zones
 	grace      time.Duration
 	log        *slog.Logger
+
+	fastFailover bool
+	fenceMargin  time.Duration
 
 	mu sync.Mutex // guards dark and lightSince
 	// dark says that no node is Ready. Then nobody can tell dead nodes from a
@@ -62,7 +67,8 @@ func New(deps runner.Deps, cfg Config) (*runner.Controller, error) {
 	r := &reconciler{
 		client: deps.Client, nodes: nodes, pods: pods, grace: cfg.GracePeriod, zones: newZones(cfg),
 		events: deps.Events("node-controller"), log: deps.Telemetry.Log.With("controller", "nodelifecycle"),
-		heartbeats: heartbeats{last: make(map[string]time.Time)},
+		heartbeats: heartbeats{last: make(map[string]time.Time)}, renewals: renewals{byNode: make(map[string]renewal)},
+		fastFailover: cfg.FastFailover, fenceMargin: cfg.FenceMargin,
 	}
 	c := runner.New("nodelifecycle", r, deps, runner.Options{Trace: nodes.TraceContext})
 	r.watchNodes(c)
@@ -71,11 +77,17 @@ func New(deps runner.Deps, cfg Config) (*runner.Controller, error) {
 		OnUpdate: func(old, l *coordinationv1.Lease) {
 			r.onLease(c, old, l)
 		},
+		OnDelete: func(l *coordinationv1.Lease) {
+			if l.Namespace == corev1.NamespaceNodeLease {
+				r.renewals.forget(l.Name)
+			}
+		},
 	})
 	runner.Watch(c, pods, runner.Input[*corev1.Pod]{
 		Keys: r.onTaintedNode,
 		Changed: func(old, pod *corev1.Pod) bool {
-			return old.Spec.NodeName != pod.Spec.NodeName || isReady(old) != isReady(pod)
+			return old.Spec.NodeName != pod.Spec.NodeName || isReady(old) != isReady(pod) ||
+				old.DeletionTimestamp == nil && pod.DeletionTimestamp != nil
 		},
 	})
 	return c, nil
@@ -132,10 +144,17 @@ func (r *reconciler) count(c *runner.Controller, n *corev1.Node, gone bool) {
 // onLease notes a heartbeat. A node that is healthy needs no look for it: the
 // timer set at its last one finds the newer.
 func (r *reconciler) onLease(c *runner.Controller, old, l *coordinationv1.Lease) {
-	if l.Namespace != corev1.NamespaceNodeLease || (old != nil && old.Spec.RenewTime.Equal(l.Spec.RenewTime)) {
+	if l.Namespace != corev1.NamespaceNodeLease {
 		return
 	}
-	r.heartbeats.heard(l.Name, time.Now())
+	now := time.Now()
+	if r.renewals.saw(l, now) && r.fastFailover {
+		c.Enqueue(l.Name) // its timers are other ones now
+	}
+	if old != nil && old.Spec.RenewTime.Equal(l.Spec.RenewTime) {
+		return
+	}
+	r.heartbeats.heard(l.Name, now)
 	if n, ok := r.nodes.GetByKey(l.Name); ok && nodeReady(n) == corev1.ConditionUnknown {
 		c.Enqueue(l.Name)
 	}
@@ -158,9 +177,13 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		return runner.Done(), nil
 	}
 	now := time.Now()
-	silence := now.Sub(r.heartbeats.lastOf(key, now))
-	next := runner.RequeueAfter(r.grace - silence)
-	if silence >= r.grace {
+	silence, grace := now.Sub(r.heartbeats.lastOf(key, now)), r.grace
+	last, fast := r.fast(key)
+	if fast {
+		grace = min(grace, last.promise)
+	}
+	next := runner.RequeueAfter(grace - silence)
+	if silence >= grace {
 		next = runner.Done() // the next heartbeat brings it back
 		var err error
 		if node, err = r.markUnknown(ctx, node, now); err != nil {
@@ -183,6 +206,6 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 			return runner.Done(), err
 		}
 	}
-	evict, err := r.evict(ctx, node, pods, now)
+	evict, err := r.evict(ctx, node, last, pods, now)
 	return next.Sooner(evict), err
 }

@@ -101,12 +101,20 @@ func mergeTaints(have, wanted []corev1.Taint, now time.Time) []corev1.Taint {
 
 // ensureTaints gives the node the taints its conditions ask for. The first that
 // evicts is given only as fast as the node's zone allows; then wait is when to
-// try again, 0 if that is not a matter of time.
+// try again, 0 if that is not a matter of time. A silent node that stops its pods
+// is given the time to.
 func (r *reconciler) ensureTaints(ctx context.Context, node *corev1.Node, now time.Time) (tainted *corev1.Node, wait time.Duration, err error) {
 	wanted := wantedTaints(node)
 	if slices.ContainsFunc(wanted, evicting) && !slices.ContainsFunc(node.Spec.Taints, ownedEvicting) {
-		var ok bool
-		if wait, ok = r.zones.admit(node, now); !ok {
+		ok := true
+		if last, fast := r.fast(node.Name); fast && nodeReady(node) == corev1.ConditionUnknown {
+			wait = r.untilFenced(last, last.promise, now)
+			ok = wait <= 0
+		}
+		if ok {
+			wait, ok = r.zones.admit(node, now, r.doubtful(now))
+		}
+		if !ok {
 			wanted = slices.DeleteFunc(wanted, evicting)
 		}
 	}

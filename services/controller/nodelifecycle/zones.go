@@ -124,22 +124,53 @@ func (z *zones) judge(name string) (state zoneState, other bool) {
 		delete(z.byName, name)
 		return "", false
 	}
-	state, limit := zoneNormal, z.cfg.EvictionRate
-	switch {
-	case in.ready == 0:
-		state = zoneFull
-	case in.unready >= minUnhealthy && float64(in.unready)/float64(total) >= z.cfg.UnhealthyZoneThreshold:
-		state, limit = zonePartial, 0
-		if total > z.cfg.LargeZoneSize {
-			limit = z.cfg.SecondaryEvictionRate
-		}
-	}
+	state, limit := z.verdict(in.ready, in.unready)
 	if in.limiter.Limit() != rate.Limit(limit) {
 		in.limiter.SetLimit(rate.Limit(limit))
 	}
 	other = in.state != state
 	in.state = state
 	return state, other
+}
+
+// verdict is the state of a zone with so many nodes, and how many of them may be
+// emptied per second.
+func (z *zones) verdict(ready, unready int) (state zoneState, limit float64) {
+	total := ready + unready
+	switch {
+	case ready == 0:
+		return zoneFull, z.cfg.EvictionRate
+	case unready < minUnhealthy || float64(unready)/float64(total) < z.cfg.UnhealthyZoneThreshold:
+		return zoneNormal, z.cfg.EvictionRate
+	case total > z.cfg.LargeZoneSize:
+		return zonePartial, z.cfg.SecondaryEvictionRate
+	default:
+		return zonePartial, 0
+	}
+}
+
+// recheck is when to ask again while ready nodes are in doubt.
+const recheck = time.Second
+
+// doubted says whether, if the ready nodes that are in doubt are silent in truth,
+// the zone must be left alone. Nodes that are cut off together fall silent one
+// after the other, as each was heard of last.
+func (z *zones) doubted(in *zone, name string, doubtful func(node string) bool) bool {
+	inZone, anywhere := 0, 0
+	for node, m := range z.nodes {
+		if !m.ready || !doubtful(node) {
+			continue
+		}
+		anywhere++
+		if m.zone == name {
+			inZone++
+		}
+	}
+	if anywhere == 0 {
+		return false
+	}
+	_, limit := z.verdict(in.ready-inZone, in.unready+inZone)
+	return z.ready == anywhere || limit == 0
 }
 
 // lit says whether any node is ready.
@@ -150,8 +181,9 @@ func (z *zones) lit() bool {
 }
 
 // admit says whether a node may be tainted for eviction now. If not, wait is
-// when to ask again; 0 if only a change of the zone's state can allow it.
-func (z *zones) admit(n *corev1.Node, now time.Time) (wait time.Duration, ok bool) {
+// when to ask again; 0 if only a change of the zone's state can allow it. Nodes
+// that are doubtful may be silent without being known to.
+func (z *zones) admit(n *corev1.Node, now time.Time, doubtful func(node string) bool) (wait time.Duration, ok bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	in := z.byName[zoneOf(n)]
@@ -160,6 +192,9 @@ func (z *zones) admit(n *corev1.Node, now time.Time) (wait time.Duration, ok boo
 	}
 	if in.limiter.Limit() == 0 {
 		return 0, false
+	}
+	if z.doubted(in, zoneOf(n), doubtful) {
+		return recheck, false
 	}
 	r := in.limiter.ReserveN(now, 1)
 	if wait := r.DelayFrom(now); wait > 0 {

@@ -98,7 +98,7 @@ type Chain []Plugin
 // stored.
 func NewChain(reader access.Reader, choice Choice) Chain {
 	chain := Chain{certificateRequester{}} // a record, not a rule
-	for _, rule := range rules() {
+	for _, rule := range rules(choice) {
 		if rule.make != nil && choice.Applies(rule.name) {
 			chain = append(chain, rule.make(reader))
 		}

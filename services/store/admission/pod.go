@@ -72,21 +72,23 @@ func (p podPriority) classOf(ctx context.Context, r *Request, pod *corev1.Pod) (
 	return found, nil
 }
 
-// notReadySeconds is how long a pod stays on a node that has gone silent.
-const notReadySeconds = 300
-
 // podTolerations gives pods the tolerations that keep them on a node through a
-// short outage.
-type podTolerations struct{ noValidation }
+// short outage, for so many seconds.
+type podTolerations struct {
+	noValidation
+	notReady, unreachable int64
+}
 
-func (podTolerations) Mutate(_ context.Context, r *Request) error {
+func (p podTolerations) Mutate(_ context.Context, r *Request) error {
 	pod, ok := r.Object.(*corev1.Pod)
 	if !ok || r.Subresource != "" {
 		return nil
 	}
-	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
-		if !toleratesEviction(pod.Spec.Tolerations, key) {
-			seconds := int64(notReadySeconds)
+	for _, taint := range []struct {
+		key     string
+		seconds int64
+	}{{corev1.TaintNodeNotReady, p.notReady}, {corev1.TaintNodeUnreachable, p.unreachable}} {
+		if key, seconds := taint.key, taint.seconds; !toleratesEviction(pod.Spec.Tolerations, key) {
 			pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{
 				Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds,
 			})

@@ -41,8 +41,8 @@ type rule struct {
 	make     func(access.Reader) Plugin
 }
 
-// rules lists every rule in the order in which Kubernetes applies them.
-func rules() []rule {
+// rules lists every rule, as chosen, in the order in which Kubernetes applies them.
+func rules(c Choice) []rule {
 	return []rule{
 		{name: NamespaceLifecycle, make: func(r access.Reader) Plugin { return namespaceLifecycle{reader: r} }},
 		{name: LimitRanger, make: func(r access.Reader) Plugin { return limitRanger{reader: r} }},
@@ -50,7 +50,7 @@ func rules() []rule {
 		{name: TaintNodesByCondition, make: func(access.Reader) Plugin { return nodeTaint{} }},
 		{name: PodSecurity, make: func(r access.Reader) Plugin { return podSecurity{reader: r} }},
 		{name: Priority, make: func(r access.Reader) Plugin { return podPriority{reader: r} }},
-		{name: DefaultTolerationSeconds, make: func(access.Reader) Plugin { return podTolerations{} }},
+		{name: DefaultTolerationSeconds, make: func(access.Reader) Plugin { return c.tolerations() }},
 		{name: DefaultStorageClass, make: func(r access.Reader) Plugin { return defaultStorageClass{reader: r} }},
 		{name: StorageObjectInUse, make: func(access.Reader) Plugin { return storageInUse{} }},
 		{name: ClaimResize, make: func(r access.Reader) Plugin { return claimResize{reader: r} }},
@@ -68,7 +68,7 @@ func rules() []rule {
 // Names returns the names of all rules, in their order.
 func Names() []string {
 	var names []string
-	for _, r := range rules() {
+	for _, r := range rules(Choice{}) {
 		names = append(names, r.name)
 	}
 	return names
@@ -81,6 +81,26 @@ type Choice struct {
 	Enabled []string
 	// Disabled names rules that do not apply; it wins over Enabled.
 	Disabled []string
+	// Tolerations are how long pods that do not say so tolerate their node's
+	// failure; nil is the stock time.
+	Tolerations *Tolerations
+}
+
+// Tolerations are seconds for which pods stay on a node that is not ready, or
+// not heard of.
+type Tolerations struct {
+	NotReady, Unreachable int64
+}
+
+// StockTolerations are Kubernetes'.
+func StockTolerations() Tolerations { return Tolerations{NotReady: 300, Unreachable: 300} }
+
+func (c Choice) tolerations() podTolerations {
+	t := StockTolerations()
+	if c.Tolerations != nil {
+		t = *c.Tolerations
+	}
+	return podTolerations{notReady: t.NotReady, unreachable: t.Unreachable}
 }
 
 // Applies says whether a rule applies.
@@ -88,6 +108,6 @@ func (c Choice) Applies(name string) bool {
 	if slices.Contains(c.Disabled, name) {
 		return false
 	}
-	optional := slices.ContainsFunc(rules(), func(r rule) bool { return r.name == name && r.optional })
+	optional := slices.ContainsFunc(rules(c), func(r rule) bool { return r.name == name && r.optional })
 	return !optional || slices.Contains(c.Enabled, name)
 }
