@@ -11,9 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/apistatus"
 	"navarch.dev/navarch/internal/client"
@@ -217,6 +220,52 @@ func TestStatusAndScaleHaveOwnersOfTheirOwn(t *testing.T) {
 		t.Errorf("scaled by a patch: %v %d", err, *d.Spec.Replicas)
 	}
 	wantOwners(t, "patched scale", d, "creator Update apps/v1", "kubectl Update apps/v1 scale", "reporter Apply apps/v1 status")
+}
+
+// Whoever wrote one version of an object owns the same fields of the other.
+func TestOwnersInBothVersions(t *testing.T) {
+	s := storetest.New(t)
+	const (
+		older = "apiVersion: autoscaling/v1\nkind: HorizontalPodAutoscaler\nmetadata: {name: h}\n"
+		newer = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: h}\n"
+	)
+	old := &autoscalingv1.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "h"}}
+	now := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: old.ObjectMeta}
+	jane, joe := asUser(t, s, "jane"), asUser(t, s, "joe")
+	if _, err := jane.apply(old, "", older+"spec: {scaleTargetRef: {kind: Deployment, name: d}, maxReplicas: 5, targetCPUUtilizationPercentage: 50}\n"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := joe.apply(now, "", newer+"spec: {maxReplicas: 7}\n")
+	if !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `conflict with "jane": .spec.maxReplicas`) {
+		t.Errorf("another's field, in the newer version: %v", err)
+	}
+	if _, err := joe.apply(now, "", newer+"spec: {maxReplicas: 7}\n", forced); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, joe.Client, now); err != nil || now.Spec.MaxReplicas != 7 {
+		t.Errorf("applied: %v %+v", err, now.Spec)
+	}
+	wantOwners(t, "taken over", now, "jane Apply autoscaling/v1", "joe Apply autoscaling/v2")
+	for _, e := range now.ManagedFields {
+		if e.Manager == "jane" && strings.Contains(e.FieldsV1.GetRawString(), "maxReplicas") {
+			t.Errorf("jane still owns %s", e.FieldsV1.GetRawString())
+		}
+	}
+	_, err = jane.apply(old, "", older+"spec: {scaleTargetRef: {kind: Deployment, name: d}, maxReplicas: 5, targetCPUUtilizationPercentage: 50}\n")
+	if !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `conflict with "joe": .spec.maxReplicas`) {
+		t.Errorf("another's field, in the older version: %v", err)
+	}
+	if err := jane.Client.Get(t.Context(), "default", "h", now); err != nil {
+		t.Fatal(err)
+	}
+	now.Spec.MinReplicas = ptr.To[int32](2)
+	if err := joe.Update(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	wantOwners(t, "updated", now, "jane Apply autoscaling/v1", "joe Apply autoscaling/v2", "joe Update autoscaling/v2")
+	if len(now.Spec.Metrics) != 1 || *now.Spec.Metrics[0].Resource.Target.AverageUtilization != 50 {
+		t.Errorf("jane's metric has become %+v", now.Spec.Metrics)
+	}
 }
 
 func TestRefusedApplies(t *testing.T) {

@@ -75,7 +75,7 @@ func (t *tracker) managerOf(key managerKey, kept fieldpath.Filter) (*managedfiel
 	if kept != nil {
 		filters = map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(gv.String()): kept}
 	}
-	m, err := managedfields.NewDefaultFieldManager(types, t.scheme, t.scheme, t.scheme, key.gvk, gv, key.subresource, filters)
+	m, err := managedfields.NewDefaultFieldManager(types, versions{t.scheme, t.kinds}, t.scheme, t.scheme, key.gvk, gv, key.subresource, filters)
 	if err != nil {
 		return nil, fmt.Errorf("prepare to track the fields of %s: %w", key.gvk.Kind, err)
 	}
