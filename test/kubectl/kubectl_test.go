@@ -98,6 +98,11 @@ func (s suite) test(t *testing.T) {
 		{"tokens and rules", s.testTokens},
 		{"certificates", s.testCertificates},
 		{"set, autoscale and taint", s.testSet},
+		{"wait for creation and watch only", s.testWaitForCreation},
+		{"bound tokens", s.testBoundTokens},
+		{"attach", s.testAttach},
+		{"debug", s.testDebug},
+		{"drain", s.testDrain},
 		{"delete with everything it owns", s.testDeleteCascade},
 	} {
 		t.Run(tc.name, tc.test)
@@ -513,6 +518,16 @@ func (s suite) testDeleteCascade(t *testing.T) {
 	testcluster.Contains(t, "what an orphaning delete leaves", s.Kubectl(t, "get", "replicasets,pods", "-l", "app=web", "-o", "name"), "replicaset.apps/web-", "pod/web-")
 	s.KubectlInput(t, web, "apply", "-f", "-")
 	s.Kubectl(t, "delete", "deployment", "web", "--cascade=foreground")
+	testcluster.Eventually(t, "all it owned is gone", func() error {
+		if out := s.Kubectl(t, "get", "replicasets,pods", "-l", "app=web", "-o", "name"); out != "" {
+			return fmt.Errorf("left: %s", out)
+		}
+		return nil
+	})
+	s.KubectlInput(t, web, "apply", "-f", "-")
+	s.Kubectl(t, "rollout", "status", "deployment/web", "--timeout=120s")
+	s.Kubectl(t, "delete", "deployment", "web", "--cascade=background")
+	testcluster.Contains(t, "what a deletion in the background leaves at first", s.KubectlFails(t, "get", "deployment", "web"), `deployments.apps "web" not found`)
 	testcluster.Eventually(t, "all it owned is gone", func() error {
 		if out := s.Kubectl(t, "get", "replicasets,pods", "-l", "app=web", "-o", "name"); out != "" {
 			return fmt.Errorf("left: %s", out)

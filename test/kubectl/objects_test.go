@@ -157,6 +157,9 @@ func (s suite) testOutputForms(t *testing.T) {
 	} {
 		testcluster.Contains(t, "-o "+form, s.Kubectl(t, "get", "configmaps", "-o", form), want)
 	}
+	kyaml := s.Kubectl(t, "get", "configmap", "settings", "-o", "kyaml")
+	matches(t, "-o kyaml", kyaml, `^---\n\{\n  apiVersion: "v1",\n`, `(?m)^    key: "a",$`, `(?m)^  kind: "ConfigMap",$`)
+	testcluster.Contains(t, "what kyaml prints is a manifest", s.KubectlInput(t, kyaml, "replace", "-f", "-"), "configmap/settings replaced")
 	testcluster.Contains(t, "--sort-by", s.Kubectl(t, "get", "configmaps", "--sort-by=.metadata.name", "--show-labels", "--label-columns=x"), "LABELS", "settings")
 	testcluster.Contains(t, "--field-selector", s.Kubectl(t, "get", "configmaps", "--field-selector=metadata.name=settings", "-o", "name"), "configmap/settings")
 	testcluster.Contains(t, "--raw", s.Kubectl(t, "get", "--raw", "/api/v1/namespaces/default/configmaps/settings"), `"key":"a"`)
