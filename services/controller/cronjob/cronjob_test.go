@@ -213,3 +213,53 @@ func TestHistoryIsTrimmed(t *testing.T) {
 		}
 	})
 }
+
+// TestOfAnotherTemplate changes a CronJob: runs that have begun stay what they
+// were.
+func TestOfAnotherTemplate(t *testing.T) {
+	bubble(t, func(c *controllertest.Cluster) {
+		tick := every("*/10", nil)
+		c.Apply(tick)
+		pass(10*time.Minute + time.Second)
+		controllertest.Change(c, tick, "", func(c *batchv1.CronJob) {
+			c.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image = "work:2"
+			c.Spec.Schedule = "15,17 * * * *"
+		})
+		pass(6 * time.Minute)
+		all := jobs(c)
+		if got := names(all); got != "tick-15778090 tick-15778095" {
+			t.Fatalf("jobs %q", got)
+		}
+		for i, want := range []string{"work:1", "work:2"} {
+			if got := all[i].Spec.Template.Spec.Containers[0].Image; got != want {
+				t.Errorf("%s runs %s, want %s", all[i].Name, got, want)
+			}
+		}
+	})
+}
+
+// TestStartingDeadline has the controller away while runs are due.
+func TestStartingDeadline(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		deadline *int64
+		want     string
+	}{
+		{"only the last run is made up for", nil, "tick-15778110"},
+		{"within its deadline", ptr.To[int64](600), "tick-15778110"},
+		{"not when it is too late", ptr.To[int64](60), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := controllertest.New(t)
+				c.Apply(every("*/10", func(s *batchv1.CronJobSpec) { s.StartingDeadlineSeconds = tt.deadline }))
+				pass(35 * time.Minute)
+				c.Start(c.Controller(cronjob.New(c.Deps)))
+				pass(time.Second)
+				if got := names(jobs(c)); got != tt.want {
+					t.Errorf("jobs %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
+}

@@ -13,10 +13,18 @@ import (
 	"navarch.dev/navarch/services/controller/daemonset"
 )
 
-func start(t *testing.T) *controllertest.Cluster {
+func start(t *testing.T) *controllertest.Cluster { return startWith(t, func(*corev1.Node) {}) }
+
+// startWith runs the controller over three nodes, of which the first is
+// special.
+func startWith(t *testing.T, change func(*corev1.Node)) *controllertest.Cluster {
 	c := controllertest.New(t)
 	for _, name := range []string{"a", "b", "c"} {
-		c.Apply(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"disk": "ssd"}}})
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"disk": "ssd"}}}
+		if name == "a" {
+			change(node)
+		}
+		c.Apply(node)
 	}
 	c.Start(c.Controller(daemonset.New(c.Deps)), controllertest.Kubelet(c))
 	return c

@@ -189,3 +189,64 @@ func TestSaysWhyItDoesNotScale(t *testing.T) {
 		})
 	}
 }
+
+// TestBoundsAndOff starts with 2 pods that use what they should: 100 % of their
+// requests.
+func TestBoundsAndOff(t *testing.T) {
+	for name, tt := range map[string]struct {
+		replicas int32 // of the Deployment
+		change   func(*autoscalingv2.HorizontalPodAutoscalerSpec)
+		want     int32
+		status   string // the conditions
+	}{
+		"above the maximum, whatever the metrics say": {8, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.MaxReplicas = 5 }, 5, "AbleToScale=True/SucceededRescale"},
+		"below the minimum, whatever the metrics say": {2, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.MinReplicas = ptr.To[int32](3) }, 3, "AbleToScale=True/SucceededRescale"},
+		"set to nothing, it stays so":                 {0, func(*autoscalingv2.HorizontalPodAutoscalerSpec) {}, 0, "AbleToScale=True/SucceededGetScale ScalingActive=False/ScalingDisabled"},
+		"without metrics, by CPU: 80 %": {2, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.Metrics = nil }, 3,
+			"AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange"},
+		"by one container": {2, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) {
+			s.Metrics[0] = autoscalingv2.MetricSpec{Type: autoscalingv2.ContainerResourceMetricSourceType, ContainerResource: &autoscalingv2.ContainerResourceMetricSource{
+				Name: corev1.ResourceCPU, Container: "c", Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](50)},
+			}}
+		}, 4, "AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange"},
+		"by an amount": {2, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) {
+			s.Metrics[0].Resource.Target = autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: ptr.To(resource.MustParse("50m"))}
+		}, 4, "AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, 100, nil, nil)
+			web := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
+			controllertest.Change(c, web, "", func(d *appsv1.Deployment) { d.Spec.Replicas = &tt.replicas })
+			h := autoscaler("web", cpu(100))
+			tt.change(&h.Spec)
+			c.Apply(h)
+			controllertest.Await(c, "the conditions", func(all []*autoscalingv2.HorizontalPodAutoscaler) bool { return conditions(all[0]) == tt.status })
+			controllertest.Await(c, "the replicas", func(all []*appsv1.Deployment) bool { return *all[0].Spec.Replicas == tt.want })
+		})
+	}
+}
+
+func TestTwoAutoscalersOfOneWorkload(t *testing.T) {
+	c := start(t, 100, nil, nil)
+	first, second := autoscaler("web", cpu(100)), autoscaler("web", cpu(50))
+	second.Name = "web-too"
+	c.Apply(first)
+	controllertest.Await(c, "the first at work", func(all []*autoscalingv2.HorizontalPodAutoscaler) bool { return all[0].Status.DesiredReplicas == 2 })
+	c.Apply(second)
+	const want = "AbleToScale=True/SucceededGetScale ScalingActive=False/AmbiguousSelector"
+	controllertest.Await(c, "the second refused", func(all []*autoscalingv2.HorizontalPodAutoscaler) bool {
+		return len(all) == 2 && conditions(all[1]) == want
+	})
+	controllertest.Await(c, "the replicas left alone", func(all []*appsv1.Deployment) bool { return *all[0].Spec.Replicas == 2 })
+}
+
+func TestTargetsWithoutAScale(t *testing.T) {
+	c := start(t, 100, nil, nil)
+	h := autoscaler("web", cpu(50))
+	h.Spec.ScaleTargetRef.Kind = "DaemonSet"
+	c.Apply(h)
+	got := controllertest.Await(c, "the refusal", func(all []*autoscalingv2.HorizontalPodAutoscaler) bool { return len(all[0].Status.Conditions) == 1 })[0]
+	if cond := got.Status.Conditions[0]; cond.Reason != "FailedGetScale" || !strings.HasSuffix(cond.Message, "daemonsets.apps does not implement the scale subresource") {
+		t.Errorf("condition %+v", cond)
+	}
+}
