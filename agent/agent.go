@@ -40,6 +40,7 @@ import (
 	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/agent/objects"
+	"navarch.dev/navarch/agent/pages"
 	"navarch.dev/navarch/agent/podworker"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/server"
@@ -169,7 +170,8 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 		Network: a.network, Volumes: volumes, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
 		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(),
 	})
-	a.server = server.New(a.pods, a.runtime, a.images, stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine), logs.Read)
+	usage := stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine)
+	a.server = server.New(a.pods, a.runtime, a.images, usage, logs.Read, pages.New(a.cfg.pagesConfig(a.pods, usage, tel.Metrics)))
 	return nil
 }
 

@@ -10,12 +10,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/node"
+	"navarch.dev/navarch/agent/pages"
 	"navarch.dev/navarch/agent/podworker"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/volume"
@@ -105,6 +108,22 @@ func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.Resource
 
 func (c *Config) volumeConfig(allocatable func() corev1.ResourceList) volume.Config {
 	return volume.Config{Dir: c.dir("pods"), MemoryDir: filepath.Join(c.runDir(), "projected"), LocalDir: c.dir("volumes"), Allocatable: allocatable}
+}
+
+// machineLogs is where the machine keeps its logs.
+const machineLogs = "/var/log"
+
+func (c *Config) pagesConfig(pods pages.Pods, usage pages.Stats, metrics prometheus.Gatherer) pages.Config {
+	return pages.Config{
+		Started: time.Now(), DataDir: c.nodeDir(), LogDir: machineLogs, Pods: pods, Stats: usage, Metrics: metrics,
+		Settings: pages.Settings{
+			Address: c.NodeIP, Port: c.Port, StaticPodPath: c.StaticPodDir, PodLogsDir: c.dir("logs"),
+			ClusterDomain: c.ClusterDomain, ClusterDNS: c.ClusterDNS, ResolverConfig: c.ResolvConf, MaxPods: c.MaxPods,
+			CgroupRoot: "/" + c.cgroup(), CgroupDriver: "cgroupfs",
+			ContainerLogMaxSize:  resource.NewQuantity(c.LogMaxBytes, resource.BinarySI).String(),
+			ContainerLogMaxFiles: c.LogMaxFiles, ImageGCHighThresholdPercent: c.ImageGCHighPercent, ImageGCLowThresholdPercent: c.ImageGCLowPercent,
+		},
+	}
 }
 
 // requireProgram says in one line that a program is missing.

@@ -10,7 +10,7 @@ import (
 	"navarch.dev/navarch/gateway/reply"
 )
 
-// proxying serves what is under /proxy of a pod or a Service. The mux cannot:
+// proxying serves what is under /proxy of a pod, a Service or a node. The mux cannot:
 // the rest of such a path belongs to the program behind it, which must get it
 // as the client wrote it.
 func (g *Gateway) proxying(next http.Handler) http.Handler {
@@ -32,22 +32,28 @@ func (g *Gateway) proxying(next http.Handler) http.Handler {
 // proxyTarget takes a path apart:
 //
 //	/api/v1/namespaces/{namespace}/{pods|services}/{[scheme:]name[:port]}/proxy[/rest]
+//	/api/v1/nodes/{[scheme:]name[:port]}/proxy[/rest]
 func proxyTarget(path string) (podstream.ProxyTarget, bool) {
-	rest, ok := strings.CutPrefix(path, "/api/v1/namespaces/")
+	t := podstream.ProxyTarget{Scheme: "http"}
+	rest, ok := strings.CutPrefix(path, "/api/v1/")
+	if inside, namespaced := strings.CutPrefix(rest, "namespaces/"); ok && namespaced {
+		t.Namespace, rest, _ = strings.Cut(inside, "/")
+		ok = t.Namespace != ""
+	}
 	if !ok {
 		return podstream.ProxyTarget{}, false
 	}
-	parts := strings.SplitN(rest, "/", 5)
-	if len(parts) < 4 || parts[3] != "proxy" || parts[1] != "pods" && parts[1] != "services" {
+	parts := strings.SplitN(rest, "/", 4)
+	if len(parts) < 3 || parts[2] != "proxy" || !proxied(parts[0], t.Namespace != "") {
 		return podstream.ProxyTarget{}, false
 	}
-	id, err := url.PathUnescape(parts[2])
+	id, err := url.PathUnescape(parts[1])
 	if err != nil {
 		return podstream.ProxyTarget{}, false
 	}
-	t := podstream.ProxyTarget{Namespace: parts[0], Resource: parts[1], Scheme: "http"}
-	if len(parts) == 5 {
-		t.Path = "/" + parts[4]
+	t.Resource = parts[0]
+	if len(parts) == 4 {
+		t.Path = "/" + parts[3]
 	}
 	switch id := strings.Split(id, ":"); len(id) {
 	case 1:
@@ -63,4 +69,12 @@ func proxyTarget(path string) (podstream.ProxyTarget, bool) {
 		return podstream.ProxyTarget{}, false
 	}
 	return t, t.Name != "" && (t.Scheme == "http" || t.Scheme == "https")
+}
+
+// proxied says whether there is something behind the objects of a resource.
+func proxied(resource string, namespaced bool) bool {
+	if namespaced {
+		return resource == "pods" || resource == "services"
+	}
+	return resource == "nodes"
 }

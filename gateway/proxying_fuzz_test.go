@@ -10,6 +10,7 @@ func FuzzProxyTarget(f *testing.F) {
 	for _, path := range []string{
 		"/api/v1/namespaces/a/pods/https:web:443/proxy/x%2Fy", "/api/v1/namespaces/a/services/web%3A80/proxy",
 		"/api/v1/namespaces/a/pods/:::/proxy/", "/api/v1/namespaces//pods//proxy/", "/api/v1/namespaces/a/pods/%zz/proxy",
+		"/api/v1/nodes/https:n%3A10250/proxy/logs/", "/api/v1/nodes//proxy", "/api/v1/namespaces/nodes/n/proxy",
 	} {
 		f.Add(path)
 	}
@@ -19,6 +20,9 @@ func FuzzProxyTarget(f *testing.F) {
 			return
 		}
 		if target.Name == "" || strings.Contains(target.Name, ":") || target.Path != "" && !strings.HasPrefix(target.Path, "/") {
+			t.Errorf("%q is %+v", path, target)
+		}
+		if (target.Resource == "nodes") != (target.Namespace == "") {
 			t.Errorf("%q is %+v", path, target)
 		}
 		if target.Scheme != "http" && target.Scheme != "https" {

@@ -176,3 +176,71 @@ func TestProxy(t *testing.T) {
 		})
 	}
 }
+
+// Page shows what it is asked, and moves at /moved.
+func (n *node) Page(req *nodev1.PageRequest, stream grpc.ServerStreamingServer[nodev1.PageResponse]) error {
+	start := &nodev1.PageStart{Status: 200, Headers: map[string]string{"Content-Type": "text/odd"}}
+	switch req.GetPath() {
+	case "/broken":
+		return errors.New("the disk is gone")
+	case "/moved":
+		start.Status, start.Headers["Location"] = 307, "/logs/"
+	}
+	if err := stream.Send(&nodev1.PageResponse{Message: &nodev1.PageResponse_Start{Start: start}}); err != nil {
+		return err
+	}
+	return stream.Send(&nodev1.PageResponse{Message: &nodev1.PageResponse_Data{Data: []byte(req.GetPath() + "?" + req.GetQuery())}})
+}
+
+func TestNodePages(t *testing.T) {
+	t.Parallel()
+	c := start(t, newNode(t))
+	c.runPod("web", "main")
+	const prefix = "/api/v1/nodes/"
+	for _, tt := range []struct {
+		name, user, method, path string
+		code                     int
+		want                     string
+	}{
+		{"a page", "admin", "GET", "n1/proxy/stats/summary?only=cpu", 200, "/stats/summary?only=cpu"},
+		{"as it was written", "admin", "GET", "n1/proxy/logs/a%2Fb/", 200, "/logs/a%2Fb/?"},
+		{"the root", "admin", "GET", "n1/proxy", 200, "/?"},
+		{"the agent's port", "admin", "GET", "https:n1:10250/proxy/pods", 200, "/pods?"},
+		{"another page", "admin", "GET", "n1/proxy/moved", 307, ""},
+		{"another port", "admin", "GET", "n1:22/proxy/pods", 400, `port \"22\" of node \"n1\" is not its agent's, which is 10250`},
+		{"a write", "admin", "POST", "n1/proxy/run/default/web/c", 405, "MethodNotAllowed"},
+		{"a node that fails", "admin", "GET", "n1/proxy/broken", 503, "error trying to reach node n1"},
+		{"no such node", "admin", "GET", "n2/proxy/pods", 404, `nodes \"n2\" not found`},
+		{"a stranger", "stranger", "GET", "n1/proxy/pods", 403, "forbidden"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client, err := rest.HTTPClientFor(c.config(tt.user))
+			if err != nil {
+				t.Fatal(err)
+			}
+			client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+			req, err := http.NewRequestWithContext(t.Context(), tt.method, c.address+prefix+tt.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != tt.code || !strings.Contains(string(body), tt.want) {
+				t.Errorf("%s\n%s\nwant %d %s", resp.Status, body, tt.code, tt.want)
+			}
+			if got, want := resp.Header.Get("Location"), prefix+"n1/proxy/logs/"; tt.code == 307 && got != want {
+				t.Errorf("moved to %s, not %s", got, want)
+			}
+			if got := resp.Header.Get("Content-Type"); tt.code == 200 && got != "text/odd" {
+				t.Errorf("the content type is %s", got)
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -38,11 +39,12 @@ type Server struct {
 	images  image.Images
 	stats   *stats.Reader
 	readLog LogReader
+	pages   http.Handler
 }
 
-// New returns the service.
-func New(pods Pods, rt runtime.Runtime, images image.Images, st *stats.Reader, readLog LogReader) *Server {
-	return &Server{pods: pods, runtime: rt, images: images, stats: st, readLog: readLog}
+// New returns the service. pages answers Page.
+func New(pods Pods, rt runtime.Runtime, images image.Images, st *stats.Reader, readLog LogReader, pages http.Handler) *Server {
+	return &Server{pods: pods, runtime: rt, images: images, stats: st, readLog: readLog, pages: pages}
 }
 
 // authorize lets gateways and administrators in. What users may do is the

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 
 	"github.com/fullstorydev/grpchan/inprocgrpc"
@@ -83,8 +84,21 @@ func serve(id identity.Identity) nodev1.NodeServiceClient {
 		_, err := io.WriteString(w, path)
 		return err
 	}
-	nodev1.RegisterNodeServiceServer(ch, New(onePod{}, echo{}, noImages{}, stats.New("n1", echo{}, stats.ReadMachine), readLog))
+	nodev1.RegisterNodeServiceServer(ch, New(onePod{}, echo{}, noImages{}, stats.New("n1", echo{}, stats.ReadMachine), readLog, http.HandlerFunc(showPage)))
 	return nodev1.NewNodeServiceClient(ch)
+}
+
+// showPage answers with what it was asked, and at /long with much.
+func showPage(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/empty":
+	case "/long":
+		_, _ = w.Write(make([]byte, 3*maxPagePart+1))
+	default:
+		w.Header().Set("Content-Type", "text/odd")
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.EscapedPath(), r.URL.Query().Get("q"))
+	}
 }
 
 type as struct {
@@ -253,5 +267,48 @@ func TestImages(t *testing.T) {
 	}
 	if _, err := client.RemoveImage(t.Context(), &nodev1.RemoveImageRequest{Image: "x"}); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("remove an image in use: %v", err)
+	}
+}
+
+// page returns what the node answers to a read.
+func page(t *testing.T, node nodev1.NodeServiceClient, req *nodev1.PageRequest) (start *nodev1.PageStart, body []byte, err error) {
+	t.Helper()
+	stream, err := node.Page(t.Context(), req)
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		resp, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return start, body, nil
+		}
+		if err != nil {
+			return start, body, err
+		}
+		if resp.GetStart() != nil {
+			start = resp.GetStart()
+		}
+		body = append(body, resp.GetData()...)
+	}
+}
+
+func TestPage(t *testing.T) {
+	start, body, err := page(t, serve(gateway), &nodev1.PageRequest{Path: "/a%2Fb/", Query: "q=1"})
+	if err != nil || start.GetStatus() != 418 || start.GetHeaders()["Content-Type"] != "text/odd" || string(body) != "GET /a%2Fb/ 1" {
+		t.Errorf("%v %q %v", start, body, err)
+	}
+	if start, body, err := page(t, serve(gateway), &nodev1.PageRequest{Path: "/empty"}); err != nil || start.GetStatus() != 200 || len(body) != 0 {
+		t.Errorf("an empty page: %v %q %v", start, body, err)
+	}
+	if _, body, err := page(t, serve(gateway), &nodev1.PageRequest{Path: "/long"}); err != nil || len(body) != 3*maxPagePart+1 {
+		t.Errorf("a long page: %d bytes, %v", len(body), err)
+	}
+	for _, path := range []string{"", "x", "http://elsewhere/x", "/%zz"} {
+		if _, _, err := page(t, serve(gateway), &nodev1.PageRequest{Path: path}); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("path %q: %v", path, err)
+		}
+	}
+	if _, _, err := page(t, serve(identity.Node("n2")), &nodev1.PageRequest{Path: "/pods"}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("another node: %v", err)
 	}
 }

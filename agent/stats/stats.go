@@ -123,6 +123,6 @@ func (r *Reader) pod(ctx context.Context, s runtime.SandboxStatus, l look) (*nod
 func usage(u runtime.Usage) *nodev1.Usage {
 	return &nodev1.Usage{
 		CpuNanoseconds: u.CPUNanoseconds, MemoryWorkingSetBytes: u.MemoryWorkingSetBytes,
-		MemoryRssBytes: u.MemoryRSSBytes, Pids: u.Pids,
+		MemoryRssBytes: u.MemoryRSSBytes, Pids: u.Pids, MemoryUsageBytes: u.MemoryBytes,
 	}
 }

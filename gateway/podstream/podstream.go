@@ -158,10 +158,15 @@ func (c *Connector) node(ctx context.Context, t podTarget) (context.Context, nod
 	if t.endpoint == "" {
 		return nil, nil, apierrors.NewServiceUnavailable(fmt.Sprintf("node %s has not said where its agent is reached", t.pod.Spec.NodeName))
 	}
+	return c.agent(ctx, t.pod.Spec.NodeName, t.endpoint)
+}
+
+// agent connects to a node's agent, without the user's credentials.
+func (c *Connector) agent(ctx context.Context, node, endpoint string) (context.Context, nodev1.NodeServiceClient, error) {
 	ctx = metadata.NewOutgoingContext(ctx, metadata.MD{})
-	conn, err := c.Nodes.Dial(ctx, t.pod.Spec.NodeName, t.endpoint)
+	conn, err := c.Nodes.Dial(ctx, node, endpoint)
 	if err != nil {
-		return nil, nil, apierrors.NewServiceUnavailable(fmt.Sprintf("connect to node %s: %v", t.pod.Spec.NodeName, err))
+		return nil, nil, apierrors.NewServiceUnavailable(fmt.Sprintf("connect to node %s: %v", node, err))
 	}
 	return ctx, nodev1.NewNodeServiceClient(conn), nil
 }

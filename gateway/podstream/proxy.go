@@ -32,7 +32,7 @@ const dialTimeout = 30 * time.Second
 // ProxyTarget is what a proxied request's path names.
 type ProxyTarget struct {
 	Namespace string
-	// Resource is "pods" or "services".
+	// Resource is "pods", "services" or "nodes".
 	Resource, Name string
 	// Scheme is "http" or "https".
 	Scheme string
@@ -43,13 +43,18 @@ type ProxyTarget struct {
 }
 
 // Proxy passes a request on to a pod, or to one behind a Service, through the
-// agent of its node: the pods' network need not reach to the gateway.
+// agent of its node: the pods' network need not reach to the gateway. What a
+// node itself shows its agent answers.
 func (c *Connector) Proxy(w http.ResponseWriter, r *http.Request, t ProxyTarget) {
 	ctx, cancel := c.untilStopped(r.Context())
 	defer cancel()
 	found, err := c.locate(ctx, r.Method, t)
 	if err != nil {
 		reply.Error(w, r, err)
+		return
+	}
+	if t.Resource == "nodes" {
+		c.nodePage(w, r.WithContext(ctx), t, found)
 		return
 	}
 	host := net.JoinHostPort(found.GetTargetAddress(), strconv.Itoa(int(found.GetTargetPort())))

@@ -21,7 +21,7 @@ func coreKinds() []*Kind {
 		object[corev1.Node, corev1.NodeList](Kind{
 			Group: "", Version: "v1", Resource: "nodes", Kind: "Node", Singular: "node",
 			ShortNames:   []string{"no"},
-			Subresources: []string{"status"},
+			Subresources: []string{"status", "proxy"},
 			Columns:      nodeColumns(),
 			Fields:       fields(nodeFields),
 			FieldNames:   []string{"spec.unschedulable"},

@@ -16,7 +16,7 @@ import (
 )
 
 // connectProxy finds where a proxied request goes: a port of the pod, or of
-// one of the Service's endpoints.
+// one of the Service's endpoints, or the node's agent.
 func (s *Store) connectProxy(ctx context.Context, v *cache.Version, port string) (*storev1.ConnectResponse, error) {
 	switch obj := v.Object().(type) {
 	case *corev1.Pod:
@@ -27,8 +27,20 @@ func (s *Store) connectProxy(ctx context.Context, v *cache.Version, port string)
 		return s.proxyToPod(ctx, v, obj.Status.PodIP, number)
 	case *corev1.Service:
 		return s.proxyToService(ctx, v, obj, port)
+	case *corev1.Node:
+		return proxyToNode(obj, port)
 	}
-	return nil, apierrors.NewBadRequest("only pods and services can be proxied to")
+	return nil, apierrors.NewBadRequest("only pods, services and nodes can be proxied to")
+}
+
+// proxyToNode leads to the node's agent. What else listens on a node is not
+// reached through it.
+func proxyToNode(node *corev1.Node, port string) (*storev1.ConnectResponse, error) {
+	if agent := strconv.Itoa(int(node.Status.DaemonEndpoints.KubeletEndpoint.Port)); port != "" && port != agent {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("port %q of node %q is not its agent's, which is %s", port, node.Name, agent))
+	}
+	endpoint, err := nodeEndpoint(node)
+	return &storev1.ConnectResponse{NodeName: node.Name, NodeEndpoint: endpoint}, err
 }
 
 func (s *Store) proxyToPod(ctx context.Context, v *cache.Version, address string, port int32) (*storev1.ConnectResponse, error) {

@@ -103,6 +103,7 @@ func (s suite) test(t *testing.T) {
 		{"attach", s.testAttach},
 		{"debug", s.testDebug},
 		{"drain", s.testDrain},
+		{"what a node shows", s.testNodePages},
 		{"delete with everything it owns", s.testDeleteCascade},
 	} {
 		t.Run(tc.name, tc.test)

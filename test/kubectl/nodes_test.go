@@ -221,3 +221,47 @@ func (s suite) testBoundTokens(t *testing.T) {
 	testcluster.Contains(t, "what tokens cannot be bound to", s.KubectlFails(t, "create", "token", "default", "--bound-object-kind=ConfigMap", "--bound-object-name=x"),
 		"supported --bound-object-kind values are")
 }
+
+// testNodePages reads of a node what Kubernetes' tools read of a kubelet.
+func (s suite) testNodePages(t *testing.T) {
+	page := func(path string) string { return s.Kubectl(t, "get", "--raw", "/api/v1/nodes/node-1/proxy/"+path) }
+	s.Kubectl(t, "run", "seen", "--image="+testcluster.BusyboxImage, "--restart=Never", `--overrides={"spec":{"nodeName":"node-1"}}`, "--", "sleep", "1000")
+	t.Cleanup(func() { s.Kubectl(t, "delete", "pod", "seen", "--now") })
+	s.Kubectl(t, "wait", "--for=condition=Ready", "pod/seen", "--timeout=60s")
+	if got := page("healthz"); got != "ok" {
+		t.Errorf("healthz is %q", got)
+	}
+	testcluster.Contains(t, "pods", page("pods"), `"kind":"PodList"`, `"name":"seen"`)
+	var summary struct {
+		Node struct {
+			NodeName string
+			Memory   struct{ WorkingSetBytes int64 }
+		}
+		Pods []struct {
+			PodRef     struct{ Name string }
+			Containers []struct {
+				Name   string
+				CPU    struct{ UsageCoreNanoSeconds int64 }
+				Memory struct{ WorkingSetBytes int64 }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(page("stats/summary")), &summary); err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, pod := range summary.Pods {
+		found = found || pod.PodRef.Name == "seen" && len(pod.Containers) == 1 && pod.Containers[0].Name == "seen" &&
+			pod.Containers[0].CPU.UsageCoreNanoSeconds > 0 && pod.Containers[0].Memory.WorkingSetBytes > 0
+	}
+	if summary.Node.NodeName != "node-1" || summary.Node.Memory.WorkingSetBytes == 0 || !found {
+		t.Errorf("the summary is %+v", summary)
+	}
+	testcluster.Contains(t, "metrics", page("metrics"), "# TYPE ")
+	matches(t, "metrics/resource", page("metrics/resource"), `(?m)^container_memory_working_set_bytes\{container="seen",namespace="default",pod="seen"\} \d`, `(?m)^node_cpu_usage_seconds_total \d`)
+	testcluster.Contains(t, "configz", page("configz"), `{"kubeletconfig":{`, `"clusterDomain":"cluster.local"`, `"maxPods":110`)
+	testcluster.Contains(t, "logs", page("logs/"), "<a href=")
+	testcluster.Contains(t, "no page", s.KubectlFails(t, "get", "--raw", "/api/v1/nodes/node-1/proxy/run/default/seen/seen"), "the server could not find the requested resource")
+	testcluster.Contains(t, "no node", s.KubectlFails(t, "get", "--raw", "/api/v1/nodes/none/proxy/pods"), `nodes "none" not found`)
+	testcluster.Contains(t, "can-i", s.Kubectl(t, "auth", "can-i", "get", "nodes/proxy"), "yes")
+}

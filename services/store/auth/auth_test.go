@@ -202,6 +202,7 @@ func TestAuthorize(t *testing.T) {
 		{"reports itself", n1, call("patch", "nodes/status", "", "n1"), true},
 		{"not another node", n1, call("patch", "nodes/status", "", "n2"), false},
 		{"sees the others", n1, call("list", "nodes", "", ""), true},
+		{"asks no agent", n1, call("get", "nodes/proxy", "", "n1"), false},
 		{"deletes no other node", n1, call("delete", "nodes", "", "n2"), false},
 		{"renews its lease", n1, call("update", "coordination.k8s.io:leases", "kube-node-lease", "n1"), true},
 		{"not another's", n1, call("update", "coordination.k8s.io:leases", "kube-node-lease", "n2"), false},

@@ -1120,10 +1120,12 @@ type Usage struct {
 	MemoryRssBytes        uint64 `protobuf:"varint,3,opt,name=memory_rss_bytes,json=memoryRssBytes,proto3" json:"memory_rss_bytes,omitempty"`
 	Pids                  uint64 `protobuf:"varint,4,opt,name=pids,proto3" json:"pids,omitempty"`
 	// Billionths of a CPU used on average over the window that ends now.
-	CpuNanocores  uint64               `protobuf:"varint,5,opt,name=cpu_nanocores,json=cpuNanocores,proto3" json:"cpu_nanocores,omitempty"`
-	Window        *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CpuNanocores uint64               `protobuf:"varint,5,opt,name=cpu_nanocores,json=cpuNanocores,proto3" json:"cpu_nanocores,omitempty"`
+	Window       *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
+	// Bytes that count against the limit, file cache included; 0 for the node.
+	MemoryUsageBytes uint64 `protobuf:"varint,7,opt,name=memory_usage_bytes,json=memoryUsageBytes,proto3" json:"memory_usage_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Usage) Reset() {
@@ -1196,6 +1198,13 @@ func (x *Usage) GetWindow() *durationpb.Duration {
 		return x.Window
 	}
 	return nil
+}
+
+func (x *Usage) GetMemoryUsageBytes() uint64 {
+	if x != nil {
+		return x.MemoryUsageBytes
+	}
+	return 0
 }
 
 type ContainerStats struct {
@@ -1933,6 +1942,197 @@ func (*RemoveImageResponse) Descriptor() ([]byte, []int) {
 	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
+type PageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Escaped, with its first slash.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// What follows the question mark.
+	Query         string `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PageRequest) Reset() {
+	*x = PageRequest{}
+	mi := &file_navarch_node_v1_node_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PageRequest) ProtoMessage() {}
+
+func (x *PageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_node_v1_node_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
+func (*PageRequest) Descriptor() ([]byte, []int) {
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PageRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *PageRequest) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+// PageStart comes before a page's data.
+type PageStart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The HTTP status.
+	Status uint32 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
+	// HTTP headers by their canonical names.
+	Headers       map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PageStart) Reset() {
+	*x = PageStart{}
+	mi := &file_navarch_node_v1_node_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PageStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PageStart) ProtoMessage() {}
+
+func (x *PageStart) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_node_v1_node_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PageStart.ProtoReflect.Descriptor instead.
+func (*PageStart) Descriptor() ([]byte, []int) {
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *PageStart) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *PageStart) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+type PageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*PageResponse_Start
+	//	*PageResponse_Data
+	Message       isPageResponse_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PageResponse) Reset() {
+	*x = PageResponse{}
+	mi := &file_navarch_node_v1_node_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PageResponse) ProtoMessage() {}
+
+func (x *PageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_node_v1_node_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PageResponse.ProtoReflect.Descriptor instead.
+func (*PageResponse) Descriptor() ([]byte, []int) {
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *PageResponse) GetMessage() isPageResponse_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *PageResponse) GetStart() *PageStart {
+	if x != nil {
+		if x, ok := x.Message.(*PageResponse_Start); ok {
+			return x.Start
+		}
+	}
+	return nil
+}
+
+func (x *PageResponse) GetData() []byte {
+	if x != nil {
+		if x, ok := x.Message.(*PageResponse_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+type isPageResponse_Message interface {
+	isPageResponse_Message()
+}
+
+type PageResponse_Start struct {
+	Start *PageStart `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
+}
+
+type PageResponse_Data struct {
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof"`
+}
+
+func (*PageResponse_Start) isPageResponse_Message() {}
+
+func (*PageResponse_Data) isPageResponse_Message() {}
+
 var File_navarch_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_navarch_node_v1_node_proto_rawDesc = "" +
@@ -2007,14 +2207,15 @@ const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\amessage\")\n" +
 	"\x13PortForwardResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fStatsRequest\"\xff\x01\n" +
+	"\fStatsRequest\"\xad\x02\n" +
 	"\x05Usage\x12'\n" +
 	"\x0fcpu_nanoseconds\x18\x01 \x01(\x04R\x0ecpuNanoseconds\x127\n" +
 	"\x18memory_working_set_bytes\x18\x02 \x01(\x04R\x15memoryWorkingSetBytes\x12(\n" +
 	"\x10memory_rss_bytes\x18\x03 \x01(\x04R\x0ememoryRssBytes\x12\x12\n" +
 	"\x04pids\x18\x04 \x01(\x04R\x04pids\x12#\n" +
 	"\rcpu_nanocores\x18\x05 \x01(\x04R\fcpuNanocores\x121\n" +
-	"\x06window\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06window\"R\n" +
+	"\x06window\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12,\n" +
+	"\x12memory_usage_bytes\x18\a \x01(\x04R\x10memoryUsageBytes\"R\n" +
 	"\x0eContainerStats\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05usage\x18\x02 \x01(\v2\x16.navarch.node.v1.UsageR\x05usage\"\xbd\x01\n" +
@@ -2059,11 +2260,24 @@ const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\x06images\x18\x01 \x03(\v2\x16.navarch.node.v1.ImageR\x06images\"*\n" +
 	"\x12RemoveImageRequest\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\"\x15\n" +
-	"\x13RemoveImageResponse*C\n" +
+	"\x13RemoveImageResponse\"7\n" +
+	"\vPageRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"\x05query\x18\x02 \x01(\tR\x05query\"\xa2\x01\n" +
+	"\tPageStart\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\rR\x06status\x12A\n" +
+	"\aheaders\x18\x02 \x03(\v2'.navarch.node.v1.PageStart.HeadersEntryR\aheaders\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"c\n" +
+	"\fPageResponse\x122\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.navarch.node.v1.PageStartH\x00R\x05start\x12\x14\n" +
+	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\t\n" +
+	"\amessage*C\n" +
 	"\x06Scheme\x12\x16\n" +
 	"\x12SCHEME_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSCHEME_HTTP\x10\x01\x12\x10\n" +
-	"\fSCHEME_HTTPS\x10\x022\xb5\x06\n" +
+	"\fSCHEME_HTTPS\x10\x022\xfc\x06\n" +
 	"\vNodeService\x12E\n" +
 	"\x04Logs\x12\x1c.navarch.node.v1.LogsRequest\x1a\x1d.navarch.node.v1.LogsResponse0\x01\x12G\n" +
 	"\x04Exec\x12\x1c.navarch.node.v1.ExecRequest\x1a\x1d.navarch.node.v1.ExecResponse(\x010\x01\x12M\n" +
@@ -2074,7 +2288,8 @@ const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\bListPods\x12 .navarch.node.v1.ListPodsRequest\x1a!.navarch.node.v1.ListPodsResponse\x12U\n" +
 	"\n" +
 	"ListImages\x12\".navarch.node.v1.ListImagesRequest\x1a#.navarch.node.v1.ListImagesResponse\x12T\n" +
-	"\tLoadImage\x12!.navarch.node.v1.LoadImageRequest\x1a\".navarch.node.v1.LoadImageResponse(\x01\x12X\n" +
+	"\tLoadImage\x12!.navarch.node.v1.LoadImageRequest\x1a\".navarch.node.v1.LoadImageResponse(\x01\x12E\n" +
+	"\x04Page\x12\x1c.navarch.node.v1.PageRequest\x1a\x1d.navarch.node.v1.PageResponse0\x01\x12X\n" +
 	"\vRemoveImage\x12#.navarch.node.v1.RemoveImageRequest\x1a$.navarch.node.v1.RemoveImageResponseB\xb0\x01\n" +
 	"\x13com.navarch.node.v1B\tNodeProtoP\x01Z0navarch.dev/navarch/proto/navarch/node/v1;nodev1\xa2\x02\x03NNX\xaa\x02\x0fNavarch.Node.V1\xca\x02\x0fNavarch\\Node\\V1\xe2\x02\x1bNavarch\\Node\\V1\\GPBMetadata\xea\x02\x11Navarch::Node::V1b\x06proto3"
 
@@ -2091,7 +2306,7 @@ func file_navarch_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_navarch_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_navarch_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_navarch_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_navarch_node_v1_node_proto_goTypes = []any{
 	(Scheme)(0),                   // 0: navarch.node.v1.Scheme
 	(*LogsRequest)(nil),           // 1: navarch.node.v1.LogsRequest
@@ -2122,12 +2337,16 @@ var file_navarch_node_v1_node_proto_goTypes = []any{
 	(*LoadImageResponse)(nil),     // 26: navarch.node.v1.LoadImageResponse
 	(*RemoveImageRequest)(nil),    // 27: navarch.node.v1.RemoveImageRequest
 	(*RemoveImageResponse)(nil),   // 28: navarch.node.v1.RemoveImageResponse
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(*v1.Object)(nil),             // 31: navarch.store.v1.Object
+	(*PageRequest)(nil),           // 29: navarch.node.v1.PageRequest
+	(*PageStart)(nil),             // 30: navarch.node.v1.PageStart
+	(*PageResponse)(nil),          // 31: navarch.node.v1.PageResponse
+	nil,                           // 32: navarch.node.v1.PageStart.HeadersEntry
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
+	(*v1.Object)(nil),             // 35: navarch.store.v1.Object
 }
 var file_navarch_node_v1_node_proto_depIdxs = []int32{
-	29, // 0: navarch.node.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	33, // 0: navarch.node.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
 	3,  // 1: navarch.node.v1.ExecRequest.start:type_name -> navarch.node.v1.ExecStart
 	4,  // 2: navarch.node.v1.ExecRequest.resize:type_name -> navarch.node.v1.TerminalSize
 	6,  // 3: navarch.node.v1.ExecResponse.exit:type_name -> navarch.node.v1.Exit
@@ -2135,43 +2354,47 @@ var file_navarch_node_v1_node_proto_depIdxs = []int32{
 	4,  // 5: navarch.node.v1.AttachRequest.resize:type_name -> navarch.node.v1.TerminalSize
 	6,  // 6: navarch.node.v1.AttachResponse.exit:type_name -> navarch.node.v1.Exit
 	10, // 7: navarch.node.v1.PortForwardRequest.start:type_name -> navarch.node.v1.PortForwardStart
-	30, // 8: navarch.node.v1.Usage.window:type_name -> google.protobuf.Duration
+	34, // 8: navarch.node.v1.Usage.window:type_name -> google.protobuf.Duration
 	14, // 9: navarch.node.v1.ContainerStats.usage:type_name -> navarch.node.v1.Usage
 	14, // 10: navarch.node.v1.PodStats.usage:type_name -> navarch.node.v1.Usage
 	15, // 11: navarch.node.v1.PodStats.containers:type_name -> navarch.node.v1.ContainerStats
-	29, // 12: navarch.node.v1.StatsResponse.time:type_name -> google.protobuf.Timestamp
+	33, // 12: navarch.node.v1.StatsResponse.time:type_name -> google.protobuf.Timestamp
 	14, // 13: navarch.node.v1.StatsResponse.usage:type_name -> navarch.node.v1.Usage
 	16, // 14: navarch.node.v1.StatsResponse.pods:type_name -> navarch.node.v1.PodStats
 	0,  // 15: navarch.node.v1.ScrapeRequest.scheme:type_name -> navarch.node.v1.Scheme
-	29, // 16: navarch.node.v1.ScrapeResponse.time:type_name -> google.protobuf.Timestamp
-	31, // 17: navarch.node.v1.ListPodsResponse.pods:type_name -> navarch.store.v1.Object
+	33, // 16: navarch.node.v1.ScrapeResponse.time:type_name -> google.protobuf.Timestamp
+	35, // 17: navarch.node.v1.ListPodsResponse.pods:type_name -> navarch.store.v1.Object
 	23, // 18: navarch.node.v1.ListImagesResponse.images:type_name -> navarch.node.v1.Image
 	23, // 19: navarch.node.v1.LoadImageResponse.images:type_name -> navarch.node.v1.Image
-	1,  // 20: navarch.node.v1.NodeService.Logs:input_type -> navarch.node.v1.LogsRequest
-	5,  // 21: navarch.node.v1.NodeService.Exec:input_type -> navarch.node.v1.ExecRequest
-	8,  // 22: navarch.node.v1.NodeService.Attach:input_type -> navarch.node.v1.AttachRequest
-	11, // 23: navarch.node.v1.NodeService.PortForward:input_type -> navarch.node.v1.PortForwardRequest
-	13, // 24: navarch.node.v1.NodeService.Stats:input_type -> navarch.node.v1.StatsRequest
-	18, // 25: navarch.node.v1.NodeService.Scrape:input_type -> navarch.node.v1.ScrapeRequest
-	20, // 26: navarch.node.v1.NodeService.ListPods:input_type -> navarch.node.v1.ListPodsRequest
-	22, // 27: navarch.node.v1.NodeService.ListImages:input_type -> navarch.node.v1.ListImagesRequest
-	25, // 28: navarch.node.v1.NodeService.LoadImage:input_type -> navarch.node.v1.LoadImageRequest
-	27, // 29: navarch.node.v1.NodeService.RemoveImage:input_type -> navarch.node.v1.RemoveImageRequest
-	2,  // 30: navarch.node.v1.NodeService.Logs:output_type -> navarch.node.v1.LogsResponse
-	7,  // 31: navarch.node.v1.NodeService.Exec:output_type -> navarch.node.v1.ExecResponse
-	9,  // 32: navarch.node.v1.NodeService.Attach:output_type -> navarch.node.v1.AttachResponse
-	12, // 33: navarch.node.v1.NodeService.PortForward:output_type -> navarch.node.v1.PortForwardResponse
-	17, // 34: navarch.node.v1.NodeService.Stats:output_type -> navarch.node.v1.StatsResponse
-	19, // 35: navarch.node.v1.NodeService.Scrape:output_type -> navarch.node.v1.ScrapeResponse
-	21, // 36: navarch.node.v1.NodeService.ListPods:output_type -> navarch.node.v1.ListPodsResponse
-	24, // 37: navarch.node.v1.NodeService.ListImages:output_type -> navarch.node.v1.ListImagesResponse
-	26, // 38: navarch.node.v1.NodeService.LoadImage:output_type -> navarch.node.v1.LoadImageResponse
-	28, // 39: navarch.node.v1.NodeService.RemoveImage:output_type -> navarch.node.v1.RemoveImageResponse
-	30, // [30:40] is the sub-list for method output_type
-	20, // [20:30] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	32, // 20: navarch.node.v1.PageStart.headers:type_name -> navarch.node.v1.PageStart.HeadersEntry
+	30, // 21: navarch.node.v1.PageResponse.start:type_name -> navarch.node.v1.PageStart
+	1,  // 22: navarch.node.v1.NodeService.Logs:input_type -> navarch.node.v1.LogsRequest
+	5,  // 23: navarch.node.v1.NodeService.Exec:input_type -> navarch.node.v1.ExecRequest
+	8,  // 24: navarch.node.v1.NodeService.Attach:input_type -> navarch.node.v1.AttachRequest
+	11, // 25: navarch.node.v1.NodeService.PortForward:input_type -> navarch.node.v1.PortForwardRequest
+	13, // 26: navarch.node.v1.NodeService.Stats:input_type -> navarch.node.v1.StatsRequest
+	18, // 27: navarch.node.v1.NodeService.Scrape:input_type -> navarch.node.v1.ScrapeRequest
+	20, // 28: navarch.node.v1.NodeService.ListPods:input_type -> navarch.node.v1.ListPodsRequest
+	22, // 29: navarch.node.v1.NodeService.ListImages:input_type -> navarch.node.v1.ListImagesRequest
+	25, // 30: navarch.node.v1.NodeService.LoadImage:input_type -> navarch.node.v1.LoadImageRequest
+	29, // 31: navarch.node.v1.NodeService.Page:input_type -> navarch.node.v1.PageRequest
+	27, // 32: navarch.node.v1.NodeService.RemoveImage:input_type -> navarch.node.v1.RemoveImageRequest
+	2,  // 33: navarch.node.v1.NodeService.Logs:output_type -> navarch.node.v1.LogsResponse
+	7,  // 34: navarch.node.v1.NodeService.Exec:output_type -> navarch.node.v1.ExecResponse
+	9,  // 35: navarch.node.v1.NodeService.Attach:output_type -> navarch.node.v1.AttachResponse
+	12, // 36: navarch.node.v1.NodeService.PortForward:output_type -> navarch.node.v1.PortForwardResponse
+	17, // 37: navarch.node.v1.NodeService.Stats:output_type -> navarch.node.v1.StatsResponse
+	19, // 38: navarch.node.v1.NodeService.Scrape:output_type -> navarch.node.v1.ScrapeResponse
+	21, // 39: navarch.node.v1.NodeService.ListPods:output_type -> navarch.node.v1.ListPodsResponse
+	24, // 40: navarch.node.v1.NodeService.ListImages:output_type -> navarch.node.v1.ListImagesResponse
+	26, // 41: navarch.node.v1.NodeService.LoadImage:output_type -> navarch.node.v1.LoadImageResponse
+	31, // 42: navarch.node.v1.NodeService.Page:output_type -> navarch.node.v1.PageResponse
+	28, // 43: navarch.node.v1.NodeService.RemoveImage:output_type -> navarch.node.v1.RemoveImageResponse
+	33, // [33:44] is the sub-list for method output_type
+	22, // [22:33] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_navarch_node_v1_node_proto_init() }
@@ -2206,13 +2429,17 @@ func file_navarch_node_v1_node_proto_init() {
 		(*PortForwardRequest_Start)(nil),
 		(*PortForwardRequest_Data)(nil),
 	}
+	file_navarch_node_v1_node_proto_msgTypes[30].OneofWrappers = []any{
+		(*PageResponse_Start)(nil),
+		(*PageResponse_Data)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_navarch_node_v1_node_proto_rawDesc), len(file_navarch_node_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

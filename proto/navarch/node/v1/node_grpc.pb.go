@@ -28,6 +28,7 @@ const (
 	NodeService_ListPods_FullMethodName    = "/navarch.node.v1.NodeService/ListPods"
 	NodeService_ListImages_FullMethodName  = "/navarch.node.v1.NodeService/ListImages"
 	NodeService_LoadImage_FullMethodName   = "/navarch.node.v1.NodeService/LoadImage"
+	NodeService_Page_FullMethodName        = "/navarch.node.v1.NodeService/Page"
 	NodeService_RemoveImage_FullMethodName = "/navarch.node.v1.NodeService/RemoveImage"
 )
 
@@ -67,6 +68,10 @@ type NodeServiceClient interface {
 	ListImages(ctx context.Context, in *ListImagesRequest, opts ...grpc.CallOption) (*ListImagesResponse, error)
 	// LoadImage stores the images of a docker-save or OCI-layout tar.
 	LoadImage(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[LoadImageRequest, LoadImageResponse], error)
+	// Page answers a read of one of the paths that a kubelet serves over HTTP:
+	// /stats/summary, /metrics, /pods and the like. A path that is not there is a
+	// page with status 404. INVALID_ARGUMENT: the path is none.
+	Page(ctx context.Context, in *PageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PageResponse], error)
 	// RemoveImage removes an image by name or ID. FAILED_PRECONDITION if a
 	// container uses it.
 	RemoveImage(ctx context.Context, in *RemoveImageRequest, opts ...grpc.CallOption) (*RemoveImageResponse, error)
@@ -191,6 +196,25 @@ func (c *nodeServiceClient) LoadImage(ctx context.Context, opts ...grpc.CallOpti
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type NodeService_LoadImageClient = grpc.ClientStreamingClient[LoadImageRequest, LoadImageResponse]
 
+func (c *nodeServiceClient) Page(ctx context.Context, in *PageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PageResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &NodeService_ServiceDesc.Streams[5], NodeService_Page_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PageRequest, PageResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_PageClient = grpc.ServerStreamingClient[PageResponse]
+
 func (c *nodeServiceClient) RemoveImage(ctx context.Context, in *RemoveImageRequest, opts ...grpc.CallOption) (*RemoveImageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RemoveImageResponse)
@@ -237,6 +261,10 @@ type NodeServiceServer interface {
 	ListImages(context.Context, *ListImagesRequest) (*ListImagesResponse, error)
 	// LoadImage stores the images of a docker-save or OCI-layout tar.
 	LoadImage(grpc.ClientStreamingServer[LoadImageRequest, LoadImageResponse]) error
+	// Page answers a read of one of the paths that a kubelet serves over HTTP:
+	// /stats/summary, /metrics, /pods and the like. A path that is not there is a
+	// page with status 404. INVALID_ARGUMENT: the path is none.
+	Page(*PageRequest, grpc.ServerStreamingServer[PageResponse]) error
 	// RemoveImage removes an image by name or ID. FAILED_PRECONDITION if a
 	// container uses it.
 	RemoveImage(context.Context, *RemoveImageRequest) (*RemoveImageResponse, error)
@@ -276,6 +304,9 @@ func (UnimplementedNodeServiceServer) ListImages(context.Context, *ListImagesReq
 }
 func (UnimplementedNodeServiceServer) LoadImage(grpc.ClientStreamingServer[LoadImageRequest, LoadImageResponse]) error {
 	return status.Error(codes.Unimplemented, "method LoadImage not implemented")
+}
+func (UnimplementedNodeServiceServer) Page(*PageRequest, grpc.ServerStreamingServer[PageResponse]) error {
+	return status.Error(codes.Unimplemented, "method Page not implemented")
 }
 func (UnimplementedNodeServiceServer) RemoveImage(context.Context, *RemoveImageRequest) (*RemoveImageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveImage not implemented")
@@ -412,6 +443,17 @@ func _NodeService_LoadImage_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type NodeService_LoadImageServer = grpc.ClientStreamingServer[LoadImageRequest, LoadImageResponse]
 
+func _NodeService_Page_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(PageRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(NodeServiceServer).Page(m, &grpc.GenericServerStream[PageRequest, PageResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_PageServer = grpc.ServerStreamingServer[PageResponse]
+
 func _NodeService_RemoveImage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RemoveImageRequest)
 	if err := dec(in); err != nil {
@@ -486,6 +528,11 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "LoadImage",
 			Handler:       _NodeService_LoadImage_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Page",
+			Handler:       _NodeService_Page_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "navarch/node/v1/node.proto",

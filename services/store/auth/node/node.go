@@ -68,6 +68,9 @@ func (z *Authorizer) deciderOf(r request) decider {
 	case "/pods":
 		return z.pods
 	case "/nodes":
+		if r.Subresource != "" && r.Subresource != "status" {
+			return nil // it is no agent's to ask another, nor itself
+		}
 		if slices.Contains([]string{"get", "list", "watch", "create"}, r.Verb) && r.Subresource == "" {
 			return nil
 		}
