@@ -19,7 +19,10 @@ import (
 // that are taken by their claim.
 const candidatesIndex = "scheduler-candidates"
 
-// storageWatch follows claims, volumes and classes for the plugins. It
+// attachedIndex has attachments by node.
+const attachedIndex = "scheduler-attached"
+
+// storageWatch follows claims, volumes, classes and drivers for the plugins. It
 // implements storage.Cluster.
 type storageWatch struct {
 	client  *client.Client
@@ -27,6 +30,10 @@ type storageWatch struct {
 	claims  *client.Informer[*corev1.PersistentVolumeClaim]
 	volumes *client.Informer[*corev1.PersistentVolume]
 	classes *client.Informer[*storagev1.StorageClass]
+	drivers *client.Informer[*storagev1.CSIDriver]
+	// csiNodes and attachments say what is attached to nodes, and may be.
+	csiNodes    *client.Informer[*storagev1.CSINode]
+	attachments *client.Informer[*storagev1.VolumeAttachment]
 
 	mu sync.Mutex // guards changed
 	// changed is closed at the next change; nil while nobody waits for one.
@@ -45,6 +52,15 @@ func newStorageWatch(c *client.Client, informers *client.Informers, pods *client
 	if w.classes, err = client.InformerFor[*storagev1.StorageClass](informers, nil); err != nil {
 		return nil, err
 	}
+	if w.drivers, err = client.InformerFor[*storagev1.CSIDriver](informers, nil); err != nil {
+		return nil, err
+	}
+	if w.csiNodes, err = client.InformerFor[*storagev1.CSINode](informers, nil); err != nil {
+		return nil, err
+	}
+	if w.attachments, err = client.InformerFor[*storagev1.VolumeAttachment](informers, cache.Indexers{attachedIndex: nodeOfAttachment}); err != nil {
+		return nil, err
+	}
 	return w, nil
 }
 
@@ -54,6 +70,10 @@ func (w *storageWatch) tell(happened func(framework.Event)) {
 	follow(w, w.claims, framework.PersistentVolumeClaim, happened)
 	follow(w, w.volumes, framework.PersistentVolume, happened)
 	follow(w, w.classes, framework.StorageClass, happened)
+	follow(w, w.csiNodes, framework.CSINode, happened)
+	w.attachments.AddHandler(client.Handler[*storagev1.VolumeAttachment]{OnDelete: func(a *storagev1.VolumeAttachment) {
+		happened(framework.Event{Resource: framework.VolumeAttachment, Action: framework.Delete, Old: a})
+	}})
 	w.pods.AddHandler(client.Handler[*corev1.Pod]{OnDelete: func(*corev1.Pod) { w.wake() }})
 }
 
@@ -131,6 +151,29 @@ func (w *storageWatch) Volume(name string) (*corev1.PersistentVolume, bool) {
 // Class implements storage.Reader.
 func (w *storageWatch) Class(name string) (*storagev1.StorageClass, bool) {
 	return w.classes.GetByKey(name)
+}
+
+// CSINode implements storage.Reader.
+func (w *storageWatch) CSINode(node string) (*storagev1.CSINode, bool) {
+	return w.csiNodes.GetByKey(node)
+}
+
+// CSIDriver implements storage.Reader.
+func (w *storageWatch) CSIDriver(name string) (*storagev1.CSIDriver, bool) {
+	return w.drivers.GetByKey(name)
+}
+
+// Attachments implements storage.Reader.
+func (w *storageWatch) Attachments(node string) []*storagev1.VolumeAttachment {
+	found, _ := w.attachments.ByIndex(attachedIndex, node) // the index is always there
+	return found
+}
+
+func nodeOfAttachment(obj any) ([]string, error) {
+	if a, ok := obj.(*storagev1.VolumeAttachment); ok {
+		return []string{a.Spec.NodeName}, nil
+	}
+	return nil, nil
 }
 
 // PodWaits implements storage.Cluster.

@@ -28,6 +28,10 @@ const (
 	PersistentVolume Resource = "PersistentVolume"
 	// StorageClass is a class of volumes.
 	StorageClass Resource = "StorageClass"
+	// CSINode is what the storage drivers of a node can do.
+	CSINode Resource = "CSINode"
+	// VolumeAttachment is a volume that is attached to a node.
+	VolumeAttachment Resource = "VolumeAttachment"
 )
 
 // Action is what happened, as bits that can be combined.

@@ -22,6 +22,7 @@ import (
 	"navarch.dev/navarch/services/scheduler/plugins/nodeports"
 	"navarch.dev/navarch/services/scheduler/plugins/noderesources"
 	"navarch.dev/navarch/services/scheduler/plugins/nodeunschedulable"
+	"navarch.dev/navarch/services/scheduler/plugins/nodevolumelimits"
 	"navarch.dev/navarch/services/scheduler/plugins/preemption"
 	"navarch.dev/navarch/services/scheduler/plugins/prioritysort"
 	"navarch.dev/navarch/services/scheduler/plugins/schedulinggates"
@@ -61,6 +62,7 @@ func Registry() map[string]Entry {
 		tainttoleration.Name:    plain(func(Environment) framework.Plugin { return tainttoleration.New() }),
 		nodeports.Name:          plain(func(Environment) framework.Plugin { return nodeports.New() }),
 		volumerestrictions.Name: plain(func(env Environment) framework.Plugin { return volumerestrictions.New(env.Storage) }),
+		nodevolumelimits.Name:   plain(func(env Environment) framework.Plugin { return nodevolumelimits.New(env.Storage) }),
 		volumezone.Name:         plain(func(env Environment) framework.Plugin { return volumezone.New(env.Storage) }),
 		imagelocality.Name:      plain(func(Environment) framework.Plugin { return imagelocality.New() }),
 		defaultbinder.Name:      plain(func(env Environment) framework.Plugin { return defaultbinder.New(env.Binder) }),
@@ -97,6 +99,7 @@ func Defaults() []Enabled {
 		{Name: nodeports.Name},
 		{Name: noderesources.Name, Weight: 1},
 		{Name: volumerestrictions.Name},
+		{Name: nodevolumelimits.Name},
 		{Name: volumebinding.Name},
 		{Name: volumezone.Name},
 		{Name: topologyspread.Name, Weight: 2},

@@ -26,16 +26,21 @@ type Storage struct {
 	claims  map[types.NamespacedName]*corev1.PersistentVolumeClaim
 	volumes map[string]*corev1.PersistentVolume
 	classes map[string]*storagev1.StorageClass
-	gone    map[types.UID]bool
-	changed chan struct{}
-	version int
+	drivers map[string]*storagev1.CSIDriver
+	nodes   map[string]*storagev1.CSINode
+	// attachments are by name.
+	attachments map[string]*storagev1.VolumeAttachment
+	gone        map[types.UID]bool
+	changed     chan struct{}
+	version     int
 }
 
-// NewStorage returns a Storage that holds claims, volumes and classes.
+// NewStorage returns a Storage that holds objects.
 func NewStorage(objects ...metav1.Object) *Storage {
 	s := &Storage{
 		claims: map[types.NamespacedName]*corev1.PersistentVolumeClaim{}, volumes: map[string]*corev1.PersistentVolume{},
-		classes: map[string]*storagev1.StorageClass{}, gone: map[types.UID]bool{}, changed: make(chan struct{}),
+		classes: map[string]*storagev1.StorageClass{}, drivers: map[string]*storagev1.CSIDriver{},
+		nodes: map[string]*storagev1.CSINode{}, attachments: map[string]*storagev1.VolumeAttachment{}, gone: map[types.UID]bool{}, changed: make(chan struct{}),
 	}
 	for _, o := range objects {
 		s.Put(o)
@@ -43,7 +48,8 @@ func NewStorage(objects ...metav1.Object) *Storage {
 	return s
 }
 
-// Put adds or replaces a claim, volume or class.
+// Put adds or replaces a claim, volume, class, driver, node of drivers or
+// attachment.
 func (s *Storage) Put(object metav1.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,6 +62,12 @@ func (s *Storage) Put(object metav1.Object) {
 		s.volumes[o.Name] = o.DeepCopy()
 	case *storagev1.StorageClass:
 		s.classes[o.Name] = o.DeepCopy()
+	case *storagev1.CSIDriver:
+		s.drivers[o.Name] = o.DeepCopy()
+	case *storagev1.CSINode:
+		s.nodes[o.Name] = o.DeepCopy()
+	case *storagev1.VolumeAttachment:
+		s.attachments[o.Name] = o.DeepCopy()
 	}
 	s.wake()
 }
@@ -103,6 +115,35 @@ func (s *Storage) Class(name string) (*storagev1.StorageClass, bool) {
 	defer s.mu.Unlock()
 	class, ok := s.classes[name]
 	return class, ok
+}
+
+// CSIDriver implements storage.Reader.
+func (s *Storage) CSIDriver(name string) (*storagev1.CSIDriver, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	driver, ok := s.drivers[name]
+	return driver, ok
+}
+
+// CSINode implements storage.Reader.
+func (s *Storage) CSINode(node string) (*storagev1.CSINode, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.nodes[node]
+	return n, ok
+}
+
+// Attachments implements storage.Reader.
+func (s *Storage) Attachments(node string) []*storagev1.VolumeAttachment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*storagev1.VolumeAttachment
+	for _, a := range s.attachments {
+		if a.Spec.NodeName == node {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // PodWaits implements storage.Cluster.

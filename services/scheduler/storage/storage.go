@@ -16,7 +16,7 @@ import (
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
-// Reader shows claims, volumes and classes as the watches have them. What it
+// Reader shows claims, volumes, classes and drivers as the watches have them. What it
 // returns is shared and must not be changed.
 type Reader interface {
 	Claim(namespace, name string) (*corev1.PersistentVolumeClaim, bool)
@@ -25,6 +25,11 @@ type Reader interface {
 	// for the claim.
 	Candidates(class string, claim types.NamespacedName) []*corev1.PersistentVolume
 	Class(name string) (*storagev1.StorageClass, bool)
+	// CSINode returns what the storage drivers of a node can do.
+	CSINode(node string) (*storagev1.CSINode, bool)
+	CSIDriver(name string) (*storagev1.CSIDriver, bool)
+	// Attachments returns the volumes that are attached to a node, or are to be.
+	Attachments(node string) []*storagev1.VolumeAttachment
 }
 
 // Cluster is a Reader that can also write bindings and wait for others to.
