@@ -46,7 +46,7 @@ spec:
       - name: main
         image: %[4]s
         command: ["sleep", "infinity"]
-        resources: {requests: {cpu: 1m}}
+        resources: {requests: {cpu: 50m}}
 `, name, scheduler, replicas, testcluster.BusyboxImage)
 }
 
