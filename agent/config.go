@@ -65,6 +65,9 @@ type Config struct {
 	// ImageGCHighPercent and ImageGCLowPercent are the disk usages at which
 	// unused images begin and cease to be removed.
 	ImageGCHighPercent, ImageGCLowPercent int
+	// LeaveTime bounds how long the containers of a deleted pod are not told to end
+	// because a Service may still send it traffic; 0 does not wait for that.
+	LeaveTime time.Duration
 	// FastFailover makes the node promise that its pods do not run for longer than
 	// FenceAfter without the Store, so that they can be replaced soon after.
 	FastFailover bool
@@ -79,7 +82,7 @@ func DefaultConfig() Config {
 		SeccompDir: "/var/lib/navarch/seccomp", ClusterCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16",
 		ClusterDNS: []string{"10.96.0.10"}, ClusterDomain: "cluster.local", ResolvConf: "/etc/resolv.conf",
 		VXLANPort: 8472, MaxPods: 110, CapacityShare: 1, LogMaxBytes: 10 << 20, LogMaxFiles: 5,
-		ImageGCHighPercent: 85, ImageGCLowPercent: 80, FenceAfter: 5 * time.Second,
+		ImageGCHighPercent: 85, ImageGCLowPercent: 80, FenceAfter: 5 * time.Second, LeaveTime: 2 * time.Second,
 	}
 }
 
@@ -112,6 +115,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.LogMaxFiles, "container-log-max-files", c.LogMaxFiles, "log files kept of a container")
 	fs.IntVar(&c.ImageGCHighPercent, "image-gc-high-percent", c.ImageGCHighPercent, "disk usage at which unused images are removed")
 	fs.IntVar(&c.ImageGCLowPercent, "image-gc-low-percent", c.ImageGCLowPercent, "disk usage down to which unused images are removed")
+	fs.DurationVar(&c.LeaveTime, "endpoint-removal-timeout", c.LeaveTime, "most that the end of a deleted pod is put off until no Service sends it traffic; 0: not at all")
 	fs.BoolVar(&c.FastFailover, "fast-failover", c.FastFailover, "stop pods when no Store can be reached, so that they can be replaced within seconds")
 	fs.DurationVar(&c.FenceAfter, "fence-after", c.FenceAfter, "with --fast-failover: how long after the last renewal of the node's Lease its pods are stopped")
 }

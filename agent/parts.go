@@ -102,7 +102,7 @@ func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.Resource
 		NodeName: c.NodeName, HostIPs: []string{nodeIP.String()}, PodsDir: c.dir("pods"), LogsDir: c.dir("logs"),
 		ClusterDomain: c.ClusterDomain, DNSServers: c.ClusterDNS, HostResolvConf: c.ResolvConf,
 		StaticPodDir: c.StaticPodDir, MaxPods: c.MaxPods, Allocatable: allocatable,
-		ParallelStarts: startsPerCPU * goruntime.NumCPU(), StoragePeriod: storagePeriod, Promise: c.promise(),
+		ParallelStarts: startsPerCPU * goruntime.NumCPU(), StoragePeriod: storagePeriod, LeaveTime: c.LeaveTime, Promise: c.promise(),
 	}
 }
 

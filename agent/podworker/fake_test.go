@@ -42,6 +42,7 @@ type fakeRuntime struct {
 	containers map[string]*fakeContainer
 	// ignoreTerm names containers that only SIGKILL ends.
 	ignoreTerm map[string]bool
+	onSignal   func(id string) // before a container is signalled
 	// fences are what sandboxes have been put under.
 	fences map[string]*runtime.Fence
 	// shut holds back FenceSandbox until it is closed; nil does not.
@@ -171,7 +172,11 @@ func (f *fakeRuntime) SignalContainer(_ context.Context, id string, sig runtime.
 	f.mu.Lock()
 	c, ok := f.containers[id]
 	ignored := ok && sig != syscall.SIGKILL && f.ignoreTerm[c.status.Spec.Name]
+	onSignal := f.onSignal
 	f.mu.Unlock()
+	if onSignal != nil {
+		onSignal(id)
+	}
 	if !ok {
 		return runtime.ErrNotFound
 	}
@@ -179,6 +184,17 @@ func (f *fakeRuntime) SignalContainer(_ context.Context, id string, sig runtime.
 		f.end(id, 128+int(sig))
 	}
 	return nil
+}
+
+// podOf returns the name of a container's pod.
+func (f *fakeRuntime) podOf(id string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.containers[id]
+	if !ok {
+		return ""
+	}
+	return f.sandboxes[c.status.PodUID].Spec.Name
 }
 
 // end ends a container with an exit code.
@@ -489,12 +505,13 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	go services.Run(ctx)
 	tel := telemetry.Discard("agent")
 	objs := objects.New(ctx, c)
 	return New(Config{
 		NodeName: "n1", HostIPs: []string{"192.0.2.1"}, PodsDir: filepath.Join(b.dir, "pods"), LogsDir: filepath.Join(b.dir, "logs"),
 		ClusterDomain: "cluster.local", DNSServers: []string{"10.96.0.10"}, HostResolvConf: filepath.Join(b.dir, "resolv.conf"),
-		Promise: b.promise, StaticPodDir: filepath.Join(b.dir, "static"), MaxPods: 10, ParallelStarts: 4, StoragePeriod: 20 * time.Millisecond,
+		Promise: b.promise, StaticPodDir: filepath.Join(b.dir, "static"), MaxPods: 10, ParallelStarts: 4, StoragePeriod: 20 * time.Millisecond, LeaveTime: time.Minute,
 		Allocatable: func() corev1.ResourceList {
 			return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("1Gi")}
 		},

@@ -70,6 +70,9 @@ type Config struct {
 	MaxPods int
 	// ParallelStarts bounds how many sandboxes and containers are made at a time.
 	ParallelStarts int
+	// LeaveTime bounds how long the containers of a deleted pod are not told to end
+	// because a Service may still send it traffic; 0 does not wait for that.
+	LeaveTime time.Duration
 	// StoragePeriod is how often the storage of pods that limit it is measured; 0
 	// is never.
 	StoragePeriod time.Duration

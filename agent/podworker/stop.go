@@ -46,6 +46,7 @@ func (w *worker) beginStopping(now time.Time) {
 	w.cancelOps()
 	w.endSpan()
 	w.graceEnd = now.Add(w.podGrace())
+	w.leaveServices()
 	for _, c := range w.containers {
 		c.endProbes()
 	}
@@ -89,13 +90,13 @@ func (w *worker) killing(c *container) {
 }
 
 // stopContainer ends one container: preStop hook, SIGTERM or the image's own
-// signal, and SIGKILL when the grace period is over.
+// signal once no new traffic comes, and SIGKILL when the grace period is over.
 func (w *worker) stopContainer(c *container, reason string, grace time.Duration) {
 	c.stopping, c.stopReason, c.ready = true, reason, false
 	c.endProbes()
 	id, spec, stopSignal := c.current.Spec.ID, c.spec, c.current.Spec.Image.StopSignal
 	hook, field := w.hookTarget(c), c.fieldPath()
-	ctx := context.WithoutCancel(w.ctx)
+	ctx, left := context.WithoutCancel(w.ctx), w.left
 	w.operate(func() func() {
 		end := time.Now().Add(grace)
 		if spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil {
@@ -105,6 +106,9 @@ func (w *worker) stopContainer(c *container, reason string, grace time.Duration)
 			}
 			cancel()
 			end = later(end, time.Now().Add(hookExtra))
+		}
+		if left != nil {
+			<-left
 		}
 		err := w.m.terminate(ctx, id, signalOf(spec, stopSignal), end)
 		return func() { w.stopped(c, err) }

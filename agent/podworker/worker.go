@@ -87,7 +87,9 @@ type worker struct {
 	fenceKnown, refencing bool
 	refenceAt             time.Time
 
-	graceEnd   time.Time // when stopping containers are killed
+	graceEnd time.Time // when stopping containers are killed
+	// left is closed when a stopping pod gets no new traffic; nil if it got none.
+	left       chan struct{}
 	status     *corev1.PodStatus
 	written    *corev1.PodStatus // what the Store has of ours, nil once others have written
 	stored     string            // the version of the pod that this made
