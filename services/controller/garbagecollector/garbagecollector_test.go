@@ -102,3 +102,56 @@ func TestAnotherUIDIsAnotherOwner(t *testing.T) {
 	c.Apply(configMap("late", &former))
 	names(c, "what belonged to the former a gone", "a")
 }
+
+// TestDependents starts with an owner and one dependent, and deletes the owner
+// in a way: what is left?
+func TestDependents(t *testing.T) {
+	const background, foreground, orphan = metav1.DeletePropagationBackground, metav1.DeletePropagationForeground, metav1.DeletePropagationOrphan
+	held := func(d *corev1.ConfigMap) { d.Finalizers = []string{"example.com/hold"} }
+	for name, tt := range map[string]struct {
+		way    metav1.DeletionPropagation
+		change func(*corev1.ConfigMap) // of the dependent
+		want   []string
+	}{
+		"by default they go":                             {"", func(*corev1.ConfigMap) {}, nil},
+		"in background the owner does not wait":          {background, held, []string{"dependent"}},
+		"in foreground it waits for those that block it": {foreground, held, []string{"dependent", "owner"}},
+		"in foreground it does not wait for others": {foreground, func(d *corev1.ConfigMap) {
+			held(d)
+			no := false
+			d.OwnerReferences[0].BlockOwnerDeletion = &no
+		}, []string{"dependent"}},
+		"as an orphan it stays": {orphan, func(*corev1.ConfigMap) {}, []string{"dependent"}},
+		"an owner of another kind is another owner, which is not there": {"", func(d *corev1.ConfigMap) { d.OwnerReferences[0].Kind = "Secret" }, nil},
+		"an owner of an unknown kind may be there": {"", func(d *corev1.ConfigMap) {
+			d.OwnerReferences[0].APIVersion, d.OwnerReferences[0].Kind = "example.com/v1", "Thing"
+		}, []string{"dependent"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t)
+			owner := configMap("owner")
+			c.Apply(owner)
+			dependent := configMap("dependent", owner)
+			tt.change(dependent)
+			c.Apply(dependent)
+			c.Remove(owner, tt.way)
+			names(c, "what is left", tt.want...)
+		})
+	}
+}
+
+// TestOwnersOfOtherScopes has objects of a namespace that a Node owns, and one
+// whose owner would be in another namespace, which cannot be.
+func TestOwnersOfOtherScopes(t *testing.T) {
+	c := start(t)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	elsewhere := configMap("owner")
+	elsewhere.Namespace = "kube-system"
+	c.Apply(node, elsewhere)
+	ofNode, stray := configMap("of-node"), configMap("stray", elsewhere)
+	ofNode.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n", UID: node.UID}}
+	c.Apply(ofNode, stray)
+	names(c, "the one whose owner is not in its namespace gone", "of-node", "owner")
+	c.Remove(node, "")
+	names(c, "the node's gone with it", "owner")
+}
