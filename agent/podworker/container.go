@@ -49,8 +49,9 @@ type container struct {
 	// mustRestart says that it was ended to be started anew, whatever its restart
 	// policy.
 	mustRestart bool
-	// has are the resources of the current attempt.
-	has corev1.ResourceRequirements
+	// has are the resources of the current attempt, and size its limits.
+	has  corev1.ResourceRequirements
+	size runtime.Resources
 	// waitReason and waitMessage explain why it does not run.
 	waitReason, waitMessage string
 

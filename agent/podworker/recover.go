@@ -240,7 +240,7 @@ func (w *worker) adoptContainer(c *container, st runtime.ContainerStatus) {
 	if c.role == roleMain {
 		w.initialized = true
 	}
-	c.has = c.spec.Resources
+	c.has, c.size = c.spec.Resources, st.Spec.Resources
 	if has, ok := resourcesIn(&st.Spec); ok {
 		c.has = has
 	}

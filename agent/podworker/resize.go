@@ -24,8 +24,6 @@ type resizing struct {
 	generation int64
 	// saved says that the allocation is remembered.
 	saved bool
-	// working is an operation under way.
-	working bool
 	// problem is how the last one failed.
 	problem string
 	retry   backoff
@@ -47,7 +45,7 @@ func (w *worker) resize(now time.Time, soonest func(time.Time)) {
 		w.considered = w.desired
 		w.considerResize(now)
 	}
-	if r := w.resizing; r != nil && !r.working {
+	if r := w.resizing; r != nil && !w.sizing {
 		if r.retry.waiting(now) {
 			soonest(r.retry.until)
 			return
@@ -61,21 +59,25 @@ func (w *worker) considerResize(now time.Time) {
 	wanted := allocationOf(w.desired)
 	switch {
 	case w.given == nil, wanted.equal(w.given):
-		w.ask, w.refused = nil, nil
+		w.ask, w.unanswered, w.refused = nil, false, nil
 		w.m.withdrawResize(w.uid)
 	case w.ask == nil || !wanted.equal(w.ask.allocation):
 		since := now
 		if w.refused != nil {
 			since = w.refused.since
 		}
-		w.ask = newAsk(w, w.desired, wanted, since)
+		w.ask, w.unanswered = newAsk(w, w.desired, wanted, since), true
 		w.m.askResize(w.ask)
 	}
 }
 
 // resizeGranted takes what was asked for.
 func (w *worker) resizeGranted(ask *resizeAsk) {
-	if w.ask != ask || w.phase != phaseRunning {
+	if w.ask != ask {
+		return
+	}
+	w.unanswered = false
+	if w.phase != phaseRunning {
 		return
 	}
 	w.ask, w.refused = nil, nil
@@ -95,7 +97,11 @@ type refusedResize struct {
 }
 
 func (w *worker) resizeRefused(ask *resizeAsk, why refusal) {
-	if w.ask != ask || w.phase != phaseRunning {
+	if w.ask != ask {
+		return
+	}
+	w.unanswered = false
+	if w.phase != phaseRunning {
 		return
 	}
 	before := w.refused
@@ -141,14 +147,17 @@ func (w *worker) actuate() {
 // given: those that can be changed as they run, and those that must not.
 func (w *worker) outgrown() (updates []containerSize, restarts []*container) {
 	for _, c := range w.containers {
-		if !c.running() || c.stopping || c.launching || c.role == roleEphemeral || sameCompute(&c.has, &c.spec.Resources) {
+		if !c.running() || c.stopping || c.launching || c.role == roleEphemeral {
 			continue
 		}
-		if restartsFor(c.spec, &c.has) {
+		size := resourcesOf(w.pod, c.spec)
+		switch names := c.outgrown(size); {
+		case len(names) == 0:
+		case restartsFor(c.spec, names):
 			restarts = append(restarts, c)
-		} else {
+		default:
 			updates = append(updates, containerSize{
-				container: c, name: c.spec.Name, id: c.current.Spec.ID, has: c.has, wants: c.spec.Resources, size: resourcesOf(c.spec),
+				container: c, name: c.spec.Name, id: c.current.Spec.ID, wants: c.spec.Resources, before: c.size, size: size,
 			})
 		}
 	}
@@ -172,24 +181,27 @@ func (w *worker) mustGrow() bool {
 	return w.resizing != nil && w.sandbox != nil && larger(w.cgroup, podResources(w.pod)) != w.cgroup
 }
 
-// sameCompute says whether two containers have the same CPU and memory.
-func sameCompute(a, b *corev1.ResourceRequirements) bool {
-	return len(changedCompute(a, b)) == 0
-}
-
-func changedCompute(a, b *corev1.ResourceRequirements) (names []corev1.ResourceName) {
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		if !equality.Semantic.DeepEqual(a.Requests[name], b.Requests[name]) || !equality.Semantic.DeepEqual(a.Limits[name], b.Limits[name]) {
-			names = append(names, name)
-		}
+// outgrown returns of which resources a container does not have what its spec
+// says, or what follows from its pod's: a limit of the pod is that of
+// containers without one.
+func (c *container) outgrown(size runtime.Resources) (names []corev1.ResourceName) {
+	other := func(name corev1.ResourceName) bool {
+		return !equality.Semantic.DeepEqual(c.has.Requests[name], c.spec.Resources.Requests[name]) ||
+			!equality.Semantic.DeepEqual(c.has.Limits[name], c.spec.Resources.Limits[name])
+	}
+	if c.size.CPUShares != size.CPUShares || c.size.CPUQuota != size.CPUQuota || other(corev1.ResourceCPU) {
+		names = append(names, corev1.ResourceCPU)
+	}
+	if c.size.MemoryLimit != size.MemoryLimit || other(corev1.ResourceMemory) {
+		names = append(names, corev1.ResourceMemory)
 	}
 	return names
 }
 
-// restartsFor says whether a container is to be restarted to get from what it
-// has to what its spec says. Without a policy it is not.
-func restartsFor(spec *corev1.Container, has *corev1.ResourceRequirements) bool {
-	for _, name := range changedCompute(has, &spec.Resources) {
+// restartsFor says whether a container is to be restarted for other amounts of
+// some resources. Without a policy it is not.
+func restartsFor(spec *corev1.Container, names []corev1.ResourceName) bool {
+	for _, name := range names {
 		for _, p := range spec.ResizePolicy {
 			if p.ResourceName == name && p.RestartPolicy == corev1.RestartContainer {
 				return true
@@ -220,16 +232,16 @@ type sizes struct {
 }
 
 type containerSize struct {
-	container  *container // the worker's
-	name, id   string
-	has, wants corev1.ResourceRequirements
-	size       runtime.Resources
+	container    *container // the worker's
+	name, id     string
+	wants        corev1.ResourceRequirements
+	before, size runtime.Resources
 }
 
 // applySizes sets cgroups, beside the worker.
 func (w *worker) applySizes(s sizes) {
 	r, uid := w.resizing, w.uid
-	r.working = true
+	w.sizing = true
 	save := !r.saved
 	ctx := context.WithoutCancel(w.ctx)
 	w.operate(func() func() {
@@ -261,10 +273,10 @@ func (w *worker) sizesApplied(r *resizing, saved bool, pod runtime.Resources, do
 	w.cgroup = pod
 	for _, d := range done {
 		if c := d.container; c.present && c.current.Spec.ID == d.id {
-			c.has = d.wants
+			c.has, c.size = d.wants, d.size
 		}
 	}
-	r.working = false
+	w.sizing = false
 	if w.resizing != r { // another was granted meanwhile
 		return
 	}
@@ -308,7 +320,7 @@ func (m *Manager) checkShrinking(ctx context.Context, uid string, s sizes) error
 		}
 	}
 	for _, c := range s.containers {
-		was, limit := c.has.Limits.Memory().Value(), c.size.MemoryLimit
+		was, limit := c.before.MemoryLimit, c.size.MemoryLimit
 		if limit == 0 || was != 0 && limit >= was {
 			continue
 		}

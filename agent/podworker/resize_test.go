@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -318,9 +319,78 @@ func TestResizeOfThePod(t *testing.T) {
 		return has(p.Status.Resources.Limits, corev1.ResourceCPU, "1") && has(p.Status.Resources.Requests, corev1.ResourceCPU, "1") &&
 			findCondition(&p.Status, corev1.PodResizeInProgress) == nil
 	})
+	// What its container does not limit itself, the pod does.
 	want := runtime.Resources{CPUShares: 1024, CPUQuota: 100_000, MemoryLimit: 64 << 20}
-	if changes := b.runtime.changes(); len(changes) != 1 || changes[0] != (update{"pod", want}) {
-		t.Errorf("changes of cgroups: %v", changes)
+	if diff := cmp.Diff([]update{{"pod", want}, {"main", want}}, b.runtime.changes(), cmp.AllowUnexported(update{})); diff != "" {
+		t.Errorf("changes of cgroups (-want +got):\n%s", diff)
+	}
+}
+
+// A generation is not observed before its resize is answered: who waits for it
+// would find the old size, and no condition.
+func TestResizeIsAnsweredBeforeItIsObserved(t *testing.T) {
+	b := newResizeBench(t)
+	b.pod("web", sized("100m", "64Mi"))
+	b.until("web", "ready", isReady)
+	var early atomic.Int32
+	b.watch.AddHandler(client.Handler[*corev1.Pod]{OnUpdate: func(_, p *corev1.Pod) {
+		cs := p.Status.ContainerStatuses[0]
+		settled := findCondition(&p.Status, corev1.PodResizeInProgress) == nil && pending(p) == ""
+		if p.Name == "web" && p.Status.ObservedGeneration == p.Generation && settled &&
+			cs.Resources.Requests.Cpu().Cmp(*p.Spec.Containers[0].Resources.Requests.Cpu()) != 0 {
+			early.Add(1)
+		}
+	}})
+	for _, cpu := range []string{"200m", "1", "1500m", "3", "100m"} {
+		pod := b.resize("web", sized(cpu, "64Mi"))
+		b.until("web", "answered", func(p *corev1.Pod) bool {
+			return p.Status.ObservedGeneration == pod.Generation && (pending(p) != "" || runsWith(cpu)(p))
+		})
+	}
+	if n := early.Load(); n > 0 {
+		t.Errorf("%d versions say that nothing is to be done", n)
+	}
+}
+
+func TestOOMScore(t *testing.T) {
+	node := amounts("", "1000Mi")
+	pod := func(change func(*corev1.Pod)) *corev1.Pod {
+		always := corev1.ContainerRestartPolicyAlways
+		p := &corev1.Pod{}
+		p.Spec.InitContainers = []corev1.Container{{Name: "side", RestartPolicy: &always}}
+		p.Spec.Containers = []corev1.Container{{Name: "main"}}
+		p.Spec.Containers[0].Resources.Requests = amounts("", "100Mi")
+		if change != nil {
+			change(p)
+		}
+		return p
+	}
+	critical := int32(2_000_001_000)
+	for _, tt := range []struct {
+		name, container string
+		change          func(*corev1.Pod)
+		want            int
+	}{
+		{"asks for a tenth", "main", nil, 900},
+		{"its sidecar", "side", nil, 900},
+		{"asks for little", "main", func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = amounts("", "1Ki") }, 999},
+		{"asks for all", "main", func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = amounts("", "1000Mi") }, 3},
+		{"asks for nothing", "main", func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = nil }, 1000},
+		{"guaranteed", "main", func(p *corev1.Pod) {
+			p.Spec.InitContainers, p.Spec.Containers[0].Resources.Limits = nil, amounts("1", "100Mi")
+			p.Spec.Containers[0].Resources.Requests = amounts("1", "100Mi")
+		}, -997},
+		{"critical", "main", func(p *corev1.Pod) { p.Spec.Priority = &critical }, -997},
+		{"as a whole", "main", func(p *corev1.Pod) { p.Spec.Resources = &corev1.ResourceRequirements{Requests: amounts("", "300Mi")} }, 800},
+	} {
+		p := pod(tt.change)
+		c := &p.Spec.Containers[0]
+		if tt.container == "side" {
+			c = &p.Spec.InitContainers[0]
+		}
+		if got := oomScore(p, c, node); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
 	}
 }
 

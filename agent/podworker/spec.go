@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	podresource "k8s.io/component-helpers/resource"
-	"k8s.io/kubectl/pkg/util/qos"
 
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/podenv"
@@ -50,7 +50,7 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 
 		WorkingDir: c.WorkingDir, TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
 		Mounts: m.withHosts(pod, c, mounts), Security: security,
-		Resources: resourcesOf(c), OOMScoreAdj: oomScore(pod, c, m.allocatable()),
+		Resources: resourcesOf(pod, c), OOMScoreAdj: oomScore(pod, c, m.allocatable()),
 		LogPath:                m.logPath(pod.Namespace, pod.Name, string(pod.UID), c.Name, in.attempt),
 		TerminationMessagePath: c.TerminationMessagePath,
 		TargetID:               in.targetID,
@@ -111,15 +111,24 @@ func (m *Manager) sandboxSpec(pod *corev1.Pod, netns string) (runtime.SandboxSpe
 	return spec, nil
 }
 
-func resourcesOf(c *corev1.Container) runtime.Resources {
-	r := runtime.Resources{MemoryLimit: c.Resources.Limits.Memory().Value()}
-	cpu, requested := c.Resources.Requests[corev1.ResourceCPU]
-	if !requested {
-		cpu = c.Resources.Limits[corev1.ResourceCPU]
+// resourcesOf are a container's limits. What it does not limit itself, its pod
+// does.
+func resourcesOf(pod *corev1.Pod, c *corev1.Container) runtime.Resources {
+	limit := func(name corev1.ResourceName) resource.Quantity {
+		q := c.Resources.Limits[name]
+		if own := pod.Spec.Resources; own != nil && q.IsZero() {
+			q = own.Limits[name]
+		}
+		return q
 	}
-	r.CPUShares = runtime.SharesForMilliCPU(cpu.MilliValue())
-	r.CPUQuota = runtime.QuotaForMilliCPU(c.Resources.Limits.Cpu().MilliValue())
-	return r
+	cpu, memory := limit(corev1.ResourceCPU), limit(corev1.ResourceMemory)
+	request, requested := c.Resources.Requests[corev1.ResourceCPU]
+	if !requested {
+		request = cpu
+	}
+	return runtime.Resources{
+		CPUShares: runtime.SharesForMilliCPU(request.MilliValue()), CPUQuota: runtime.QuotaForMilliCPU(cpu.MilliValue()), MemoryLimit: memory.Value(),
+	}
 }
 
 // podResources are the limits of the pod as a whole: its own or else the sum of
@@ -146,22 +155,6 @@ func podResources(pod *corev1.Pod) runtime.Resources {
 		r.CPUQuota = runtime.QuotaForMilliCPU(limits.Cpu().MilliValue())
 	}
 	return r
-}
-
-// oomScore says how soon the kernel kills the container when memory is short.
-func oomScore(pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList) int {
-	switch qos.ComputePodQOS(pod) {
-	case corev1.PodQOSGuaranteed:
-		return -997
-	case corev1.PodQOSBestEffort:
-		return 1000
-	}
-	capacity := allocatable.Memory().Value()
-	if capacity <= 0 {
-		return 999
-	}
-	score := 1000 - 1000*c.Resources.Requests.Memory().Value()/capacity
-	return int(min(max(score, 3), 999))
 }
 
 // logPath returns where an attempt of a container logs to; empty is nowhere.

@@ -264,6 +264,9 @@ func (w *worker) over() bool {
 
 // report makes the status and writes it if it has news.
 func (w *worker) report(now time.Time, soonest func(time.Time)) {
+	if w.unanswered && w.phase == phaseRunning {
+		return // nobody shall take a resize for seen before it is answered; that sends a letter
+	}
 	if w.phase == phaseGone || w.deleted || w.phase == phaseTearingDown || w.static && w.mirror == nil {
 		return
 	}

@@ -75,9 +75,11 @@ type worker struct {
 	given      *allocation       // nil before it is admitted
 	considered *corev1.Pod       // the version whose resources were compared with given
 	ask        *resizeAsk        // what it asks for and was not given yet
+	unanswered bool              // whether it gets it is not known yet
 	refused    *refusedResize    // why not
 	resizing   *resizing         // what it was given and does not have yet
 	cgroup     runtime.Resources // what the sandbox has
+	sizing     bool              // cgroups are being set
 
 	measuring bool      // its storage is being measured
 	measureAt time.Time // when that is done next

@@ -23,6 +23,9 @@ func TestResize(t *testing.T) {
 	t.Run("in place", s.testResizeInPlace)
 	t.Run("by a restart", s.testResizeRestarts)
 	t.Run("a sidecar", s.testResizeSidecar)
+	t.Run("an init container", s.testResizeInit)
+	t.Run("what had no limit", s.testResizeAdds)
+	t.Run("the pod as a whole", s.testResizeWhole)
 	t.Run("below what is used", s.testResizeBelowUsage)
 	t.Run("too much", s.testResizeTooMuch)
 	t.Run("waiting for room", s.testResizeWaits)
@@ -89,9 +92,12 @@ containers:
 	if n := statusOf(p, "c").RestartCount; n != 1 {
 		t.Errorf("it was restarted %d times", n)
 	}
-	if log := s.log(t, "resize-restart", corev1.PodLogOptions{}); log != "67108864 20000\n" {
-		t.Errorf("the container was started with %q", log)
-	}
+	testcluster.Eventually(t, "the container says what it was started with", func() error {
+		if log := s.log(t, "resize-restart", corev1.PodLogOptions{}); log != "67108864 20000\n" {
+			return fmt.Errorf("it says %q", log)
+		}
+		return nil
+	})
 	s.untilEvent(t, "resize-restart", "Normal Killing Container c resize requires restart")
 }
 
@@ -104,6 +110,75 @@ containers: [{name: c, command: [sleep, "1000"]}]`)
 	s.untilResized(t, "resize-sidecar", "side", "60m", "150m")
 	if got := strings.TrimSpace(s.Kubectl(t, "exec", "resize-sidecar", "-c", "side", "--", "sh", "-c", readCgroup)); got != "50331648 15000" {
 		t.Errorf("the sidecar's cgroup has %s", got)
+	}
+}
+
+func (s suite) testResizeInit(t *testing.T) {
+	s.create(t, "resize-init", `
+initContainers: [{name: i, command: [sleep, "1000"], resources: {requests: {cpu: 50m, memory: 16Mi}, limits: {cpu: 100m, memory: 32Mi}}}]
+containers: [{name: c}]`)
+	s.until(t, "resize-init", "runs its init container", func(p *corev1.Pod) error {
+		if statusOf(p, "i").State.Running == nil {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	s.resize(t, "resize-init", "initContainers", "i", `{"limits":{"cpu":"150m","memory":"48Mi"}}`)
+	s.until(t, "resize-init", "is resized", func(p *corev1.Pod) error {
+		if r := statusOf(p, "i").Resources; r.Limits.Cpu().String() != "150m" || conditionOf(p, corev1.PodResizeInProgress).Type != "" {
+			return fmt.Errorf("it has %+v", r)
+		}
+		return nil
+	})
+	if got := strings.TrimSpace(s.Kubectl(t, "exec", "resize-init", "-c", "i", "--", "sh", "-c", readCgroup)); got != "50331648 15000" {
+		t.Errorf("the init container's cgroup has %s", got)
+	}
+}
+
+// testResizeAdds limits containers that were not: with the last one the pod's
+// cgroup is limited as well.
+func (s suite) testResizeAdds(t *testing.T) {
+	s.create(t, "resize-adds", `
+containers:
+- {name: c, command: [sleep, "1000"], resources: {requests: {cpu: 50m}}}
+- {name: d, command: [sleep, "1000"], resources: {requests: {memory: 16Mi}}}`)
+	s.untilReady(t, "resize-adds")
+	s.Kubectl(t, "patch", "pod", "resize-adds", "--subresource", "resize", "--patch", `{"spec":{"containers":[
+		{"name":"c","resources":{"requests":{"cpu":"60m"},"limits":{"cpu":"100m","memory":"32Mi"}}},
+		{"name":"d","resources":{"requests":{"memory":"8Mi"},"limits":{"cpu":"200m","memory":"64Mi"}}}]}}`)
+	s.untilResized(t, "resize-adds", "c", "60m", "100m")
+	s.untilResized(t, "resize-adds", "d", "200m", "200m")
+	for container, want := range map[string]string{"c": "33554432 10000", "d": "67108864 20000"} {
+		if got := strings.TrimSpace(s.Kubectl(t, "exec", "resize-adds", "-c", container, "--", "sh", "-c", readCgroup)); got != want {
+			t.Errorf("the cgroup of %s has %s, want %s", container, got, want)
+		}
+	}
+	p := s.pods.get("resize-adds")
+	if r := p.Status.Resources; r == nil || r.Limits.Cpu().String() != "300m" || r.Limits.Memory().String() != "96Mi" {
+		t.Errorf("the pod has %+v", p.Status.Resources)
+	}
+}
+
+// testResizeWhole changes what a pod may take as a whole, which is the limit of
+// containers that have none of their own.
+func (s suite) testResizeWhole(t *testing.T) {
+	s.create(t, "resize-whole", `
+resources: {requests: {cpu: 50m, memory: 16Mi}, limits: {cpu: 100m, memory: 32Mi}}
+containers: [{name: c, command: [sleep, "1000"]}]`)
+	s.untilReady(t, "resize-whole")
+	if got := strings.TrimSpace(s.exec(t, "resize-whole", "sh", "-c", readCgroup)); got != "33554432 10000" {
+		t.Errorf("at first the container's cgroup has %s", got)
+	}
+	s.Kubectl(t, "patch", "pod", "resize-whole", "--subresource", "resize", "--patch", `{"spec":{"resources":{"limits":{"cpu":"150m","memory":"64Mi"}}}}`)
+	s.until(t, "resize-whole", "is resized", func(p *corev1.Pod) error {
+		r := p.Status.Resources
+		if r.Limits.Cpu().String() != "150m" || r.Limits.Memory().String() != "64Mi" || conditionOf(p, corev1.PodResizeInProgress).Type != "" {
+			return fmt.Errorf("it has %+v", r)
+		}
+		return nil
+	})
+	if got := strings.TrimSpace(s.exec(t, "resize-whole", "sh", "-c", readCgroup)); got != "67108864 15000" {
+		t.Errorf("the container's cgroup has %s", got)
 	}
 }
 
