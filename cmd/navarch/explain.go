@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -95,6 +97,9 @@ func explainPod(ctx context.Context, out io.Writer, access *access, ref objectRe
 	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	writeDiagnosis(w, ref, resp.GetDiagnosis())
+	if resp.GetDiagnosis().GetNodeName() == "" {
+		writeRemedies(w, resp.GetDiagnosis().GetNodes())
+	}
 	if attempts := resp.GetAttempts(); len(attempts) > 0 {
 		fmt.Fprint(w, "\nATTEMPT\tRESULT\tNODES\tMESSAGE\n")
 		for _, a := range attempts {
@@ -130,6 +135,46 @@ func writeDiagnosis(w io.Writer, ref objectRef, d *schedulerv1.Diagnosis) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", n.GetNodeName(), fits, score, verdictText(n))
 	}
+}
+
+// nodesAdvised is how many nodes the remedies are told of.
+const nodesAdvised = 10
+
+// writeRemedies says what would have to change, of the nodes that least keeps
+// the pod from. All that is said of one node is needed, of each plugin one thing.
+func writeRemedies(w io.Writer, nodes []*schedulerv1.NodeVerdict) {
+	var advised []*schedulerv1.NodeVerdict
+	for _, n := range nodes {
+		if slices.ContainsFunc(n.GetRejections(), func(r *schedulerv1.PluginVerdict) bool { return len(r.GetRemedies()) > 0 }) {
+			advised = append(advised, n)
+		}
+	}
+	if len(advised) == 0 {
+		return
+	}
+	slices.SortStableFunc(advised, func(a, b *schedulerv1.NodeVerdict) int {
+		return cmp.Compare(len(a.GetRejections()), len(b.GetRejections()))
+	})
+	fmt.Fprint(w, "\nNODE\tTHE POD\tWHAT WOULD HELP\n")
+	for _, n := range advised[:min(len(advised), nodesAdvised)] {
+		for _, r := range n.GetRejections() {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", n.GetNodeName(), cmp.Or(r.GetDetail(), r.GetReason()), remedyText(r.GetRemedies()))
+		}
+	}
+	if more := len(advised) - nodesAdvised; more > 0 {
+		fmt.Fprintf(w, "and %d more nodes\n", more)
+	}
+}
+
+func remedyText(remedies []*schedulerv1.Remedy) string {
+	if len(remedies) == 0 {
+		return "-"
+	}
+	parts := make([]string, len(remedies))
+	for i, r := range remedies {
+		parts[i] = r.GetDescription()
+	}
+	return strings.Join(parts, ", or ")
 }
 
 func verdictText(n *schedulerv1.NodeVerdict) string {

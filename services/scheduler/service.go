@@ -146,7 +146,7 @@ func diagnosisOf(e *placement.Explanation) *schedulerv1.Diagnosis {
 	for _, n := range e.Nodes {
 		v := &schedulerv1.NodeVerdict{NodeName: n.Node, Feasible: len(n.Rejections) == 0}
 		for _, r := range n.Rejections {
-			v.Rejections = append(v.Rejections, &schedulerv1.PluginVerdict{Plugin: r.Plugin(), Reason: r.Message()})
+			v.Rejections = append(v.Rejections, pluginVerdict(r))
 		}
 		setScore(v, n.Score)
 		d.Nodes = append(d.Nodes, v)
@@ -156,6 +156,32 @@ func diagnosisOf(e *placement.Explanation) *schedulerv1.Diagnosis {
 		d.Message = fmt.Sprintf("%d/%d nodes are available; %s is the best", len(e.Nodes)-len(e.Diagnosis.Rejections), len(e.Nodes), e.Best)
 	}
 	return d
+}
+
+func pluginVerdict(r placement.Rejection) *schedulerv1.PluginVerdict {
+	v := &schedulerv1.PluginVerdict{Plugin: r.Status.Plugin(), Reason: r.Status.Message(), Detail: r.Advice.Detail}
+	for _, remedy := range r.Advice.Remedies {
+		v.Remedies = append(v.Remedies, &schedulerv1.Remedy{
+			Kind: remedyKind(remedy.Kind), Description: remedy.Description, Pods: remedy.Pods,
+		})
+	}
+	return v
+}
+
+func remedyKind(k framework.RemedyKind) schedulerv1.RemedyKind {
+	switch k {
+	case framework.EvictPods:
+		return schedulerv1.RemedyKind_REMEDY_KIND_EVICT_PODS
+	case framework.AwaitPods:
+		return schedulerv1.RemedyKind_REMEDY_KIND_AWAIT_PODS
+	case framework.ChangePod:
+		return schedulerv1.RemedyKind_REMEDY_KIND_CHANGE_POD
+	case framework.ChangeNode:
+		return schedulerv1.RemedyKind_REMEDY_KIND_CHANGE_NODE
+	case framework.AddPod:
+		return schedulerv1.RemedyKind_REMEDY_KIND_ADD_POD
+	}
+	return schedulerv1.RemedyKind_REMEDY_KIND_UNSPECIFIED
 }
 
 // useScores replaces the present scores by those of a decision.

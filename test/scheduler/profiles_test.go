@@ -87,6 +87,30 @@ func TestProfilesOfAConfigurationFile(t *testing.T) {
 	}
 }
 
+func TestWhatExplainSaysWouldHelpDoes(t *testing.T) {
+	c := testcluster.Start(t, testcluster.Options{})
+	c.KubectlInput(t, `apiVersion: v1
+kind: Pod
+metadata: {name: stuck}
+spec:
+  nodeSelector: {disk: ssd}
+  containers: [{name: main, image: none, imagePullPolicy: Never}]
+`, "apply", "-f", "-")
+	c.Kubectl(t, "wait", "--for=condition=PodScheduled=false", "pod/stuck", "--timeout=60s")
+	node := strings.TrimSpace(c.Kubectl(t, "get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"))
+	out := c.Tool(t, "explain", "pod/stuck")
+	for _, want := range []string{"WHAT WOULD HELP", "wants disk=ssd (the node has no disk)", "label the node disk=ssd, or no longer require disk=ssd"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("explain does not say %q:\n%s", want, out)
+		}
+	}
+	c.Kubectl(t, "label", "node", node, "disk=ssd")
+	c.Kubectl(t, "wait", "--for=condition=PodScheduled", "pod/stuck", "--timeout=60s")
+	if out := c.Tool(t, "explain", "pod/stuck"); strings.Contains(out, "WHAT WOULD HELP") {
+		t.Errorf("explain has advice for a pod that has a node:\n%s", out)
+	}
+}
+
 // nodesOf counts an application's pods by node.
 func nodesOf(t *testing.T, c *testcluster.Cluster, app string) map[string]int {
 	t.Helper()

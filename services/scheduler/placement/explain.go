@@ -13,9 +13,15 @@ import (
 type NodeVerdict struct {
 	Node string
 	// Rejections are those of every plugin that rejects the node.
-	Rejections []*framework.Status
+	Rejections []Rejection
 	// Score is that of a feasible node.
 	Score NodeScore
+}
+
+// Rejection is a plugin's verdict on a node, and what would have to change.
+type Rejection struct {
+	Status *framework.Status
+	Advice framework.Advice
 }
 
 // Explanation is the verdict on a pod, node by node.
@@ -47,18 +53,21 @@ func Explain(ctx context.Context, profile *framework.Profile, cache *snapshot.Ca
 	if status.Rejected() {
 		e.Diagnosis.PreFilter = status
 		for _, n := range nodes.Nodes() {
-			e.Nodes = append(e.Nodes, NodeVerdict{Node: n.Name(), Rejections: []*framework.Status{status}})
+			e.Nodes = append(e.Nodes, NodeVerdict{Node: n.Name(), Rejections: []Rejection{{Status: status}}})
 		}
 		return e, nil
 	}
 	var feasible []*snapshot.NodeInfo
 	for _, n := range nodes.Nodes() {
-		v := NodeVerdict{Node: n.Name(), Rejections: profile.FilterAll(ctx, state, pod, n)}
+		v := NodeVerdict{Node: n.Name()}
+		for _, s := range profile.FilterAll(ctx, state, pod, n) {
+			v.Rejections = append(v.Rejections, Rejection{Status: s, Advice: profile.Advise(ctx, state, pod, n, s)})
+		}
 		if only != nil && !only[n.Name()] {
-			v.Rejections = append(v.Rejections, absent)
+			v.Rejections = append(v.Rejections, Rejection{Status: absent})
 		}
 		if len(v.Rejections) > 0 {
-			e.Diagnosis.Rejections[n.Name()] = v.Rejections[0]
+			e.Diagnosis.Rejections[n.Name()] = v.Rejections[0].Status
 		} else {
 			feasible = append(feasible, n)
 		}

@@ -28,6 +28,9 @@ func (t *PodTerm) Matches(pod *corev1.Pod, namespaceLabels NamespaceLabels) bool
 	return t.inNamespace(pod.Namespace, namespaceLabels) && t.selector.Matches(labels.Set(pod.Labels))
 }
 
+// Selector is that of the labels of the pods which the term speaks of.
+func (t *PodTerm) Selector() labels.Selector { return t.selector }
+
 func (t *PodTerm) inNamespace(namespace string, namespaceLabels NamespaceLabels) bool {
 	if slices.Contains(t.namespaces, namespace) {
 		return true

@@ -23,6 +23,69 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type RemedyKind int32
+
+const (
+	RemedyKind_REMEDY_KIND_UNSPECIFIED RemedyKind = 0
+	// Pods are taken off nodes.
+	RemedyKind_REMEDY_KIND_EVICT_PODS RemedyKind = 1
+	// Pods that are being deleted are waited for.
+	RemedyKind_REMEDY_KIND_AWAIT_PODS RemedyKind = 2
+	// The pod that is to be placed, or what it is made from, is changed.
+	RemedyKind_REMEDY_KIND_CHANGE_POD RemedyKind = 3
+	// The node is changed.
+	RemedyKind_REMEDY_KIND_CHANGE_NODE RemedyKind = 4
+	// Another pod is started.
+	RemedyKind_REMEDY_KIND_ADD_POD RemedyKind = 5
+)
+
+// Enum value maps for RemedyKind.
+var (
+	RemedyKind_name = map[int32]string{
+		0: "REMEDY_KIND_UNSPECIFIED",
+		1: "REMEDY_KIND_EVICT_PODS",
+		2: "REMEDY_KIND_AWAIT_PODS",
+		3: "REMEDY_KIND_CHANGE_POD",
+		4: "REMEDY_KIND_CHANGE_NODE",
+		5: "REMEDY_KIND_ADD_POD",
+	}
+	RemedyKind_value = map[string]int32{
+		"REMEDY_KIND_UNSPECIFIED": 0,
+		"REMEDY_KIND_EVICT_PODS":  1,
+		"REMEDY_KIND_AWAIT_PODS":  2,
+		"REMEDY_KIND_CHANGE_POD":  3,
+		"REMEDY_KIND_CHANGE_NODE": 4,
+		"REMEDY_KIND_ADD_POD":     5,
+	}
+)
+
+func (x RemedyKind) Enum() *RemedyKind {
+	p := new(RemedyKind)
+	*p = x
+	return p
+}
+
+func (x RemedyKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RemedyKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_navarch_scheduler_v1_scheduler_proto_enumTypes[0].Descriptor()
+}
+
+func (RemedyKind) Type() protoreflect.EnumType {
+	return &file_navarch_scheduler_v1_scheduler_proto_enumTypes[0]
+}
+
+func (x RemedyKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RemedyKind.Descriptor instead.
+func (RemedyKind) EnumDescriptor() ([]byte, []int) {
+	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{0}
+}
+
 type ExplainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -370,9 +433,15 @@ func (x *NodeVerdict) GetTotalScore() int64 {
 }
 
 type PluginVerdict struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Plugin        string                 `protobuf:"bytes,1,opt,name=plugin,proto3" json:"plugin,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Plugin string                 `protobuf:"bytes,1,opt,name=plugin,proto3" json:"plugin,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What the pod wants and what the node has, in numbers and names. Empty if
+	// the plugin knows no more than the reason.
+	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What would have to change for this plugin to accept the node, the most
+	// sensible first, a few at most. Each does alone.
+	Remedies      []*Remedy `protobuf:"bytes,4,rep,name=remedies,proto3" json:"remedies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -421,6 +490,83 @@ func (x *PluginVerdict) GetReason() string {
 	return ""
 }
 
+func (x *PluginVerdict) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *PluginVerdict) GetRemedies() []*Remedy {
+	if x != nil {
+		return x.Remedies
+	}
+	return nil
+}
+
+// Remedy is a change after which one plugin would accept one node.
+type Remedy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  RemedyKind             `protobuf:"varint,1,opt,name=kind,proto3,enum=navarch.scheduler.v1.RemedyKind" json:"kind,omitempty"`
+	// A phrase that begins with a verb: "evict default/web".
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// The pods that have to go, as "namespace/name".
+	Pods          []string `protobuf:"bytes,3,rep,name=pods,proto3" json:"pods,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Remedy) Reset() {
+	*x = Remedy{}
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Remedy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Remedy) ProtoMessage() {}
+
+func (x *Remedy) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Remedy.ProtoReflect.Descriptor instead.
+func (*Remedy) Descriptor() ([]byte, []int) {
+	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Remedy) GetKind() RemedyKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RemedyKind_REMEDY_KIND_UNSPECIFIED
+}
+
+func (x *Remedy) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Remedy) GetPods() []string {
+	if x != nil {
+		return x.Pods
+	}
+	return nil
+}
+
 type PluginScore struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Plugin string                 `protobuf:"bytes,1,opt,name=plugin,proto3" json:"plugin,omitempty"`
@@ -433,7 +579,7 @@ type PluginScore struct {
 
 func (x *PluginScore) Reset() {
 	*x = PluginScore{}
-	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[7]
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +591,7 @@ func (x *PluginScore) String() string {
 func (*PluginScore) ProtoMessage() {}
 
 func (x *PluginScore) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[7]
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +604,7 @@ func (x *PluginScore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginScore.ProtoReflect.Descriptor instead.
 func (*PluginScore) Descriptor() ([]byte, []int) {
-	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{7}
+	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PluginScore) GetPlugin() string {
@@ -492,7 +638,7 @@ type WatchDecisionsRequest struct {
 
 func (x *WatchDecisionsRequest) Reset() {
 	*x = WatchDecisionsRequest{}
-	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[8]
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +650,7 @@ func (x *WatchDecisionsRequest) String() string {
 func (*WatchDecisionsRequest) ProtoMessage() {}
 
 func (x *WatchDecisionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[8]
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +663,7 @@ func (x *WatchDecisionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchDecisionsRequest.ProtoReflect.Descriptor instead.
 func (*WatchDecisionsRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{8}
+	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WatchDecisionsRequest) GetNamespace() string {
@@ -536,7 +682,7 @@ type WatchDecisionsResponse struct {
 
 func (x *WatchDecisionsResponse) Reset() {
 	*x = WatchDecisionsResponse{}
-	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[9]
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +694,7 @@ func (x *WatchDecisionsResponse) String() string {
 func (*WatchDecisionsResponse) ProtoMessage() {}
 
 func (x *WatchDecisionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[9]
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +707,7 @@ func (x *WatchDecisionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchDecisionsResponse.ProtoReflect.Descriptor instead.
 func (*WatchDecisionsResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{9}
+	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchDecisionsResponse) GetDecision() *Decision {
@@ -589,7 +735,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[10]
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +747,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[10]
+	mi := &file_navarch_scheduler_v1_scheduler_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +760,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{10}
+	return file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Decision) GetNamespace() string {
@@ -701,10 +847,16 @@ const file_navarch_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"rejections\x129\n" +
 	"\x06scores\x18\x04 \x03(\v2!.navarch.scheduler.v1.PluginScoreR\x06scores\x12\x1f\n" +
 	"\vtotal_score\x18\x05 \x01(\x03R\n" +
-	"totalScore\"?\n" +
+	"totalScore\"\x91\x01\n" +
 	"\rPluginVerdict\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"S\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x128\n" +
+	"\bremedies\x18\x04 \x03(\v2\x1c.navarch.scheduler.v1.RemedyR\bremedies\"t\n" +
+	"\x06Remedy\x124\n" +
+	"\x04kind\x18\x01 \x01(\x0e2 .navarch.scheduler.v1.RemedyKindR\x04kind\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x12\n" +
+	"\x04pods\x18\x03 \x03(\tR\x04pods\"S\n" +
 	"\vPluginScore\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x03R\x05score\x12\x16\n" +
@@ -721,7 +873,15 @@ const file_navarch_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12%\n" +
 	"\x0efeasible_nodes\x18\a \x01(\x05R\rfeasibleNodes\x12'\n" +
-	"\x0fevaluated_nodes\x18\b \x01(\x05R\x0eevaluatedNodes2\xb4\x02\n" +
+	"\x0fevaluated_nodes\x18\b \x01(\x05R\x0eevaluatedNodes*\xb3\x01\n" +
+	"\n" +
+	"RemedyKind\x12\x1b\n" +
+	"\x17REMEDY_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16REMEDY_KIND_EVICT_PODS\x10\x01\x12\x1a\n" +
+	"\x16REMEDY_KIND_AWAIT_PODS\x10\x02\x12\x1a\n" +
+	"\x16REMEDY_KIND_CHANGE_POD\x10\x03\x12\x1b\n" +
+	"\x17REMEDY_KIND_CHANGE_NODE\x10\x04\x12\x17\n" +
+	"\x13REMEDY_KIND_ADD_POD\x10\x052\xb4\x02\n" +
 	"\x10SchedulerService\x12V\n" +
 	"\aExplain\x12$.navarch.scheduler.v1.ExplainRequest\x1a%.navarch.scheduler.v1.ExplainResponse\x12Y\n" +
 	"\bSimulate\x12%.navarch.scheduler.v1.SimulateRequest\x1a&.navarch.scheduler.v1.SimulateResponse\x12m\n" +
@@ -740,43 +900,48 @@ func file_navarch_scheduler_v1_scheduler_proto_rawDescGZIP() []byte {
 	return file_navarch_scheduler_v1_scheduler_proto_rawDescData
 }
 
-var file_navarch_scheduler_v1_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_navarch_scheduler_v1_scheduler_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_navarch_scheduler_v1_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_navarch_scheduler_v1_scheduler_proto_goTypes = []any{
-	(*ExplainRequest)(nil),         // 0: navarch.scheduler.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 1: navarch.scheduler.v1.ExplainResponse
-	(*SimulateRequest)(nil),        // 2: navarch.scheduler.v1.SimulateRequest
-	(*SimulateResponse)(nil),       // 3: navarch.scheduler.v1.SimulateResponse
-	(*Diagnosis)(nil),              // 4: navarch.scheduler.v1.Diagnosis
-	(*NodeVerdict)(nil),            // 5: navarch.scheduler.v1.NodeVerdict
-	(*PluginVerdict)(nil),          // 6: navarch.scheduler.v1.PluginVerdict
-	(*PluginScore)(nil),            // 7: navarch.scheduler.v1.PluginScore
-	(*WatchDecisionsRequest)(nil),  // 8: navarch.scheduler.v1.WatchDecisionsRequest
-	(*WatchDecisionsResponse)(nil), // 9: navarch.scheduler.v1.WatchDecisionsResponse
-	(*Decision)(nil),               // 10: navarch.scheduler.v1.Decision
-	(*v1.Object)(nil),              // 11: navarch.store.v1.Object
-	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
+	(RemedyKind)(0),                // 0: navarch.scheduler.v1.RemedyKind
+	(*ExplainRequest)(nil),         // 1: navarch.scheduler.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 2: navarch.scheduler.v1.ExplainResponse
+	(*SimulateRequest)(nil),        // 3: navarch.scheduler.v1.SimulateRequest
+	(*SimulateResponse)(nil),       // 4: navarch.scheduler.v1.SimulateResponse
+	(*Diagnosis)(nil),              // 5: navarch.scheduler.v1.Diagnosis
+	(*NodeVerdict)(nil),            // 6: navarch.scheduler.v1.NodeVerdict
+	(*PluginVerdict)(nil),          // 7: navarch.scheduler.v1.PluginVerdict
+	(*Remedy)(nil),                 // 8: navarch.scheduler.v1.Remedy
+	(*PluginScore)(nil),            // 9: navarch.scheduler.v1.PluginScore
+	(*WatchDecisionsRequest)(nil),  // 10: navarch.scheduler.v1.WatchDecisionsRequest
+	(*WatchDecisionsResponse)(nil), // 11: navarch.scheduler.v1.WatchDecisionsResponse
+	(*Decision)(nil),               // 12: navarch.scheduler.v1.Decision
+	(*v1.Object)(nil),              // 13: navarch.store.v1.Object
+	(*timestamppb.Timestamp)(nil),  // 14: google.protobuf.Timestamp
 }
 var file_navarch_scheduler_v1_scheduler_proto_depIdxs = []int32{
-	4,  // 0: navarch.scheduler.v1.ExplainResponse.diagnosis:type_name -> navarch.scheduler.v1.Diagnosis
-	10, // 1: navarch.scheduler.v1.ExplainResponse.attempts:type_name -> navarch.scheduler.v1.Decision
-	11, // 2: navarch.scheduler.v1.SimulateRequest.pod:type_name -> navarch.store.v1.Object
-	4,  // 3: navarch.scheduler.v1.SimulateResponse.diagnosis:type_name -> navarch.scheduler.v1.Diagnosis
-	5,  // 4: navarch.scheduler.v1.Diagnosis.nodes:type_name -> navarch.scheduler.v1.NodeVerdict
-	6,  // 5: navarch.scheduler.v1.NodeVerdict.rejections:type_name -> navarch.scheduler.v1.PluginVerdict
-	7,  // 6: navarch.scheduler.v1.NodeVerdict.scores:type_name -> navarch.scheduler.v1.PluginScore
-	10, // 7: navarch.scheduler.v1.WatchDecisionsResponse.decision:type_name -> navarch.scheduler.v1.Decision
-	12, // 8: navarch.scheduler.v1.Decision.time:type_name -> google.protobuf.Timestamp
-	0,  // 9: navarch.scheduler.v1.SchedulerService.Explain:input_type -> navarch.scheduler.v1.ExplainRequest
-	2,  // 10: navarch.scheduler.v1.SchedulerService.Simulate:input_type -> navarch.scheduler.v1.SimulateRequest
-	8,  // 11: navarch.scheduler.v1.SchedulerService.WatchDecisions:input_type -> navarch.scheduler.v1.WatchDecisionsRequest
-	1,  // 12: navarch.scheduler.v1.SchedulerService.Explain:output_type -> navarch.scheduler.v1.ExplainResponse
-	3,  // 13: navarch.scheduler.v1.SchedulerService.Simulate:output_type -> navarch.scheduler.v1.SimulateResponse
-	9,  // 14: navarch.scheduler.v1.SchedulerService.WatchDecisions:output_type -> navarch.scheduler.v1.WatchDecisionsResponse
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	5,  // 0: navarch.scheduler.v1.ExplainResponse.diagnosis:type_name -> navarch.scheduler.v1.Diagnosis
+	12, // 1: navarch.scheduler.v1.ExplainResponse.attempts:type_name -> navarch.scheduler.v1.Decision
+	13, // 2: navarch.scheduler.v1.SimulateRequest.pod:type_name -> navarch.store.v1.Object
+	5,  // 3: navarch.scheduler.v1.SimulateResponse.diagnosis:type_name -> navarch.scheduler.v1.Diagnosis
+	6,  // 4: navarch.scheduler.v1.Diagnosis.nodes:type_name -> navarch.scheduler.v1.NodeVerdict
+	7,  // 5: navarch.scheduler.v1.NodeVerdict.rejections:type_name -> navarch.scheduler.v1.PluginVerdict
+	9,  // 6: navarch.scheduler.v1.NodeVerdict.scores:type_name -> navarch.scheduler.v1.PluginScore
+	8,  // 7: navarch.scheduler.v1.PluginVerdict.remedies:type_name -> navarch.scheduler.v1.Remedy
+	0,  // 8: navarch.scheduler.v1.Remedy.kind:type_name -> navarch.scheduler.v1.RemedyKind
+	12, // 9: navarch.scheduler.v1.WatchDecisionsResponse.decision:type_name -> navarch.scheduler.v1.Decision
+	14, // 10: navarch.scheduler.v1.Decision.time:type_name -> google.protobuf.Timestamp
+	1,  // 11: navarch.scheduler.v1.SchedulerService.Explain:input_type -> navarch.scheduler.v1.ExplainRequest
+	3,  // 12: navarch.scheduler.v1.SchedulerService.Simulate:input_type -> navarch.scheduler.v1.SimulateRequest
+	10, // 13: navarch.scheduler.v1.SchedulerService.WatchDecisions:input_type -> navarch.scheduler.v1.WatchDecisionsRequest
+	2,  // 14: navarch.scheduler.v1.SchedulerService.Explain:output_type -> navarch.scheduler.v1.ExplainResponse
+	4,  // 15: navarch.scheduler.v1.SchedulerService.Simulate:output_type -> navarch.scheduler.v1.SimulateResponse
+	11, // 16: navarch.scheduler.v1.SchedulerService.WatchDecisions:output_type -> navarch.scheduler.v1.WatchDecisionsResponse
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_navarch_scheduler_v1_scheduler_proto_init() }
@@ -789,13 +954,14 @@ func file_navarch_scheduler_v1_scheduler_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_navarch_scheduler_v1_scheduler_proto_rawDesc), len(file_navarch_scheduler_v1_scheduler_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   11,
+			NumEnums:      1,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_navarch_scheduler_v1_scheduler_proto_goTypes,
 		DependencyIndexes: file_navarch_scheduler_v1_scheduler_proto_depIdxs,
+		EnumInfos:         file_navarch_scheduler_v1_scheduler_proto_enumTypes,
 		MessageInfos:      file_navarch_scheduler_v1_scheduler_proto_msgTypes,
 	}.Build()
 	File_navarch_scheduler_v1_scheduler_proto = out.File

@@ -66,11 +66,13 @@ type required struct {
 	// antiAffinity those that match one of its anti-affinity terms, existing
 	// the pods whose own anti-affinity keeps it away.
 	affinity, antiAffinity, existing domains
+	// nodes is the view that was counted.
+	nodes *snapshot.Snapshot
 }
 
 // PreFilter counts the pods that the required terms speak of.
 func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) ([]string, *framework.Status) {
-	r := &required{affinity: domains{}, antiAffinity: domains{}, existing: domains{}}
+	r := &required{affinity: domains{}, antiAffinity: domains{}, existing: domains{}, nodes: nodes}
 	for _, n := range nodes.WithRequiredAntiAffinity() {
 		for _, other := range n.WithRequiredAntiAffinity {
 			p.countMatches(r.existing, other.AntiAffinity.Required, pod, n)

@@ -198,3 +198,37 @@ func TestScorePrefersEmptyDomains(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestAdvise(t *testing.T) {
+	five := int32(5)
+	plain := spread(func(*corev1.TopologySpreadConstraint) {})
+	domains := spread(func(c *corev1.TopologySpreadConstraint) { c.MinDomains = &five })
+	for _, tt := range []struct {
+		name, node string
+		pod        *schedtest.PodBuilder
+		detail     string
+		want       []string
+	}{
+		{"too far ahead", "a", plain, "topology.kubernetes.io/zone=a has 2 matching pods, topology.kubernetes.io/zone=c has 0",
+			[]string{"make room for a matching pod in topology.kubernetes.io/zone=c", "let maxSkew over topology.kubernetes.io/zone be 3"}},
+		{"too few domains", "b", domains, "topology.kubernetes.io/zone=b has 1 matching pods, and there are 3 of at least 5 domains",
+			[]string{"let maxSkew over topology.kubernetes.io/zone be 2"}},
+		{"no label", "bare", plain, "the node has no label topology.kubernetes.io/zone", []string{"label the node with topology.kubernetes.io/zone"}},
+		{"not rejected", "c", plain, "", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, state, all := New(DefaultArgs(), alone), &framework.CycleState{}, nodes()
+			if _, s := p.PreFilter(t.Context(), state, tt.pod.Info(), all); !s.Success() {
+				t.Fatal(s.Code())
+			}
+			got := p.Advise(t.Context(), state, tt.pod.Info(), all.Get(tt.node))
+			var texts []string
+			for _, r := range got.Remedies {
+				texts = append(texts, r.Description)
+			}
+			if diff := cmp.Diff(tt.want, texts); diff != "" || got.Detail != tt.detail {
+				t.Errorf("%q %s", got.Detail, diff)
+			}
+		})
+	}
+}
