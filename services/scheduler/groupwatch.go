@@ -81,8 +81,8 @@ func (w *groupWatch) ofController(namespace string, owner *metav1.OwnerReference
 			selector = set.Spec.Selector
 		}
 	}
-	parsed, err := metav1.LabelSelectorAsSelector(selector)
-	if selector == nil || err != nil {
+	parsed, err := metav1.LabelSelectorAsSelector(selector) // of none, one without requirements
+	if err != nil {
 		return labels.NewSelector()
 	}
 	return parsed

@@ -222,13 +222,17 @@ func TestNamedNodeIsTheOnlyOneLookedAt(t *testing.T) {
 
 func BenchmarkPlace(b *testing.B) {
 	for _, nodes := range []int{1000, 5000} {
-		for _, templates := range []int{1, 2} {
+		for _, templates := range []int{1, 2, 0} { // 0 is one whose pods belong together
 			b.Run(fmt.Sprintf("nodes=%d/templates=%d", nodes, templates), func(b *testing.B) {
 				c := cluster(nodes)
 				p, by := placement.New(placement.Config{Parallelism: 2}, c, nobody{}), profile(b)
 				pods := make([]*snapshot.PodInfo, b.N)
 				for i := range pods {
-					pods[i] = schedtest.Pod(fmt.Sprint("p", i)).CPU("1m").Memory("1Mi").Label("template", fmt.Sprint(i%templates)).Info()
+					pod := schedtest.Pod(fmt.Sprint("p", i)).CPU("1m").Memory("1Mi").Label("template", fmt.Sprint(i%max(templates, 1)))
+					if templates == 0 {
+						pod.Label("app", "web")
+					}
+					pods[i] = pod.Info()
 				}
 				b.ReportAllocs()
 				b.ResetTimer()

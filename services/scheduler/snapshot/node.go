@@ -25,6 +25,9 @@ type NodeInfo struct {
 	// Generation rises with every change of any node; no two versions of nodes
 	// have the same. 0 is a node of no Cache, such as one that is tried out.
 	Generation uint64
+	// host and zone are those labels, nil if the node lacks them. Plugins ask
+	// for them of every node.
+	host, zone *string
 }
 
 // NewNodeInfo returns a node without pods.
@@ -36,6 +39,24 @@ func NewNodeInfo(node *corev1.Node) *NodeInfo {
 
 // Name is the node's name.
 func (n *NodeInfo) Name() string { return n.Node.Name }
+
+// Label returns one of the node's labels.
+func (n *NodeInfo) Label(key string) (string, bool) {
+	var value *string
+	switch key {
+	case corev1.LabelHostname:
+		value = n.host
+	case corev1.LabelTopologyZone:
+		value = n.zone
+	default:
+		v, ok := n.Node.Labels[key]
+		return v, ok
+	}
+	if value == nil {
+		return "", false
+	}
+	return *value, true
+}
 
 // Clone copies what AddPod, RemovePod and setNode change. The copy is no version
 // that a Cache knows.
@@ -92,6 +113,7 @@ func isPod(uid types.UID) func(*PodInfo) bool {
 func (n *NodeInfo) setNode(node *corev1.Node) {
 	n.Node = node
 	n.Allocatable = NewResources(node.Status.Allocatable)
+	n.host, n.zone = label(node, corev1.LabelHostname), label(node, corev1.LabelTopologyZone)
 	n.Images = nil
 	for i := range node.Status.Images {
 		if n.Images == nil {
@@ -101,4 +123,11 @@ func (n *NodeInfo) setNode(node *corev1.Node) {
 			n.Images[name] = node.Status.Images[i].SizeBytes
 		}
 	}
+}
+
+func label(node *corev1.Node, key string) *string {
+	if value, ok := node.Labels[key]; ok {
+		return &value
+	}
+	return nil
 }

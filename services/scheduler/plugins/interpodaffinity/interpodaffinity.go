@@ -66,7 +66,7 @@ type required struct {
 	// antiAffinity those that match one of its anti-affinity terms, existing
 	// the pods whose own anti-affinity keeps it away.
 	affinity, antiAffinity, existing domains
-	// nodes is the view that was counted.
+	// nodes is the view that was counted, for Advise to look into again.
 	nodes *snapshot.Snapshot
 }
 

@@ -12,7 +12,7 @@ import (
 // is, and of which.
 func (p *Plugin) Advise(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) framework.Advice {
 	for _, c := range p.hard.Get(state) {
-		value, ok := node.Node.Labels[c.key]
+		value, ok := node.Label(c.key)
 		if !ok {
 			return framework.Advice{Detail: "the node has no label " + c.key, Remedies: []framework.Remedy{
 				{Kind: framework.ChangeNode, Description: "label the node with " + c.key},

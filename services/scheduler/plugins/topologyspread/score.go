@@ -31,23 +31,30 @@ func (p *Plugin) PreScore(ctx context.Context, state *framework.CycleState, pod 
 	if len(constraints) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}
+	own := len(pod.Pod.Spec.TopologySpreadConstraints) > 0
 	pref := &preference{
 		constraints: constraints, weights: make([]float64, len(constraints)), alone: make([][]int64, len(constraints)),
-		all: len(pod.Pod.Spec.TopologySpreadConstraints) > 0 || !p.system, nodes: all,
+		all: own || !p.system, nodes: all,
 	}
 	pref.addDomains(feasible)
 	included := newInclusion(ctx, pod.Pod)
+	var matches []int64
 	for i := range constraints {
 		c := &constraints[i]
-		matches := p.tallies.count(c.selector, pod.Pod.Namespace, all.Nodes())
+		if own || i == 0 { // default constraints have one selector
+			matches = p.tallies.count(c.selector, pod.Pod.Namespace, all.Nodes())
+		}
 		if c.key == corev1.LabelHostname {
 			pref.alone[i] = matches
 			continue
 		}
 		for k, n := range all.Nodes() {
-			value := n.Node.Labels[c.key]
-			if _, ok := c.counts[value]; ok && matches[k] > 0 && pref.ranks(n.Node) && included.has(c, n.Node) {
-				c.counts[value] += matches[k]
+			if matches[k] == 0 || !pref.ranks(n) || !included.has(c, n.Node) {
+				continue
+			}
+			value, _ := n.Label(c.key)
+			if have, ok := c.counts[value]; ok {
+				c.counts[value] = have + matches[k]
 			}
 		}
 	}
@@ -60,13 +67,14 @@ func (p *Plugin) PreScore(ctx context.Context, state *framework.CycleState, pod 
 func (pref *preference) addDomains(feasible []*snapshot.NodeInfo) {
 	ranked := 0
 	for _, n := range feasible {
-		if !pref.ranks(n.Node) {
+		if !pref.ranks(n) {
 			continue
 		}
 		ranked++
 		for i := range pref.constraints {
 			if c := &pref.constraints[i]; c.key != corev1.LabelHostname {
-				c.counts[n.Node.Labels[c.key]] = 0
+				value, _ := n.Label(c.key)
+				c.counts[value] = 0
 			}
 		}
 	}
@@ -80,7 +88,7 @@ func (pref *preference) addDomains(feasible []*snapshot.NodeInfo) {
 }
 
 // ranks says whether the constraints say anything of the node.
-func (pref *preference) ranks(node *corev1.Node) bool {
+func (pref *preference) ranks(node *snapshot.NodeInfo) bool {
 	return !pref.all || hasLabels(pref.constraints, node)
 }
 
@@ -91,21 +99,21 @@ const missing = -1
 // turns few into good.
 func (p *Plugin) Score(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
 	pref := p.soft.Get(state)
-	if !pref.ranks(node.Node) {
+	if !pref.ranks(node) {
 		return missing, nil
 	}
 	var sum float64
 	for i := range pref.constraints {
 		c := &pref.constraints[i]
-		value, ok := node.Node.Labels[c.key]
+		value, ok := node.Label(c.key)
 		if !ok {
 			continue
 		}
-		n := c.counts[value]
-		if pref.alone[i] != nil {
-			if k, ok := pref.nodes.Index(node.Name()); ok {
-				n = pref.alone[i][k]
-			}
+		var n int64
+		if pref.alone[i] == nil {
+			n = c.counts[value]
+		} else if k, ok := pref.nodes.Index(node.Name()); ok {
+			n = pref.alone[i][k]
 		}
 		sum += float64(n)*pref.weights[i] + float64(c.maxSkew-1)
 	}

@@ -162,17 +162,18 @@ func (p *Plugin) count(ctx context.Context, constraints []constraint, pod *corev
 		c := &constraints[i]
 		matches := p.tallies.count(c.selector, pod.Namespace, nodes)
 		for k, n := range nodes {
-			if hasLabels(constraints, n.Node) && included.has(c, n.Node) {
-				c.counts[n.Node.Labels[c.key]] += matches[k]
+			if hasLabels(constraints, n) && included.has(c, n.Node) {
+				value, _ := n.Label(c.key)
+				c.counts[value] += matches[k]
 			}
 		}
 		c.fewest = c.smallest()
 	}
 }
 
-func hasLabels(constraints []constraint, node *corev1.Node) bool {
+func hasLabels(constraints []constraint, node *snapshot.NodeInfo) bool {
 	for i := range constraints {
-		if _, ok := node.Labels[constraints[i].key]; !ok {
+		if _, ok := node.Label(constraints[i].key); !ok {
 			return false
 		}
 	}
@@ -206,7 +207,7 @@ func (p *Plugin) PreFilter(ctx context.Context, state *framework.CycleState, pod
 // Filter rejects nodes whose domain would get too far ahead.
 func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
 	for _, c := range p.hard.Get(state) {
-		value, ok := node.Node.Labels[c.key]
+		value, ok := node.Label(c.key)
 		if !ok {
 			return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonMissingLabel)
 		}
