@@ -13,11 +13,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	configv1 "k8s.io/kube-scheduler/config/v1"
-	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/plugins"
+	"navarch.dev/navarch/services/scheduler/strictjson"
 )
 
 // Kind is the kind of a configuration.
@@ -32,14 +32,7 @@ func Parse(data []byte) (config *configv1.KubeSchedulerConfiguration, idle []str
 		return nil, nil, fmt.Errorf("scheduler configuration: %w", err)
 	}
 	config = &configv1.KubeSchedulerConfiguration{}
-	strict, err := kjson.UnmarshalStrict(asJSON, config)
-	if err != nil {
-		return nil, nil, fmt.Errorf("scheduler configuration: %w", err)
-	}
-	var errs field.ErrorList
-	for _, err := range strict {
-		errs = append(errs, field.Invalid(nil, field.OmitValueType{}, err.Error()))
-	}
+	errs := strictjson.Decode(nil, asJSON, config)
 	if wrong := checkType(config); len(wrong) > 0 { // nothing else can be said of another kind
 		errs = append(errs, wrong...)
 		return nil, nil, fmt.Errorf("scheduler configuration: %w", errs.ToAggregate())

@@ -98,9 +98,9 @@ func TestParseRefuses(t *testing.T) {
 		{"nothing", "", "apiVersion: Required value: must be kubescheduler.config.k8s.io/v1"},
 		{"an older version", "apiVersion: kubescheduler.config.k8s.io/v1beta3\nkind: KubeSchedulerConfiguration", `apiVersion: Unsupported value: "kubescheduler.config.k8s.io/v1beta3": supported values: "kubescheduler.config.k8s.io/v1"`},
 		{"another kind", "apiVersion: kubescheduler.config.k8s.io/v1\nkind: Pod", `kind: Unsupported value: "Pod": supported values: "KubeSchedulerConfiguration"`},
-		{"an unknown field", header + "parallel: 1", `unknown field "parallel"`},
+		{"an unknown field", header + "parallel: 1", "parallel: Forbidden: unknown field, must be one of apiVersion, "},
 		{"a field given twice", header + "parallelism: 1\nparallelism: 2", "already set in map"},
-		{"text for a number", header + "parallelism: many", "parallelism"},
+		{"text for a number", header + "parallelism: many", "parallelism: Invalid value: is string, must be a whole number of 32 bits"},
 		{"parallelism", header + "parallelism: 0", "parallelism: Invalid value: 0: must be greater than 0"},
 		{"percentage", header + "percentageOfNodesToScore: 101", "percentageOfNodesToScore: Invalid value: 101: must be from 1 to 100"},
 		{"percentage of a profile", profile("percentageOfNodesToScore: -1"), "profiles[0].percentageOfNodesToScore: Invalid value: -1"},
@@ -120,8 +120,8 @@ func TestParseRefuses(t *testing.T) {
 		{"arguments given twice", profile("pluginConfig: [{name: VolumeBinding}, {name: VolumeBinding}]"), `profiles[0].pluginConfig[1].name: Duplicate value: "VolumeBinding"`},
 		{"another plugin's arguments", args("VolumeBinding", "{kind: NodeAffinityArgs}"), at + `.kind: Unsupported value: "NodeAffinityArgs": supported values: "VolumeBindingArgs"`},
 		{"an older version of arguments", args("VolumeBinding", "{apiVersion: kubescheduler.config.k8s.io/v1beta2}"), at + `.apiVersion: Unsupported value`},
-		{"an unknown argument", args("NodeResourcesFit", "{scoringStrategy: {typ: x}}"), at + `: Invalid value: unknown field "scoringStrategy.typ"`},
-		{"arguments that are no object", args("NodeResourcesFit", "[]"), at + ": Invalid value"},
+		{"an unknown argument", args("NodeResourcesFit", "{scoringStrategy: {typ: x}}"), at + ".scoringStrategy.typ: Forbidden: unknown field, must be one of requestedToCapacityRatio, resources, type"},
+		{"arguments that are no object", args("NodeResourcesFit", "[]"), at + ": Invalid value: is array, must be an object"},
 		{"strategy", args("NodeResourcesFit", "{scoringStrategy: {type: Least}}"), at + `.scoringStrategy.type: Unsupported value: "Least": supported values: "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"`},
 		{"weight of a resource", args("NodeResourcesFit", "{scoringStrategy: {type: MostAllocated, resources: [{name: cpu, weight: 101}]}}"), at + ".scoringStrategy.resources[0].weight: Invalid value: 101: must be from 1 to 100"},
 		{"a resource twice", args("NodeResourcesFit", "{scoringStrategy: {type: MostAllocated, resources: [{name: cpu}, {name: cpu}]}}"), at + ".scoringStrategy.resources[1].name: Duplicate value"},
@@ -156,7 +156,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseTellsAllCauses(t *testing.T) {
 	_, _, err := Parse([]byte(header + "parallelism: 0\nunknown: 1\npercentageOfNodesToScore: -5\nprofiles: [{plugins: {score: {enabled: [{name: X}]}}, pluginConfig: [{name: Z}]}]"))
-	for _, want := range []string{"parallelism", `"unknown"`, "percentageOfNodesToScore", `"X"`, `"Z"`} {
+	for _, want := range []string{"parallelism", "unknown: Forbidden", "percentageOfNodesToScore", `"X"`, `"Z"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not told: %v", want, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	configv1 "k8s.io/kube-scheduler/config/v1"
-	kjson "sigs.k8s.io/json"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/plugins/balancedallocation"
@@ -16,6 +15,7 @@ import (
 	"navarch.dev/navarch/services/scheduler/plugins/preemption"
 	"navarch.dev/navarch/services/scheduler/plugins/topologyspread"
 	"navarch.dev/navarch/services/scheduler/plugins/volumebinding"
+	"navarch.dev/navarch/services/scheduler/strictjson"
 )
 
 // Entry is a plugin that profiles can have.
@@ -57,7 +57,7 @@ func (k kind[A]) entry() Entry {
 		decode: func(path *field.Path, name string, data []byte) (any, field.ErrorList) {
 			args := new(A)
 			if len(data) > 0 {
-				if errs := decodeStrictly(path, data, args); len(errs) > 0 {
+				if errs := strictjson.Decode(path, data, args); len(errs) > 0 {
 					return nil, errs
 				}
 				if errs := checkType(path, name, args); len(errs) > 0 {
@@ -75,19 +75,6 @@ func (k kind[A]) entry() Entry {
 			return k.create(env, typed)
 		},
 	}
-}
-
-// decodeStrictly reads JSON in which every field is known and given once.
-func decodeStrictly(path *field.Path, data []byte, into any) field.ErrorList {
-	strict, err := kjson.UnmarshalStrict(data, into)
-	if err != nil {
-		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, err.Error())}
-	}
-	var errs field.ErrorList
-	for _, err := range strict {
-		errs = append(errs, field.Invalid(path, field.OmitValueType{}, err.Error()))
-	}
-	return errs
 }
 
 // checkType says whether the arguments say that they are another plugin's.
