@@ -22,8 +22,11 @@ func validateAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorLis
 	s := &h.Spec
 	least := deref(s.MinReplicas)
 	var errs field.ErrorList
-	if least < 1 {
-		errs = append(errs, field.Invalid(specPath("minReplicas"), least, "must be greater than or equal to 1"))
+	if least < 0 {
+		errs = append(errs, field.Invalid(specPath("minReplicas"), least, "must be greater than or equal to 0"))
+	}
+	if least == 0 && !slices.ContainsFunc(s.Metrics, outlivesPods) {
+		errs = append(errs, field.Forbidden(specPath("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas"))
 	}
 	if s.MaxReplicas < 1 {
 		errs = append(errs, field.Invalid(specPath("maxReplicas"), s.MaxReplicas, "must be greater than 0"))
@@ -40,6 +43,12 @@ func validateAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorLis
 	return rule.Join(errs,
 		validateScalingRules(s.Behavior.ScaleUp, specPath("behavior", "scaleUp")),
 		validateScalingRules(s.Behavior.ScaleDown, specPath("behavior", "scaleDown")))
+}
+
+// outlivesPods says whether a metric may be known when the target has no pods,
+// so that it can be scaled up again.
+func outlivesPods(m autoscalingv2.MetricSpec) bool {
+	return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
 }
 
 func validateAutoscalerStatus(h, _ *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {

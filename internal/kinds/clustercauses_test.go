@@ -66,9 +66,11 @@ func TestAutoscalersAndBudgets(t *testing.T) {
 	const target = "scaleTargetRef: {kind: Deployment, name: d}"
 	cases := []bad{
 		{"counts", "spec: {minReplicas: 0, maxReplicas: 0, scaleTargetRef: {kind: a/b}}", []string{
-			"spec.minReplicas: Invalid value: 0: must be greater than or equal to 1", "spec.maxReplicas: Invalid value: 0: must be greater than 0",
+			"spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas", "spec.maxReplicas: Invalid value: 0: must be greater than 0",
 			`spec.scaleTargetRef.kind: Invalid value: "a/b": may not contain '/'`, "spec.scaleTargetRef.name: Required value"}},
 	}
+	cases = append(cases, bad{"fewer than none", "spec: {minReplicas: -1, maxReplicas: 1, " + target + "}", []string{
+		"spec.minReplicas: Invalid value: -1: must be greater than or equal to 0"}})
 	testCreate(t, gvk("autoscaling/v1", "HorizontalPodAutoscaler"), cases)
 	testCreate(t, gvk("autoscaling/v2", "HorizontalPodAutoscaler"), append(cases, []bad{
 		{"metrics", "spec: {maxReplicas: 1, " + target + ", metrics: [{type: Resource}, {type: Pods, pods: {metric: {name: ''}, target: {type: AverageValue, averageValue: -1}}, resource: {name: cpu, target: {type: A}}}]}", []string{

@@ -8,19 +8,23 @@
 //	exposed.go                  what pods expose of them
 //	calculation.go              the arithmetic of one metric
 //	behavior.go                 how fast that number may change
+//	zero.go                     to no pods at all, and back
 //	memory.go                   what was recommended and done lately
 //	rates.go                    how fast counters grow
 //	status.go                   conditions and the status
 package horizontalpodautoscaler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
@@ -78,8 +82,11 @@ func New(deps runner.Deps, sources func(*client.Informer[*corev1.Node]) Sources)
 	}
 	c := runner.New("horizontalpodautoscaler", r, deps, runner.Options{Trace: hpas.TraceContext})
 	runner.Watch(c, hpas, runner.Input[*autoscalingv2.HorizontalPodAutoscaler]{
-		Keys:    runner.Self[*autoscalingv2.HorizontalPodAutoscaler],
-		Changed: func(old, hpa *autoscalingv2.HorizontalPodAutoscaler) bool { return old.Generation != hpa.Generation },
+		Keys: runner.Self[*autoscalingv2.HorizontalPodAutoscaler],
+		// Autoscalers have no generation. Their status is our own.
+		Changed: func(old, hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+			return !equality.Semantic.DeepEqual(old.Spec, hpa.Spec) || !maps.Equal(old.Annotations, hpa.Annotations)
+		},
 	})
 	return c, nil
 }
@@ -133,6 +140,9 @@ func (r *round) run(ctx context.Context) error {
 	if desired == current {
 		return nil
 	}
+	if err := r.noteZero(ctx, current, desired); err != nil {
+		return err
+	}
 	if err := r.writeScale(ctx, kind, scale, desired); err != nil {
 		r.hpa.Status.DesiredReplicas = current
 		r.events.Event(r.hpa, corev1.EventTypeWarning, "FailedRescale", fmt.Sprintf("New size: %d; reason: %s; error: %v", desired, reason, err))
@@ -146,18 +156,20 @@ func (r *round) run(ctx context.Context) error {
 	return nil
 }
 
+const belowLeast = "Current number of replicas below Spec.MinReplicas"
+
 // decide returns how many pods there should be, and why. Without ok the
 // metrics do not tell.
 func (r *round) decide(ctx context.Context, scale *autoscalingv1.Scale) (desired int32, reason string, ok bool) {
 	current, least, most := scale.Spec.Replicas, ptr.Deref(r.hpa.Spec.MinReplicas, 1), r.hpa.Spec.MaxReplicas
 	switch {
-	case current == 0 && least != 0:
+	case current == 0 && !r.wakes(least):
 		r.set(autoscalingv2.ScalingActive, corev1.ConditionFalse, "ScalingDisabled", "scaling is disabled since the replica count of the target is zero")
 		return 0, "", true
 	case current > most:
 		return most, "Current number of replicas above Spec.MaxReplicas", true
-	case current < least:
-		return least, "Current number of replicas below Spec.MinReplicas", true
+	case current != 0 && current < least:
+		return least, belowLeast, true
 	}
 	proposed, metric, err := r.proposal(ctx, scale)
 	if err != nil {
@@ -170,5 +182,10 @@ func (r *round) decide(ctx context.Context, scale *autoscalingv1.Scale) (desired
 	case proposed < current:
 		reason = "All metrics below target"
 	}
-	return r.normalize(current, proposed, least), reason, true
+	desired = r.normalize(current, proposed, least)
+	if current == 0 && desired < least {
+		// It was scaled to nothing, which its autoscaler no longer allows.
+		desired, reason = least, cmp.Or(reason, belowLeast)
+	}
+	return desired, reason, true
 }

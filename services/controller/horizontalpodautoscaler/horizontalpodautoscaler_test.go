@@ -130,7 +130,7 @@ func TestScalesByUsage(t *testing.T) {
 	c.Apply(autoscaler("web", cpu(50)))
 	controllertest.Await(c, "four replicas", func(all []*appsv1.Deployment) bool { return *all[0].Spec.Replicas == 4 })
 	h := controllertest.Await(c, "the status", func(all []*autoscalingv2.HorizontalPodAutoscaler) bool { return all[0].Status.DesiredReplicas == 4 })[0]
-	want := "AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange"
+	want := "AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange ScaledToZero=False/NotScaledToZero"
 	if got := conditions(h); got != want {
 		t.Errorf("conditions %s, want %s", got, want)
 	}
@@ -199,19 +199,19 @@ func TestBoundsAndOff(t *testing.T) {
 		want     int32
 		status   string // the conditions
 	}{
-		"above the maximum, whatever the metrics say": {8, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.MaxReplicas = 5 }, 5, "AbleToScale=True/SucceededRescale"},
-		"below the minimum, whatever the metrics say": {2, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.MinReplicas = ptr.To[int32](3) }, 3, "AbleToScale=True/SucceededRescale"},
+		"above the maximum, whatever the metrics say": {8, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.MaxReplicas = 5 }, 5, "AbleToScale=True/SucceededRescale ScaledToZero=False/NotScaledToZero"},
+		"below the minimum, whatever the metrics say": {2, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.MinReplicas = ptr.To[int32](3) }, 3, "AbleToScale=True/SucceededRescale ScaledToZero=False/NotScaledToZero"},
 		"set to nothing, it stays so":                 {0, func(*autoscalingv2.HorizontalPodAutoscalerSpec) {}, 0, "AbleToScale=True/SucceededGetScale ScalingActive=False/ScalingDisabled"},
 		"without metrics, by CPU: 80 %": {2, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.Metrics = nil }, 3,
-			"AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange"},
+			"AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange ScaledToZero=False/NotScaledToZero"},
 		"by one container": {2, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) {
 			s.Metrics[0] = autoscalingv2.MetricSpec{Type: autoscalingv2.ContainerResourceMetricSourceType, ContainerResource: &autoscalingv2.ContainerResourceMetricSource{
 				Name: corev1.ResourceCPU, Container: "c", Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](50)},
 			}}
-		}, 4, "AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange"},
+		}, 4, "AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange ScaledToZero=False/NotScaledToZero"},
 		"by an amount": {2, func(s *autoscalingv2.HorizontalPodAutoscalerSpec) {
 			s.Metrics[0].Resource.Target = autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: ptr.To(resource.MustParse("50m"))}
-		}, 4, "AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange"},
+		}, 4, "AbleToScale=True/SucceededRescale ScalingActive=True/ValidMetricFound ScalingLimited=False/DesiredWithinRange ScaledToZero=False/NotScaledToZero"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := start(t, 100, nil, nil)
