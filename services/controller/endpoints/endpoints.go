@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -24,12 +25,17 @@ const (
 	// maxAddresses is how many addresses an object holds; the rest is only in
 	// EndpointSlices.
 	maxAddresses = 1000
+	// settleTimeout is the longest wait for the informer to show our own write.
+	settleTimeout = time.Second
 )
 
 type reconciler struct {
 	client    *client.Client
 	backends  *backends.Backends
 	endpoints *client.Informer[*corev1.Endpoints]
+	// A Service and its pods come at once: the reconcile that does not see what
+	// the one before wrote would write it again, and be refused.
+	barrier *runner.Barrier[*corev1.Endpoints]
 }
 
 // New returns the controller of Endpoints. Its keys name Services.
@@ -42,7 +48,7 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reconciler{client: deps.Client, backends: b, endpoints: endpoints}
+	r := &reconciler{client: deps.Client, backends: b, endpoints: endpoints, barrier: runner.NewBarrier(endpoints)}
 	c := runner.New("endpoints", r, deps, runner.Options{Trace: b.Trace})
 	b.Watch(c)
 	runner.Primary(c, endpoints)
@@ -51,6 +57,9 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 
 // Reconcile makes a Service's Endpoints what its pods are.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
+	if !r.barrier.Passed(key) {
+		return runner.RequeueAfter(settleTimeout), nil
+	}
 	service, ok := r.backends.Services.GetByKey(key)
 	have, exists := r.endpoints.GetByKey(key)
 	if !ok || service.DeletionTimestamp != nil {
@@ -67,17 +76,22 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	want.Subsets, truncated = subsets(service, r.backends.Of(service))
 	want.Labels = objectLabels(service)
 	want.Annotations = capacityAnnotation(want.Annotations, truncated)
-	if !exists {
-		err := r.client.Create(ctx, want)
-		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			return runner.Done(), nil
-		}
-		return runner.Done(), wrap("create", err)
-	}
-	if equality.Semantic.DeepEqual(have, want) {
+	var err error
+	switch {
+	case !exists:
+		err = wrap("create", r.client.Create(ctx, want))
+	case !equality.Semantic.DeepEqual(have, want):
+		err = wrap("update", r.client.Update(ctx, want))
+	default:
 		return runner.Done(), nil
 	}
-	return runner.Done(), wrap("update", r.client.Update(ctx, want))
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return runner.Done(), nil
+	}
+	if err == nil {
+		r.barrier.Wrote(key, want)
+	}
+	return runner.Done(), err
 }
 
 func wrap(verb string, err error) error {
