@@ -130,6 +130,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 		"/openapi/v3/api/{version}":          g.openapiVersion,
 		"/openapi/v3/apis/{group}/{version}": g.openapiVersion,
 		"/":                                  plain(g.index),
+		"/apis/apiextensions.k8s.io/v1/customresourcedefinitions": plain(g.customResources),
 	}
 	for path, serve := range known {
 		if err := mux.HandlePath(http.MethodGet, path, g.authorized(serve)); err != nil {

@@ -202,6 +202,8 @@ func (s suite) testTokens(t *testing.T) {
 	})
 	matches(t, "can-i --list", s.Kubectl(t, append([]string{"auth", "can-i", "--list"}, as...)...),
 		`configmaps +\[\] +\[\] +\[get list\]`, `selfsubjectaccessreviews\.authorization\.k8s\.io +\[\] +\[\] +\[create\]`)
+	review := `{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","spec":{"user":"system:serviceaccount:default:robot","resourceAttributes":{"namespace":"default","verb":"list","resource":"configmaps"}}}`
+	testcluster.Contains(t, "a review", s.KubectlInput(t, review, "create", "-f", "-", "-o", "yaml"), "allowed: true")
 	testcluster.Contains(t, "whoami", s.Kubectl(t, append([]string{"auth", "whoami"}, as...)...), "system:serviceaccount:default:robot")
 	testcluster.Contains(t, "a refused write", s.fails(t, settings("x"), append([]string{"create", "-f", "-"}, as...)...), `cannot create resource "configmaps"`)
 }
