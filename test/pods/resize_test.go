@@ -29,6 +29,7 @@ func TestResize(t *testing.T) {
 	t.Run("below what is used", s.testResizeBelowUsage)
 	t.Run("too much", s.testResizeTooMuch)
 	t.Run("waiting for room", s.testResizeWaits)
+	t.Run("pods without a node", s.testResizeSchedules)
 }
 
 // resize sets resources of a pod's container, or of another sort of container.
@@ -244,4 +245,40 @@ containers: [{name: c, command: [sleep, "1000"], resources: {requests: {cpu: 50m
 	}
 	s.remove("resize-other")
 	s.untilResized(t, "resize-waits", "c", want, "8")
+	s.Kubectl(t, "delete", "pod", "resize-waits") // returns when the node has given its room back
+}
+
+// testResizeSchedules has pods wait for a node, until they or others are made
+// smaller.
+func (s suite) testResizeSchedules(t *testing.T) {
+	node, err := s.clients.CoreV1().Nodes().Get(t.Context(), s.nodeName(t), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := node.Status.Allocatable.Cpu().MilliValue()
+	size := func(cpu int64) string {
+		return fmt.Sprintf(`{"requests":{"cpu":"%dm"},"limits":{"cpu":"%dm"}}`, cpu, cpu)
+	}
+	spec := func(cpu int64) string {
+		return "containers: [{name: c, command: [sleep, \"1000\"], resources: " + size(cpu) + "}]"
+	}
+	unschedulable := func(name string) {
+		t.Helper()
+		s.until(t, name, "has no node", func(p *corev1.Pod) error {
+			if c := conditionOf(p, corev1.PodScheduled); c.Reason != corev1.PodReasonUnschedulable {
+				return fmt.Errorf("it is %+v", c)
+			}
+			return nil
+		})
+	}
+	s.create(t, "resize-first", spec(all/2))
+	s.untilReady(t, "resize-first")
+	s.create(t, "resize-second", spec(all*3/4))
+	unschedulable("resize-second")
+	s.resize(t, "resize-second", "containers", "c", size(all/8))
+	s.untilReady(t, "resize-second")
+	s.create(t, "resize-third", spec(all*3/4))
+	unschedulable("resize-third")
+	s.resize(t, "resize-first", "containers", "c", size(all/16))
+	s.untilReady(t, "resize-third")
 }
