@@ -126,8 +126,15 @@ func (m *Manager) takeBack(uid string) {
 	m.answerAsks()
 }
 
-// settled notes that a pod has been admitted or rejected. The caller holds the
-// lock.
+// awaitNoMore notes that a pod ends, whether it was admitted or not.
+func (m *Manager) awaitNoMore(uid string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settled(uid)
+}
+
+// settled notes that a pod of an earlier agent has been admitted or rejected, or
+// never will be. The caller holds the lock.
 func (m *Manager) settled(uid string) {
 	if m.unsettled[uid] {
 		delete(m.unsettled, uid)

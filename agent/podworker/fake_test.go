@@ -309,6 +309,15 @@ func (f *fakeRuntime) changes() []update {
 	return slices.Clone(f.updates)
 }
 
+// forgetResources makes containers have no known limits.
+func (f *fakeRuntime) forgetResources() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.containers {
+		c.status.Spec.Resources = runtime.Resources{}
+	}
+}
+
 func (f *fakeRuntime) setStuck(stuck bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

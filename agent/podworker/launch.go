@@ -268,7 +268,7 @@ func (w *worker) start(ctx context.Context, in launchInput, id string) (runtime.
 // already.
 func (w *worker) started(c *container, in launchInput, status runtime.ContainerStatus, img image.Image) {
 	c.launching, c.mustRestart = false, false
-	c.has, c.size = in.spec.Resources, status.Spec.Resources
+	c.has, c.size = in.spec.Resources, resourcesOf(in.pod, in.spec)
 	c.present, c.current = true, status
 	c.attempt = status.Spec.Attempt
 	c.waitReason, c.waitMessage = "", ""

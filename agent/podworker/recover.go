@@ -244,6 +244,9 @@ func (w *worker) adoptContainer(c *container, st runtime.ContainerStatus) {
 	if has, ok := resourcesIn(&st.Spec); ok {
 		c.has = has
 	}
+	if c.size == (runtime.Resources{}) { // the runtime does not keep it
+		c.size = resourcesOf(w.pod, &corev1.Container{Resources: c.has})
+	}
 	if st.State == runtime.StateRunning {
 		c.startedUp = c.startedUp || c.spec.StartupProbe == nil
 	}

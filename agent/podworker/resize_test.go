@@ -301,6 +301,28 @@ func TestResizeWhileNoAgentRuns(t *testing.T) {
 	}
 }
 
+// An agent that starts finds nothing to be resized where nothing was, also if the
+// runtime does not keep what its containers are limited to.
+func TestNothingIsResizedByAStart(t *testing.T) {
+	for _, forgetful := range []bool{false, true} {
+		b := newResizeBench(t)
+		b.pod("web", sized("100m", "64Mi"))
+		b.until("web", "ready", isReady)
+		b.stop()
+		if forgetful {
+			b.runtime.forgetResources()
+		}
+		b.start()
+		b.pod("next", func(p *corev1.Pod) { p.Spec.Containers[0].Name = "next" })
+		b.until("next", "ready", isReady)
+		b.runtime.end(b.runtime.running("main"), 1) // "web" has been adopted when it is restarted
+		b.until("web", "restarted", func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 1 && isReady(p) })
+		if changes := b.runtime.changes(); len(changes) > 0 || b.events.has("ResizeCompleted") {
+			t.Errorf("forgetful: %v, changes of cgroups: %v", forgetful, changes)
+		}
+	}
+}
+
 // The pod as a whole has resources of its own, which can be changed too.
 func TestResizeOfThePod(t *testing.T) {
 	b := newResizeBench(t)

@@ -43,6 +43,7 @@ func (w *worker) podGrace() time.Duration {
 func (w *worker) beginStopping(now time.Time) {
 	w.log.DebugContext(w.ctx, "ending the pod")
 	w.phase = phaseStopping
+	w.m.awaitNoMore(w.uid)
 	w.cancelOps()
 	w.endSpan()
 	w.graceEnd = now.Add(w.podGrace())
