@@ -77,9 +77,6 @@ func records(t *testing.T, dir, id string) recorded {
 func TestFailoverNeverRunsAPodTwice(t *testing.T) {
 	c := testcluster.Start(t, testcluster.Options{Nodes: 3, Args: []string{"--fast-failover"}})
 	c.LoadBusybox(t)
-	var cluster struct{ ID string }
-	readJSON(t, c, &cluster)
-	link := "nv" + cluster.ID + "p2"
 	for _, tt := range []struct {
 		name  string
 		agent syscall.Signal // what its agent gets before the cut
@@ -101,11 +98,11 @@ func TestFailoverNeverRunsAPodTwice(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			setLink(t, link, "down")
+			c.CutOff(t, "node-2")
 			cut := time.Now()
 			after := replacement(t, c, before)
 			t.Logf("replaced on %s after %s", after.Spec.NodeName, time.Since(cut))
-			setLink(t, link, "up")
+			c.Reconnect(t, "node-2")
 			if tt.agent == syscall.SIGSTOP {
 				if err := syscall.Kill(agent, syscall.SIGCONT); err != nil {
 					t.Fatal(err)

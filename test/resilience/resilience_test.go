@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -200,11 +199,8 @@ func TestCutNodeIsReplacedAndComesBack(t *testing.T) {
 	}
 	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/staying", "pod/forced", "--timeout=60s")
 	staying := containerIDs(pods(t, c, "app=staying"))
-	var cluster struct{ ID string }
-	readJSON(t, c, &cluster)
-	link := "nv" + cluster.ID + "p2"
 
-	setLink(t, link, "down")
+	c.CutOff(t, "node-2")
 	testcluster.Eventually(t, "node-2 is NotReady", func() error {
 		if out := c.Kubectl(t, "get", "node", "node-2"); !strings.Contains(out, "NotReady") {
 			return fmt.Errorf("it is:\n%s", out)
@@ -225,7 +221,7 @@ func TestCutNodeIsReplacedAndComesBack(t *testing.T) {
 	})
 	// Deleted from the API while its agent cannot hear of it.
 	c.Kubectl(t, "delete", "pod", "forced", "--force", "--grace-period=0")
-	setLink(t, link, "up")
+	c.Reconnect(t, "node-2")
 	testcluster.Eventually(t, "node-2 is Ready", func() error {
 		if out := c.Kubectl(t, "get", "node", "node-2"); !regexp.MustCompile(`node-2 +Ready `).MatchString(out) {
 			return fmt.Errorf("it is:\n%s", out)
@@ -373,11 +369,4 @@ func isReady(p corev1.Pod) bool {
 		}
 	}
 	return false
-}
-
-func setLink(t *testing.T, link, state string) {
-	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), "ip", "link", "set", link, state).CombinedOutput(); err != nil {
-		t.Fatalf("set %s %s: %v: %s", link, state, err, out)
-	}
 }

@@ -56,6 +56,9 @@ func (c *Cluster) controlPlane() []processSpec {
 		args = append(args, withPrefix("controller-", controller)...)
 		return []processSpec{{name: "control-plane", args: append(args, withPrefix("gateway-", gateway)...)}}
 	}
+	// There is one at a time: started again, it goes on at once with the Lease
+	// that it held.
+	controller = append(controller, "--leader-identity", "up")
 	toStore := []string{"--store", c.storeEndpoint(), "--trace-endpoint", c.storeEndpoint()}
 	on := func(port int) []string {
 		return []string{"--listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
