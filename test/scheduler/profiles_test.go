@@ -88,11 +88,12 @@ func TestProfilesOfAConfigurationFile(t *testing.T) {
 }
 
 func TestWhatExplainSaysWouldHelpDoes(t *testing.T) {
-	c := testcluster.Start(t, testcluster.Options{})
+	c := testcluster.Start(t, testcluster.Options{SplitServices: true, Args: []string{"--scheduler-config", write(t, configuration)}})
 	c.KubectlInput(t, `apiVersion: v1
 kind: Pod
 metadata: {name: stuck}
 spec:
+  schedulerName: bin-packing
   nodeSelector: {disk: ssd}
   containers: [{name: main, image: none, imagePullPolicy: Never}]
 `, "apply", "-f", "-")

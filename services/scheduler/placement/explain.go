@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -61,7 +62,7 @@ func Explain(ctx context.Context, profile *framework.Profile, cache *snapshot.Ca
 	for _, n := range nodes.Nodes() {
 		v := NodeVerdict{Node: n.Name()}
 		for _, s := range profile.FilterAll(ctx, state, pod, n) {
-			v.Rejections = append(v.Rejections, Rejection{Status: s, Advice: profile.Advise(ctx, state, pod, n, s)})
+			v.Rejections = append(v.Rejections, Rejection{Status: s})
 		}
 		if only != nil && !only[n.Name()] {
 			v.Rejections = append(v.Rejections, Rejection{Status: absent})
@@ -73,10 +74,33 @@ func Explain(ctx context.Context, profile *framework.Profile, cache *snapshot.Ca
 		}
 		e.Nodes = append(e.Nodes, v)
 	}
+	e.addAdvice(ctx, profile, state, pod, nodes)
 	if err := e.addScores(ctx, profile, state, pod, nodes, feasible); err != nil {
 		return nil, fmt.Errorf("explain pod %s: %w", pod.Key(), err)
 	}
 	return e, nil
+}
+
+// advised is how many nodes advice is given on, as working it out may take a
+// look at every pod in the cluster.
+const advised = 20
+
+// addAdvice asks what would have to change on the nodes that the fewest plugins
+// reject.
+func (e *Explanation) addAdvice(ctx context.Context, profile *framework.Profile, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) {
+	var rejecting []*NodeVerdict
+	for i := range e.Nodes {
+		if len(e.Nodes[i].Rejections) > 0 {
+			rejecting = append(rejecting, &e.Nodes[i])
+		}
+	}
+	slices.SortStableFunc(rejecting, func(a, b *NodeVerdict) int { return cmp.Compare(len(a.Rejections), len(b.Rejections)) })
+	for _, v := range rejecting[:min(len(rejecting), advised)] {
+		for i := range v.Rejections {
+			r := &v.Rejections[i]
+			r.Advice = profile.Advise(ctx, state, pod, nodes.Get(v.Node), r.Status)
+		}
+	}
 }
 
 // addScores scores the feasible nodes and finds the best.

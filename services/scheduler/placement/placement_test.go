@@ -220,6 +220,32 @@ func TestNamedNodeIsTheOnlyOneLookedAt(t *testing.T) {
 	}
 }
 
+// TestExplainAdvisesOnTheClosestNodes: of 60 nodes all lack CPU, and the first 45
+// are tainted as well.
+func TestExplainAdvisesOnTheClosestNodes(t *testing.T) {
+	c := snapshot.NewCache(time.Minute, slog.New(slog.DiscardHandler))
+	for i := range 60 {
+		node := schedtest.Node(fmt.Sprintf("n%02d", i))
+		if i < 45 {
+			node.Taint("k", corev1.TaintEffectNoSchedule)
+		}
+		c.SetNode(node.Node())
+	}
+	e, err := placement.Explain(t.Context(), profile(t), c, schedtest.Pod("p").CPU("5").Info())
+	if err != nil {
+		t.Fatal(err)
+	}
+	advised := make(map[int]int) // nodes by their rejections
+	for _, n := range e.Nodes {
+		if n.Rejections[0].Advice.Detail != "" {
+			advised[len(n.Rejections)]++
+		}
+	}
+	if advised[1] != 15 || advised[2] != 5 {
+		t.Errorf("advice is given on %v", advised)
+	}
+}
+
 func BenchmarkPlace(b *testing.B) {
 	for _, nodes := range []int{1000, 5000} {
 		for _, templates := range []int{1, 2, 0} { // 0 is one whose pods belong together

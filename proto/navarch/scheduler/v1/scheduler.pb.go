@@ -437,7 +437,8 @@ type PluginVerdict struct {
 	Plugin string                 `protobuf:"bytes,1,opt,name=plugin,proto3" json:"plugin,omitempty"`
 	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What the pod wants and what the node has, in numbers and names. Empty if
-	// the plugin knows no more than the reason.
+	// the plugin knows no more than the reason. This and the remedies are told
+	// of the nodes that the fewest plugins reject.
 	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
 	// What would have to change for this plugin to accept the node, the most
 	// sensible first, a few at most. Each does alone.
