@@ -218,6 +218,11 @@ func (c *Config) promise() time.Duration {
 	return c.FenceAfter
 }
 
+// ConnectionDeadline is how long a connection to a Store may go without an answer
+// before it is given up; 0 is the usual time. With fast failover it leaves time to
+// try another Store before the node's pods are stopped.
+func (c *Config) ConnectionDeadline() time.Duration { return c.promise() * 3 / 10 }
+
 // cgroup is the node's, from the root of the hierarchy.
 func (c *Config) cgroup() string {
 	return filepath.Join(strings.TrimPrefix(c.CgroupRoot, "/"), "navarch", c.ClusterID, c.NodeName)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/fencing"
+	"navarch.dev/navarch/internal/heartbeat"
 )
 
 const (
@@ -96,13 +97,25 @@ func (k *leaseKeeper) run(ctx context.Context) {
 			k.log.WarnContext(ctx, "the node's Lease was not renewed", "error", err)
 			wait, next = k.retry(), k.phase(k.interval())
 		}
-		if sleep(ctx, wait) != nil {
+		if k.wait(ctx, wait) != nil {
 			break
 		}
 	}
 	if k.fencing.Promise > 0 {
 		k.withdraw(ctx)
 	}
+}
+
+// wait waits for the next renewal's time, or for a call to renew at once.
+func (k *leaseKeeper) wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-k.renewNow:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
 }
 
 // withdraw takes the promise back that pods do not run on without the agent.
@@ -179,13 +192,17 @@ func (k *leaseKeeper) stamp() {
 	k.lease.Spec.LeaseDurationSeconds = ptr.To(int32(leaseDuration))
 	k.lease.Spec.RenewTime = &now
 	annotations := maps.Clone(k.lease.Annotations)
-	delete(annotations, fencing.MarkAnnotation)
-	delete(annotations, fencing.PromiseAnnotation)
+	if annotations == nil {
+		annotations = make(map[string]string)
+	}
+	for _, own := range []string{fencing.MarkAnnotation, fencing.PromiseAnnotation, heartbeat.StreamAnnotation, heartbeat.BrokenAnnotation} {
+		delete(annotations, own)
+	}
 	if k.fencing.Promise > 0 && k.fencing.Fenced() {
-		if annotations == nil {
-			annotations = make(map[string]string)
-		}
 		annotations[fencing.PromiseAnnotation] = k.fencing.Promise.String()
+	}
+	if stream := k.stream.Load(); stream != nil {
+		annotations[heartbeat.StreamAnnotation] = *stream
 	}
 	k.lease.Annotations = annotations
 }

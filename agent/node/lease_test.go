@@ -70,7 +70,7 @@ func newLeased(t *testing.T, promise time.Duration) *leased {
 	s := storetest.New(t)
 	l := &leased{t: t, admin: s.Client(storetest.Admin()), conn: &lossyConn{ClientConnInterface: s.Conn(identity.Node("n1"))}, start: time.Now()}
 	n := &Node{
-		client: client.New(l.conn, "agent"), log: telemetry.Discard("agent").Log, leased: make(chan struct{}),
+		client: client.New(l.conn, "agent"), log: telemetry.Discard("agent").Log, leased: make(chan struct{}), renewNow: make(chan struct{}, 1),
 		cfg: Config{Name: "n1", Fencing: Fencing{
 			Promise: promise, Now: l.now, Begun: func() bool { return false }, Renew: l.renew,
 			Lift:   func() { l.set(func() { l.lifted = true }) },
@@ -177,7 +177,7 @@ func TestAnswerThatIsLostDoesNotCount(t *testing.T) {
 func TestMarkIsAnsweredBeforeTheLeaseIsTakenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeased(t, promise)
-		time.Sleep(promise)
+		time.Sleep(promise + promise/8) // between two renewals
 		l.set(func() { l.refuse = errors.New("the Store is away") })
 		l.mark()
 		time.Sleep(4 * promise)

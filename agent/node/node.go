@@ -3,7 +3,8 @@
 //
 // The Lease is renewed every ten seconds, or if the node promises to stop its
 // pods when it cannot, as often as that takes. It is all that an idle node
-// writes, besides a status every five minutes. What has changed of the status is
+// writes, besides a status every five minutes. A heartbeat stream to the Store
+// tells sooner that the agent is gone. What has changed of the status is
 // written at once. The not-ready taint is not the agent's: the Store adds it
 // to a new Node, and the node lifecycle controller takes it away.
 package node
@@ -90,6 +91,10 @@ type Node struct {
 	ready   func() (bool, string)
 	changed chan struct{}
 	leased  chan struct{} // closed once the Lease has been renewed
+	// stream names the heartbeat stream that the Store follows, "" if none; renewNow
+	// asks for the Lease to be renewed at once, as after each change of it.
+	stream   atomic.Pointer[string]
+	renewNow chan struct{}
 
 	leasedOnce sync.Once
 	last       atomic.Pointer[corev1.NodeStatus] // as the Store has it, never changed
@@ -99,7 +104,7 @@ type Node struct {
 // New returns the node, with the capacity that the machine has. images lists
 // what the node has; ready says whether it can run pods.
 func New(cfg Config, c *client.Client, log *slog.Logger, images func() []corev1.ContainerImage, ready func() (bool, string)) (*Node, error) {
-	n := &Node{cfg: cfg, client: c, log: log, images: images, ready: ready, changed: make(chan struct{}, 1), leased: make(chan struct{})}
+	n := &Node{cfg: cfg, client: c, log: log, images: images, ready: ready, changed: make(chan struct{}, 1), leased: make(chan struct{}), renewNow: make(chan struct{}, 1)}
 	if cfg.Machine != nil {
 		n.machine, n.pressure = *cfg.Machine, func() pressure { return pressure{} }
 		return n, nil
@@ -217,6 +222,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { n.newLeaseKeeper().run(ctx) })
+	wg.Go(func() { n.keepHeartbeat(ctx) })
 	return n.keepStatus(ctx)
 }
 

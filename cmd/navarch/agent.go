@@ -14,6 +14,7 @@ func newAgentCommand() *cobra.Command {
 		name: "agent", short: "Run a node's agent", defaultListen: ":10250",
 		settings: &config,
 		node:     func() string { return config.NodeName },
+		deadline: config.ConnectionDeadline,
 		make: func(_ *process, tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
 			return agent.New(config, tel, conn)
 		},

@@ -226,11 +226,11 @@ func (p *process) serveDebug(ctx context.Context) error {
 }
 
 // dialStore connects to the Store with the process's own identity.
-func (p *process) dialStore(tel telemetry.Set, endpoints string) (*grpc.ClientConn, error) {
+func (p *process) dialStore(tel telemetry.Set, endpoints string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if endpoints == "" {
 		return nil, usageError{errors.New("flag --store: required: host:port of the Store, several separated by commas")}
 	}
-	conn, err := rpc.Dial(tel, endpoints, p.bundle.Client(certs.ServerName("store")))
+	conn, err := rpc.Dial(tel, endpoints, p.bundle.Client(certs.ServerName("store")), options...)
 	if err != nil {
 		return nil, err
 	}

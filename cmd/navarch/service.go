@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -36,7 +37,10 @@ type storeClient struct {
 	settings      settings
 	// node returns the node the service works for; nil is none.
 	node func() string
-	make func(*process, telemetry.Set, grpc.ClientConnInterface) (component, error)
+	// deadline returns how long the connection to the Store may go without the
+	// peer's answer; nil, or 0, is the usual time.
+	deadline func() time.Duration
+	make     func(*process, telemetry.Set, grpc.ClientConnInterface) (component, error)
 }
 
 // command makes the subcommand that runs the service by itself.
@@ -68,7 +72,11 @@ func (s storeClient) run(ctx context.Context, p *process, store, listen string) 
 	if err != nil {
 		return err
 	}
-	conn, err := p.dialStore(tel, store)
+	var options []grpc.DialOption
+	if s.deadline != nil && s.deadline() > 0 {
+		options = append(options, rpc.WithDeadline(s.deadline()))
+	}
+	conn, err := p.dialStore(tel, store, options...)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,13 @@ import (
 	"navarch.dev/navarch/internal/telemetry"
 )
 
+// WithDeadline makes a connection count as broken when what was sent has not been
+// acknowledged for so long. A connection on which nothing is sent is tried every ten
+// seconds.
+func WithDeadline(d time.Duration) grpc.DialOption {
+	return grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: d, PermitWithoutStream: true})
+}
+
 // Dial returns a connection to the service at target, an address or several
 // separated by commas, tried in turn. It does not wait for the service: calls
 // fail with UNAVAILABLE until it can be reached. Options of gRPC's own may be
@@ -31,7 +38,7 @@ func Dial(tel telemetry.Set, target string, config *tls.Config, extra ...grpc.Di
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
+		WithDeadline(5 * time.Second),
 		grpc.WithIdleTimeout(0),
 	}
 	conn, err := grpc.NewClient(resolverTarget(target), append(options, extra...)...)

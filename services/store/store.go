@@ -37,6 +37,7 @@ type Store struct {
 	seed      []kinds.Object
 	metrics   *metrics
 	ready     chan struct{}
+	ended     chan struct{} // closed when Run's context has ended
 }
 
 // New returns a Store on a backend, which stays the caller's to close. control
@@ -49,7 +50,7 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 	}
 	s := &Store{
 		cfg: cfg, tel: tel, tracer: tel.Tracer(), kinds: kinds.Default(), backend: b, seed: seed,
-		ready: make(chan struct{}),
+		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 	s.registry = registry.New(registry.Options{
 		Kinds: s.kinds, Backend: b, Log: tel.Log, Tracer: s.tracer, EventTTL: cfg.EventTTL,
@@ -90,6 +91,7 @@ func (s *Store) Ready() <-chan struct{} { return s.ready }
 func (s *Store) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	context.AfterFunc(ctx, func() { close(s.ended) })
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()

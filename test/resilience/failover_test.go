@@ -100,6 +100,12 @@ func TestFailoverNeverRunsAPodTwice(t *testing.T) {
 			}
 			c.CutOff(t, "node-2")
 			cut := time.Now()
+			testcluster.Eventually(t, "the Store notes that the heartbeat stream is broken", func() error {
+				if out := c.Kubectl(t, "get", "lease", "-n", "kube-node-lease", "node-2", "-o", "jsonpath={.metadata.annotations}"); !strings.Contains(out, "heartbeat.navarch.dev/broken") {
+					return fmt.Errorf("the Lease has %s", out)
+				}
+				return nil
+			})
 			after := replacement(t, c, before)
 			t.Logf("replaced on %s after %s", after.Spec.NodeName, time.Since(cut))
 			c.Reconnect(t, "node-2")

@@ -17,6 +17,7 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/fencing"
+	"navarch.dev/navarch/internal/heartbeat"
 	"navarch.dev/navarch/services/controller/podset"
 	"navarch.dev/navarch/services/controller/runner"
 )
@@ -31,6 +32,10 @@ type renewal struct {
 	lease *coordinationv1.Lease
 	// promise is what the agent promised with the renewal; 0 is nothing.
 	promise time.Duration
+	// broken is the agent's heartbeat stream, if a Store has lost it; brokenAt is
+	// when that was seen here.
+	broken   string
+	brokenAt time.Time
 }
 
 // renewals remembers the Leases of all nodes.
@@ -39,7 +44,8 @@ type renewals struct {
 	byNode map[string]renewal
 }
 
-// saw notes a version of a Lease, and says whether the promise is another one.
+// saw notes a version of a Lease, and says whether the node is to be looked at
+// at another time than before.
 func (r *renewals) saw(l *coordinationv1.Lease, now time.Time) (other bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,8 +55,14 @@ func (r *renewals) saw(l *coordinationv1.Lease, now time.Time) (other bool) {
 		next.at = now
 	}
 	next.promise, _ = fencing.Promise(l)
+	if heartbeat.Broken(l) {
+		next.broken, next.brokenAt = l.Annotations[heartbeat.StreamAnnotation], now
+		if next.broken == last.broken {
+			next.brokenAt = last.brokenAt
+		}
+	}
 	r.byNode[l.Name] = next
-	return next.promise != last.promise
+	return next.promise != last.promise || next.broken != last.broken
 }
 
 func (r *renewals) of(node string) renewal {

@@ -2,6 +2,7 @@ package nodelifecycle_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/fencing"
+	"navarch.dev/navarch/internal/heartbeat"
 	"navarch.dev/navarch/services/controller/controllertest"
 	"navarch.dev/navarch/services/controller/nodelifecycle"
 )
@@ -202,4 +204,73 @@ func TestFastFailoverOfCutOffControlPlane(t *testing.T) {
 			})
 		})
 	}
+}
+
+// breakStream does as a Store that has lost a node's heartbeat stream.
+func breakStream(c *controllertest.Cluster, name, stream string) {
+	controllertest.Change(c, lease(name), "", func(l *coordinationv1.Lease) {
+		if l.Annotations == nil {
+			l.Annotations = make(map[string]string)
+		}
+		l.Annotations[heartbeat.StreamAnnotation], l.Annotations[heartbeat.BrokenAnnotation] = stream, stream
+	})
+}
+
+func suspected(c *controllertest.Cluster) (n int) {
+	for _, e := range c.Events.All() {
+		if strings.Contains(e, "NodeSuspected") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestBrokenStreamMakesSuspect(t *testing.T) {
+	world(t, func(t *testing.T, c *controllertest.Cluster) {
+		pass(c, 10*time.Second, "a", "b")
+		breakStream(c, "b", "one")
+		pass(c, 4*time.Second)
+		if suspected(c) > 0 {
+			t.Error("suspected before it could have told that it lives")
+		}
+		pass(c, 10*time.Second, "a")
+		if ready, taints := state(t, c, "b"); ready != corev1.ConditionTrue || len(taints) > 0 || suspected(c) != 1 {
+			t.Errorf("suspected %d times; Ready %s, taints %v, which the Lease decides", suspected(c), ready, taints)
+		}
+		pass(c, 10*time.Second, "a")
+		if suspected(c) != 1 {
+			t.Error("the same stream was told of again")
+		}
+		controllertest.Change(c, lease("b"), "", func(l *coordinationv1.Lease) {
+			l.Annotations[heartbeat.StreamAnnotation] = "two"
+			l.Spec.RenewTime = ptr.To(metav1.NowMicro())
+		})
+		pass(c, 30*time.Second, "a", "b")
+		if ready, _ := state(t, c, "b"); ready != corev1.ConditionTrue || suspected(c) != 1 {
+			t.Errorf("with another stream: Ready %s, suspected %d times", ready, suspected(c))
+		}
+	})
+}
+
+func TestBrokenStreamMakesFencedNodeUnknownSooner(t *testing.T) {
+	fastWorld(t, nil, func(t *testing.T, c *controllertest.Cluster) {
+		beat(c, time.Second, "a", "b", "c", "d", "e")
+		breakStream(c, "b", "one")
+		beat(c, time.Second, "a", "c", "d", "e")
+		if ready, _ := state(t, c, "b"); ready != corev1.ConditionTrue {
+			t.Errorf("a broken stream alone made it %s", ready)
+		}
+		beat(c, 1100*time.Millisecond, "a", "c", "d", "e")
+		if ready, taints := state(t, c, "b"); ready != corev1.ConditionUnknown || len(taints) != 1 {
+			t.Errorf("suspected: Ready %s, taints %v", ready, taints)
+		}
+		beat(c, time.Second, "a", "c", "d", "e")
+		if _, deleting := podReady(t, c, "on-b"); deleting {
+			t.Error("a pod was removed before its agent has stopped it")
+		}
+		beat(c, fenced-3*time.Second, "a", "c", "d", "e")
+		if !c.Gone(pod("on-b", "b", 0)) {
+			t.Error("the pod was not replaced")
+		}
+	})
 }

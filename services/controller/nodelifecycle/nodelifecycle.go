@@ -4,6 +4,7 @@
 //
 //	nodelifecycle.go  what is watched; one reconcile from start to end
 //	heartbeat.go      when a node was last heard of
+//	suspicion.go      nodes whose heartbeat stream has broken
 //	health.go         conditions of a silent node, and of its pods
 //	taints.go         the taints that follow from a node's conditions
 //	zones.go          how fast silent nodes are emptied
@@ -42,6 +43,7 @@ type reconciler struct {
 
 	fastFailover bool
 	fenceMargin  time.Duration
+	suspects     suspects
 
 	mu sync.Mutex // guards dark and lightSince
 	// dark says that no node is Ready. Then nobody can tell dead nodes from a
@@ -122,6 +124,7 @@ func (r *reconciler) watchNodes(c *runner.Controller) {
 		},
 		OnDelete: func(n *corev1.Node) {
 			r.heartbeats.forget(n.Name)
+			r.suspects.forget(n.Name)
 			r.count(c, n, true)
 		},
 	})
@@ -148,7 +151,7 @@ func (r *reconciler) onLease(c *runner.Controller, old, l *coordinationv1.Lease)
 		return
 	}
 	now := time.Now()
-	if r.renewals.saw(l, now) && r.fastFailover {
+	if r.renewals.saw(l, now) {
 		c.Enqueue(l.Name) // its timers are other ones now
 	}
 	if old != nil && old.Spec.RenewTime.Equal(l.Spec.RenewTime) {
@@ -180,8 +183,9 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	silence, grace := now.Sub(r.heartbeats.lastOf(key, now)), r.grace
 	last, fast := r.fast(key)
 	if fast {
-		grace = min(grace, last.promise)
+		grace = min(grace, last.grace())
 	}
+	suspicion := r.suspect(node, now)
 	next := runner.RequeueAfter(grace - silence)
 	if silence >= grace {
 		next = runner.Done() // the next heartbeat brings it back
@@ -207,5 +211,5 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		}
 	}
 	evict, err := r.evict(ctx, node, last, pods, now)
-	return next.Sooner(evict), err
+	return next.Sooner(evict).Sooner(suspicion), err
 }

@@ -3,8 +3,12 @@ package auth_test
 import (
 	"context"
 	"testing"
+	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +17,7 @@ import (
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/auth"
 	"navarch.dev/navarch/services/store/backend/memory"
 	"navarch.dev/navarch/services/store/storetest"
@@ -55,6 +60,18 @@ func TestBootstrapServesTheParts(t *testing.T) {
 	}
 	if err := agent.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}); !apierrors.IsForbidden(err) {
 		t.Errorf("an agent registers as another: %v, want Forbidden", err)
+	}
+	for node, want := range map[string]codes.Code{"n1": codes.OK, "n2": codes.PermissionDenied} {
+		stream, err := storev1.NewStoreServiceClient(s.Conn(identity.Node("n1"))).Heartbeat(t.Context())
+		if err == nil {
+			err = stream.Send(&storev1.HeartbeatRequest{NodeName: node, StreamId: "one", Interval: durationpb.New(time.Second)})
+		}
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if status.Code(err) != want {
+			t.Errorf("the agent of n1 sends heartbeats of %s: %v, want %v", node, err, want)
+		}
 	}
 	if err := agent.Create(t.Context(), testPod("r", "n1")); !apierrors.IsForbidden(err) {
 		t.Errorf("an agent creates a pod that is no mirror: %v, want Forbidden", err)

@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	anypb "google.golang.org/protobuf/types/known/anypb"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -3132,11 +3133,112 @@ func (x *Revision) GetRemoved() bool {
 	return false
 }
 
+// HeartbeatRequest is a sign of life. Only the first one of a stream has fields.
+type HeartbeatRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	NodeName string                 `protobuf:"bytes,1,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// Names the stream, in the Lease too; 1 to 63 letters, digits and dashes that
+	// no other stream of the node has had.
+	StreamId string `protobuf:"bytes,2,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
+	// How often the agent will send: 100ms to 60s.
+	Interval      *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeartbeatRequest) Reset() {
+	*x = HeartbeatRequest{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeartbeatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeartbeatRequest) ProtoMessage() {}
+
+func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
+func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *HeartbeatRequest) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *HeartbeatRequest) GetStreamId() string {
+	if x != nil {
+		return x.StreamId
+	}
+	return ""
+}
+
+func (x *HeartbeatRequest) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+// HeartbeatResponse says that the stream is followed.
+type HeartbeatResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeartbeatResponse) Reset() {
+	*x = HeartbeatResponse{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeartbeatResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeartbeatResponse) ProtoMessage() {}
+
+func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
+func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{39}
+}
+
 var File_navarch_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1cnavarch/store/v1/store.proto\x12\x10navarch.store.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n" +
+	"\x1cnavarch/store/v1/store.proto\x12\x10navarch.store.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n" +
 	"\bResource\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -3358,7 +3460,12 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x10resource_version\x18\x01 \x01(\tR\x0fresourceVersion\x120\n" +
 	"\x06writer\x18\x02 \x01(\v2\x18.navarch.store.v1.WriterR\x06writer\x120\n" +
 	"\x06object\x18\x03 \x01(\v2\x18.navarch.store.v1.ObjectR\x06object\x12\x18\n" +
-	"\aremoved\x18\x04 \x01(\bR\aremoved*N\n" +
+	"\aremoved\x18\x04 \x01(\bR\aremoved\"\x83\x01\n" +
+	"\x10HeartbeatRequest\x12\x1b\n" +
+	"\tnode_name\x18\x01 \x01(\tR\bnodeName\x12\x1b\n" +
+	"\tstream_id\x18\x02 \x01(\tR\bstreamId\x125\n" +
+	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\"\x13\n" +
+	"\x11HeartbeatResponse*N\n" +
 	"\bEncoding\x12\x18\n" +
 	"\x14ENCODING_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ENCODING_PROTOBUF\x10\x01\x12\x11\n" +
@@ -3390,7 +3497,7 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x1ePROPAGATION_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19PROPAGATION_POLICY_ORPHAN\x10\x01\x12!\n" +
 	"\x1dPROPAGATION_POLICY_BACKGROUND\x10\x02\x12!\n" +
-	"\x1dPROPAGATION_POLICY_FOREGROUND\x10\x032\xc6\a\n" +
+	"\x1dPROPAGATION_POLICY_FOREGROUND\x10\x032\xa0\b\n" +
 	"\fStoreService\x12B\n" +
 	"\x03Get\x12\x1c.navarch.store.v1.GetRequest\x1a\x1d.navarch.store.v1.GetResponse\x12G\n" +
 	"\x04List\x12\x1d.navarch.store.v1.ListRequest\x1a\x1e.navarch.store.v1.ListResponse0\x01\x12J\n" +
@@ -3403,7 +3510,8 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x04Bind\x12\x1d.navarch.store.v1.BindRequest\x1a\x1e.navarch.store.v1.BindResponse\x12N\n" +
 	"\aConnect\x12 .navarch.store.v1.ConnectRequest\x1a!.navarch.store.v1.ConnectResponse\x12Z\n" +
 	"\vGetDocument\x12$.navarch.store.v1.GetDocumentRequest\x1a%.navarch.store.v1.GetDocumentResponse\x12N\n" +
-	"\aHistory\x12 .navarch.store.v1.HistoryRequest\x1a!.navarch.store.v1.HistoryResponseB\xb8\x01\n" +
+	"\aHistory\x12 .navarch.store.v1.HistoryRequest\x1a!.navarch.store.v1.HistoryResponse\x12X\n" +
+	"\tHeartbeat\x12\".navarch.store.v1.HeartbeatRequest\x1a#.navarch.store.v1.HeartbeatResponse(\x010\x01B\xb8\x01\n" +
 	"\x14com.navarch.store.v1B\n" +
 	"StoreProtoP\x01Z2navarch.dev/navarch/proto/navarch/store/v1;storev1\xa2\x02\x03NSX\xaa\x02\x10Navarch.Store.V1\xca\x02\x10Navarch\\Store\\V1\xe2\x02\x1cNavarch\\Store\\V1\\GPBMetadata\xea\x02\x12Navarch::Store::V1b\x06proto3"
 
@@ -3420,7 +3528,7 @@ func file_navarch_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_navarch_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_navarch_store_v1_store_proto_goTypes = []any{
 	(Encoding)(0),                    // 0: navarch.store.v1.Encoding
 	(Projection)(0),                  // 1: navarch.store.v1.Projection
@@ -3467,12 +3575,15 @@ var file_navarch_store_v1_store_proto_goTypes = []any{
 	(*HistoryRequest)(nil),           // 42: navarch.store.v1.HistoryRequest
 	(*HistoryResponse)(nil),          // 43: navarch.store.v1.HistoryResponse
 	(*Revision)(nil),                 // 44: navarch.store.v1.Revision
-	(*timestamppb.Timestamp)(nil),    // 45: google.protobuf.Timestamp
-	(*anypb.Any)(nil),                // 46: google.protobuf.Any
+	(*HeartbeatRequest)(nil),         // 45: navarch.store.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),        // 46: navarch.store.v1.HeartbeatResponse
+	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
+	(*anypb.Any)(nil),                // 48: google.protobuf.Any
+	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
 }
 var file_navarch_store_v1_store_proto_depIdxs = []int32{
-	45, // 0: navarch.store.v1.Writer.time:type_name -> google.protobuf.Timestamp
-	46, // 1: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
+	47, // 0: navarch.store.v1.Writer.time:type_name -> google.protobuf.Timestamp
+	48, // 1: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
 	8,  // 2: navarch.store.v1.Object.trace:type_name -> navarch.store.v1.TraceContext
 	7,  // 3: navarch.store.v1.GetRequest.resource:type_name -> navarch.store.v1.Resource
 	0,  // 4: navarch.store.v1.GetRequest.encoding:type_name -> navarch.store.v1.Encoding
@@ -3521,42 +3632,45 @@ var file_navarch_store_v1_store_proto_depIdxs = []int32{
 	34, // 47: navarch.store.v1.BindRequest.bindings:type_name -> navarch.store.v1.Binding
 	37, // 48: navarch.store.v1.BindResponse.results:type_name -> navarch.store.v1.BindResult
 	7,  // 49: navarch.store.v1.ConnectRequest.resource:type_name -> navarch.store.v1.Resource
-	46, // 50: navarch.store.v1.ConnectRequest.options:type_name -> google.protobuf.Any
+	48, // 50: navarch.store.v1.ConnectRequest.options:type_name -> google.protobuf.Any
 	10, // 51: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
 	7,  // 52: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
 	0,  // 53: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
 	44, // 54: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
 	9,  // 55: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
 	10, // 56: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
-	11, // 57: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
-	13, // 58: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
-	17, // 59: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
-	23, // 60: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
-	25, // 61: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
-	27, // 62: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
-	30, // 63: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
-	32, // 64: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
-	35, // 65: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
-	38, // 66: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
-	40, // 67: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
-	42, // 68: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
-	12, // 69: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
-	14, // 70: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
-	18, // 71: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
-	24, // 72: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
-	26, // 73: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
-	28, // 74: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
-	31, // 75: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
-	33, // 76: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
-	36, // 77: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
-	39, // 78: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
-	41, // 79: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
-	43, // 80: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
-	69, // [69:81] is the sub-list for method output_type
-	57, // [57:69] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	49, // 57: navarch.store.v1.HeartbeatRequest.interval:type_name -> google.protobuf.Duration
+	11, // 58: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
+	13, // 59: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
+	17, // 60: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
+	23, // 61: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
+	25, // 62: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
+	27, // 63: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
+	30, // 64: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
+	32, // 65: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
+	35, // 66: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
+	38, // 67: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
+	40, // 68: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
+	42, // 69: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
+	45, // 70: navarch.store.v1.StoreService.Heartbeat:input_type -> navarch.store.v1.HeartbeatRequest
+	12, // 71: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
+	14, // 72: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
+	18, // 73: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
+	24, // 74: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
+	26, // 75: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
+	28, // 76: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
+	31, // 77: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
+	33, // 78: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
+	36, // 79: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
+	39, // 80: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
+	41, // 81: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
+	43, // 82: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
+	46, // 83: navarch.store.v1.StoreService.Heartbeat:output_type -> navarch.store.v1.HeartbeatResponse
+	71, // [71:84] is the sub-list for method output_type
+	58, // [58:71] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_navarch_store_v1_store_proto_init() }
@@ -3580,7 +3694,7 @@ func file_navarch_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_navarch_store_v1_store_proto_rawDesc), len(file_navarch_store_v1_store_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const (
 	StoreService_Connect_FullMethodName          = "/navarch.store.v1.StoreService/Connect"
 	StoreService_GetDocument_FullMethodName      = "/navarch.store.v1.StoreService/GetDocument"
 	StoreService_History_FullMethodName          = "/navarch.store.v1.StoreService/History"
+	StoreService_Heartbeat_FullMethodName        = "/navarch.store.v1.StoreService/Heartbeat"
 )
 
 // StoreServiceClient is the client API for StoreService service.
@@ -90,6 +91,14 @@ type StoreServiceClient interface {
 	// has a history too. Who may get the object may see it. NOT_FOUND if nothing
 	// of the object is kept.
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
+	// Heartbeat is a node's sign of life. Its agent keeps one such stream open, to
+	// whichever Store it reaches, and sends on it as often as it said in the first
+	// message; the Store answers the first. If the stream breaks, or nothing comes
+	// for twice that time, the Store notes on the node's Lease, if that names the
+	// stream, that it is broken. An agent that ends the stream by closing its side
+	// of it is not noted. The caller must be allowed to update the Lease.
+	// INVALID_ARGUMENT if the first message is incomplete.
+	Heartbeat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HeartbeatRequest, HeartbeatResponse], error)
 }
 
 type storeServiceClient struct {
@@ -238,6 +247,19 @@ func (c *storeServiceClient) History(ctx context.Context, in *HistoryRequest, op
 	return out, nil
 }
 
+func (c *storeServiceClient) Heartbeat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HeartbeatRequest, HeartbeatResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &StoreService_ServiceDesc.Streams[2], StoreService_Heartbeat_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[HeartbeatRequest, HeartbeatResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StoreService_HeartbeatClient = grpc.BidiStreamingClient[HeartbeatRequest, HeartbeatResponse]
+
 // StoreServiceServer is the server API for StoreService service.
 // All implementations must embed UnimplementedStoreServiceServer
 // for forward compatibility.
@@ -295,6 +317,14 @@ type StoreServiceServer interface {
 	// has a history too. Who may get the object may see it. NOT_FOUND if nothing
 	// of the object is kept.
 	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
+	// Heartbeat is a node's sign of life. Its agent keeps one such stream open, to
+	// whichever Store it reaches, and sends on it as often as it said in the first
+	// message; the Store answers the first. If the stream breaks, or nothing comes
+	// for twice that time, the Store notes on the node's Lease, if that names the
+	// stream, that it is broken. An agent that ends the stream by closing its side
+	// of it is not noted. The caller must be allowed to update the Lease.
+	// INVALID_ARGUMENT if the first message is incomplete.
+	Heartbeat(grpc.BidiStreamingServer[HeartbeatRequest, HeartbeatResponse]) error
 	mustEmbedUnimplementedStoreServiceServer()
 }
 
@@ -340,6 +370,9 @@ func (UnimplementedStoreServiceServer) GetDocument(context.Context, *GetDocument
 }
 func (UnimplementedStoreServiceServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method History not implemented")
+}
+func (UnimplementedStoreServiceServer) Heartbeat(grpc.BidiStreamingServer[HeartbeatRequest, HeartbeatResponse]) error {
+	return status.Error(codes.Unimplemented, "method Heartbeat not implemented")
 }
 func (UnimplementedStoreServiceServer) mustEmbedUnimplementedStoreServiceServer() {}
 func (UnimplementedStoreServiceServer) testEmbeddedByValue()                      {}
@@ -564,6 +597,13 @@ func _StoreService_History_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StoreService_Heartbeat_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(StoreServiceServer).Heartbeat(&grpc.GenericServerStream[HeartbeatRequest, HeartbeatResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StoreService_HeartbeatServer = grpc.BidiStreamingServer[HeartbeatRequest, HeartbeatResponse]
+
 // StoreService_ServiceDesc is the grpc.ServiceDesc for StoreService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -622,6 +662,12 @@ var StoreService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Watch",
 			Handler:       _StoreService_Watch_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Heartbeat",
+			Handler:       _StoreService_Heartbeat_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "navarch/store/v1/store.proto",
