@@ -278,7 +278,7 @@ func (a *Agent) followNodes(ctx context.Context) error {
 		default:
 			continue // a part of the nodes would cut the others off
 		}
-		if err := a.network.SyncRoutes(ctx, a.peersNow()); err != nil {
+		if err := a.network.SyncRoutes(ctx, peersOf(a.nodes.List(), a.cfg.NodeName)); err != nil {
 			a.log.WarnContext(ctx, "not every node's pods can be reached", "error", err)
 			timer.Reset(retry)
 		}
@@ -292,10 +292,11 @@ func (a *Agent) podCIDRs(ctx context.Context, own *corev1.Node) {
 	}
 }
 
-func (a *Agent) peersNow() []network.Peer {
+// peersOf returns the nodes whose pods can be reached from the one of a name.
+func peersOf(nodes []*corev1.Node, own string) []network.Peer {
 	var peers []network.Peer
-	for _, n := range a.nodes.List() {
-		if n.Name == a.cfg.NodeName {
+	for _, n := range nodes {
+		if n.Name == own || n.Labels[node.LabelHollow] == "true" {
 			continue
 		}
 		for _, addr := range n.Status.Addresses {

@@ -13,6 +13,8 @@ import (
 	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/agent/podworker"
+	"navarch.dev/navarch/agent/server"
+	"navarch.dev/navarch/agent/stats"
 	"navarch.dev/navarch/agent/volume"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/client/events"
@@ -26,6 +28,7 @@ type agent struct {
 	node     *node.Node
 	pods     *podworker.Manager
 	runtime  *hollowRuntime
+	server   *server.Server
 	recorder *events.Recorder // nil if none is wanted
 }
 
@@ -33,8 +36,8 @@ const (
 	// parallelStarts is how many sandboxes and containers a node makes at a time.
 	parallelStarts = 8
 	// waitingEvents and rememberedEvents bound each node's events in memory.
-	waitingEvents    = 64
-	rememberedEvents = 128
+	waitingEvents    = 256
+	rememberedEvents = 64
 )
 
 // newAgent makes a node's parts. What they follow ends with ctx.
@@ -42,7 +45,7 @@ func (n *hollowNode) newAgent(ctx context.Context, c *client.Client) (*agent, er
 	f := n.fleet
 	pods, err := client.NewTrimmedInformer(c, client.InformerOptions{
 		Fields: fields.OneTermEqualSelector("spec.nodeName", n.name),
-	}, simplify)
+	}, f.lists.simplify)
 	if err != nil {
 		return nil, err
 	}
@@ -60,11 +63,13 @@ func (n *hollowNode) newAgent(ctx context.Context, c *client.Client) (*agent, er
 	objs := objects.New(ctx, c)
 	a.pods = podworker.New(podworker.Config{
 		NodeName: n.name, HostIPs: []string{n.address().String()}, MaxPods: f.cfg.MaxPods,
-		ParallelStarts: parallelStarts, Allocatable: a.node.Allocatable,
+		ParallelStarts: parallelStarts, Allocatable: a.node.Allocatable, LeaveTime: f.cfg.LeaveTime,
 	}, podworker.Deps{
 		Client: c, Pods: pods, Services: f.services, Runtime: a.runtime, Images: images, Network: net,
 		Volumes: volume.NewResolver(c, objs, n.log), Objects: objs, Events: recorder, Log: n.log, Tracer: f.tel.Tracer(),
 	})
+	usage := stats.New(n.name, a.runtime, machine(a.runtime))
+	a.server = server.New(a.pods, a.runtime, images, usage, readNothing, n.pages(a.pods, usage))
 	a.runtime.pod, a.runtime.onEvent = pods.Get, a.pods.RuntimeEvent
 	a.runtime.takeOver = func(rt *hollowRuntime) { takeOver(pods.List(), rt, net, images) }
 	return a, nil
@@ -93,7 +98,7 @@ func (a *agent) run(ctx context.Context) error {
 // nodeConfig describes the node.
 func (n *hollowNode) nodeConfig() node.Config {
 	f := n.fleet
-	labels := map[string]string{Label: "true"}
+	labels := map[string]string{node.LabelHollow: "true"}
 	if f.cfg.Zones > 0 {
 		labels[corev1.LabelTopologyZone] = fmt.Sprintf("zone-%d", (f.cfg.FirstNode+n.number)%f.cfg.Zones)
 	}
@@ -101,7 +106,7 @@ func (n *hollowNode) nodeConfig() node.Config {
 		labels[k] = v
 	}
 	return node.Config{
-		Name: n.name, Labels: labels, Taints: f.plan.taints,
+		Name: n.name, Labels: labels, Taints: f.plan.taints, Port: int32(f.cfg.Service.Port()),
 		Addresses: []corev1.NodeAddress{
 			{Type: corev1.NodeInternalIP, Address: n.address().String()},
 			{Type: corev1.NodeHostName, Address: n.name},
@@ -117,34 +122,6 @@ func (n *hollowNode) nodeConfig() node.Config {
 		Phase: f.chance.draw("phase", n.name, strconv.Itoa(n.number)),
 	}
 }
-
-// simplify leaves out of a pod what a hollow node has no use for, and makes
-// probes and hooks that go over the network be commands, which need no network
-// to succeed.
-func simplify(pod *corev1.Pod) {
-	pod.ManagedFields = nil
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			c := &list[i]
-			for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
-				if p != nil {
-					p.ProbeHandler = corev1.ProbeHandler{Exec: succeeds}
-				}
-			}
-			if c.Lifecycle == nil {
-				continue
-			}
-			for _, h := range []*corev1.LifecycleHandler{c.Lifecycle.PostStart, c.Lifecycle.PreStop} {
-				if h != nil && h.Sleep == nil {
-					*h = corev1.LifecycleHandler{Exec: succeeds}
-				}
-			}
-		}
-	}
-}
-
-// succeeds is a command that a hollow node says has succeeded, as any other.
-var succeeds = &corev1.ExecAction{Command: []string{"true"}}
 
 // noEvents records nothing.
 type noEvents struct{}

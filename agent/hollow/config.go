@@ -2,6 +2,7 @@ package hollow
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"time"
@@ -29,6 +30,9 @@ type Config struct {
 	// NodeCIDR has the nodes' addresses, PodCIDR those of the pods on nodes that
 	// the Controller has given no range.
 	NodeCIDR, PodCIDR string
+	// Service is where the Node service of all nodes is served, which is their
+	// address then. The zero value is nowhere.
+	Service netip.AddrPort
 
 	// Seed is that of everything that happens by chance.
 	Seed uint64
@@ -37,6 +41,9 @@ type Config struct {
 	// node, the network and the sandbox, the start of a container, and its end
 	// after SIGTERM.
 	ImageLatency, SandboxLatency, StartLatency, StopLatency time.Duration
+	// LeaveTime bounds how long the containers of a deleted pod are not told to end
+	// because a Service may still send it traffic, as with agents.
+	LeaveTime time.Duration
 	// RunTime is how long containers run, on average, that are to come to an end:
 	// init containers, and those of pods that are not always restarted.
 	RunTime time.Duration
@@ -63,7 +70,7 @@ func DefaultConfig() Config {
 		NamePrefix: "hollow-", CPU: "8", Memory: "32Gi", MaxPods: 110,
 		NodeCIDR: "198.18.0.0/15", PodCIDR: "10.128.0.0/9",
 		Seed: 1, ImageLatency: time.Second, SandboxLatency: 200 * time.Millisecond, StartLatency: 100 * time.Millisecond,
-		StopLatency: 100 * time.Millisecond, RunTime: 10 * time.Second, LatencySpread: 0.5,
+		StopLatency: 100 * time.Millisecond, LeaveTime: 2 * time.Second, RunTime: 10 * time.Second, LatencySpread: 0.5,
 		NodeFailFor: 2 * time.Minute, Events: true,
 	}
 }
@@ -87,6 +94,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&c.SandboxLatency, "sandbox-latency", c.SandboxLatency, "average time to make a pod's sandbox and network")
 	fs.DurationVar(&c.StartLatency, "start-latency", c.StartLatency, "average time to create and start a container")
 	fs.DurationVar(&c.StopLatency, "stop-latency", c.StopLatency, "average time that a container takes to end after SIGTERM")
+	fs.DurationVar(&c.LeaveTime, "endpoint-removal-timeout", c.LeaveTime, "most that the end of a deleted pod is put off until no Service sends it traffic; 0: not at all")
 	fs.DurationVar(&c.RunTime, "run-time", c.RunTime, "average run time of init containers, and of containers of pods that are not always restarted")
 	fs.Float64Var(&c.LatencySpread, "latency-spread", c.LatencySpread, "how far times are from their average at most, as a part of it")
 	fs.Float64Var(&c.PullFailRate, "pull-fail-rate", c.PullFailRate, "part of the image pulls that fail, from 0 to 1")
@@ -116,6 +124,7 @@ func (c *Config) Validate() error {
 		{"sandbox-latency", c.SandboxLatency},
 		{"start-latency", c.StartLatency},
 		{"stop-latency", c.StopLatency},
+		{"endpoint-removal-timeout", c.LeaveTime},
 		{"run-time", c.RunTime},
 		{"crash-every", c.CrashEvery},
 		{"node-fail-every", c.NodeFailEvery},

@@ -35,7 +35,8 @@ func (r *hollowRuntime) CreateContainer(ctx context.Context, uid string, spec ru
 		return fmt.Errorf("sandbox %s: %w", uid, runtime.ErrNotRunning)
 	}
 	r.add(&container{
-		sandbox: s, id: spec.ID, name: spec.Name, imageID: spec.ImageID, annotations: spec.Annotations, attempt: spec.Attempt,
+		sandbox: s, id: spec.ID, name: spec.Name, imageID: spec.ImageID, attempt: spec.Attempt,
+		annotations: spec.Annotations, resources: spec.Resources,
 		state: runtime.StateCreated, createdAt: time.Now(), ended: make(chan struct{}),
 	})
 	return nil
@@ -276,8 +277,10 @@ func (r *hollowRuntime) ListSandboxes(context.Context) ([]runtime.SandboxStatus,
 func (c *container) status() runtime.ContainerStatus {
 	return runtime.ContainerStatus{
 		PodUID: c.sandbox.uid,
-		Spec:   runtime.ContainerSpec{ID: c.id, Name: c.name, Attempt: c.attempt, ImageID: c.imageID, Annotations: c.annotations},
-		State:  c.state, CreatedAt: c.createdAt, StartedAt: c.startedAt, FinishedAt: c.finishedAt,
+		Spec: runtime.ContainerSpec{
+			ID: c.id, Name: c.name, Attempt: c.attempt, ImageID: c.imageID, Annotations: c.annotations, Resources: c.resources,
+		},
+		State: c.state, CreatedAt: c.createdAt, StartedAt: c.startedAt, FinishedAt: c.finishedAt,
 		ExitCode: c.exitCode, Reason: c.reason, Message: c.message,
 	}
 }

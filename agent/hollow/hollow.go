@@ -30,9 +30,6 @@ import (
 	"navarch.dev/navarch/internal/telemetry"
 )
 
-// Label is on every hollow node, with the value "true".
-const Label = "hollow.navarch.dev/node"
-
 // Conn is a connection to the Store.
 type Conn interface {
 	grpc.ClientConnInterface
@@ -55,6 +52,7 @@ type Fleet struct {
 	counts   *counts
 	services *client.Informer[*corev1.Service]
 	nodes    map[string]*hollowNode
+	lists    lists
 	begins   chan struct{} // has a place for each node that may begin
 
 	mu    sync.Mutex // guards what follows

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
+	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
@@ -165,7 +166,7 @@ func TestNodesAreRegisteredAndReady(t *testing.T) {
 		for i, want := range []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionTrue, corev1.ConditionFalse} {
 			name := fmt.Sprintf("hollow-%d", i)
 			n := until(w, "", name, "told of", &corev1.Node{}, func(n *corev1.Node) bool { return readyNode(n) == want })
-			if n.Labels[Label] != "true" || n.Labels[corev1.LabelTopologyZone] != fmt.Sprintf("zone-%d", i%2) ||
+			if n.Labels[node.LabelHollow] != "true" || n.Labels[corev1.LabelTopologyZone] != fmt.Sprintf("zone-%d", i%2) ||
 				n.Status.Addresses[0].Address != fmt.Sprintf("198.18.0.%d", i+1) || n.Status.Capacity.Cpu().Value() != 8 {
 				w.t.Errorf("%s: %v %+v", name, n.Labels, n.Status)
 			}

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/agent/network"
-	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/internal/client"
 )
 
@@ -40,7 +39,7 @@ type hollowNode struct {
 	mu     sync.Mutex // guards what follows
 	state  string     // what the Node's annotation says
 	cidrs  []netip.Prefix
-	agent  *node.Node         // while it lives
+	agent  *agent             // while it lives
 	cutOff context.CancelFunc // ends this life
 }
 
@@ -131,7 +130,7 @@ func (n *hollowNode) act(ctx context.Context) error {
 	}
 	leave()
 	n.observe(own)
-	n.setAgent(a.node)
+	n.setAgent(a)
 	defer n.setAgent(nil)
 	f.counts.nodes.Inc()
 	defer f.counts.nodes.Dec()
@@ -139,7 +138,7 @@ func (n *hollowNode) act(ctx context.Context) error {
 	return a.run(ctx)
 }
 
-func (n *hollowNode) setAgent(a *node.Node) {
+func (n *hollowNode) setAgent(a *agent) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.agent = a
@@ -151,7 +150,7 @@ func (n *hollowNode) observe(object *corev1.Node) {
 	defer n.mu.Unlock()
 	n.cidrs = network.PodCIDRs(object)
 	if n.agent != nil {
-		n.agent.Observe(object)
+		n.agent.node.Observe(object)
 	}
 	state := object.Annotations[AnnotationState]
 	if state == n.state {
@@ -174,7 +173,7 @@ func (n *hollowNode) deleted() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.agent != nil {
-		n.agent.Deleted()
+		n.agent.node.Deleted()
 	}
 }
 
@@ -209,8 +208,11 @@ func (n *hollowNode) podCIDRs() []netip.Prefix {
 	return []netip.Prefix{nth(p.pods, p.podBits, uint64(n.fleet.cfg.FirstNode+n.number))}
 }
 
-// address is the node's.
+// address is the node's: that of the Node service, where all nodes serve one.
 func (n *hollowNode) address() netip.Addr {
+	if n.fleet.cfg.Service.IsValid() {
+		return n.fleet.cfg.Service.Addr()
+	}
 	p := n.fleet.plan
 	return nth(p.nodes, p.nodes.Addr().BitLen(), uint64(n.fleet.cfg.FirstNode+n.number)+1).Addr()
 }

@@ -48,6 +48,7 @@ type container struct {
 	sandbox           *sandbox
 	id, name, imageID string
 	annotations       map[string]string
+	resources         runtime.Resources
 	attempt           uint32
 	state             runtime.State
 	createdAt         time.Time
@@ -198,9 +199,8 @@ func (r *hollowRuntime) UpdateSandboxResources(_ context.Context, uid string, re
 	return nil
 }
 
-// UpdateContainerResources implements runtime.Runtime. That a container has
-// other limits shows in what is kept for the caller only.
-func (r *hollowRuntime) UpdateContainerResources(_ context.Context, id string, _ runtime.Resources, annotations map[string]string) error {
+// UpdateContainerResources implements runtime.Runtime.
+func (r *hollowRuntime) UpdateContainerResources(_ context.Context, id string, resources runtime.Resources, annotations map[string]string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c, err := r.container(id)
@@ -215,7 +215,7 @@ func (r *hollowRuntime) UpdateContainerResources(_ context.Context, id string, _
 		all = make(map[string]string, len(annotations))
 	}
 	maps.Copy(all, annotations)
-	c.annotations = all
+	c.annotations, c.resources = all, c.resources.Updated(resources)
 	return nil
 }
 

@@ -96,13 +96,14 @@ func idOf(containerID string) string {
 func (r *hollowRuntime) adopt(pod *corev1.Pod, found []*container) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	whole, given := podworker.GivenResources(pod)
 	s := &sandbox{
-		uid: string(pod.UID), namespace: pod.Namespace, name: pod.Name, resources: podworker.GivenResources(pod),
+		uid: string(pod.UID), namespace: pod.Namespace, name: pod.Name, resources: whole,
 		ready: true, createdAt: time.Now(),
 	}
 	r.sandboxes[s.uid] = s
 	for _, c := range found {
-		c.sandbox = s
+		c.sandbox, c.resources = s, given[c.name]
 		r.add(c)
 		if c.state == runtime.StateRunning {
 			r.run(c)

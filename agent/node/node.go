@@ -69,6 +69,10 @@ type Machine struct {
 	Capacity, Allocatable corev1.ResourceList
 }
 
+// LabelHollow is on Nodes that a process only simulates, with the value "true":
+// nothing can be reached there.
+const LabelHollow = "hollow.navarch.dev/node"
+
 const (
 	renewInterval  = 10 * time.Second
 	statusInterval = 5 * time.Minute

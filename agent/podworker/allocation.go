@@ -135,10 +135,17 @@ func (m *Manager) readAllocation(uid string) ([]byte, error) {
 	return os.ReadFile(m.allocationPath(uid))
 }
 
-// GivenResources are the limits of a pod as a whole by what its status says that
-// it has been given.
-func GivenResources(pod *corev1.Pod) runtime.Resources {
-	return podResources(toldAllocation(pod).applied(pod))
+// GivenResources are the limits of a pod as a whole, and of its containers by
+// name, by what the pod's status says that it has been given.
+func GivenResources(pod *corev1.Pod) (whole runtime.Resources, containers map[string]runtime.Resources) {
+	pod = toldAllocation(pod).applied(pod)
+	containers = make(map[string]runtime.Resources)
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			containers[list[i].Name] = resourcesOf(pod, &list[i])
+		}
+	}
+	return podResources(pod), containers
 }
 
 // toldAllocation returns what a pod's containers have according to its status.

@@ -272,7 +272,11 @@ func (w *worker) report(now time.Time, soonest func(time.Time)) {
 	}
 	w.status = w.makeStatus(now)
 	w.endStartSpan()
-	if w.writing || equality.Semantic.DeepEqual(w.status, w.knownStatus()) {
+	if w.writing {
+		return
+	}
+	if equality.Semantic.DeepEqual(w.status, w.knownStatus()) {
+		w.keepOneStatus()
 		return
 	}
 	if w.retryWrite.waiting(now) {
@@ -297,6 +301,16 @@ func (w *worker) knownStatus() *corev1.PodStatus {
 		return w.written
 	}
 	return &w.base().Status
+}
+
+// keepOneStatus lets go of all but one of the equal copies of a status that the
+// Store has: there is one of each pod, most of the time.
+func (w *worker) keepOneStatus() {
+	base := w.base()
+	if w.written != nil && base.ResourceVersion == w.stored && equality.Semantic.DeepEqual(w.written, &base.Status) {
+		w.written = nil
+	}
+	w.status = w.knownStatus()
 }
 
 // uneventful says that the status only says that the pod is being made.

@@ -35,7 +35,7 @@ func (w *worker) wrote(status *corev1.PodStatus, stored *corev1.Pod, err error) 
 	}
 	w.written, w.stored = status, stored.ResourceVersion
 	switch {
-	case !w.static && newer(stored, w.pod):
+	case !w.static && stored.ResourceVersion != w.pod.ResourceVersion && newer(stored, w.pod):
 		w.take(stored)
 	case w.static && w.mirror != nil && newer(stored, w.mirror):
 		w.mirror = stored

@@ -39,11 +39,9 @@ func (r *Resolver) SetUp(ctx context.Context, pod *corev1.Pod) (Volumes, error) 
 			renewal = refresh
 		}
 	}
-	if !renewal.IsZero() {
-		pod = essence(pod)
-	}
-	r.m.scheduleRenewal(pod, renewal, func(ctx context.Context) error {
-		_, err := r.SetUp(ctx, pod)
+	tokens := tokensOf(pod)
+	r.m.scheduleRenewal(tokens, renewal, func(ctx context.Context) error {
+		_, err := r.SetUp(ctx, tokens)
 		return err
 	})
 	return nil, nil
@@ -66,19 +64,29 @@ func (r *Resolver) resolve(ctx context.Context, pod *corev1.Pod, v *corev1.Volum
 	return p.refresh, nil
 }
 
-// essence is what of a pod its volumes depend on: all that is kept until its
-// tokens are renewed.
-func essence(pod *corev1.Pod) *corev1.Pod {
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Labels: pod.Labels, Annotations: pod.Annotations,
-		},
-		Spec: corev1.PodSpec{
-			NodeName: pod.Spec.NodeName, ServiceAccountName: pod.Spec.ServiceAccountName, Volumes: pod.Spec.Volumes,
-			Containers: pod.Spec.Containers,
-		},
-		Status: corev1.PodStatus{HostIP: pod.Status.HostIP, PodIP: pod.Status.PodIP},
+// tokensOf returns what of a pod is needed to renew its tokens, and so is kept
+// as long as the pod.
+func tokensOf(pod *corev1.Pod) *corev1.Pod {
+	kept := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}}
+	kept.Spec.ServiceAccountName = pod.Spec.ServiceAccountName
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.Projected == nil {
+			continue
+		}
+		var tokens []corev1.VolumeProjection
+		for _, s := range v.Projected.Sources {
+			if t := s.ServiceAccountToken; t != nil {
+				tokens = append(tokens, corev1.VolumeProjection{ServiceAccountToken: t.DeepCopy()})
+			}
+		}
+		if tokens != nil {
+			kept.Spec.Volumes = append(kept.Spec.Volumes, corev1.Volume{
+				Name: v.Name, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: tokens}},
+			})
+		}
 	}
+	return kept
 }
 
 // Mounts returns nothing: nobody sees the volumes.

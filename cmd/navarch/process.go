@@ -47,6 +47,7 @@ func (c *processConfig) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.CAFile, "ca-file", "", "PEM certificate of the cluster's authority")
 	fs.StringVar(&c.CertFile, "cert-file", "", "PEM certificate of this service")
 	fs.StringVar(&c.KeyFile, "key-file", "", "PEM private key of this service")
+	fs.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "host:port of a cluster service that takes spans (OTEL_* variables apply too)")
 	c.addReportFlags(fs)
 }
 
@@ -54,7 +55,6 @@ func (c *processConfig) addFlags(fs *pflag.FlagSet) {
 func (c *processConfig) addReportFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.DebugListen, "debug-listen", "127.0.0.1:0", "loopback address for metrics and pprof; empty: none")
 	fs.StringVar(&c.DebugAddressFile, "debug-address-file", "", "file to write the address of metrics and pprof to, for a port chosen by the system")
-	fs.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "host:port of a cluster service that takes spans (OTEL_* variables apply too)")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 }

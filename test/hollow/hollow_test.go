@@ -161,7 +161,7 @@ func TestHollowNodes(t *testing.T) {
 	before := waitForPods(t, clients, "the pods are ready", count(replicas))
 
 	first.kill()
-	begin(t, c)
+	begin(t, c, "--listen", "127.0.0.1:0")
 	c.Kubectl(t, "scale", "deployment/web", "--replicas", strconv.Itoa(replicas+100))
 	after := waitForPods(t, clients, "the new process runs more pods", count(replicas+100))
 	for uid, p := range before {
@@ -172,6 +172,11 @@ func TestHollowNodes(t *testing.T) {
 		case now.Status.ContainerStatuses[0].ContainerID != p.Status.ContainerStatuses[0].ContainerID || now.Status.ContainerStatuses[0].RestartCount != 0 || now.Status.PodIP != p.Status.PodIP:
 			t.Errorf("pod %s was %+v and is %+v", p.Name, p.Status, now.Status)
 		}
+	}
+
+	for _, p := range after {
+		lookInto(t, c, p)
+		break
 	}
 
 	silent := map[string]bool{"hollow-0": true, "hollow-1": true, "hollow-2": true}
@@ -199,6 +204,26 @@ func TestHollowNodes(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// lookInto asks a hollow node's Node service what it can tell.
+func lookInto(t *testing.T, c *testcluster.Cluster, p corev1.Pod) {
+	t.Helper()
+	testcluster.Eventually(t, "the node has told where it serves", func() error {
+		if port := c.Kubectl(t, "get", "node", p.Spec.NodeName, "-o", "jsonpath={.status.daemonEndpoints.kubeletEndpoint.Port}"); port == "0" || port == "" {
+			return fmt.Errorf("its port is %q", port)
+		}
+		return nil
+	})
+	if out := c.Kubectl(t, "logs", p.Name); out != "" {
+		t.Errorf("a hollow container said %q", out)
+	}
+	c.Kubectl(t, "exec", p.Name, "--", "true")
+	testcluster.Contains(t, "kubectl top pod", c.Kubectl(t, "top", "pod", p.Name), p.Name, "8Mi")
+	testcluster.Contains(t, "kubectl top node", c.Kubectl(t, "top", "node", p.Spec.NodeName), p.Spec.NodeName)
+	raw := c.Kubectl(t, "get", "--raw", "/api/v1/nodes/"+p.Spec.NodeName+"/proxy/metrics/resource")
+	testcluster.Contains(t, "the node's page of resources", raw, "pod_memory_working_set_bytes", p.Name)
+	testcluster.Contains(t, "kubectl attach", c.KubectlFails(t, "attach", p.Name), "have no processes")
 }
 
 // A Job's pods come to their end, though some starts and pulls fail.
@@ -239,6 +264,8 @@ func TestWrongCalls(t *testing.T) {
 		{[]string{"--nodes=1", "--store=127.0.0.1:1"}, "flag --store: needs --ca-file and --ca-key-file too"},
 		{[]string{"--nodes=1", "--ca-file=ca.crt"}, "need --store too"},
 		{[]string{"--nodes=1", "--log-level=loud"}, "flag --log-level"},
+		{[]string{"--nodes=1", "--listen=0.0.0.0:10250"}, `flag --listen: "0.0.0.0:10250" must be an address of this machine`},
+		{[]string{"--nodes=1", "--listen=here"}, "flag --listen"},
 		{[]string{"--nodes=1", "now"}, "unknown command"},
 	} {
 		cmd := exec.Command(testcluster.Binary("navarch"), append([]string{"hollow"}, tt.args...)...)

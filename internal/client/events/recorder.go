@@ -48,7 +48,7 @@ type Recorder struct {
 	source  corev1.EventSource
 	log     *slog.Logger
 	written *prometheus.CounterVec
-	queue   chan record
+	queue   chan *record
 	limits  Limits
 
 	closing   chan struct{}
@@ -88,7 +88,7 @@ func NewLimitedRecorder(c *client.Client, component, host string, tel telemetry.
 		source:  corev1.EventSource{Component: component, Host: host},
 		log:     tel.Log,
 		written: resultCounter(tel.Metrics),
-		queue:   make(chan record, limits.Waiting),
+		queue:   make(chan *record, limits.Waiting),
 		limits:  limits,
 		closing: make(chan struct{}),
 	}
@@ -125,7 +125,7 @@ func (r *Recorder) EventAt(obj kinds.Object, fieldPath, eventType, reason, messa
 		r.log.Error("event for an unknown kind", "error", err, "reason", reason)
 		return
 	}
-	rec := record{
+	rec := &record{
 		object: corev1.ObjectReference{
 			APIVersion: kind.APIVersion(), Kind: kind.Kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
 			UID: obj.GetUID(), ResourceVersion: obj.GetResourceVersion(), FieldPath: fieldPath,
@@ -146,7 +146,7 @@ func (r *Recorder) Run(ctx context.Context) {
 	for {
 		select {
 		case rec := <-r.queue:
-			r.write(ctx, c, rec)
+			r.write(ctx, c, *rec)
 		case <-ctx.Done():
 			r.drain(ctx, c)
 			return
@@ -167,7 +167,7 @@ func (r *Recorder) drain(ctx context.Context, c *correlator) {
 	for ctx.Err() == nil {
 		select {
 		case rec := <-r.queue:
-			r.write(ctx, c, rec)
+			r.write(ctx, c, *rec)
 		default:
 			return
 		}
