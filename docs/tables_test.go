@@ -22,7 +22,7 @@ import (
 const header = "| documented behaviour |"
 
 // pages must have such tables.
-var pages = []string{"autoscaling.md", "disruption.md", "jobs.md", "namespaces-and-ownership.md", "scheduling-pods.md", "storage.md", "workloads.md"}
+var pages = []string{"autoscaling.md", "controller.md", "disruption.md", "jobs.md", "namespaces-and-ownership.md", "scheduling-pods.md", "storage.md", "workloads.md"}
 
 var reference = regexp.MustCompile("`([a-z0-9/_]+)\\.(Test\\w+)(?:/([^`]+))?`")
 
