@@ -7,7 +7,7 @@ const apiExtensions = "api-extensions"
 
 // admissionKinds are the kinds of admissionregistration.k8s.io/v1.
 func admissionKinds() []*Kind {
-	return []*Kind{
+	return append([]*Kind{
 		object[admissionv1.MutatingWebhookConfiguration, admissionv1.MutatingWebhookConfigurationList](Kind{
 			Group: admissionv1.GroupName, Version: "v1", Resource: "mutatingwebhookconfigurations", Kind: "MutatingWebhookConfiguration",
 			Singular: "mutatingwebhookconfiguration", Categories: []string{apiExtensions},
@@ -28,5 +28,5 @@ func admissionKinds() []*Kind {
 			),
 			Strategy: validatingWebhookStrategy(),
 		}),
-	}
+	}, admissionPolicyKinds()...)
 }

@@ -5,9 +5,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/cel-go/cel"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/internal/expression"
 	"navarch.dev/navarch/internal/kinds/rule"
 )
 
@@ -96,11 +98,11 @@ func validateAdmissionResources(resources []string, at *field.Path) field.ErrorL
 // maxMatchConditions is how many conditions a webhook or policy may have.
 const maxMatchConditions = 64
 
-func validateMatchConditions(conditions []admissionv1.MatchCondition, at *field.Path) field.ErrorList {
+func validateMatchConditions(conditions []admissionv1.MatchCondition, params bool, at *field.Path) field.ErrorList {
 	names := rule.Seen[string]{}
 	errs := rule.AtMost(len(conditions), maxMatchConditions, at)
 	return append(errs, rule.Each(conditions, at, func(c *admissionv1.MatchCondition, at *field.Path) field.ErrorList {
-		errs := validateMatchExpression(c.Expression, at.Child("expression"))
+		errs := validateMatchExpression(c.Expression, params, at.Child("expression"))
 		if c.Name == "" {
 			return append(errs, field.Required(at.Child("name"), ""))
 		}
@@ -108,9 +110,10 @@ func validateMatchConditions(conditions []admissionv1.MatchCondition, at *field.
 	})...)
 }
 
-func validateMatchExpression(expression string, at *field.Path) field.ErrorList {
-	if strings.TrimSpace(expression) == "" {
+func validateMatchExpression(source string, params bool, at *field.Path) field.ErrorList {
+	source = strings.TrimSpace(source)
+	if source == "" {
 		return field.ErrorList{field.Required(at, "")}
 	}
-	return field.ErrorList{field.Forbidden(at, "conditions are not evaluated yet")}
+	return checkExpression(source, expression.Declarations{Params: params, Authorizer: true}, at, cel.BoolType)
 }

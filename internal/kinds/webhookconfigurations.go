@@ -129,7 +129,7 @@ func validateWebhook(w *admissionv1.ValidatingWebhook, at *field.Path) field.Err
 		rule.Selector(w.NamespaceSelector, at.Child("namespaceSelector")),
 		rule.Selector(w.ObjectSelector, at.Child("objectSelector")),
 		validateWebhookClient(&w.ClientConfig, at.Child("clientConfig")),
-		validateMatchConditions(w.MatchConditions, at.Child("matchConditions")),
+		validateMatchConditions(w.MatchConditions, false, at.Child("matchConditions")),
 	)
 }
 

@@ -97,6 +97,11 @@ func TestWebhookConfigurations(t *testing.T) {
 			"webhooks[0].matchConditions[0].expression: Required value",
 			`webhooks[0].matchConditions[1].name: Invalid value: "a b": name part`,
 			"webhooks[0].matchConditions[1].expression: Required value"}},
+		{"sound conditions", hook(", matchConditions: [{name: not-leases, expression: \"!(request.resource.group == 'coordination.k8s.io')\"}]"), nil},
+		{"expressions", hook(", matchConditions: [{name: a, expression: 'object.'}, {name: b, expression: '1'}, {name: c, expression: 'params.x == 1'}]"), []string{
+			`webhooks[0].matchConditions[0].expression: Invalid value: "object.": compilation failed: ERROR: <input>:1:8: Syntax error: no viable alternative at input '.'`,
+			`webhooks[0].matchConditions[1].expression: Invalid value: "1": must evaluate to bool but got int`,
+			`webhooks[0].matchConditions[2].expression: Invalid value: "params.x == 1": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' (in container '')`}},
 	}
 	testCreate(t, gvk("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"), cases)
 	testCreate(t, gvk("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"), slices.Concat(cases, []bad{
@@ -113,7 +118,7 @@ func TestTooManyMatchConditions(t *testing.T) {
 	}
 	_, obj := read(t, gvk("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
 		"webhooks: [{matchConditions: ["+strings.Join(conditions, ", ")+"]}]")
-	errs := validateMatchConditions(obj.(*admissionv1.ValidatingWebhookConfiguration).Webhooks[0].MatchConditions, nil)
+	errs := validateMatchConditions(obj.(*admissionv1.ValidatingWebhookConfiguration).Webhooks[0].MatchConditions, false, nil)
 	if want := "Too many: 65: must have at most 64 items"; !strings.Contains(errs[0].Error(), want) {
 		t.Errorf("the first cause is %q, not %q", errs[0], want)
 	}

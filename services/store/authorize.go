@@ -133,6 +133,14 @@ func (s *Store) authorize(ctx context.Context, a access.Attributes) error {
 	return forbidden(a, d.Reason)
 }
 
+// lateAuthorizer is the Store's authorizer for what is made before it.
+type lateAuthorizer struct{ store *Store }
+
+// Authorize implements access.Authorizer.
+func (l lateAuthorizer) Authorize(ctx context.Context, a access.Attributes) (access.Decision, error) {
+	return l.store.control.Authorizer.Authorize(ctx, a)
+}
+
 // forbidden says who may not do what, in Kubernetes' words.
 func forbidden(a access.Attributes, reason string) error {
 	resource := a.Resource

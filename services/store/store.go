@@ -54,7 +54,7 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 	}
 	s.registry = registry.New(registry.Options{
 		Kinds: s.kinds, Backend: b, Log: tel.Log, Tracer: s.tracer, EventTTL: cfg.EventTTL,
-		Admission: cfg.admission(), Dialer: serviceDialer{s},
+		Admission: cfg.admission(), Dialer: serviceDialer{s}, Authorizer: lateAuthorizer{s},
 	})
 	var err error
 	if s.allocator, err = newAllocator(s); err != nil {

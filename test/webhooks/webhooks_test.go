@@ -1,5 +1,6 @@
-// Package webhooks_test lets webhooks change and judge what users write to a real
-// cluster: webhooks on this machine, and one in a pod behind a Service.
+// Package webhooks_test lets webhooks and policies change and judge what users
+// write to a real cluster: webhooks on this machine, and one in a pod behind a
+// Service.
 package webhooks_test
 
 import (
@@ -41,6 +42,7 @@ func TestWebhooks(t *testing.T) {
 		{"one that answers nonsense", s.testNonsense},
 		{"streams, scales and evictions", s.testSubresources},
 		{"one in a pod", s.testInPod},
+		{"a policy", s.testPolicy},
 	} {
 		t.Run(tc.name, tc.test)
 	}

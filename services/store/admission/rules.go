@@ -24,9 +24,10 @@ const (
 	DefaultIngressClass      = "DefaultIngressClass"
 	DenyServiceExternalIPs   = "DenyServiceExternalIPs"
 	PodResize                = "PodResizeValidator"
-	// MutatingAdmissionWebhook and ValidatingAdmissionWebhook come after the
-	// others; package webhook has them.
+	// The rules that the cluster's users make come after the others; packages
+	// webhook and policy have them.
 	MutatingAdmissionWebhook   = "MutatingAdmissionWebhook"
+	ValidatingAdmissionPolicy  = "ValidatingAdmissionPolicy"
 	ValidatingAdmissionWebhook = "ValidatingAdmissionWebhook"
 	// ResourceQuota is applied by the registry, as it charges for what is
 	// written in the transaction that writes it.
@@ -60,6 +61,7 @@ func rules(c Choice) []rule {
 		{name: DenyServiceExternalIPs, optional: true, make: func(access.Reader) Plugin { return externalIPs{} }},
 		{name: PodResize, make: func(r access.Reader) Plugin { return podResize{reader: r} }},
 		{name: MutatingAdmissionWebhook},
+		{name: ValidatingAdmissionPolicy},
 		{name: ValidatingAdmissionWebhook},
 		{name: ResourceQuota},
 	}

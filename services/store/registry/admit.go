@@ -16,16 +16,21 @@ import (
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/admission/policy"
 	"navarch.dev/navarch/services/store/admission/webhook"
 )
 
 // madeRules returns the rules that the cluster's users have made, in their
 // order.
 func madeRules(o Options, reader access.Reader) admission.Chain {
-	hooks := webhook.Options{Reader: reader, Kinds: o.Kinds, Services: o.Dialer, Log: o.Log}
+	hooks := webhook.Options{Reader: reader, Kinds: o.Kinds, Authorizer: o.Authorizer, Services: o.Dialer, Log: o.Log}
+	policies := policy.Options{Reader: reader, Kinds: o.Kinds, Authorizer: o.Authorizer}
 	var chain admission.Chain
 	if o.Admission.Applies(admission.MutatingAdmissionWebhook) {
 		chain = append(chain, webhook.Mutating(hooks))
+	}
+	if o.Admission.Applies(admission.ValidatingAdmissionPolicy) {
+		chain = append(chain, policy.Validating(policies))
 	}
 	if o.Admission.Applies(admission.ValidatingAdmissionWebhook) {
 		chain = append(chain, webhook.Validating(hooks))

@@ -45,6 +45,9 @@ type Options struct {
 	Services ServiceAllocator
 	// Dialer connects to webhooks that are Services.
 	Dialer webhook.ServiceDialer
+	// Authorizer answers what the expressions of webhooks and policies ask about
+	// users.
+	Authorizer access.Authorizer
 }
 
 // memoBytes bounds what the caches keep, beside the objects' messages, for

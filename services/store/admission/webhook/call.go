@@ -9,12 +9,14 @@ import (
 	"github.com/google/uuid"
 	reviewv1 "k8s.io/api/admission/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/admission/subject"
 )
 
 // match returns how a hook is to be asked about a request, nil if it is not.
@@ -23,7 +25,40 @@ func (d *dispatcher) match(ctx context.Context, h *hook, r *admission.Request) (
 	if err != nil || kind == nil {
 		return nil, err
 	}
+	if ok, err := d.meets(ctx, h, r, kind); err != nil || !ok {
+		return nil, err
+	}
 	return &invocation{hook: h, request: r, kind: kind}, nil
+}
+
+// meets says whether a request that matches a hook meets its conditions too.
+func (d *dispatcher) meets(ctx context.Context, h *hook, r *admission.Request, kind *kinds.Kind) (bool, error) {
+	if len(h.conditions) == 0 {
+		return true, nil
+	}
+	namespace, err := d.namespace(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	in, err := subject.Inputs(ctx, r, kind, namespace, d.authorizer)
+	if err != nil {
+		return false, apierrors.NewInternalError(err)
+	}
+	ok, err := h.conditions.Match(ctx, in)
+	switch {
+	case ok && err != nil && h.ignoresFailure():
+		return false, nil
+	case ok && err != nil:
+		return false, apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, err)
+	}
+	return ok, nil
+}
+
+func (d *dispatcher) namespace(ctx context.Context, r *admission.Request) (*corev1.Namespace, error) {
+	if !r.Kind.Namespaced {
+		return nil, nil
+	}
+	return d.matcher.Namespace(ctx, r)
 }
 
 // call asks a hook and returns its answer, which allows the request. A
@@ -69,19 +104,6 @@ func (i *invocation) failed(format string, err error) error {
 func safeOnDryRun(effects *admissionv1.SideEffectClass) bool {
 	class := ptr.Deref(effects, admissionv1.SideEffectClassUnknown)
 	return class == admissionv1.SideEffectClassNone || class == admissionv1.SideEffectClassNoneOnDryRun
-}
-
-// take makes obj, which is of the hook's kind, the request's object.
-func (i *invocation) take(obj kinds.Object) error {
-	if i.request.ObjectKind.Empty() {
-		var err error
-		if obj, err = i.kind.Convert(obj, i.request.Kind); err != nil {
-			return apierrors.NewInternalError(err)
-		}
-		obj.GetObjectKind().SetGroupVersionKind(i.request.Kind.GVK())
-	}
-	i.request.Object = obj
-	return nil
 }
 
 // empty returns an empty object of the type of another.

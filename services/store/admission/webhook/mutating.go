@@ -13,6 +13,7 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/admission/subject"
 	"navarch.dev/navarch/services/store/codec"
 )
 
@@ -134,7 +135,10 @@ func (i *invocation) apply(patch jsonpatch.Patch) (bool, error) {
 	if equality.Semantic.DeepEqual(before, after) {
 		return false, nil
 	}
-	return true, i.take(after)
+	if err := subject.Take(i.request, i.kind, after); err != nil {
+		return false, apierrors.NewInternalError(err)
+	}
+	return true, nil
 }
 
 // decode reads a patched object and fills in what the patch left out.

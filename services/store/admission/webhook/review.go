@@ -19,6 +19,7 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/admission/matching"
+	"navarch.dev/navarch/services/store/admission/subject"
 )
 
 // invocation is a request as a hook sees it: as one about kind, which may be
@@ -31,31 +32,12 @@ type invocation struct {
 
 // objectKind returns the kind of what is written.
 func (i *invocation) objectKind() schema.GroupVersionKind {
-	return objectKind(i.request, i.kind)
+	return subject.ObjectKind(i.request, i.kind)
 }
 
-func objectKind(r *admission.Request, kind *kinds.Kind) schema.GroupVersionKind {
-	if r.ObjectKind.Empty() {
-		return kind.GVK()
-	}
-	return r.ObjectKind
-}
-
-// view returns an object of the request as one of the hook's kind, with its
-// TypeMeta; nil stays nil.
+// view returns an object of the request as the hook sees it.
 func (i *invocation) view(obj kinds.Object) (kinds.Object, error) {
-	if obj == nil {
-		return nil, nil
-	}
-	obj = obj.DeepCopyObject().(kinds.Object)
-	if i.request.ObjectKind.Empty() {
-		var err error
-		if obj, err = i.request.Kind.Convert(obj, i.kind); err != nil {
-			return nil, err
-		}
-	}
-	obj.GetObjectKind().SetGroupVersionKind(i.objectKind())
-	return obj, nil
+	return subject.View(i.request, i.kind, obj)
 }
 
 // review is a question to a hook, with what its answer must have.
@@ -98,7 +80,7 @@ func (i *invocation) question(uid types.UID) (*reviewv1.AdmissionRequest, error)
 	r := i.request
 	q := &reviewv1.AdmissionRequest{
 		UID: uid, Kind: metav1.GroupVersionKind(i.objectKind()), Resource: metav1.GroupVersionResource(i.kind.GVR()), SubResource: r.Subresource,
-		RequestKind:     ptr.To(metav1.GroupVersionKind(objectKind(r, r.Kind))),
+		RequestKind:     ptr.To(metav1.GroupVersionKind(subject.ObjectKind(r, r.Kind))),
 		RequestResource: ptr.To(metav1.GroupVersionResource(r.Kind.GVR())), RequestSubResource: r.Subresource,
 		Name: r.Name, Namespace: matching.NamespaceOf(r), Operation: reviewv1.Operation(r.Operation),
 		UserInfo: userInfo(r.User), DryRun: ptr.To(r.DryRun), Options: runtime.RawExtension{Object: r.Options},

@@ -8,6 +8,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"navarch.dev/navarch/internal/expression"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/admission/matching"
@@ -47,6 +48,7 @@ type hook struct {
 	configuration string
 	spec          hookSpec
 	constraints   *matching.Constraints
+	conditions    expression.Conditions
 	client        *client
 	// broken is why the hook cannot be called, nil if it can.
 	broken error
@@ -109,6 +111,7 @@ func (s *source) prepare(configuration string, spec hookSpec) (*hook, error) {
 		return nil, fmt.Errorf("webhook %s: %w", spec.Name, err)
 	}
 	h := &hook{configuration: configuration, spec: spec, constraints: constraints}
+	h.conditions = expression.NewConditions(spec.MatchConditions, expression.Declarations{Authorizer: true})
 	h.client, h.broken = s.clients.get(&spec.ClientConfig)
 	return h, nil
 }

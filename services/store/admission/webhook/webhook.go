@@ -34,6 +34,8 @@ type Options struct {
 	// Reader shows the configurations and namespaces.
 	Reader access.Reader
 	Kinds  *kinds.Registry
+	// Authorizer answers what the conditions of webhooks ask about the user.
+	Authorizer access.Authorizer
 	// Services connects to webhooks that are Services.
 	Services ServiceDialer
 	Log      *slog.Logger
@@ -51,17 +53,18 @@ func Validating(o Options) admission.Plugin {
 
 // dispatcher finds and calls hooks.
 type dispatcher struct {
-	matcher matching.Matcher
-	source  *source
-	log     *slog.Logger
+	matcher    matching.Matcher
+	source     *source
+	authorizer access.Authorizer
+	log        *slog.Logger
 }
 
 func newDispatcher(o Options, resource string, read func(kinds.Object) []hookSpec) dispatcher {
 	gvr := schema.GroupVersionResource{Group: admissionv1.GroupName, Version: "v1", Resource: resource}
 	return dispatcher{
-		matcher: matching.Matcher{Reader: o.Reader, Kinds: o.Kinds},
-		source:  &source{reader: o.Reader, resource: gvr, read: read, clients: newClients(o.Services)},
-		log:     o.Log,
+		matcher:    matching.Matcher{Reader: o.Reader, Kinds: o.Kinds},
+		source:     &source{reader: o.Reader, resource: gvr, read: read, clients: newClients(o.Services)},
+		authorizer: o.Authorizer, log: o.Log,
 	}
 }
 

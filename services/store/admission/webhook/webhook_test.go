@@ -406,6 +406,41 @@ func TestDryRunNeedsNoSideEffects(t *testing.T) {
 	}
 }
 
+// TestConditions: a hook is asked only about what meets its conditions.
+func TestConditions(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		conditions map[string]string
+		policy     admissionv1.FailurePolicyType
+		code       int32
+		message    string
+	}{
+		{"met", map[string]string{"a": "object.metadata.name == 'x'", "b": "request.operation == 'CREATE'"}, admissionv1.Fail, 400, "denied the request: seen"},
+		{"not met", map[string]string{"a": "true", "b": "object.metadata.name == 'y'"}, admissionv1.Fail, 0, ""},
+		{"not met beside one that fails", map[string]string{"a": "object.nothing == 1", "b": "false"}, admissionv1.Fail, 0, ""},
+		{"one that fails", map[string]string{"a": "object.nothing == 1", "b": "true"}, admissionv1.Fail, 403,
+			`configmaps "x" is forbidden: expression 'object.nothing == 1' resulted in error: no such key: nothing`},
+		{"one that fails, ignored", map[string]string{"a": "object.nothing == 1"}, admissionv1.Ignore, 0, ""},
+		{"what the user may", map[string]string{"a": "authorizer.requestResource.check('anything').allowed()"}, admissionv1.Fail, 400, "denied the request: seen"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			hook := hooktest.New(t, hooktest.Deny("seen"))
+			_, client := newStore(t, validatingOn("v", "configmaps", hook.Client("/"), func(w *admissionv1.ValidatingWebhook) {
+				w.FailurePolicy = &c.policy
+				for name, source := range c.conditions {
+					w.MatchConditions = append(w.MatchConditions, admissionv1.MatchCondition{Name: name, Expression: source})
+				}
+			}))
+			err := client.Create(t.Context(), configMap("x"))
+			if c.code != 0 {
+				wantMessage(t, err, c.code, c.message)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestExemptions: hooks that refuse everything neither keep themselves from
 // being removed nor the Store from its own work.
 func TestExemptions(t *testing.T) {
