@@ -39,6 +39,18 @@ func (c Checked) Evaluate(ctx context.Context, in *Inputs, budget *Budget) (valu
 	return v.Value(), nil
 }
 
+// Native is Evaluate for a value that is to be written to an object.
+func (c Checked) Native(ctx context.Context, in *Inputs, budget *Budget) (any, error) {
+	if c.err != nil {
+		return nil, fmt.Errorf("compilation error: %w", c.err)
+	}
+	v, err := c.program.Evaluate(ctx, in, budget)
+	if err != nil {
+		return nil, err
+	}
+	return Native(v)
+}
+
 // NewConditions compiles conditions.
 func NewConditions(conditions []admissionv1.MatchCondition, d Declarations) Conditions {
 	var out Conditions

@@ -40,6 +40,30 @@ func admissionPolicyKinds() []*Kind {
 			),
 			Strategy: validatingBindingStrategy(),
 		}),
+		object[admissionv1.MutatingAdmissionPolicy, admissionv1.MutatingAdmissionPolicyList](Kind{
+			Group: admissionv1.GroupName, Version: "v1", Resource: "mutatingadmissionpolicies", Kind: "MutatingAdmissionPolicy",
+			Singular: "mutatingadmissionpolicy", Categories: []string{apiExtensions},
+			Columns: columns(
+				number("Mutations", "Mutation indicates the number of mutations rules defined in this configuration",
+					func(p *admissionv1.MutatingAdmissionPolicy) int64 { return int64(len(p.Spec.Mutations)) }),
+				text("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy",
+					func(p *admissionv1.MutatingAdmissionPolicy) string { return formatParamKind(p.Spec.ParamKind) }),
+				ageColumn(),
+			),
+			Strategy: mutatingPolicyStrategy(),
+		}),
+		object[admissionv1.MutatingAdmissionPolicyBinding, admissionv1.MutatingAdmissionPolicyBindingList](Kind{
+			Group: admissionv1.GroupName, Version: "v1", Resource: "mutatingadmissionpolicybindings", Kind: "MutatingAdmissionPolicyBinding",
+			Singular: "mutatingadmissionpolicybinding", Categories: []string{apiExtensions},
+			Columns: columns(
+				text("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to",
+					func(b *admissionv1.MutatingAdmissionPolicyBinding) string { return b.Spec.PolicyName }),
+				text("ParamRef", "ParamRef indicates the param resource which sets the configration param",
+					func(b *admissionv1.MutatingAdmissionPolicyBinding) string { return formatParamRef(b.Spec.ParamRef) }),
+				ageColumn(),
+			),
+			Strategy: mutatingBindingStrategy(),
+		}),
 	}
 }
 

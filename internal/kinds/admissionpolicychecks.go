@@ -29,8 +29,8 @@ type policyExpressions struct {
 	declarations expression.Declarations
 }
 
-func newPolicyExpressions(params *admissionv1.ParamKind, patches bool) *policyExpressions {
-	return &policyExpressions{expression.Declarations{Params: params != nil, Authorizer: true, Patches: patches}}
+func newPolicyExpressions(params *admissionv1.ParamKind) *policyExpressions {
+	return &policyExpressions{expression.Declarations{Params: params != nil, Authorizer: true}}
 }
 
 // check checks an expression whose value must be of one of the types.
@@ -85,7 +85,7 @@ func validateVariableName(name string, at *field.Path) field.ErrorList {
 }
 
 func validateValidatingPolicy(name string, s *admissionv1.ValidatingAdmissionPolicySpec, at *field.Path) field.ErrorList {
-	expressions := newPolicyExpressions(s.ParamKind, false)
+	expressions := newPolicyExpressions(s.ParamKind)
 	errs := rule.Join(
 		validatePolicyBasics(s.FailurePolicy, s.ParamKind, s.MatchConstraints, at),
 		validateMatchConditions(s.MatchConditions, s.ParamKind != nil, at.Child("matchConditions")),

@@ -60,3 +60,48 @@ func (s suite) testPolicy(t *testing.T) {
 	testcluster.Contains(t, "kubectl get", s.Kubectl(t, "get", "validatingadmissionpolicies,validatingadmissionpolicybindings"),
 		"VALIDATIONS", "PARAMKIND", "v1/ConfigMap", "POLICYNAME", "PARAMREF", "replica-limit", "*/limit")
 }
+
+// sidecarPolicy gives pods another container, and a label.
+const sidecarPolicy = `apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: sidecar}
+spec:
+  matchConstraints:
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+  matchConditions:
+  - {name: once, expression: "!object.spec.containers.exists(c, c.name == 'sidecar')"}
+  reinvocationPolicy: IfNeeded
+  mutations:
+  - patchType: ApplyConfiguration
+    applyConfiguration:
+      expression: >
+        Object{spec: Object.spec{containers: [Object.spec.containers{name: "sidecar", image: "` + testcluster.BusyboxImage + `", args: ["sleep", "3600"]}]}}
+`
+
+func (s suite) testMutatingPolicy(t *testing.T) {
+	s.namespace(t, "sidecars")
+	const atomic = `denied request: error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .spec.containers[0].args`
+	binding := `apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: sidecars}
+spec:
+  policyName: sidecar
+  matchResources: {namespaceSelector: {matchLabels: {hooks: sidecars}}}
+`
+	s.KubectlInput(t, sidecarPolicy+"---\n"+binding, "apply", "-f", "-")
+	t.Cleanup(func() {
+		s.Kubectl(t, "delete", "mutatingadmissionpolicybinding/sidecars", "mutatingadmissionpolicy/sidecar")
+	})
+	run := []string{"-n", "sidecars", "run", "web", "--image=" + testcluster.BusyboxImage, "--", "sleep", "3600"}
+	testcluster.Contains(t, "kubectl run", s.KubectlFails(t, run...), "policy 'sidecar' with binding 'sidecars' "+atomic)
+	s.Kubectl(t, "patch", "mutatingadmissionpolicy", "sidecar", "--type=json", "-p", `[{"op":"replace","path":"/spec/mutations/0","value":{
+		"patchType":"JSONPatch","jsonPatch":{"expression":"[JSONPatch{op: 'add', path: '/spec/containers/-', value: Object.spec.containers{name: 'sidecar', image: object.spec.containers[0].image, args: ['sleep', '3600']}}]"}}}]`)
+	s.Kubectl(t, run...)
+	s.Kubectl(t, "-n", "sidecars", "wait", "pod/web", "--for=condition=Ready", "--timeout=2m")
+	got := s.Kubectl(t, "-n", "sidecars", "get", "pod", "web", "-o", "jsonpath={.spec.containers[*].name} {.status.containerStatuses[*].ready}")
+	if want := "web sidecar true true"; got != want {
+		t.Errorf("the pod has %q, not %q", got, want)
+	}
+	testcluster.Contains(t, "kubectl get", s.Kubectl(t, "get", "mutatingadmissionpolicies,mutatingadmissionpolicybindings"),
+		"MUTATIONS", "PARAMKIND", "POLICYNAME", "PARAMREF", "<unset>")
+}

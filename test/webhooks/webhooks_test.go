@@ -42,7 +42,8 @@ func TestWebhooks(t *testing.T) {
 		{"one that answers nonsense", s.testNonsense},
 		{"streams, scales and evictions", s.testSubresources},
 		{"one in a pod", s.testInPod},
-		{"a policy", s.testPolicy},
+		{"a policy that judges", s.testPolicy},
+		{"a policy that changes", s.testMutatingPolicy},
 	} {
 		t.Run(tc.name, tc.test)
 	}

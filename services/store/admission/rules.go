@@ -26,6 +26,7 @@ const (
 	PodResize                = "PodResizeValidator"
 	// The rules that the cluster's users make come after the others; packages
 	// webhook and policy have them.
+	MutatingAdmissionPolicy    = "MutatingAdmissionPolicy"
 	MutatingAdmissionWebhook   = "MutatingAdmissionWebhook"
 	ValidatingAdmissionPolicy  = "ValidatingAdmissionPolicy"
 	ValidatingAdmissionWebhook = "ValidatingAdmissionWebhook"
@@ -60,6 +61,7 @@ func rules(c Choice) []rule {
 		{name: DefaultIngressClass, make: func(r access.Reader) Plugin { return defaultIngressClass{reader: r} }},
 		{name: DenyServiceExternalIPs, optional: true, make: func(access.Reader) Plugin { return externalIPs{} }},
 		{name: PodResize, make: func(r access.Reader) Plugin { return podResize{reader: r} }},
+		{name: MutatingAdmissionPolicy},
 		{name: MutatingAdmissionWebhook},
 		{name: ValidatingAdmissionPolicy},
 		{name: ValidatingAdmissionWebhook},

@@ -22,10 +22,13 @@ import (
 
 // madeRules returns the rules that the cluster's users have made, in their
 // order.
-func madeRules(o Options, reader access.Reader) admission.Chain {
+func madeRules(o Options, reader access.Reader, t *tracker) admission.Chain {
 	hooks := webhook.Options{Reader: reader, Kinds: o.Kinds, Authorizer: o.Authorizer, Services: o.Dialer, Log: o.Log}
 	policies := policy.Options{Reader: reader, Kinds: o.Kinds, Authorizer: o.Authorizer}
 	var chain admission.Chain
+	if o.Admission.Applies(admission.MutatingAdmissionPolicy) {
+		chain = append(chain, policy.Mutating(policies, t.fieldTypes))
+	}
 	if o.Admission.Applies(admission.MutatingAdmissionWebhook) {
 		chain = append(chain, webhook.Mutating(hooks))
 	}

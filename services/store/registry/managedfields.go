@@ -62,10 +62,7 @@ func (t *tracker) managerOf(key managerKey, kept fieldpath.Filter) (*managedfiel
 	if m, ok := t.managers[key]; ok {
 		return m, nil
 	}
-	if t.types == nil {
-		t.scheme = schemeOf(t.kinds)
-		t.types = newFieldTypes(applyconfigurations.NewTypeConverter(t.scheme))
-	}
+	t.readTypes()
 	types := t.types
 	if key.gvk == scaleGVK() {
 		types = managedfields.NewDeducedTypeConverter() // no schema has it, nor does it hold lists
@@ -81,6 +78,22 @@ func (t *tracker) managerOf(key managerKey, kept fieldpath.Filter) (*managedfiel
 	}
 	t.managers[key] = m
 	return m, nil
+}
+
+// fieldTypes tells which fields the kinds have, and how they merge.
+func (t *tracker) fieldTypes() managedfields.TypeConverter {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.readTypes()
+	return t.types
+}
+
+// readTypes reads the schemas of all kinds once. t.mu must be held.
+func (t *tracker) readTypes() {
+	if t.types == nil {
+		t.scheme = schemeOf(t.kinds)
+		t.types = newFieldTypes(applyconfigurations.NewTypeConverter(t.scheme))
+	}
 }
 
 // schemeOf returns a scheme of the stored kinds and of scales.

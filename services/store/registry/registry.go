@@ -82,7 +82,7 @@ func New(o Options) *Registry {
 		r.quotas = newQuotas(r)
 	}
 	reader := settledReader{Reader{r}}
-	r.made = madeRules(o, reader)
+	r.made = madeRules(o, reader, r.tracker)
 	r.admission = append(admission.NewChain(reader, o.Admission), r.made...)
 	return r
 }

@@ -1,9 +1,9 @@
 // Package policy applies the policies that a cluster's users have made:
-// ValidatingAdmissionPolicies judge what is written by expressions, without
-// anybody being asked.
+// ValidatingAdmissionPolicies judge what is written by expressions, and
+// MutatingAdmissionPolicies change it, without anybody being asked.
 //
-// A policy says which requests it is about and what holds for them. It applies
-// only where a binding names it. The binding may narrow the requests down, name
+// A policy says which requests it is about and what holds for them, or what is to
+// be changed. It applies only where a binding names it. The binding may narrow the requests down, name
 // parameters, and say what becomes of those that break the policy.
 package policy
 

@@ -173,19 +173,7 @@ func codeOf(reason metav1.StatusReason) int32 {
 }
 
 func (v *validating) applyBinding(ctx context.Context, p *policy[validations], b *binding, r *admission.Request, kind *kinds.Kind) error {
-	if b.broken != nil {
-		return p.misconfigured(r, b, b.broken)
-	}
-	if b.constraints != nil {
-		matched, err := v.matcher.Match(ctx, b.constraints, r)
-		if err != nil {
-			return p.misconfigured(r, b, err)
-		}
-		if matched == nil {
-			return nil
-		}
-	}
-	params, err := v.paramsOf(ctx, p.params, b.params, r.Namespace)
+	params, err := v.bound(ctx, p.params, b, r)
 	if err != nil {
 		return p.misconfigured(r, b, err)
 	}
