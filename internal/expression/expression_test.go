@@ -3,6 +3,7 @@ package expression_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -197,7 +198,7 @@ func TestBudget(t *testing.T) {
 	if _, err := p.Evaluate(t.Context(), inputs(t), &budget); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Evaluate(t.Context(), inputs(t), &budget); err != expression.ErrOutOfBudget {
+	if _, err := p.Evaluate(t.Context(), inputs(t), &budget); !errors.Is(err, expression.ErrOutOfBudget) {
 		t.Errorf("beyond its budget, it fails as %v", err)
 	}
 }

@@ -32,9 +32,9 @@ func admissionPolicyKinds() []*Kind {
 			Group: admissionv1.GroupName, Version: "v1", Resource: "validatingadmissionpolicybindings", Kind: "ValidatingAdmissionPolicyBinding",
 			Singular: "validatingadmissionpolicybinding", Categories: []string{apiExtensions},
 			Columns: columns(
-				text("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to",
+				text("PolicyName", "PolicyName indicates the policy that the binding applies",
 					func(b *admissionv1.ValidatingAdmissionPolicyBinding) string { return b.Spec.PolicyName }),
-				text("ParamRef", "ParamRef indicates the param resource which sets the configration param",
+				text("ParamRef", "ParamRef indicates the resource that holds the parameters",
 					func(b *admissionv1.ValidatingAdmissionPolicyBinding) string { return formatParamRef(b.Spec.ParamRef) }),
 				ageColumn(),
 			),
@@ -56,9 +56,9 @@ func admissionPolicyKinds() []*Kind {
 			Group: admissionv1.GroupName, Version: "v1", Resource: "mutatingadmissionpolicybindings", Kind: "MutatingAdmissionPolicyBinding",
 			Singular: "mutatingadmissionpolicybinding", Categories: []string{apiExtensions},
 			Columns: columns(
-				text("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to",
+				text("PolicyName", "PolicyName indicates the policy that the binding applies",
 					func(b *admissionv1.MutatingAdmissionPolicyBinding) string { return b.Spec.PolicyName }),
-				text("ParamRef", "ParamRef indicates the param resource which sets the configration param",
+				text("ParamRef", "ParamRef indicates the resource that holds the parameters",
 					func(b *admissionv1.MutatingAdmissionPolicyBinding) string { return formatParamRef(b.Spec.ParamRef) }),
 				ageColumn(),
 			),

@@ -25,7 +25,7 @@ import (
 func madeRules(o Options, reader access.Reader, t *tracker) admission.Chain {
 	hooks := webhook.Options{Reader: reader, Kinds: o.Kinds, Authorizer: o.Authorizer, Services: o.Dialer, Log: o.Log}
 	policies := policy.Options{Reader: reader, Kinds: o.Kinds, Authorizer: o.Authorizer}
-	var chain admission.Chain
+	chain := admission.Chain{policy.Authors(policies)}
 	if o.Admission.Applies(admission.MutatingAdmissionPolicy) {
 		chain = append(chain, policy.Mutating(policies, t.fieldTypes))
 	}

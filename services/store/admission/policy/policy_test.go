@@ -43,11 +43,13 @@ func bindingOf(t *testing.T, spec string) kinds.Object {
 	return b
 }
 
-// jane may do everything but "fly" with configmaps.
+// janes allows everything but to "fly", and to read Nodes and the Secret
+// "hidden".
 type janes struct{}
 
 func (janes) Authorize(_ context.Context, a access.Attributes) (access.Decision, error) {
-	return access.Decision{Allowed: a.Verb != "fly"}, nil
+	hidden := a.Verb == "get" && (a.Resource == "nodes" || a.Group == "*" || a.Name == "hidden")
+	return access.Decision{Allowed: a.Verb != "fly" && !hidden}, nil
 }
 
 func newStore(t *testing.T, objs ...kinds.Object) (*storetest.Store, *client.Client) {
@@ -171,11 +173,11 @@ func TestParams(t *testing.T) {
 		{"missing, ignored", "failurePolicy: Ignore\n" + policyText, deny + "\nparamRef: {name: gone, parameterNotFoundAction: Deny}", "", ""},
 		{"of an unknown kind", strings.Replace(policyText, "kind: Secret}", "kind: Nothing}", 1), deny, "Invalid",
 			`configmaps "x" is forbidden: ValidatingAdmissionPolicy 'rule' denied request: failed to configure policy: failed to find resource referenced by paramKind: '/v1, Kind=Nothing'`},
-		{"of the cluster, in a namespace", strings.Replace(policyText, "kind: Secret}", "kind: Node}", 1), deny + "\nparamRef: {name: n, namespace: default, parameterNotFoundAction: Deny}", "Invalid",
+		{"of the cluster, in a namespace", strings.Replace(policyText, "kind: Secret}", "kind: PersistentVolume}", 1), deny + "\nparamRef: {name: n, namespace: default, parameterNotFoundAction: Deny}", "Invalid",
 			prefix + "failed to configure binding: paramRef.namespace must not be provided for a cluster-scoped `paramKind`"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, client := newStore(t, secret("big"), secret("small"), bindingOf(t, c.binding), policyOf(t, c.policy))
+			_, client := newStore(t, secret("big"), secret("small"), policyOf(t, c.policy), bindingOf(t, c.binding))
 			expect(t, client.Create(t.Context(), configMap("x", "size", "big")), c.reason, 422, c.message)
 		})
 	}
@@ -231,5 +233,32 @@ func TestWarnings(t *testing.T) {
 	want := []string{"Validation failed for ValidatingAdmissionPolicy 'rule' with binding 'bound': careful"}
 	if !slices.Equal(resp.GetWarnings(), want) {
 		t.Errorf("the warnings are %q", resp.GetWarnings())
+	}
+}
+
+// TestAuthors: nobody learns by a policy what they may not read.
+func TestAuthors(t *testing.T) {
+	_, c := newStore(t, policyOf(t, "paramKind: {apiVersion: v1, kind: Secret}\nvalidations: [{expression: 'params.x == 1'}]"))
+	policy := policyOf(t, "paramKind: {apiVersion: v1, kind: Node}\nvalidations: [{expression: 'params.x == 1'}]")
+	policy.SetName("nodes")
+	expectInvalid(t, c.Create(t.Context(), policy), `spec.paramKind: Forbidden: user jane must have "get" permission on all objects of the referenced paramKind (kind=Node, apiVersion=v1)`)
+	hidden := bindingOf(t, deny+"\nparamRef: {name: hidden, namespace: default, parameterNotFoundAction: Deny}")
+	const why = `spec.paramRef: Forbidden: user jane does not have "get" permission on the object referenced by paramRef`
+	expectInvalid(t, c.Create(t.Context(), hidden), why)
+	unknown := bindingOf(t, deny+"\nparamRef: {name: a, namespace: default, parameterNotFoundAction: Deny}").(*admissionv1.ValidatingAdmissionPolicyBinding)
+	unknown.Spec.PolicyName = "later"
+	expectInvalid(t, c.Create(t.Context(), unknown), why)
+	open := bindingOf(t, deny+"\nparamRef: {name: open, namespace: default, parameterNotFoundAction: Deny}").(*admissionv1.ValidatingAdmissionPolicyBinding)
+	if err := c.Create(t.Context(), open); err != nil {
+		t.Fatal(err)
+	}
+	open.Spec.ParamRef.Name = "hidden"
+	expectInvalid(t, c.Update(t.Context(), open), why)
+}
+
+func expectInvalid(t *testing.T, err error, cause string) {
+	t.Helper()
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), cause) {
+		t.Errorf("it fails as %v\nnot as     %s", err, cause)
 	}
 }
