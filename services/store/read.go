@@ -16,9 +16,15 @@ import (
 	"navarch.dev/navarch/services/store/registry"
 )
 
-// reachTimeout is how long a read waits for the cache to come as far as it
-// needs.
-const reachTimeout = 3 * time.Second
+const (
+	// reachTimeout is how long a read waits for the cache to reach a version that
+	// the client names, as in Kubernetes: there may be none.
+	reachTimeout = 3 * time.Second
+	// freshTimeout is how long a read waits for the cache to hold all that has
+	// been written. That comes to pass, so on a machine that is overloaded a late
+	// answer is better than none.
+	freshTimeout = 15 * time.Second
+)
 
 // parseRevision reads a resourceVersion; "" is 0. What is too large for a
 // revision is one that is never reached.
@@ -40,12 +46,14 @@ func (s *Store) await(ctx context.Context, c *cache.Cache, rv string) error {
 	if invalid != nil {
 		return apierrors.NewBadRequest("invalid resource version: " + invalid.Error())
 	}
-	bounded, cancel := context.WithTimeout(ctx, reachTimeout)
-	defer cancel()
 	var err error
 	if rv == "" {
+		bounded, cancel := context.WithTimeout(ctx, freshTimeout)
+		defer cancel()
 		err = c.Fresh(bounded)
 	} else {
+		bounded, cancel := context.WithTimeout(ctx, reachTimeout)
+		defer cancel()
 		err = c.Reach(bounded, revision)
 	}
 	switch {
