@@ -28,7 +28,7 @@ const (
 	// reasonFenced is why a container waits on a node that is cut off.
 	reasonFenced = "NodeFenced"
 	// refenceDelay is how long after a failure a shim is told of its fence again.
-	refenceDelay = time.Second
+	refenceDelay = 5 * time.Second
 )
 
 // condemned is a fence that is closed whatever the Store says.
