@@ -85,17 +85,25 @@ func (k *leaseKeeper) retry() time.Duration {
 }
 
 // run renews the Lease until ctx ends: at once, then at its phase of the
-// interval. Failures, which meet all nodes at the same time, begin that anew.
+// interval. Failures, which meet all nodes at the same time, begin that anew; a
+// renewal that was asked for in between does not move it.
 func (k *leaseKeeper) run(ctx context.Context) {
-	next := k.phase(k.interval())
+	var due time.Time // of the next renewal; zero is not known yet
 	for ctx.Err() == nil {
 		begun := time.Now()
 		err := k.renew(ctx)
-		wait := next - time.Since(begun)
-		next = k.interval()
-		if err != nil && ctx.Err() == nil {
+		wait := k.retry()
+		switch {
+		case err != nil && ctx.Err() == nil:
 			k.log.WarnContext(ctx, "the node's Lease was not renewed", "error", err)
-			wait, next = k.retry(), k.phase(k.interval())
+			due = time.Time{}
+		case due.IsZero():
+			due = begun.Add(k.phase(k.interval()))
+		case !begun.Before(due):
+			due = begun.Add(k.interval())
+		}
+		if !due.IsZero() {
+			wait = time.Until(due)
 		}
 		if k.wait(ctx, wait) != nil {
 			break
