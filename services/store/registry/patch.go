@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -21,15 +20,11 @@ import (
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/codec"
+	"navarch.dev/navarch/services/store/jsonpatch"
 )
 
-const (
-	// maxPatchOperations bounds the work one JSON patch can ask for.
-	maxPatchOperations = 10_000
-	// maxPatchCopies bounds by how many bytes the copies of one JSON patch may
-	// make an object grow: each can double it.
-	maxPatchCopies = 3 << 20
-)
+// maxPatchOperations bounds the work one JSON patch can ask for.
+const maxPatchOperations = 10_000
 
 // PatchOptions qualify a Patch.
 type PatchOptions struct {
@@ -184,13 +179,12 @@ func applyJSONPatch(document, patch []byte) ([]byte, error) {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
 			"The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(ops)))
 	}
-	decoded, err := jsonpatch.DecodePatch(patch)
+	decoded, err := jsonpatch.Decode(patch)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
-	options := &jsonpatch.ApplyOptions{SupportNegativeIndices: true, AccumulatedCopySizeLimit: maxPatchCopies}
-	after, err := decoded.ApplyWithOptions(document, options)
-	var grown *jsonpatch.AccumulatedCopySizeError
+	after, err := jsonpatch.Apply(document, decoded)
+	var grown *jsonpatch.TooLargeError
 	switch {
 	case errors.As(err, &grown):
 		return nil, apierrors.NewRequestEntityTooLargeError(err.Error())

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"strings"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -18,11 +17,8 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/codec"
+	"navarch.dev/navarch/services/store/jsonpatch"
 )
-
-// maxPatchCopies bounds by how many bytes the copies of one patch may make an
-// object grow: each can double it.
-const maxPatchCopies = 3 << 20
 
 // patched returns an object changed by a JSON patch. A patch whose test fails
 // changes nothing.
@@ -31,7 +27,7 @@ func patched(obj kinds.Object, operations any) (kinds.Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("JSONPath valueExpression evaluated to a type that could not marshal to JSON: %w", err)
 	}
-	patch, err := jsonpatch.DecodePatch(text)
+	patch, err := jsonpatch.Decode(text)
 	if err != nil {
 		return nil, fmt.Errorf("JSONPath: %w", err)
 	}
@@ -39,9 +35,7 @@ func patched(obj kinds.Object, operations any) (kinds.Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to create JSON patch: %w", err)
 	}
-	options := jsonpatch.NewApplyOptions()
-	options.AccumulatedCopySizeLimit = maxPatchCopies
-	document, err = patch.ApplyWithOptions(document, options)
+	document, err = jsonpatch.Apply(document, patch)
 	switch {
 	case errors.Is(err, jsonpatch.ErrTestFailed):
 		return obj, nil

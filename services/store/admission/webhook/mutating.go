@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
 	reviewv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,11 +14,8 @@ import (
 	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/admission/subject"
 	"navarch.dev/navarch/services/store/codec"
+	"navarch.dev/navarch/services/store/jsonpatch"
 )
-
-// maxPatchCopies bounds by how many bytes the copies of one patch may make an
-// object grow: each can double it.
-const maxPatchCopies = 3 << 20
 
 // mutating is the rule that asks mutating hooks, one after the other.
 type mutating struct{ dispatcher }
@@ -98,7 +94,7 @@ func (i *invocation) mutate(ctx context.Context) (bool, error) {
 	if err != nil || len(response.Patch) == 0 {
 		return false, err
 	}
-	patch, err := jsonpatch.DecodePatch(response.Patch)
+	patch, err := jsonpatch.Decode(response.Patch)
 	if err != nil {
 		return false, i.failed("received undecodable patch in webhook response: %w", err)
 	}
@@ -123,9 +119,7 @@ func (i *invocation) apply(patch jsonpatch.Patch) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("encode the object for its patch: %w", err)
 	}
-	options := jsonpatch.NewApplyOptions()
-	options.AccumulatedCopySizeLimit = maxPatchCopies
-	if document, err = patch.ApplyWithOptions(document, options); err != nil {
+	if document, err = jsonpatch.Apply(document, patch); err != nil {
 		return false, err
 	}
 	after, err := i.decode(document)
