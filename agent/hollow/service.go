@@ -84,14 +84,23 @@ func (s service) Exec(stream grpc.BidiStreamingServer[nodev1.ExecRequest, nodev1
 }
 
 // Attach implements the RPC.
-func (service) Attach(grpc.BidiStreamingServer[nodev1.AttachRequest, nodev1.AttachResponse]) error {
+func (service) Attach(stream grpc.BidiStreamingServer[nodev1.AttachRequest, nodev1.AttachResponse]) error {
+	return refuse(stream)
+}
+
+// refuse says no once it has been asked: a caller that is still sending would
+// only see that the stream has ended.
+func refuse[Req, Resp any](stream grpc.BidiStreamingServer[Req, Resp]) error {
+	if _, err := stream.Recv(); err != nil {
+		return err
+	}
 	return status.Error(codes.Unimplemented, errHollow.Error())
 }
 
 // PortForward implements the RPC. Unlike an agent's it must not connect to
 // anything: a hollow pod's network is this process's own.
-func (service) PortForward(grpc.BidiStreamingServer[nodev1.PortForwardRequest, nodev1.PortForwardResponse]) error {
-	return status.Error(codes.Unimplemented, errHollow.Error())
+func (service) PortForward(stream grpc.BidiStreamingServer[nodev1.PortForwardRequest, nodev1.PortForwardResponse]) error {
+	return refuse(stream)
 }
 
 // Stats implements the RPC.
