@@ -31,7 +31,9 @@ type reconciler struct {
 	events runner.EventRecorder
 	nodes  *client.Informer[*corev1.Node]
 
-	mu sync.Mutex // guards given
+	mu sync.Mutex // guards the fields below
+	// parts knows what is given, and what the informer's nodes have.
+	parts *parts
 	// given are the prefixes written to nodes whose informer may not show them
 	// yet, by the node's uid.
 	given map[types.UID]netip.Prefix
@@ -44,20 +46,24 @@ func New(deps runner.Deps, cfg Config) (*runner.Controller, error) {
 		return nil, err
 	}
 	r := &reconciler{
-		cfg: cfg, client: deps.Client, nodes: nodes, given: make(map[types.UID]netip.Prefix),
+		cfg: cfg, client: deps.Client, nodes: nodes, parts: newParts(cfg), given: make(map[types.UID]netip.Prefix),
 		events: deps.Events("cidrAllocator"),
 	}
 	// One worker: two must not choose at the same time.
 	c := runner.New("nodeipam", r, deps, runner.Options{Workers: 1, Trace: nodes.TraceContext})
 	nodes.AddHandler(client.Handler[*corev1.Node]{
-		OnAdd: func(n *corev1.Node) { c.Enqueue(n.Name) },
-		OnUpdate: func(_, n *corev1.Node) {
+		OnAdd: func(n *corev1.Node) {
+			r.has(nil, n)
+			c.Enqueue(n.Name)
+		},
+		OnUpdate: func(old, n *corev1.Node) {
+			r.has(old, n)
 			if n.Spec.PodCIDR == "" {
 				c.Enqueue(n.Name)
 			}
 		},
 		OnDelete: func(n *corev1.Node) {
-			r.forget(n.UID)
+			r.has(n, nil)
 			for _, other := range nodes.List() { // one of them may have waited for this part
 				if other.Spec.PodCIDR == "" {
 					c.Enqueue(other.Name)
@@ -75,7 +81,6 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		return runner.Done(), nil
 	}
 	if node.Spec.PodCIDR != "" {
-		r.forget(node.UID)
 		return runner.Done(), nil
 	}
 	prefix, ok := r.choose(node)
@@ -105,85 +110,50 @@ func (r *reconciler) choose(node *corev1.Node) (netip.Prefix, bool) {
 	if p, ok := r.given[node.UID]; ok {
 		return p, true
 	}
-	taken := r.taken()
-	p, ok := firstFree(r.cfg, taken)
+	p, ok := r.parts.lowest()
 	if ok {
+		r.parts.take(p)
 		r.given[node.UID] = p
 	}
 	return p, ok
 }
 
-// taken returns every prefix that a node has. r.mu is held.
-func (r *reconciler) taken() []netip.Prefix {
-	var taken []netip.Prefix
-	for _, p := range r.given {
-		taken = append(taken, p)
-	}
-	for _, n := range r.nodes.List() {
-		for _, s := range append([]string{n.Spec.PodCIDR}, n.Spec.PodCIDRs...) {
-			if p, err := netip.ParsePrefix(s); err == nil {
-				taken = append(taken, p)
-			}
-		}
-	}
-	return taken
-}
-
-func (r *reconciler) forget(uid types.UID) {
+// has notes which prefixes a node has now; before and now are nil for a node
+// that is new or gone. What was given to a node counts until it is seen there.
+func (r *reconciler) has(before, now *corev1.Node) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.given, uid)
+	for _, p := range prefixesOf(now) {
+		r.parts.take(p)
+	}
+	for _, p := range prefixesOf(before) {
+		r.parts.release(p)
+	}
+	switch {
+	case now == nil:
+		r.forget(before.UID)
+	case now.Spec.PodCIDR != "":
+		r.forget(now.UID)
+	}
 }
 
-// firstFree returns the lowest part of the range that overlaps nothing taken.
-func firstFree(cfg Config, taken []netip.Prefix) (netip.Prefix, bool) {
-	used := make(map[netip.Prefix]bool, len(taken))
-	var odd []netip.Prefix // of another size than ours
-	for _, p := range taken {
-		if p.Bits() == cfg.NodeMaskSize {
-			used[p.Masked()] = true
-		} else {
-			odd = append(odd, p)
-		}
+// forget takes back what was given to a node. r.mu is held.
+func (r *reconciler) forget(uid types.UID) {
+	if p, ok := r.given[uid]; ok {
+		r.parts.release(p)
+		delete(r.given, uid)
 	}
-	for p := netip.PrefixFrom(cfg.ClusterCIDR.Masked().Addr(), cfg.NodeMaskSize); cfg.ClusterCIDR.Contains(p.Addr()); {
-		if !used[p] && !overlapsAny(p, odd) {
-			return p, true
-		}
-		next, ok := after(p)
-		if !ok {
-			break
-		}
-		p = next
-	}
-	return netip.Prefix{}, false
 }
 
-func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {
-	for _, o := range others {
-		if p.Overlaps(o) {
-			return true
+// prefixesOf returns the pod CIDRs of a node; nil has none.
+func prefixesOf(node *corev1.Node) (all []netip.Prefix) {
+	if node == nil {
+		return nil
+	}
+	for _, s := range append([]string{node.Spec.PodCIDR}, node.Spec.PodCIDRs...) {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			all = append(all, p)
 		}
 	}
-	return false
-}
-
-// after returns the prefix of the same size that follows p.
-func after(p netip.Prefix) (netip.Prefix, bool) {
-	b := p.Addr().AsSlice()
-	bit := p.Bits()
-	if bit == 0 {
-		return p, false
-	}
-	// Add one at the last bit of the prefix, with carry.
-	i, add := (bit-1)/8, 1<<((8-bit%8)%8)
-	for ; i >= 0; i-- {
-		sum := int(b[i]) + add
-		b[i] = byte(sum)
-		if add = sum >> 8; add == 0 {
-			break
-		}
-	}
-	addr, ok := netip.AddrFromSlice(b)
-	return netip.PrefixFrom(addr, bit), ok && i >= 0
+	return all
 }

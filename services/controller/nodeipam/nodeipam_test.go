@@ -18,7 +18,7 @@ func prefixes(ss ...string) []netip.Prefix {
 	return ps
 }
 
-func TestFirstFree(t *testing.T) {
+func TestLowest(t *testing.T) {
 	for _, tt := range []struct {
 		name, cluster string
 		size          int
@@ -35,12 +35,50 @@ func TestFirstFree(t *testing.T) {
 		{"v6", "fd00::/48", 64, prefixes("fd00::/64"), "fd00:0:0:1::/64"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p, ok := firstFree(Config{netip.MustParsePrefix(tt.cluster), tt.size}, tt.taken)
+			parts := newParts(Config{netip.MustParsePrefix(tt.cluster), tt.size})
+			for _, p := range tt.taken {
+				parts.take(p)
+			}
+			p, ok := parts.lowest()
 			if got := p.String(); ok != (tt.want != "") || ok && got != tt.want {
 				t.Errorf("got %s, %v", got, ok)
 			}
 		})
 	}
+}
+
+func TestReleasedPartsAreGivenAgain(t *testing.T) {
+	parts := newParts(Config{netip.MustParsePrefix("10.244.0.0/22"), 24})
+	next := func(want string) {
+		t.Helper()
+		p, ok := parts.lowest()
+		if got := p.String(); !ok || got != want {
+			t.Errorf("the lowest free part is %s, %v, not %s", got, ok, want)
+		}
+		parts.take(p)
+	}
+	next("10.244.0.0/24")
+	next("10.244.1.0/24")
+	parts.take(netip.MustParsePrefix("10.244.0.0/24")) // seen at the node it was given to
+	parts.release(netip.MustParsePrefix("10.244.0.0/24"))
+	next("10.244.2.0/24")
+	parts.release(netip.MustParsePrefix("10.244.1.0/24"))
+	next("10.244.1.0/24")
+	parts.release(netip.MustParsePrefix("10.244.0.0/24"))
+	next("10.244.0.0/24")
+	next("10.244.3.0/24")
+	if p, ok := parts.lowest(); ok {
+		t.Errorf("%s is free, too", p)
+	}
+	parts.take(netip.MustParsePrefix("10.244.0.0/23"))
+	for _, p := range prefixes("10.244.0.0/24", "10.244.1.0/24") {
+		parts.release(p)
+	}
+	if p, ok := parts.lowest(); ok {
+		t.Errorf("%s is free within a larger one", p)
+	}
+	parts.release(netip.MustParsePrefix("10.244.0.0/23"))
+	next("10.244.0.0/24")
 }
 
 func TestNodesGetPartsOfTheirOwn(t *testing.T) {
