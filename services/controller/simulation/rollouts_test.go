@@ -2,6 +2,7 @@ package simulation_test
 
 import (
 	"fmt"
+	"math"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -95,29 +96,38 @@ func (r *rollouts) grown(s *state, d *appsv1.Deployment) error {
 	return nil
 }
 
+// shrunk looks at what a set gave up: by what the sets have, and by what they
+// had lately. The controller may have seen either; it is wrong if it is so by
+// both.
 func (r *rollouts) shrunk(s *state, d *appsv1.Deployment, shrunk *appsv1.ReplicaSet, sizeBefore int32) error {
-	var before, after int32
-	for _, rs := range s.sets[d.UID] {
-		available := s.mostAvailable(rs.UID)
-		after += min(*rs.Spec.Replicas, available)
-		if rs.UID == shrunk.UID {
-			before += min(sizeBefore, available)
-		} else {
-			before += min(*rs.Spec.Replicas, available)
-		}
-	}
-	needed := before
+	least := int32(math.MaxInt32)
 	for _, spec := range r.specs[d.UID] {
 		if !isRolling(spec) {
 			return nil
 		}
-		_, least := limits(spec)
-		needed = min(needed, least)
+		_, l := limits(spec)
+		least = min(least, l)
 	}
-	if after < needed {
-		return fmt.Errorf("deployment %s keeps %d available pods of %d, needed are %d", d.Name, after, before, needed)
+	var err error
+	for _, available := range []func(*appsv1.ReplicaSet) int32{
+		func(rs *appsv1.ReplicaSet) int32 { return rs.Status.AvailableReplicas },
+		func(rs *appsv1.ReplicaSet) int32 { return s.mostAvailable(rs.UID) },
+	} {
+		var before, after int32
+		for _, rs := range s.sets[d.UID] {
+			size := *rs.Spec.Replicas
+			after += min(size, available(rs))
+			if rs.UID == shrunk.UID {
+				size = sizeBefore
+			}
+			before += min(size, available(rs))
+		}
+		if after >= min(before, least) {
+			return nil
+		}
+		err = fmt.Errorf("deployment %s keeps %d available pods of %d, needed are %d", d.Name, after, before, least)
 	}
-	return nil
+	return err
 }
 
 // oneVersion: a Deployment that recreates runs the pods of one set.
