@@ -46,16 +46,13 @@ func (s *Store) await(ctx context.Context, c *cache.Cache, rv string) error {
 	if invalid != nil {
 		return apierrors.NewBadRequest("invalid resource version: " + invalid.Error())
 	}
-	var err error
+	timeout, reach := reachTimeout, func(ctx context.Context) error { return c.Reach(ctx, revision) }
 	if rv == "" {
-		bounded, cancel := context.WithTimeout(ctx, freshTimeout)
-		defer cancel()
-		err = c.Fresh(bounded)
-	} else {
-		bounded, cancel := context.WithTimeout(ctx, reachTimeout)
-		defer cancel()
-		err = c.Reach(bounded, revision)
+		timeout, reach = freshTimeout, c.Fresh
 	}
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := reach(bounded)
 	switch {
 	case err == nil:
 		return nil
