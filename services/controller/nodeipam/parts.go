@@ -3,8 +3,8 @@ package nodeipam
 import "net/netip"
 
 // parts are the parts of the cluster's range, and how many times each is taken:
-// by a node that has it, and by the word that was given for it. To find a free
-// one costs the same however many nodes there are.
+// by a node that has it, and by a write that gives it to one. While none is
+// released, to find a free one costs the same however many nodes there are.
 type parts struct {
 	cfg Config
 	// taken counts the prefixes of our size, odd those of another.
