@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -73,6 +74,9 @@ func fetch(ctx context.Context, client *http.Client, url string) (string, error)
 	return string(body), nil
 }
 
+// loaders is how many requests load has under way at once.
+const loaders = 4
+
 // load makes requests until its input ends, then prints how many there were,
 // how many failed and how.
 func load(ctx context.Context, url string) error {
@@ -81,26 +85,37 @@ func load(ctx context.Context, url string) error {
 		defer cancel()
 		_, _ = io.Copy(io.Discard, os.Stdin) // until whoever asked has enough
 	}()
-	pace := time.NewTicker(5 * time.Millisecond)
-	defer pace.Stop()
-	client, requests := newClient(), 0
-	var failures []string
-	for {
-		_, err := fetch(context.WithoutCancel(ctx), client, url)
-		requests++
-		if err != nil {
-			failures = append(failures, time.Now().Format(time.StampMilli)+" "+err.Error())
-		}
-		if requests == 1 {
-			fmt.Println("begun")
-		}
-		select {
-		case <-pace.C:
-		case <-ctx.Done():
-			fmt.Printf("requests=%d failures=%d %s\n", requests, len(failures), strings.Join(failures[:min(len(failures), 3)], "; "))
-			return nil
-		}
+	var (
+		group    sync.WaitGroup
+		begun    sync.Once
+		mu       sync.Mutex
+		requests int
+		failures []string
+	)
+	for range loaders {
+		group.Go(func() {
+			pace := time.NewTicker(5 * time.Millisecond)
+			defer pace.Stop()
+			client := newClient()
+			for ctx.Err() == nil {
+				_, err := fetch(context.WithoutCancel(ctx), client, url)
+				begun.Do(func() { fmt.Println("begun") })
+				mu.Lock()
+				requests++
+				if err != nil {
+					failures = append(failures, time.Now().Format(time.StampMilli)+" "+err.Error())
+				}
+				mu.Unlock()
+				select {
+				case <-pace.C:
+				case <-ctx.Done():
+				}
+			}
+		})
 	}
+	group.Wait()
+	fmt.Printf("requests=%d failures=%d %s\n", requests, len(failures), strings.Join(failures[:min(len(failures), 3)], "; "))
+	return nil
 }
 
 // askUDP prints the answer to a datagram, which is sent again if it is lost.
