@@ -139,8 +139,8 @@ func (r *router) takeChanges(ctx context.Context) error {
 			have[c] = struct{}{}
 		}
 	}
-	if !table {
-		return nil
+	if !table || !r.table.Current() {
+		return nil // there is nothing to miss: the next Apply makes the whole table
 	}
 	exists, err := r.table.Exists()
 	if err != nil {

@@ -51,12 +51,28 @@ func makeWorld(t *testing.T) {
 		if err == nil {
 			<-end
 			stop()
+			unlink(host)
 		}
 	}()
 	if err := <-ready; err != nil {
 		t.Fatalf("make the world: %v", err)
 	}
 	t.Cleanup(func() { close(end); <-ended })
+}
+
+// linkName is the host's end of the link to the world.
+func linkName() string { return fmt.Sprintf("nvw%d", os.Getpid()) }
+
+// unlink removes the link now: the kernel takes its time to end the namespace.
+func unlink(host netns.NsHandle) {
+	outside, err := netlink.NewHandleAt(host)
+	if err != nil {
+		return
+	}
+	defer outside.Close()
+	if link, err := outside.LinkByName(linkName()); err == nil {
+		_ = outside.LinkDel(link)
+	}
 }
 
 // furnish links the calling thread's namespace, the world, to the host's and
@@ -69,7 +85,7 @@ func furnish(host, world netns.NsHandle) (stop func(), err error) {
 	defer outside.Close()
 	attrs := netlink.NewLinkAttrs()
 	// It goes with the namespace, so also if the test is killed.
-	attrs.Name = fmt.Sprintf("nvw%d", os.Getpid())
+	attrs.Name = linkName()
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(world))}
 	if err := outside.LinkAdd(veth); err != nil {
 		return nil, fmt.Errorf("add the link: %w", err)
