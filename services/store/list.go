@@ -81,7 +81,7 @@ func (s *Store) page(ctx context.Context, sc scope, req *storev1.ListRequest, se
 	p := page{revision: snapshot.Revision}
 	more := false
 	var convert error
-	err = snapshot.Ascend(ctx, prefix, after, func(stored *cache.Version) bool {
+	err = snapshot.Only(selector.Exactly(sc.kind.WatchField)).Ascend(ctx, prefix, after, func(stored *cache.Version) bool {
 		var v *cache.Version
 		if v, convert = stored.As(sc.kind); convert != nil {
 			return false

@@ -82,6 +82,9 @@ type Reader interface {
 	// List returns the objects of a namespace ("" is all), ordered by
 	// namespace and name.
 	List(ctx context.Context, resource schema.GroupVersionResource, namespace string) ([]kinds.Object, error)
+	// ListOnly is List of the objects in which the kind's WatchField has a value:
+	// of pods, those on a node. It costs what there is of these.
+	ListOnly(ctx context.Context, resource schema.GroupVersionResource, namespace, value string) ([]kinds.Object, error)
 	// Version returns a number that changes whenever an object of the resource
 	// does, so that what is derived from a List can be kept until then.
 	Version(ctx context.Context, resource schema.GroupVersionResource) (int64, error)

@@ -49,6 +49,13 @@ func (c *cluster) List(_ context.Context, r schema.GroupVersionResource, namespa
 	return slices.DeleteFunc(c.of(r), func(o kinds.Object) bool { return namespace != "" && o.GetNamespace() != namespace }), nil
 }
 
+func (c *cluster) ListOnly(_ context.Context, r schema.GroupVersionResource, namespace, value string) ([]kinds.Object, error) {
+	return slices.DeleteFunc(c.of(r), func(o kinds.Object) bool {
+		pod, ok := o.(*corev1.Pod)
+		return !ok || o.GetNamespace() != namespace || pod.Spec.NodeName != value
+	}), nil
+}
+
 func (c *cluster) Version(context.Context, schema.GroupVersionResource) (int64, error) {
 	return c.version, nil
 }

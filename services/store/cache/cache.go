@@ -18,8 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/btree"
-
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/store/backend"
 )
@@ -65,7 +63,7 @@ type Cache struct {
 	mu sync.RWMutex // guards the fields below
 	// ready is false until the resource has been read for the first time.
 	ready bool
-	items *btree.BTreeG[*Version]
+	items present
 	// revision is the one up to which every change has been applied.
 	revision int64
 	history  history
@@ -90,14 +88,10 @@ func New(kind *kinds.Kind, prefix string, b backend.Backend, clock *Clock, budge
 	return &Cache{
 		kind: kind, prefix: prefix, backend: b, clock: clock, budget: budget, log: log.With("resource", kind.Resource, "group", kind.Group),
 		wanted: make(chan struct{}), changed: make(chan struct{}),
-		items:   newTree(),
+		items:   newPresent(kind),
 		history: history{lanes: newLanes(kind.WatchField)},
 		drafts:  make(map[string][]*Draft),
 	}
-}
-
-func newTree() *btree.BTreeG[*Version] {
-	return btree.NewG(32, func(a, b *Version) bool { return a.Key < b.Key })
 }
 
 // Run feeds the cache until ctx ends.
@@ -186,21 +180,21 @@ func (c *Cache) load(ctx context.Context) (int64, error) {
 }
 
 // readAll reads and decodes the resource page by page, as of one revision.
-func (c *Cache) readAll(ctx context.Context) (*btree.BTreeG[*Version], int64, error) {
-	items := newTree()
+func (c *Cache) readAll(ctx context.Context) (present, int64, error) {
+	items := newPresent(c.kind)
 	opts := backend.ListOptions{Limit: 1000}
 	for {
 		page, err := c.backend.List(ctx, c.prefix, opts)
 		if err != nil {
-			return nil, 0, fmt.Errorf("read %s: %w", c.prefix, err)
+			return items, 0, fmt.Errorf("read %s: %w", c.prefix, err)
 		}
 		for _, kv := range page.Items {
 			v, err := Decode(c.kind, kv)
 			if err != nil {
-				return nil, 0, err
+				return items, 0, err
 			}
 			c.budget.adopt(v)
-			items.ReplaceOrInsert(v)
+			items.put(v)
 		}
 		opts.Revision = page.Revision
 		if page.Remaining == 0 || len(page.Items) == 0 {
@@ -241,12 +235,11 @@ func (c *Cache) apply(batch backend.Batch) error {
 func (c *Cache) record(e backend.Event, v *Version, now time.Time) {
 	if !e.Deleted {
 		c.budget.adopt(v)
-		prev, _ := c.items.ReplaceOrInsert(v)
+		prev := c.items.put(v)
 		c.history.append(Event{Revision: e.Revision, Version: v, Prev: prev}, now)
 		return
 	}
-	prev, ok := c.items.Delete(&Version{Key: e.Key})
-	if ok {
+	if prev := c.items.remove(e.Key); prev != nil {
 		gone := prev.GoneAt(e.Revision)
 		c.budget.adopt(gone)
 		c.history.append(Event{Revision: e.Revision, Version: gone, Prev: prev, Deleted: true}, now)

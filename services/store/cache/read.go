@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-
-	"github.com/google/btree"
 
 	"navarch.dev/navarch/services/store/backend"
 )
@@ -85,8 +82,22 @@ func (c *Cache) requestProgress(ctx context.Context) {
 func (c *Cache) Get(key string) *Version {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	v, _ := c.items.Get(&Version{Key: key})
-	return v
+	return c.items.get(key)
+}
+
+// Only returns the present versions whose key begins with prefix and in which
+// the kind's WatchField has a value, in order; all with that prefix where the
+// kind has no such field. It is for few: it makes no Snapshot, but nobody writes
+// to the cache meanwhile. Call Fresh or Reach first.
+func (c *Cache) Only(value, prefix string) []*Version {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var out []*Version
+	c.items.ascend(&value, prefix, "", func(v *Version) bool {
+		out = append(out, v)
+		return true
+	})
+	return out
 }
 
 // Revision returns the revision that the cache has reached.
@@ -107,10 +118,19 @@ func (c *Cache) LastChange() int64 {
 type Snapshot struct {
 	// Revision is the one that the snapshot shows.
 	Revision int64
-	items    *btree.BTreeG[*Version]
+	items    present
+	// only is the value of the kind's WatchField that is looked for; nil for all.
+	only *string
 	// past is where a state is read from that is no longer in memory; nil for
 	// one that is.
 	past *Cache
+}
+
+// Only returns the part of the snapshot in which the kind's WatchField has a
+// value: all of it if value is nil, or if the kind has no such field.
+func (s Snapshot) Only(value *string) Snapshot {
+	s.only = value
+	return s
 }
 
 // Ascend calls yield for each version whose key begins with prefix and is
@@ -118,20 +138,26 @@ type Snapshot struct {
 // snapshot of SnapshotAt, with ErrExpired if that has been dropped meanwhile.
 func (s Snapshot) Ascend(ctx context.Context, prefix, after string, yield func(*Version) bool) error {
 	if s.past != nil {
-		return s.past.ascendPast(ctx, s.Revision, prefix, after, yield)
+		return s.past.ascendPast(ctx, s.Revision, prefix, after, s.picked(yield))
 	}
-	s.items.AscendGreaterOrEqual(&Version{Key: max(prefix, after)}, func(v *Version) bool {
-		if !strings.HasPrefix(v.Key, prefix) {
-			return false
-		}
-		return v.Key == after || yield(v)
-	})
+	s.items.ascend(s.only, prefix, after, yield)
 	return nil
 }
 
-// Count returns how many versions Ascend would yield, without decoding them.
+// picked returns a yield for versions of the past, which are in the order of
+// their keys alone.
+func (s Snapshot) picked(yield func(*Version) bool) func(*Version) bool {
+	field := s.past.kind.WatchField
+	if s.only == nil || field == "" {
+		return yield
+	}
+	return func(v *Version) bool { return v.Field(field) != *s.only || yield(v) }
+}
+
+// Count returns how many versions Ascend would yield, without decoding them
+// where the snapshot is of all values.
 func (s Snapshot) Count(ctx context.Context, prefix, after string) (int64, error) {
-	if s.past != nil {
+	if s.past != nil && s.only == nil {
 		page, err := s.past.listPast(ctx, prefix, backend.ListOptions{Revision: s.Revision, After: after, Limit: 1})
 		return int64(len(page.Items)) + page.Remaining, err
 	}
@@ -144,7 +170,7 @@ func (s Snapshot) Count(ctx context.Context, prefix, after string) (int64, error
 func (c *Cache) Snapshot() Snapshot {
 	c.mu.Lock() // not RLock: Clone marks the tree as shared
 	defer c.mu.Unlock()
-	return Snapshot{Revision: c.revision, items: c.items.Clone()}
+	return Snapshot{Revision: c.revision, items: c.items.clone()}
 }
 
 // SnapshotAt returns the state as of a revision that the cache has reached:
@@ -202,13 +228,13 @@ func (c *Cache) rewind(revision int64) (Snapshot, bool) {
 	if !c.ready || revision < c.history.since || revision > c.revision {
 		return Snapshot{}, false
 	}
-	items := c.items.Clone()
+	items := c.items.clone()
 	for n := c.history.next() - 1; n >= c.history.after(revision); n-- {
 		e := c.history.events[n-c.history.first]
 		if e.Prev != nil {
-			items.ReplaceOrInsert(e.Prev)
+			items.put(e.Prev)
 		} else {
-			items.Delete(e.Version)
+			items.remove(e.Version.Key)
 		}
 	}
 	return Snapshot{Revision: revision, items: items}, true

@@ -30,12 +30,12 @@ func (c *Cache) Watch(revision int64, only *string) (*Watcher, error) {
 	return c.watcher(c.history.after(revision), revision, only), nil
 }
 
-// WatchPresent returns the present state and a watcher of the changes after
-// it, as Watch does.
+// WatchPresent returns the present state, as far as it has the value of only,
+// and a watcher of the changes after it, as Watch does.
 func (c *Cache) WatchPresent(only *string) (Snapshot, *Watcher) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Snapshot{Revision: c.revision, items: c.items.Clone()}, c.watcher(c.history.next(), c.revision, only)
+	return Snapshot{Revision: c.revision, items: c.items.clone(), only: only}, c.watcher(c.history.next(), c.revision, only)
 }
 
 // watcher returns a watcher at a position. The caller holds mu.

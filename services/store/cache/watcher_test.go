@@ -30,16 +30,24 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := memory.New()
-	f := &fixture{t: t, kind: kind, backend: b, cache: cache.New(kind, "/pods/", b, cache.NewClock(b), cache.NewBudget(1<<20), slog.New(slog.DiscardHandler))}
+	f := &fixture{t: t, kind: kind, backend: memory.New()}
+	t.Cleanup(func() { _ = f.backend.Close() })
+	f.cache = f.another()
+	return f
+}
+
+// another returns a further cache of the same pods, which has read them.
+func (f *fixture) another() *cache.Cache {
+	f.t.Helper()
+	c := cache.New(f.kind, "/pods/", f.backend, cache.NewClock(f.backend), cache.NewBudget(1<<20), slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); f.cache.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done; _ = b.Close() })
-	if err := f.cache.Fresh(t.Context()); err != nil {
-		t.Fatal(err)
+	go func() { defer close(done); c.Run(ctx) }()
+	f.t.Cleanup(func() { cancel(); <-done })
+	if err := c.Fresh(f.t.Context()); err != nil {
+		f.t.Fatal(err)
 	}
-	return f
+	return c
 }
 
 // put stores a pod on a node and waits until the cache has it.

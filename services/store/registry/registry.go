@@ -208,6 +208,20 @@ func (rd Reader) List(ctx context.Context, resource schema.GroupVersionResource,
 	return out, err
 }
 
+// ListOnly implements access.Reader.
+func (rd Reader) ListOnly(ctx context.Context, resource schema.GroupVersionResource, namespace, value string) ([]kinds.Object, error) {
+	kind, c, err := rd.ready(ctx, resource)
+	if err != nil {
+		return nil, err
+	}
+	versions := c.Only(value, rd.registry.KeyPrefix(kind, namespace))
+	out := make([]kinds.Object, len(versions))
+	for i, v := range versions {
+		out[i] = v.Object()
+	}
+	return out, nil
+}
+
 // settledReader is what admission reads through: whoever has just made a
 // LimitRange or labelled a namespace finds it applied to the next object.
 type settledReader struct{ Reader }
@@ -226,6 +240,14 @@ func (rd settledReader) List(ctx context.Context, resource schema.GroupVersionRe
 		return nil, err
 	}
 	return rd.Reader.List(ctx, resource, namespace)
+}
+
+// ListOnly implements access.Reader.
+func (rd settledReader) ListOnly(ctx context.Context, resource schema.GroupVersionResource, namespace, value string) ([]kinds.Object, error) {
+	if err := rd.settle(ctx, resource); err != nil {
+		return nil, err
+	}
+	return rd.Reader.ListOnly(ctx, resource, namespace, value)
 }
 
 // settle waits until the cache holds what this process has written.

@@ -36,6 +36,10 @@ func (namespaces) List(context.Context, schema.GroupVersionResource, string) ([]
 	return nil, nil
 }
 
+func (namespaces) ListOnly(context.Context, schema.GroupVersionResource, string, string) ([]kinds.Object, error) {
+	return nil, nil
+}
+
 func (namespaces) Version(context.Context, schema.GroupVersionResource) (int64, error) { return 0, nil }
 
 func kindOf(t *testing.T, group, version, resource string) *kinds.Kind {

@@ -198,7 +198,7 @@ func ownLease(_ context.Context, r request) (access.Decision, error) {
 
 // onNode says whether a pod of the node in a namespace satisfies f.
 func (z *Authorizer) onNode(ctx context.Context, node, namespace string, f func(*corev1.Pod) bool) (bool, error) {
-	objs, err := z.reader.List(ctx, core("pods"), namespace)
+	objs, err := z.reader.ListOnly(ctx, core("pods"), namespace, node)
 	if err != nil {
 		return false, fmt.Errorf("look up the pods of node %s: %w", node, err)
 	}

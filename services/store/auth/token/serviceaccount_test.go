@@ -44,6 +44,10 @@ func (w world) List(context.Context, schema.GroupVersionResource, string) ([]kin
 	return nil, nil
 }
 
+func (w world) ListOnly(context.Context, schema.GroupVersionResource, string, string) ([]kinds.Object, error) {
+	return nil, nil
+}
+
 func (w world) Version(context.Context, schema.GroupVersionResource) (int64, error) { return 0, nil }
 
 func meta(namespace, name string) metav1.ObjectMeta {
