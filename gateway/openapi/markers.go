@@ -3,6 +3,7 @@ package openapi
 import (
 	_ "embed"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -12,6 +13,9 @@ import (
 //	io.k8s.api.core.v1.PodSpec.containers listType=map listMapKey=name
 //	io.k8s.api.core.v1.LocalObjectReference mapType=atomic
 //	k8s.io/api/core/v1.PullPolicy enum=Always enum=IfNotPresent enum=Never
+//	io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec.group "Group is …"
+//
+// the last where the Go type has no SwaggerDoc.
 //
 //go:generate go run ./internal/markers -o markers.txt
 //go:embed markers.txt
@@ -23,6 +27,7 @@ type marker struct {
 	listMapKeys []string
 	mapType     string
 	enum        []string
+	text        string
 }
 
 // markers are found by model name and field, or by Go type.
@@ -32,12 +37,14 @@ type markers map[string]marker
 func readMarkers() markers {
 	all := make(markers)
 	for line := range strings.Lines(markersText) {
-		words := strings.Fields(line)
-		if len(words) == 0 {
+		key, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		m := all[key]
+		if text, err := strconv.Unquote(rest); err == nil {
+			m.text = text
+			all[key] = m
 			continue
 		}
-		var m marker
-		for _, word := range words[1:] {
+		for _, word := range strings.Fields(rest) {
 			switch name, value, _ := strings.Cut(word, "="); name {
 			case "listType":
 				m.listType = value
@@ -49,7 +56,7 @@ func readMarkers() markers {
 				m.enum = append(m.enum, value)
 			}
 		}
-		all[words[0]] = m
+		all[key] = m
 	}
 	return all
 }

@@ -43,7 +43,7 @@ func gvkOf(k schema.GroupVersionKind) gvk {
 }
 
 // documented is what every struct of k8s.io/api with comments has: a text by
-// the name of each field, and by "" its own.
+// the name of each field, and by "" its own. Those of other structs are markers.
 type documented interface{ SwaggerDoc() map[string]string }
 
 // named is what types have that name their own model.
@@ -92,8 +92,8 @@ func (m *models) add(t reflect.Type) string {
 	s := &jsonSchema{Type: "object"}
 	m.all[name] = s // before its fields: they may hold the type itself
 	value := reflect.New(t).Interface()
-	docs := docsOf(value)
-	s.Description = docs[""]
+	docs := m.docsOf(name, value)
+	s.Description = docs("")
 	if f, ok := value.(formatted); ok {
 		m.formatted(s, value, f)
 		return name
@@ -119,11 +119,13 @@ func (m *models) formatted(s *jsonSchema, value any, f formatted) {
 	}
 }
 
-func docsOf(value any) map[string]string {
+// docsOf returns what tells the text of a field, and by "" that of the type.
+func (m *models) docsOf(model string, value any) func(field string) string {
 	if d, ok := value.(documented); ok {
-		return d.SwaggerDoc()
+		texts := d.SwaggerDoc()
+		return func(field string) string { return texts[field] }
 	}
-	return nil
+	return func(field string) string { return m.markers.of(model, field).text }
 }
 
 // opaque says whether a type's JSON is anything.
@@ -136,7 +138,7 @@ func opaque(t reflect.Type) bool {
 }
 
 // fields adds a struct's fields to its model.
-func (m *models) fields(s *jsonSchema, model string, t reflect.Type, docs map[string]string) {
+func (m *models) fields(s *jsonSchema, model string, t reflect.Type, docs func(field string) string) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -149,7 +151,8 @@ func (m *models) fields(s *jsonSchema, model string, t reflect.Type, docs map[st
 				inner = inner.Elem()
 			}
 			if inner.Kind() == reflect.Struct {
-				m.fields(s, modelName(inner), inner, docsOf(reflect.New(inner).Interface()))
+				name := modelName(inner)
+				m.fields(s, name, inner, m.docsOf(name, reflect.New(inner).Interface()))
 			}
 			continue
 		}
@@ -157,11 +160,11 @@ func (m *models) fields(s *jsonSchema, model string, t reflect.Type, docs map[st
 			s.Properties = make(map[string]*jsonSchema)
 		}
 		p := m.property(f.Type)
-		if p.Ref != "" && docs[tag] != "" {
+		if p.Ref != "" && docs(tag) != "" {
 			// Nothing may stand beside a reference, except within allOf.
 			p = &jsonSchema{AllOf: []*jsonSchema{p}}
 		}
-		p.Description = docs[tag]
+		p.Description = docs(tag)
 		m.annotate(p, model, tag, f)
 		s.Properties[tag] = p
 		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") && f.Type.Kind() != reflect.Pointer {

@@ -26,6 +26,7 @@ func builtin() []*Kind {
 		certificatesKinds(),
 		flowcontrolKinds(),
 		admissionKinds(),
+		registrationKinds(),
 		authenticationKinds(),
 		authorizationKinds(),
 	)

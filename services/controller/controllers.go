@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"navarch.dev/navarch/internal/usage"
+	"navarch.dev/navarch/services/controller/apiservice"
 	"navarch.dev/navarch/services/controller/bootstraptoken"
 	"navarch.dev/navarch/services/controller/certificates"
 	"navarch.dev/navarch/services/controller/clusterroleaggregation"
@@ -89,6 +90,7 @@ func controllers(cfg *Config) []factory {
 		{"serviceaccounttoken", func(d deps) (*runner.Controller, error) { return serviceaccounttoken.New(d.Deps, cfg.RootCA) }},
 		{"bootstraptoken", func(d deps) (*runner.Controller, error) { return bootstraptoken.New(d.Deps, nil) }},
 		plain("clusterroleaggregation", clusterroleaggregation.New),
+		plain("apiserviceregistration", apiservice.NewRegistration),
 		plain("certificateapproving", certificates.NewApproving),
 		{"certificatecleaning", func(d deps) (*runner.Controller, error) { return certificates.NewCleaning(d.Deps, nil) }},
 		{"podgc", func(d deps) (*runner.Controller, error) { return podgc.New(d.Deps, cfg.TerminatedPodThreshold) }},

@@ -69,3 +69,18 @@ func (f *fieldTypes) shape(obj runtime.Object, opts ...typed.ValidationOptions) 
 	f.shapes[gvk] = s
 	return s, nil
 }
+
+// schemas knows the fields of kinds by their groups, those of Kubernetes' own
+// groups if it has none for a group.
+type schemas struct {
+	managedfields.TypeConverter
+	byGroup map[string]managedfields.TypeConverter
+}
+
+// ObjectToTyped implements managedfields.TypeConverter.
+func (s schemas) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	if own, ok := s.byGroup[obj.GetObjectKind().GroupVersionKind().Group]; ok {
+		return own.ObjectToTyped(obj, opts...)
+	}
+	return s.TypeConverter.ObjectToTyped(obj, opts...)
+}

@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
+	registrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	registration "k8s.io/kube-aggregator/pkg/client/applyconfiguration"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"navarch.dev/navarch/internal/kinds"
@@ -92,7 +94,10 @@ func (t *tracker) fieldTypes() managedfields.TypeConverter {
 func (t *tracker) readTypes() {
 	if t.types == nil {
 		t.scheme = schemeOf(t.kinds)
-		t.types = newFieldTypes(applyconfigurations.NewTypeConverter(t.scheme))
+		t.types = newFieldTypes(schemas{
+			TypeConverter: applyconfigurations.NewTypeConverter(t.scheme),
+			byGroup:       map[string]managedfields.TypeConverter{registrationv1.GroupName: registration.NewTypeConverter(t.scheme)},
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 // Command markers collects from the source of the Kubernetes API types what
 // they say in comments: the markers +listType, +listMapKey, +mapType,
-// +structType and +enum. It runs by go generate.
+// +structType and +enum, and of types that have no SwaggerDoc the texts. It
+// runs by go generate.
 package main
 
 import (
@@ -20,8 +21,19 @@ import (
 	"strings"
 )
 
-// modules hold the types.
-var modules = []string{"k8s.io/api", "k8s.io/apimachinery"}
+// source is where types are.
+type source struct {
+	module string
+	// dir is the folder in the module; empty: all of it.
+	dir string
+	// texts says that the types have no SwaggerDoc.
+	texts bool
+}
+
+var sources = []source{
+	{module: "k8s.io/api"}, {module: "k8s.io/apimachinery"},
+	{module: "k8s.io/kube-aggregator", dir: "pkg/apis/apiregistration/v1", texts: true},
+}
 
 func main() {
 	out := flag.String("o", "markers.txt", "file to write")
@@ -33,12 +45,12 @@ func main() {
 
 func run(out string) error {
 	var lines []string
-	for _, module := range modules {
-		dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	for _, s := range sources {
+		dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", s.module).Output()
 		if err != nil {
-			return fmt.Errorf("find module %s: %w", module, err)
+			return fmt.Errorf("find module %s: %w", s.module, err)
 		}
-		found, err := walk(module, string(bytes.TrimSpace(dir)))
+		found, err := walk(s, string(bytes.TrimSpace(dir)))
 		if err != nil {
 			return err
 		}
@@ -48,10 +60,10 @@ func run(out string) error {
 	return os.WriteFile(out, []byte(strings.Join(slices.Compact(lines), "\n")+"\n"), 0o644)
 }
 
-// walk reads every package of a module that has a types.go or holds meta/v1.
-func walk(module, root string) ([]string, error) {
+// walk reads every package of a source that has a types.go or holds meta/v1.
+func walk(s source, root string) ([]string, error) {
 	var lines []string
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(root, s.dir), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), "types") || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -59,7 +71,7 @@ func walk(module, root string) ([]string, error) {
 		if err != nil {
 			return err
 		}
-		found, err := readFile(path, filepath.ToSlash(filepath.Join(module, rel)))
+		found, err := readFile(path, filepath.ToSlash(filepath.Join(s.module, rel)), s.texts)
 		lines = append(lines, found...)
 		return err
 	})
@@ -67,7 +79,7 @@ func walk(module, root string) ([]string, error) {
 }
 
 // readFile returns the lines of one source file.
-func readFile(path, pkg string) ([]string, error) {
+func readFile(path, pkg string, texts bool) ([]string, error) {
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
 	if err != nil {
 		return nil, err
@@ -89,17 +101,21 @@ func readFile(path, pkg string) ([]string, error) {
 			if slices.Contains(markersIn(doc), "enum") {
 				enums[ts.Name.Name] = true
 			}
-			lines = appendLine(lines, model+"."+ts.Name.Name, merging(doc))
+			name := model + "." + ts.Name.Name
+			lines = appendLine(lines, name, merging(doc))
+			if texts {
+				lines = appendLine(lines, name, text(doc))
+			}
 			if st, ok := ts.Type.(*ast.StructType); ok {
-				lines = append(lines, fieldLines(model+"."+ts.Name.Name, st)...)
+				lines = append(lines, fieldLines(name, st, texts)...)
 			}
 		}
 	}
 	return append(lines, enumLines(file, pkg, enums)...), nil
 }
 
-// fieldLines returns a line for each marked field.
-func fieldLines(model string, st *ast.StructType) []string {
+// fieldLines returns a line for each marked field, and one for its text.
+func fieldLines(model string, st *ast.StructType, texts bool) []string {
 	var lines []string
 	for _, f := range st.Fields.List {
 		if f.Tag == nil {
@@ -111,8 +127,12 @@ func fieldLines(model string, st *ast.StructType) []string {
 		}
 		_, rest, _ := strings.Cut(tag, `json:"`)
 		name, _, _ := strings.Cut(strings.SplitN(rest, `"`, 2)[0], ",")
-		if name != "" {
-			lines = appendLine(lines, model+"."+name, merging(f.Doc))
+		if name == "" {
+			continue
+		}
+		lines = appendLine(lines, model+"."+name, merging(f.Doc))
+		if texts {
+			lines = appendLine(lines, model+"."+name, text(f.Doc))
 		}
 	}
 	return lines
@@ -164,6 +184,35 @@ func merging(doc *ast.CommentGroup) []string {
 		}
 	}
 	return out
+}
+
+// text returns what a comment says, but for its markers, as one quoted word.
+// Paragraphs are kept, lines are joined, as SwaggerDoc has it.
+func text(doc *ast.CommentGroup) []string {
+	if doc == nil {
+		return nil
+	}
+	var paragraphs []string
+	var lines []string
+	end := func() {
+		if len(lines) > 0 {
+			paragraphs = append(paragraphs, strings.Join(lines, " "))
+		}
+		lines = nil
+	}
+	for _, c := range doc.List {
+		switch line := strings.TrimSpace(strings.TrimPrefix(c.Text, "//")); {
+		case line == "":
+			end()
+		case !strings.HasPrefix(line, "+"):
+			lines = append(lines, line)
+		}
+	}
+	end()
+	if len(paragraphs) == 0 {
+		return nil
+	}
+	return []string{strconv.Quote(strings.Join(paragraphs, "\n\n"))}
 }
 
 // markersIn returns the lines of a comment that begin with "+".

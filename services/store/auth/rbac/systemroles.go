@@ -118,6 +118,7 @@ func controllerRules() []rbacv1.PolicyRule {
 		can("create").on("events.k8s.io", "events"),
 		can("create").on("storage.k8s.io", "volumeattachments", "csistoragecapacities"),
 		can("create").on("certificates.k8s.io", "certificatesigningrequests"),
+		can("create").on("apiregistration.k8s.io", "apiservices"),
 		can("create").on("authentication.k8s.io", "tokenreviews"),
 		can("create").on("authorization.k8s.io", "subjectaccessreviews"),
 		can("approve", "sign").on("certificates.k8s.io", "signers"),
