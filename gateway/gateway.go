@@ -15,6 +15,7 @@
 //	podstream   logs, exec, attach, port-forward, proxy
 //	discovery   /api and /apis
 //	openapi     /openapi/v2 and /openapi/v3
+//	coalesce    fewer system calls on busy connections
 package gateway
 
 import (

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"navarch.dev/navarch/gateway/coalesce"
 )
 
 // Limits of the HTTP server that keep a client from holding what it does not
@@ -45,7 +47,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(g.tel.Log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.ServeTLS(listener, "", "") }()
+	go func() { served <- server.ServeTLS(coalesce.Listener(listener), "", "") }()
 	g.tel.Log.InfoContext(ctx, "serving the Kubernetes API", "address", listener.Addr().String())
 	select {
 	case err := <-served:
