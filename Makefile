@@ -16,7 +16,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 DEMO_DIR ?= $(CURDIR)/.navarch
 
 MODEL_EFFORT ?= 30
-.PHONY: build navarch node-tools kubectl grpcurl clients packages demo up down images compose-up compose-down compose-test test unit integration model bench bench-peers lint generate check-generated fmt clean
+.PHONY: build navarch node-tools kubectl grpcurl clients packages demo up down images compose-up compose-down compose-test test unit integration model bench bench-peers peers lint generate check-generated fmt clean
 
 ## build: navarch, its shim, kubectl, runc and the CNI plugins, into bin/
 build: navarch kubectl node-tools
@@ -97,11 +97,14 @@ model:
 bench: build
 	NAVARCH_BIN_DIR=$(BIN) $(GO) run ./bench
 
-## bench-peers: speed and memory beside the real kube-apiserver, which it builds
-bench-peers: navarch
+## bench-peers: speed and memory beside the real Kubernetes programs, which it builds; PEERS_FLAGS chooses rows
+bench-peers: navarch peers
+	$(GO) -C bench/peers run . -bin $(BIN) $(PEERS_FLAGS)
+
+## peers: etcd and the Kubernetes programs that bench-peers measures against
+peers:
 	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/etcd go.etcd.io/etcd/server/v3
-	CGO_ENABLED=0 $(GO) -C bench/peers build -trimpath -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBECTL_VERSION)' -o $(BIN)/peers/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
-	$(GO) -C bench/peers run . -bin $(BIN)
+	$(foreach p,kube-apiserver kube-scheduler kube-controller-manager,CGO_ENABLED=0 $(GO) -C bench/peers build -trimpath -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBECTL_VERSION)' -o $(BIN)/peers/$(p) k8s.io/kubernetes/cmd/$(p);)
 
 ## lint: golangci-lint, buf lint, generated code up to date
 lint: check-generated

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -26,25 +25,14 @@ const (
 
 // createPods creates pods in a namespace, as fast as the clients can.
 func (s *server) createPods(ctx context.Context, ns string, count int) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for i := range clients {
-		c := s.client()
-		defer c.CloseIdleConnections()
-		g.Go(func() error {
-			for n := i; n < count; n += clients {
-				body, err := encode(pod(n))
-				if err != nil {
-					return err
-				}
-				r := request{method: http.MethodPost, path: "/api/v1/namespaces/" + ns + "/pods", contentType: jsonType, body: body}
-				if _, err := s.do(ctx, c, r); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
+	return s.inParallel(ctx, count, func(ctx context.Context, c *http.Client, n int) error {
+		body, err := encode(pod(n))
+		if err != nil {
+			return err
+		}
+		_, err = s.do(ctx, c, request{method: http.MethodPost, path: "/api/v1/namespaces/" + ns + "/pods", contentType: jsonType, body: body})
+		return err
+	})
 }
 
 // list is one way to read the pods.
@@ -80,19 +68,32 @@ func measureLists(ctx context.Context, p *peers) ([]line, error) {
 	}
 	var lines []line
 	for _, l := range lists() {
-		var times pair
-		for round := range p.rounds * listsPerRound {
-			for _, s := range p.both(round) {
-				took, err := s.timeList(ctx, l)
-				if err != nil {
-					return nil, fmt.Errorf("%s at %s: %w", l.name, s.name, err)
-				}
-				times.add(p, s, took.Seconds())
-			}
+		var took pair
+		err := p.turns(ctx, func(ctx context.Context, t turn) error { return t.measureList(ctx, l, &took) })
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", l.name, err)
 		}
-		lines = append(lines, times.faster(fmt.Sprintf("LIST %d pods, %s", p.scale.listed, l.name), listTarget))
+		lines = append(lines, took.faster(fmt.Sprintf("LIST %d pods, %s", p.scale.listed, l.name), listTarget))
 	}
 	return lines, nil
+}
+
+// measureList reads a list a few times.
+func (t turn) measureList(ctx context.Context, l list, took *pair) error {
+	var each samples
+	_, used, err := t.spend(func() error {
+		for range listsPerRound {
+			d, err := t.timeList(ctx, l)
+			if err != nil {
+				return err
+			}
+			each = append(each, d)
+		}
+		return nil
+	})
+	took.add(t, each.percentile(50).Seconds())
+	took.addSpent(t, used, listsPerRound)
+	return err
 }
 
 func (s *server) timeList(ctx context.Context, l list) (time.Duration, error) {

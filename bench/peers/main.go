@@ -1,10 +1,15 @@
 // Command peers prints Navarch's speed and memory beside those of the real
-// kube-apiserver. Both serve the same certificates on an etcd of their own
-// that has the same settings, the same client program asks both, and they take
-// turns within one run, so that the machine's other load falls on both.
+// Kubernetes programs: kube-apiserver, and for what pods' placement is about
+// kube-scheduler and kube-controller-manager too. Both sides have the same
+// certificates, and an etcd of their own with the same settings; the same client
+// program asks both, and they take turns within one run, so that the machine's
+// other load falls on both.
 //
-// It is a module of its own: kube-apiserver and all that it needs stay out of
+// It is a module of its own: Kubernetes and all that it needs stay out of
 // the product's go.mod. `make bench-peers` builds the programs and runs it.
+//
+// It exits with 0 if every target that was measured is met, with 3 if one was
+// missed, and with 1 if something could not be measured.
 package main
 
 import (
@@ -15,15 +20,21 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"syscall"
 )
 
+// exitMissed is the exit code of a run that missed a target.
+const exitMissed = 3
+
 // options are what the command line says.
 type options struct {
-	rows   *regexp.Regexp
+	rows   *regexp.Regexp // nil: all
 	rounds int
+	only   string // the side that is measured alone, or ""
 	binDir string
 	dir    string
+	keep   bool
 	scale  scale
 }
 
@@ -33,81 +44,130 @@ type scale struct {
 	held     int // pods that are held when memory is measured
 	watchers int // watchers of one namespace
 	rate     int // writes per second that they all see
+	bound    int // pods that are bound in a round
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	missed, err := run(ctx)
+	switch {
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
+	case missed > 0:
+		fmt.Fprintf(os.Stderr, "peers: %d targets are missed\n", missed)
+		os.Exit(exitMissed)
 	}
 }
 
 // row is one or several lines of the table.
 type row struct {
-	name    string
-	measure func(ctx context.Context, p *peers) ([]line, error)
+	name     string
+	services arrangement
+	measure  func(ctx context.Context, p *peers) ([]line, error)
 }
 
 // allRows are in their order: the ones that leave many objects behind are last.
 func allRows() []row {
-	return []row{
-		{"idle", measureIdle},
-		{"operations", measureOperations},
-		{"latency", measureLatency},
-		{"fanout", measureFanOut},
-		{"lists", measureLists},
-		{"held", measureHeld},
+	rows := []row{
+		{name: "idle", services: apiOnly, measure: measureIdle},
+		{name: "operations", services: apiOnly, measure: measureOperations},
+		{name: "latency", services: apiOnly, measure: measureLatency},
+		{name: "fanout", services: apiOnly, measure: measureFanOut},
+		{name: "lists", services: apiOnly, measure: measureLists},
+		{name: "held", services: apiOnly, measure: measureHeld},
 	}
+	for _, w := range workloads() {
+		rows = append(rows, row{name: w.row, services: full, measure: w.measure})
+	}
+	return rows
 }
 
-func run(ctx context.Context) (err error) {
+// wanted says whether a row is to be measured.
+func (o *options) wanted(r row) bool {
+	return o.rows == nil || o.rows.MatchString(r.name)
+}
+
+// run returns how many targets were missed.
+func run(ctx context.Context) (int, error) {
 	o, err := parseOptions()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	p, err := start(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.stop()) }()
 	var lines []line
-	for _, r := range allRows() {
-		if !o.rows.MatchString(r.name) {
+	for _, services := range []arrangement{apiOnly, full} {
+		rows := slices.DeleteFunc(allRows(), func(r row) bool { return r.services != services || !o.wanted(r) })
+		if len(rows) == 0 {
 			continue
 		}
+		more, err := measure(ctx, o, services, rows)
+		lines = append(lines, more...)
+		if err != nil {
+			_ = writeTable(os.Stdout, lines) // what there is
+			return 0, err
+		}
+	}
+	return missed(lines), writeTable(os.Stdout, lines)
+}
+
+// measure starts the services of an arrangement and measures its rows. It
+// returns those that it has, also if one fails.
+func measure(ctx context.Context, o options, services arrangement, rows []row) (lines []line, err error) {
+	p, err := start(ctx, o, services)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	for _, r := range rows {
 		fmt.Fprintf(os.Stderr, "measuring %s …\n", r.name)
 		more, err := r.measure(ctx, p)
 		if err != nil {
-			return fmt.Errorf("measure %s: %w", r.name, err)
+			return lines, fmt.Errorf("measure %s: %w", r.name, err)
 		}
 		lines = append(lines, more...)
 	}
-	return writeTable(os.Stdout, lines)
+	return lines, nil
 }
 
 func parseOptions() (options, error) {
 	var o options
-	rows := flag.String("run", ".", "regular expression of the rows to measure")
-	flag.IntVar(&o.rounds, "rounds", 3, "how many rounds of each measurement")
+	rows := flag.String("run", "", "regular expression of the rows to measure (default: all)")
+	flag.StringVar(&o.only, "only", "", "measure one side alone: navarch or kube")
 	flag.StringVar(&o.binDir, "bin", "bin", "folder of the built programs")
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "where the data folders go; the disk that is measured")
-	flag.IntVar(&o.scale.listed, "listed", 5000, "pods in a LIST")
-	flag.IntVar(&o.scale.held, "held", 50000, "pods held when memory is measured")
-	flag.IntVar(&o.scale.watchers, "watchers", 1000, "watchers in the fan-out")
-	flag.IntVar(&o.scale.rate, "rate", 10, "writes per second in the fan-out; every watcher gets each")
+	flag.BoolVar(&o.keep, "keep", false, "keep the data folders, with the programs' logs")
+	numbers := []struct {
+		name  string
+		value *int
+		def   int
+		usage string
+	}{
+		{"rounds", &o.rounds, 3, "how many rounds of each measurement, after one to warm up"},
+		{"listed", &o.scale.listed, 5000, "pods in a LIST"},
+		{"held", &o.scale.held, 50000, "pods held when memory is measured"},
+		{"watchers", &o.scale.watchers, 1000, "watchers in the fan-out"},
+		{"rate", &o.scale.rate, 10, "writes per second in the fan-out; every watcher gets each"},
+		{"bound", &o.scale.bound, 5000, "pods that are bound in a round; those that keep apart or spread are a fifth"},
+	}
+	for _, n := range numbers {
+		flag.IntVar(n.value, n.name, n.def, n.usage)
+	}
 	flag.Parse()
+	if o.only != "" && o.only != "navarch" && o.only != "kube" {
+		return o, fmt.Errorf("flag -only: %q is neither navarch nor kube", o.only)
+	}
+	for _, n := range numbers {
+		if *n.value < 1 {
+			return o, fmt.Errorf("flag -%s: %d must be at least 1", n.name, *n.value)
+		}
+	}
+	if *rows == "" {
+		return o, nil
+	}
 	var err error
 	if o.rows, err = regexp.Compile(*rows); err != nil {
 		return o, fmt.Errorf("flag -run: %w", err)
-	}
-	for name, n := range map[string]int{
-		"rounds": o.rounds, "listed": o.scale.listed, "held": o.scale.held, "watchers": o.scale.watchers, "rate": o.scale.rate,
-	} {
-		if n < 1 {
-			return o, fmt.Errorf("flag -%s: %d must be at least 1", name, n)
-		}
 	}
 	return o, nil
 }

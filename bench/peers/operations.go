@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -50,21 +49,19 @@ func operations() []operation {
 // measureOperations compares the throughput of 32 clients.
 func measureOperations(ctx context.Context, p *peers) ([]line, error) {
 	rates := make(map[string]*pair)
-	for round := range p.rounds + 1 {
-		for _, s := range p.both(round) {
-			for _, op := range operations() {
-				rate, err := s.throughput(ctx, op, round)
-				if err != nil {
-					return nil, fmt.Errorf("%s at %s: %w", op.name, s.name, err)
-				}
-				if rates[op.name] == nil {
-					rates[op.name] = new(pair)
-				}
-				if round > 0 { // the first round warms up
-					rates[op.name].add(p, s, rate)
-				}
+	for _, op := range operations() {
+		rates[op.name] = new(pair)
+	}
+	err := p.turns(ctx, func(ctx context.Context, t turn) error {
+		for _, op := range operations() {
+			if err := t.throughput(ctx, op, rates[op.name]); err != nil {
+				return fmt.Errorf("%s: %w", op.name, err)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	var lines []line
 	for _, op := range operations() {
@@ -73,38 +70,43 @@ func measureOperations(ctx context.Context, p *peers) ([]line, error) {
 	return lines, nil
 }
 
-// throughput lets all clients do an operation at once and returns how many
-// were done in a second.
-func (s *server) throughput(ctx context.Context, op operation, round int) (float64, error) {
+// throughput lets all clients do an operation at once and notes how many were
+// done in a second.
+func (t turn) throughput(ctx context.Context, op operation, rate *pair) error {
 	g, ctx := errgroup.WithContext(ctx)
 	begin := make(chan struct{})
 	for i := range clients {
-		requests, err := requestsOf(op, round, i)
+		requests, err := requestsOf(op, t.round, i)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		c := s.client()
+		c := t.client()
 		defer c.CloseIdleConnections()
 		// The connection is made before the clock runs.
-		if _, err := s.do(ctx, c, request{method: http.MethodGet, path: "/version"}); err != nil {
-			return 0, err
+		if _, err := t.do(ctx, c, request{method: http.MethodGet, path: "/version"}); err != nil {
+			return err
 		}
 		g.Go(func() error {
 			<-begin
 			for _, r := range requests {
-				if _, err := s.do(ctx, c, r); err != nil {
+				if _, err := t.do(ctx, c, r); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	started := time.Now()
-	close(begin)
-	if err := g.Wait(); err != nil {
-		return 0, err
+	took, used, err := t.spend(func() error {
+		close(begin)
+		return g.Wait()
+	})
+	if err != nil {
+		return err
 	}
-	return float64(clients*perClient*op.repeat) / time.Since(started).Seconds(), nil
+	const each = clients * perClient
+	rate.add(t, float64(each*op.repeat)/took.Seconds())
+	rate.addSpent(t, used, each*op.repeat)
+	return nil
 }
 
 func requestsOf(op operation, round, client int) ([]request, error) {

@@ -1,47 +1,143 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// memoryTarget is how many times less memory than the reference.
-const memoryTarget = 3
+// spent is processor time: of the control plane's programs, and of etcd.
+type spent struct{ server, etcd time.Duration }
 
-// settleTime is how long a server is left alone before its memory is read.
-const settleTime = 20 * time.Second
+func (s spent) minus(o spent) spent { return spent{s.server - o.server, s.etcd - o.etcd} }
 
-// processorTime is what a server has used so far.
-func (s *server) processorTime() (time.Duration, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process.Process.Pid))
-	if err != nil {
-		return 0, fmt.Errorf("read the processor time of %s: %w", s.name, err)
+func (s spent) each(units int) spent {
+	return spent{s.server / time.Duration(units), s.etcd / time.Duration(units)}
+}
+
+func (s spent) String() string {
+	if s.etcd < s.server/100 {
+		return short(s.server)
 	}
-	// The program's name, in parentheses, may hold anything. After it, user and
-	// system time are the 12th and 13th words, in hundredths of a second.
-	const user, system, tick = 11, 12, 10 * time.Millisecond
-	words := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	var sum time.Duration
-	for _, i := range []int{user, system} {
-		n, err := strconv.Atoi(words[i])
+	return short(s.server) + " + etcd " + short(s.etcd)
+}
+
+// medianSpent is the round whose programs took the median time.
+func medianSpent(all []spent) spent {
+	if len(all) == 0 {
+		return spent{}
+	}
+	sorted := slices.SortedFunc(slices.Values(all), func(a, b spent) int { return int(a.server - b.server) })
+	return sorted[len(sorted)/2]
+}
+
+// processorTime is what a side's processes have used so far.
+func (s *server) processorTime() (spent, error) {
+	var sum spent
+	for _, c := range s.processes {
+		used, err := processorTime(c)
 		if err != nil {
-			return 0, fmt.Errorf("read the processor time of %s: %w", s.name, err)
+			return spent{}, err
 		}
-		sum += time.Duration(n) * tick
+		sum.server += used
+	}
+	var err error
+	sum.etcd, err = processorTime(s.etcd)
+	return sum, err
+}
+
+// processorTime reads a process's clock of processor time, which is exact,
+// other than the ticks in /proc.
+func processorTime(c *exec.Cmd) (time.Duration, error) {
+	const ofProcess = 2 // see CPUCLOCK_SCHED in the kernel's posix-timers.h
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^c.Process.Pid)<<3|ofProcess, &t); err != nil {
+		return 0, fmt.Errorf("read the processor time of %s: %w", c.Path, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// spend does some work and returns how long it took, and of the side's
+// processors.
+func (t turn) spend(work func() error) (time.Duration, spent, error) {
+	before, err := t.processorTime()
+	if err != nil {
+		return 0, spent{}, err
+	}
+	started := time.Now()
+	if err := work(); err != nil {
+		return 0, spent{}, err
+	}
+	took := time.Since(started)
+	after, err := t.processorTime()
+	return took, after.minus(before), err
+}
+
+const (
+	calmWithin = 2 * time.Minute
+	calmPeriod = 500 * time.Millisecond
+	// calmUse is how much all processes may use in such a period.
+	calmUse = 50 * time.Millisecond
+)
+
+// calm waits until what earlier work has left for the servers to do is done, so
+// that nobody's takes time from another's turn.
+func (p *peers) calm(ctx context.Context) error {
+	deadline := time.Now().Add(calmWithin)
+	var last time.Duration
+	for first := true; time.Now().Before(deadline); first = false {
+		var sum time.Duration
+		for _, s := range p.both(0) {
+			used, err := s.processorTime()
+			if err != nil {
+				return err
+			}
+			sum += used.server + used.etcd
+		}
+		if !first && sum-last < calmUse {
+			return nil
+		}
+		last = sum
+		if err := wait(ctx, calmPeriod); err != nil {
+			return err
+		}
+	}
+	return nil // they are as busy as they are
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// memory is the resident sets of a side's programs without etcd, in MiB.
+func (s *server) memory() (float64, error) {
+	var sum float64
+	for _, c := range s.processes {
+		mib, err := memory(c)
+		if err != nil {
+			return 0, err
+		}
+		sum += mib
 	}
 	return sum, nil
 }
 
-// memory is a server's resident set, in MiB.
-func (s *server) memory() (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.process.Process.Pid))
+func memory(c *exec.Cmd) (float64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid))
 	if err != nil {
-		return 0, fmt.Errorf("read the memory of %s: %w", s.name, err)
+		return 0, fmt.Errorf("read the memory of %s: %w", c.Path, err)
 	}
 	for l := range strings.Lines(string(data)) {
 		if text, ok := strings.CutPrefix(l, "VmRSS:"); ok {
@@ -49,40 +145,5 @@ func (s *server) memory() (float64, error) {
 			return float64(kib) / 1024, err
 		}
 	}
-	return 0, fmt.Errorf("the memory of %s is not told", s.name)
-}
-
-func measureIdle(ctx context.Context, p *peers) ([]line, error) {
-	l, err := p.compareMemory(ctx, "memory, idle")
-	return []line{l}, err
-}
-
-// measureHeld compares the memory of servers that hold many pods.
-func measureHeld(ctx context.Context, p *peers) ([]line, error) {
-	for _, s := range p.both(0) {
-		if err := s.createPods(ctx, heldNamespace, p.scale.held); err != nil {
-			return nil, fmt.Errorf("create pods at %s: %w", s.name, err)
-		}
-	}
-	l, err := p.compareMemory(ctx, fmt.Sprintf("memory, holding %d pods", p.scale.held))
-	return []line{l}, err
-}
-
-func (p *peers) compareMemory(ctx context.Context, figure string) (line, error) {
-	var held pair
-	for range p.rounds {
-		select {
-		case <-ctx.Done():
-			return line{}, ctx.Err()
-		case <-time.After(settleTime):
-		}
-		for _, s := range p.both(0) {
-			mib, err := s.memory()
-			if err != nil {
-				return line{}, err
-			}
-			held.add(p, s, mib)
-		}
-	}
-	return held.less(figure, mebibytes, memoryTarget), nil
+	return 0, fmt.Errorf("the memory of %s is not told", c.Path)
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -111,7 +112,7 @@ func (s *server) prepare(ctx context.Context) error {
 	c := s.client()
 	defer c.CloseIdleConnections()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	for _, ns := range []string{namespace, listedNamespace, heldNamespace} {
+	for _, ns := range []string{namespace, listedNamespace, heldNamespace, boundNamespace} {
 		objects := []struct {
 			path string
 			obj  runtime.Object
@@ -143,16 +144,14 @@ func (s *server) eventually(ctx context.Context, c *http.Client, r request) erro
 		if err == nil || errors.As(err, &status) && status.code == http.StatusConflict {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
+		if wait(ctx, 100*time.Millisecond) != nil {
 			return err
-		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
 func encode(obj runtime.Object) ([]byte, error) {
-	encoder := scheme.Codecs.LegacyCodec(corev1.SchemeGroupVersion)
+	encoder := scheme.Codecs.LegacyCodec(corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion)
 	return runtime.Encode(encoder, obj)
 }
 

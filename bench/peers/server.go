@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -25,35 +23,39 @@ type server struct {
 	name string
 	url  string
 	tls  *tls.Config
-	// process is what is measured: all but etcd.
-	process *exec.Cmd
-	etcd    *exec.Cmd
+	// processes are what is measured: all but etcd.
+	processes []*exec.Cmd
+	etcd      *exec.Cmd
+	nodes     int // how many it has been given
 }
 
-// peers are the two that are compared.
+// peers are the two that are compared; nil is one that is not measured.
 type peers struct {
 	options
 	work          string
 	navarch, kube *server
 }
 
-// both returns the two in the order of a round: they take turns to be first.
-func (p *peers) both(round int) [2]*server {
-	if round%2 == 0 {
-		return [2]*server{p.navarch, p.kube}
-	}
-	return [2]*server{p.kube, p.navarch}
-}
+// arrangement is which services take part.
+type arrangement string
+
+const (
+	apiOnly arrangement = "api"     // what serves the API
+	full    arrangement = "cluster" // with scheduler and controllers
+)
 
 // start starts both and waits until they are ready.
-func start(ctx context.Context, o options) (*peers, error) {
+func start(ctx context.Context, o options, a arrangement) (*peers, error) {
 	work, err := os.MkdirTemp(o.dir, "peers-")
 	if err != nil {
 		return nil, err
 	}
 	p := &peers{options: o, work: work}
-	if p.navarch, err = p.startServer(ctx, "navarch", p.navarchCommand); err == nil {
-		p.kube, err = p.startServer(ctx, "kube-apiserver", p.kubeCommand)
+	if o.only != "kube" {
+		p.navarch, err = p.startServer(ctx, "navarch", a, p.startNavarch)
+	}
+	if err == nil && o.only != "navarch" {
+		p.kube, err = p.startServer(ctx, "kubernetes", a, p.startKube)
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
@@ -68,16 +70,17 @@ func start(ctx context.Context, o options) (*peers, error) {
 
 // stop ends all processes and removes their data.
 func (p *peers) stop() error {
-	for _, s := range []*server{p.navarch, p.kube} {
-		if s == nil {
-			continue
-		}
-		for _, c := range []*exec.Cmd{s.process, s.etcd} {
+	for _, s := range p.both(0) {
+		for _, c := range append(s.processes, s.etcd) {
 			if c != nil && c.Process != nil {
 				_ = c.Process.Kill()
 				_ = c.Wait()
 			}
 		}
+	}
+	if p.keep {
+		fmt.Fprintf(os.Stderr, "kept %s\n", p.work)
+		return nil
 	}
 	return os.RemoveAll(p.work)
 }
@@ -91,7 +94,10 @@ type endpoints struct {
 
 func (e endpoints) file(name string) string { return filepath.Join(e.dir, name) }
 
-func (p *peers) startServer(ctx context.Context, name string, command func(context.Context, endpoints) (*exec.Cmd, error)) (*server, error) {
+// starter starts the programs of a side.
+type starter func(context.Context, *server, endpoints, arrangement) error
+
+func (p *peers) startServer(ctx context.Context, name string, a arrangement, programs starter) (*server, error) {
 	e := endpoints{dir: filepath.Join(p.work, name)}
 	s := &server{name: name}
 	var err error
@@ -109,20 +115,19 @@ func (p *peers) startServer(ctx context.Context, name string, command func(conte
 		return s, err
 	}
 	s.url = "https://127.0.0.1:" + e.port
-	if s.process, err = command(ctx, e); err != nil {
-		return s, err
+	return s, programs(ctx, s, e, a)
+}
+
+// startProgram starts one of a side's programs.
+func (s *server) startProgram(cmd *exec.Cmd, e endpoints) error {
+	if err := logTo(cmd, e.file(filepath.Base(cmd.Path)+".log")); err != nil {
+		return err
 	}
-	if err := logTo(s.process, e.file("log")); err != nil {
-		return s, err
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	if err := s.process.Start(); err != nil {
-		return s, fmt.Errorf("start %s: %w", name, err)
-	}
-	if err := s.ready(ctx); err != nil {
-		tail, _ := os.ReadFile(e.file("log"))
-		return s, fmt.Errorf("%w; it said: %s", err, tail[max(0, len(tail)-2000):])
-	}
-	return s, nil
+	s.processes = append(s.processes, cmd)
+	return nil
 }
 
 // startEtcd starts an etcd on a fresh folder and returns its client URL.
@@ -149,56 +154,6 @@ func (p *peers) startEtcd(ctx context.Context, dir string) (*exec.Cmd, string, e
 		return nil, "", fmt.Errorf("start etcd: %w", err)
 	}
 	return cmd, client, nil
-}
-
-// navarchCommand is the Store and the gateway in one process: what the reference
-// is, without scheduler and controllers.
-func (p *peers) navarchCommand(ctx context.Context, e endpoints) (*exec.Cmd, error) {
-	grpcPort, err := freePort(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return p.command(ctx, "navarch", "control-plane", "--without=scheduler,controller", "--etcd-endpoints="+e.client,
-		"--listen=127.0.0.1:"+grpcPort, "--gateway-listen=127.0.0.1:"+e.port, "--log-level=warn",
-		"--ca-file="+e.file("ca.crt"), "--cert-file="+e.file("store.crt"), "--key-file="+e.file("store.key"),
-		"--service-account-key-file="+e.file("service-account.key")), nil
-}
-
-func (p *peers) kubeCommand(ctx context.Context, e endpoints) (*exec.Cmd, error) {
-	if err := writePublicKey(e.file("service-account.key"), e.file("service-account.pub")); err != nil {
-		return nil, err
-	}
-	return p.command(ctx, "peers/kube-apiserver", "--etcd-servers="+e.client, "--bind-address=127.0.0.1", "--secure-port="+e.port,
-		"--client-ca-file="+e.file("ca.crt"), "--tls-cert-file="+e.file("store.crt"), "--tls-private-key-file="+e.file("store.key"),
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+e.file("service-account.pub"),
-		"--service-account-signing-key-file="+e.file("service-account.key"), "--authorization-mode=Node,RBAC",
-		"--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--cert-dir="+e.file("kube")), nil
-}
-
-// writePublicKey writes the public part of a PKCS #8 key, which is all that
-// kube-apiserver reads to verify tokens.
-func writePublicKey(from, to string) error {
-	data, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return fmt.Errorf("%s holds no PEM", from)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", from, err)
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return fmt.Errorf("%s holds a %T, which has no public key", from, key)
-	}
-	public, err := x509.MarshalPKIXPublicKey(signer.Public())
-	if err != nil {
-		return fmt.Errorf("encode the public key of %s: %w", from, err)
-	}
-	return os.WriteFile(to, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600)
 }
 
 func (p *peers) command(ctx context.Context, program string, args ...string) *exec.Cmd {
@@ -249,8 +204,8 @@ func (s *server) client() *http.Client {
 	}}
 }
 
-// ready waits until the server is.
-func (s *server) ready(ctx context.Context) error {
+// ready waits until the program whose API it is answers it.
+func (s *server) ready(ctx context.Context, e endpoints) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	c := s.client()
@@ -260,10 +215,9 @@ func (s *server) ready(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w", s.name, err)
-		case <-time.After(100 * time.Millisecond):
+		if wait(ctx, 100*time.Millisecond) != nil {
+			log, _ := os.ReadFile(e.file(filepath.Base(s.processes[0].Path) + ".log"))
+			return fmt.Errorf("%s is not ready: %w; it said: %s", s.name, err, log[max(0, len(log)-2000):])
 		}
 	}
 }

@@ -70,25 +70,20 @@ func (s *server) forgetStamped(ctx context.Context) error {
 // measureLatency compares the time from sending a POST to receiving its event,
 // one after the other.
 func measureLatency(ctx context.Context, p *peers) ([]line, error) {
-	times := make(map[*server]samples)
-	for round := range p.rounds {
-		for _, s := range p.both(round) {
-			took, err := s.latencies(ctx, round)
-			if err != nil {
-				return nil, err
-			}
-			times[s] = append(times[s], took...)
-		}
-	}
-	var lines []line
-	for _, percent := range []float64{50, 99} {
-		l := pair{
-			navarch: []float64{times[p.navarch].percentile(percent).Seconds()},
-			kube:    []float64{times[p.kube].percentile(percent).Seconds()},
-		}
-		lines = append(lines, l.faster(fmt.Sprintf("POST → event at a watcher, p%.0f", percent), latencyTarget))
-	}
-	return lines, nil
+	var p50, p99 pair
+	err := p.turns(ctx, func(ctx context.Context, t turn) error {
+		var took samples
+		_, used, err := t.spend(func() (err error) {
+			took, err = t.latencies(ctx, t.round)
+			return err
+		})
+		p50.add(t, took.percentile(50).Seconds())
+		p50.addSpent(t, used, posts)
+		p99.add(t, took.percentile(99).Seconds())
+		return err
+	})
+	const figure = "POST → event at a watcher, "
+	return []line{p50.faster(figure+"p50", latencyTarget), p99.faster(figure+"p99", latencyTarget)}, err
 }
 
 func (s *server) latencies(ctx context.Context, round int) (samples, error) {
@@ -117,27 +112,19 @@ func (s *server) latencies(ctx context.Context, round int) (samples, error) {
 // measureFanOut compares what it costs a server to tell many watchers of many
 // events, and how late the last ones are.
 func measureFanOut(ctx context.Context, p *peers) ([]line, error) {
-	var cpu pair
-	times := make(map[*server]samples)
-	for round := range p.rounds {
-		for _, s := range p.both(round) {
-			took, used, err := s.fanOut(ctx, round, p.scale)
-			if err != nil {
-				return nil, err
-			}
-			cpu.add(p, s, used.Seconds())
-			times[s] = append(times[s], took...)
-		}
-	}
+	var cpu, late pair
+	err := p.turns(ctx, func(ctx context.Context, t turn) error {
+		took, used, err := t.fanOut(ctx, t.round, p.scale)
+		cpu.add(t, used.server.Seconds())
+		cpu.addSpent(t, used, max(len(took), 1))
+		late.add(t, took.percentile(99).Seconds())
+		return err
+	})
 	figure := fmt.Sprintf("%d watchers, %d writes/s: ", p.scale.watchers, p.scale.rate)
-	late := pair{
-		navarch: []float64{times[p.navarch].percentile(99).Seconds()},
-		kube:    []float64{times[p.kube].percentile(99).Seconds()},
-	}
-	return []line{cpu.faster(figure+"processor time", fanOutTarget), late.faster(figure+"POST → event, p99", 1)}, nil
+	return []line{cpu.faster(figure+"processor time", fanOutTarget), late.faster(figure+"POST → event, p99", 1)}, err
 }
 
-func (s *server) fanOut(ctx context.Context, round int, scale scale) (samples, time.Duration, error) {
+func (s *server) fanOut(ctx context.Context, round int, scale scale) (samples, spent, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
@@ -158,12 +145,12 @@ func (s *server) fanOut(ctx context.Context, round int, scale scale) (samples, t
 			c = s.client()
 		}
 		if err := s.watch(ctx, c, seen); err != nil {
-			return nil, 0, err
+			return nil, spent{}, err
 		}
 	}
 	before, err := s.processorTime()
 	if err != nil {
-		return nil, 0, err
+		return nil, spent{}, err
 	}
 	writer := s.client()
 	tick := time.NewTicker(time.Second / time.Duration(scale.rate))
@@ -171,7 +158,7 @@ func (s *server) fanOut(ctx context.Context, round int, scale scale) (samples, t
 	for n := range count {
 		<-tick.C
 		if err := s.post(ctx, writer, fmt.Sprintf("stamped-%d-%d", round, n)); err != nil {
-			return nil, 0, err
+			return nil, spent{}, err
 		}
 	}
 	select {
@@ -179,12 +166,12 @@ func (s *server) fanOut(ctx context.Context, round int, scale scale) (samples, t
 	case <-time.After(startTimeout):
 		mu.Lock()
 		defer mu.Unlock()
-		return nil, 0, fmt.Errorf("%s sent %d of %d events", s.name, len(out), count*scale.watchers)
+		return nil, spent{}, fmt.Errorf("%s sent %d of %d events", s.name, len(out), count*scale.watchers)
 	}
 	after, err := s.processorTime()
 	if err != nil {
-		return nil, 0, err
+		return nil, spent{}, err
 	}
 	cancel() // the watchers go before what they saw
-	return slices.Clone(out), after - before, s.forgetStamped(context.WithoutCancel(ctx))
+	return slices.Clone(out), after.minus(before), s.forgetStamped(context.WithoutCancel(ctx))
 }

@@ -86,6 +86,7 @@ func nodeFields(n *corev1.Node) map[string]string {
 // creator may set it, and reports labels along with the status.
 func nodeStrategy() Strategy {
 	s := plain(rules[*corev1.Node]{
+		create:         func(*corev1.Node) {}, // keeps the status
 		update:         func(n, old *corev1.Node) { n.Status = old.Status },
 		statusUpdate:   func(n, old *corev1.Node) { n.Spec = old.Spec },
 		defaults:       defaultNode,

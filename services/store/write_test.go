@@ -68,6 +68,22 @@ func bind(t *testing.T, c *client.Client, bindings ...*storev1.Binding) []string
 	return reasons
 }
 
+func TestNodesAreCreatedWithTheirStatus(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	status := corev1.NodeStatus{
+		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+		Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}},
+	}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: status}
+	create(t, c, n)
+	if err := reread(t, c, n); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(status, n.Status); d != "" {
+		t.Errorf("status as created (-want +got):\n%s", d)
+	}
+}
+
 func TestPodAdmission(t *testing.T) {
 	c := storetest.New(t).Client(storetest.Admin())
 	p := pod("")

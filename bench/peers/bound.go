@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+const (
+	boundNamespace = "bound"
+	boundPods      = "/api/v1/namespaces/" + boundNamespace + "/pods"
+	deployments    = "/apis/apps/v1/namespaces/" + boundNamespace + "/deployments"
+	replicaSets    = "/apis/apps/v1/namespaces/" + boundNamespace + "/replicasets"
+	// boundWithin is how long a side may take until all pods have nodes.
+	boundWithin = 10 * time.Minute
+)
+
+// workload is pods that get their nodes. What is measured is the time from
+// before the first is created until a watcher has seen the last one's node.
+type workload struct {
+	row, name string
+	nodes     int
+	// part of the pods of a round that this one has: all, half, …
+	part   int
+	target float64
+	path   string
+	// objects are what is created for so many pods.
+	objects func(pods int) []runtime.Object
+	// apart says that no two pods may be on one node.
+	apart bool
+}
+
+// workloads are in the order of their numbers of nodes.
+func workloads() []workload {
+	return []workload{
+		{row: "bare-1000", name: "%d pods, 1,000 nodes: create → bound", nodes: 1000, part: 1, target: 8, path: boundPods, objects: manyPods(plainPod)},
+		{row: "bare-5000", name: "%d pods, 5,000 nodes: create → bound", nodes: 5000, part: 1, target: 8, path: boundPods, objects: manyPods(plainPod)},
+		{row: "deployment", name: "Deployment of %d, 5,000 nodes: create → bound", nodes: 5000, part: 1, target: 10, path: deployments, objects: oneDeployment},
+		{row: "antiaffinity", name: "%d pods that keep apart, 5,000 nodes", nodes: 5000, part: 5, target: 20, path: boundPods, objects: manyPods(apartPod), apart: true},
+		{row: "spread", name: "%d pods that spread, 5,000 nodes", nodes: 5000, part: 5, target: 20, path: boundPods, objects: manyPods(spreadPod)},
+	}
+}
+
+func (w workload) measure(ctx context.Context, p *peers) ([]line, error) {
+	pods := max(p.scale.bound/w.part, 1)
+	for _, s := range p.both(0) {
+		if err := s.makeNodes(ctx, w.nodes); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	var rate pair
+	err := p.turns(ctx, func(ctx context.Context, t turn) error {
+		if err := p.calm(ctx); err != nil {
+			return err
+		}
+		took, used, err := t.spend(func() error { return t.bind(ctx, w, pods) })
+		if err != nil {
+			return err
+		}
+		rate.add(t, float64(pods)/took.Seconds())
+		rate.addSpent(t, used, pods)
+		return t.forgetBound(ctx)
+	})
+	return []line{rate.atLeast(fmt.Sprintf(w.name, pods), perSecond, w.target)}, err
+}
+
+// bind creates the workload's objects and waits until its pods have nodes.
+func (s *server) bind(ctx context.Context, w workload, pods int) error {
+	ctx, cancel := context.WithTimeout(ctx, boundWithin)
+	defer cancel()
+	var bodies [][]byte
+	for _, obj := range w.objects(pods) {
+		body, err := encode(obj)
+		if err != nil {
+			return err
+		}
+		bodies = append(bodies, body)
+	}
+	watch, err := s.watchBound(ctx)
+	if err != nil {
+		return err
+	}
+	create := func(ctx context.Context, c *http.Client, n int) error {
+		_, err := s.do(ctx, c, request{method: http.MethodPost, path: w.path, contentType: jsonType, body: bodies[n]})
+		return err
+	}
+	if err := s.inParallel(ctx, len(bodies), create); err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	return watch(pods, w.apart)
+}
+
+// watchBound begins to watch pods that have nodes. What it returns waits until
+// so many were seen.
+func (s *server) watchBound(ctx context.Context) (await func(pods int, apart bool) error, err error) {
+	body, err := s.open(ctx, s.client(), request{method: http.MethodGet, path: boundPods + "?watch=true&fieldSelector=spec.nodeName%21%3D"})
+	if err != nil {
+		return nil, fmt.Errorf("watch bound pods: %w", err)
+	}
+	names := make(chan string, 1024)
+	go func() {
+		defer close(names)
+		defer func() { _ = body.Close() }()
+		lines := bufio.NewReaderSize(body, 64<<10)
+		for {
+			event, err := lines.ReadSlice('\n')
+			if err != nil {
+				return
+			}
+			if name := addedTo(event); name != "" {
+				select {
+				case names <- name:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return func(pods int, apart bool) error {
+		taken := make(map[string]int)
+		for seen := range pods {
+			name, ok := <-names
+			if !ok {
+				return fmt.Errorf("%d of %d pods have nodes: the watch ended: %w", seen, pods, context.Cause(ctx))
+			}
+			if taken[name]++; apart && taken[name] > 1 {
+				return fmt.Errorf("two pods that keep apart are on node %s", name)
+			}
+		}
+		return nil
+	}, nil
+}
+
+// addedTo returns the node of the pod that an event adds to those which have
+// one.
+func addedTo(event []byte) string {
+	if !bytes.HasPrefix(event, []byte(`{"type":"ADDED"`)) {
+		return ""
+	}
+	_, after, _ := bytes.Cut(event, []byte(`"nodeName":"`))
+	name, _, _ := bytes.Cut(after, []byte(`"`))
+	return string(name)
+}
+
+// forgetBound removes what a workload has made, as nobody does it for it: no
+// garbage is collected and no agent runs.
+func (s *server) forgetBound(ctx context.Context) error {
+	c := s.client()
+	defer c.CloseIdleConnections()
+	for _, path := range []string{deployments, replicaSets, boundPods} {
+		now := request{method: http.MethodDelete, path: path + "?gracePeriodSeconds=0&propagationPolicy=Background"}
+		if _, err := s.do(ctx, c, now); err != nil {
+			return fmt.Errorf("delete %s: %w", path, err)
+		}
+		for {
+			head, _, err := s.skim(ctx, c, request{method: http.MethodGet, path: path + "?limit=1"}, 4<<10)
+			if err != nil {
+				return fmt.Errorf("list %s: %w", path, err)
+			}
+			if !bytes.Contains(head, []byte(`"uid":`)) {
+				break
+			}
+			if err := wait(ctx, 100*time.Millisecond); err != nil {
+				return err
+			}
+			if _, err := s.do(ctx, c, now); err != nil {
+				return fmt.Errorf("delete %s: %w", path, err)
+			}
+		}
+	}
+	return nil
+}
+
+// manyPods makes pods with names of their own.
+func manyPods(template func() corev1.PodTemplateSpec) func(int) []runtime.Object {
+	return func(pods int) []runtime.Object {
+		out := make([]runtime.Object, pods)
+		for n := range out {
+			t := template()
+			t.Name = fmt.Sprintf("bound-%05d", n)
+			out[n] = &corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec}
+		}
+		return out
+	}
+}
+
+func oneDeployment(pods int) []runtime.Object {
+	replicas := int32(pods)
+	template := plainPod()
+	return []runtime.Object{&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "bound"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: template.Labels}, Template: template,
+		},
+	}}
+}
+
+// plainPod asks for what the pods of kube-scheduler's own benchmarks do.
+func plainPod() corev1.PodTemplateSpec {
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "bound"}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "main", Image: "registry.example.com/team/backend:v1.2.3",
+			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("500Mi"),
+			}},
+		}}},
+	}
+}
+
+// apartPod is never on a node with another one.
+func apartPod() corev1.PodTemplateSpec {
+	t := plainPod()
+	t.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+			LabelSelector: &metav1.LabelSelector{MatchLabels: t.Labels}, TopologyKey: corev1.LabelHostname,
+		}},
+	}}
+	return t
+}
+
+// spreadPod keeps the zones even, and prefers even nodes.
+func spreadPod() corev1.PodTemplateSpec {
+	t := plainPod()
+	selector := &metav1.LabelSelector{MatchLabels: t.Labels}
+	t.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{
+		{MaxSkew: 1, TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: selector},
+		{MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: selector},
+	}
+	return t
+}
