@@ -82,7 +82,7 @@ func Indent(b []byte) []byte {
 // Bytes writes a whole body.
 func Bytes(w http.ResponseWriter, r *http.Request, code int, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
-	if len(body) < compressFrom || !acceptsGzip(r) {
+	if len(body) < compressFrom || !AcceptsGzip(r) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		w.WriteHeader(code)
 		_, _ = w.Write(body) // the client has gone: nobody is left to tell

@@ -24,7 +24,7 @@ type Stream struct {
 
 // NewStream begins a body. Headers must be set before the first Write.
 func NewStream(w http.ResponseWriter, r *http.Request, code int) *Stream {
-	return &Stream{w: w, code: code, gzip: acceptsGzip(r)}
+	return &Stream{w: w, code: code, gzip: AcceptsGzip(r)}
 }
 
 // Started says whether the header has been sent, so that no error response is
@@ -59,9 +59,16 @@ func (s *Stream) start() {
 	s.w.WriteHeader(s.code)
 }
 
+// BeginGzip sends the header of a body that is compressed.
+func BeginGzip(w http.ResponseWriter, code int) {
+	w.Header().Set("Content-Encoding", "gzip")
+	w.Header().Add("Vary", "Accept-Encoding")
+	w.WriteHeader(code)
+}
+
 func (s *Stream) startCompressed() error {
-	s.w.Header().Set("Content-Encoding", "gzip")
-	s.start()
+	s.started = true
+	BeginGzip(s.w, s.code)
 	zip, err := gzip.NewWriterLevel(s.w, gzip.BestSpeed)
 	if err != nil {
 		return err
@@ -86,8 +93,8 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// acceptsGzip says whether the client takes gzip.
-func acceptsGzip(r *http.Request) bool {
+// AcceptsGzip says whether the client takes gzip.
+func AcceptsGzip(r *http.Request) bool {
 	for _, header := range r.Header.Values("Accept-Encoding") {
 		for part := range strings.SplitSeq(header, ",") {
 			// A content coding with its quality has the shape of a media type.

@@ -107,12 +107,15 @@ func (h *Handler) deleteCollection(w http.ResponseWriter, r *http.Request, t rou
 	}
 	reply.Warnings(w, resp.GetWarnings())
 	header := &storev1.ListHeader{}
+	for _, obj := range resp.GetObjects() {
+		header.ItemsSize += int64(envelope.ItemSize(len(obj.GetObject().GetValue())))
+	}
 	l := &lister{header: header, kind: listKind(t, f, header), format: f, next: once(resp.GetObjects())}
 	if f.Media == negotiate.Protobuf {
-		return l.protobuf(w, r, f)
+		return l.serve(w, r)
 	}
 	var body bytes.Buffer
-	if err := l.json(&body); err != nil {
+	if err := l.json(plainList{&body}); err != nil {
 		return err
 	}
 	return h.json(w, r, http.StatusOK, f, body.Bytes())

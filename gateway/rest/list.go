@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,11 +20,14 @@ import (
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
-// listBuffer gathers small items into large writes.
-const listBuffer = 64 << 10
+// listBuffer gathers small items into large writes. HTTP/2 hands each write over
+// to another goroutine and waits for it.
+const listBuffer = 256 << 10
 
-// list serves a collection. JSON is streamed: the Store's bytes with the
-// list's own around them.
+var listBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, listBuffer) }}
+
+// list serves a collection. It is streamed: the Store's bytes with the list's
+// own around them.
 func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, f negotiate.Format) error {
 	q := r.URL.Query()
 	o, err := parseListOptions(q)
@@ -34,10 +38,11 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, 
 	if err != nil {
 		return err
 	}
+	whole := f.Media == negotiate.YAML || f.Media == negotiate.JSON && truthy(q, "pretty") // what is rewritten as a whole
 	stream, err := h.Store.List(r.Context(), &storev1.ListRequest{
 		Resource: resource(t), Namespace: t.Namespace, LabelSelector: o.labels, FieldSelector: o.fields,
 		ResourceVersion: o.resourceVersion, ResourceVersionMatch: o.match, PageSize: o.limit, PageToken: o.token,
-		Encoding: encoding(f), Projection: p,
+		Encoding: encoding(f), Projection: p, Packing: packing(r, whole),
 	})
 	if err != nil {
 		return err
@@ -51,31 +56,22 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, 
 		return errors.New("the Store's list does not begin with a header")
 	}
 	l := &lister{header: header, kind: listKind(t, f, header), format: f, next: stream.Recv}
-	switch {
-	case f.Media == negotiate.Protobuf:
-		return l.protobuf(w, r, f)
-	case f.Media == negotiate.YAML || truthy(q, "pretty"):
+	if whole {
 		var body bytes.Buffer
-		if err := l.json(&body); err != nil {
+		if err := l.json(plainList{&body}); err != nil {
 			return err
 		}
 		return h.json(w, r, http.StatusOK, f, body.Bytes())
 	}
-	w.Header().Set("Content-Type", f.ContentType())
-	body := reply.NewStream(w, r, http.StatusOK)
-	buffered := bufio.NewWriterSize(body, listBuffer)
-	err = l.json(buffered)
-	if err == nil {
-		err = buffered.Flush()
+	return l.serve(w, r)
+}
+
+// packing returns how the Store shall send the objects.
+func packing(r *http.Request, whole bool) storev1.Packing {
+	if whole || !reply.AcceptsGzip(r) {
+		return storev1.Packing_PACKING_UNSPECIFIED
 	}
-	if err == nil {
-		err = body.Close()
-	}
-	if err != nil && body.Started() {
-		// A Status can no longer be sent; a body cut short must not look whole.
-		panic(http.ErrAbortHandler)
-	}
-	return err
+	return storev1.Packing_PACKING_DEFLATED
 }
 
 // listKind returns what the list says it is.
@@ -106,8 +102,64 @@ func (l *lister) metadata() *metav1.ListMeta {
 	}
 }
 
-// each calls use with every object of the list.
-func (l *lister) each(use func(*storev1.Object) error) error {
+// listWriter is what a list is written to.
+type listWriter interface {
+	io.Writer
+	// Deflated takes a part that is compressed; see reply.Splice.
+	Deflated(blocks []byte, size int64, crc uint32) error
+}
+
+// plainList is a list that takes no compressed parts.
+type plainList struct{ io.Writer }
+
+// Deflated implements listWriter.
+func (plainList) Deflated([]byte, int64, uint32) error {
+	return errors.New("the Store compressed what it was not asked to")
+}
+
+// serve writes the list as the response's body.
+func (l *lister) serve(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Content-Type", l.format.ContentType())
+	buffered := listBuffers.Get().(*bufio.Writer)
+	defer func() {
+		buffered.Reset(nil)
+		listBuffers.Put(buffered)
+	}()
+	if l.header.GetDeflated() {
+		reply.BeginGzip(w, http.StatusOK)
+		buffered.Reset(w)
+		body := reply.NewSplice(buffered)
+		return cutOff(true, l.write(body), body.Close, buffered.Flush)
+	}
+	body := reply.NewStream(w, r, http.StatusOK)
+	buffered.Reset(body)
+	err := l.write(plainList{buffered})
+	return cutOff(body.Started(), err, buffered.Flush, body.Close)
+}
+
+// cutOff ends a body, unless there was an error. If the header has been sent, a
+// Status can no longer be, and a body cut short must not look whole.
+func cutOff(started bool, err error, end ...func() error) error {
+	for _, finish := range end {
+		if err == nil {
+			err, started = finish(), true
+		}
+	}
+	if err != nil && started {
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+func (l *lister) write(w listWriter) error {
+	if l.format.Media == negotiate.Protobuf {
+		return l.protobuf(w)
+	}
+	return l.json(w)
+}
+
+// each calls object with every object of the list, or chunk with every chunk.
+func (l *lister) each(object func(*storev1.Object) error, chunk func(*storev1.Chunk) error) error {
 	for {
 		resp, err := l.next()
 		if errors.Is(err, io.EOF) {
@@ -117,7 +169,12 @@ func (l *lister) each(use func(*storev1.Object) error) error {
 			return err
 		}
 		for _, obj := range resp.GetObjects().GetObjects() {
-			if err := use(obj); err != nil {
+			if err := object(obj); err != nil {
+				return err
+			}
+		}
+		for _, c := range resp.GetChunks().GetChunks() {
+			if err := chunk(c); err != nil {
 				return err
 			}
 		}
@@ -125,7 +182,7 @@ func (l *lister) each(use func(*storev1.Object) error) error {
 }
 
 // json writes the list as JSON.
-func (l *lister) json(w io.Writer) error {
+func (l *lister) json(w listWriter) error {
 	metadata, err := json.Marshal(l.metadata())
 	if err != nil {
 		return fmt.Errorf("encode the list's metadata: %w", err)
@@ -140,16 +197,26 @@ func (l *lister) json(w io.Writer) error {
 	if _, err := io.WriteString(w, head); err != nil {
 		return err
 	}
-	separate := false
-	err = l.each(func(obj *storev1.Object) error {
-		if separate {
-			if _, err := io.WriteString(w, ","); err != nil {
-				return err
-			}
+	begun := false
+	separate := func() error {
+		if !begun {
+			begun = true
+			return nil
 		}
-		separate = true
+		_, err := w.Write(comma)
+		return err
+	}
+	err = l.each(func(obj *storev1.Object) error {
+		if err := separate(); err != nil {
+			return err
+		}
 		_, err := w.Write(bytes.TrimSuffix(inVersion(l.format, obj.GetJson()), newline))
 		return err
+	}, func(c *storev1.Chunk) error {
+		if err := separate(); err != nil {
+			return err
+		}
+		return w.Deflated(c.GetBlocks(), c.GetSize(), c.GetCrc32())
 	})
 	if err != nil {
 		return err
@@ -158,40 +225,34 @@ func (l *lister) json(w io.Writer) error {
 	return err
 }
 
-// protobuf writes the list as one enveloped message. Its length comes before
-// its items, so they are all received first; they are not copied.
-func (l *lister) protobuf(w http.ResponseWriter, r *http.Request, f negotiate.Format) error {
+var comma = []byte(",")
+
+// protobuf writes the list as one enveloped message.
+func (l *lister) protobuf(w listWriter) error {
 	metadata, err := envelope.AppendListMeta(nil, l.metadata())
 	if err != nil {
 		return err
 	}
-	size := len(metadata)
-	var items [][]byte
-	err = l.each(func(obj *storev1.Object) error {
-		raw := obj.GetObject().GetValue()
-		items = append(items, raw)
-		size += envelope.ItemSize(len(raw))
-		return nil
-	})
-	if err != nil {
+	left := l.header.GetItemsSize() // the message's length comes before what it holds
+	head := envelope.AppendHead(nil, l.kind, len(metadata)+int(left))
+	if _, err := w.Write(append(head, metadata...)); err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", f.ContentType())
-	body := reply.NewStream(w, r, http.StatusOK)
-	buffered := bufio.NewWriterSize(body, listBuffer)
-	_, _ = buffered.Write(envelope.AppendHead(nil, l.kind, size)) // errors stay until Flush
-	_, _ = buffered.Write(metadata)
-	var head []byte
-	for _, raw := range items {
+	err = l.each(func(obj *storev1.Object) error {
+		raw := obj.GetObject().GetValue()
+		left -= int64(envelope.ItemSize(len(raw)))
 		head = envelope.ItemHead(head[:0], len(raw))
-		_, _ = buffered.Write(head)
-		_, _ = buffered.Write(raw)
+		if _, err := w.Write(head); err != nil {
+			return err
+		}
+		_, err := w.Write(raw)
+		return err
+	}, func(c *storev1.Chunk) error {
+		left -= c.GetSize()
+		return w.Deflated(c.GetBlocks(), c.GetSize(), c.GetCrc32())
+	})
+	if err == nil && left != 0 {
+		err = fmt.Errorf("the Store's list is %d bytes shorter than it said", left)
 	}
-	if err := buffered.Flush(); err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	if err := body.Close(); err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	return nil
+	return err
 }

@@ -95,19 +95,17 @@ func readEvents(t *testing.T, kind *kinds.Kind, f negotiate.Format, obj kinds.Ob
 
 func readList(t *testing.T, kind *kinds.Kind, f negotiate.Format, obj kinds.Object) {
 	t.Helper()
-	header := &storev1.ListHeader{ResourceVersion: "7", NextPageToken: "next", ApiVersion: kind.APIVersion(), Kind: kind.Kind + "List"}
+	item := inForm(t, f, obj)
+	header := &storev1.ListHeader{
+		ResourceVersion: "7", NextPageToken: "next", ApiVersion: kind.APIVersion(), Kind: kind.Kind + "List",
+		ItemsSize: 2 * int64(envelope.ItemSize(len(item.GetObject().GetValue()))),
+	}
 	l := &lister{
 		header: header, kind: listKind(routes.Target{Kind: kind}, f, header), format: f,
-		next: once([]*storev1.Object{inForm(t, f, obj), inForm(t, f, obj)}),
+		next: once([]*storev1.Object{item, item}),
 	}
 	w := httptest.NewRecorder()
-	var err error
-	if f.Media == negotiate.Protobuf {
-		err = l.protobuf(w, httptest.NewRequest(http.MethodGet, "/", nil), f)
-	} else {
-		err = l.json(w)
-	}
-	if err != nil {
+	if err := l.serve(w, httptest.NewRequest(http.MethodGet, "/", nil)); err != nil {
 		t.Fatal(err)
 	}
 	list, _, err := scheme.Codecs.UniversalDeserializer().Decode(w.Body.Bytes(), nil, nil)

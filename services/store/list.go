@@ -12,10 +12,6 @@ import (
 	"navarch.dev/navarch/services/store/codec"
 )
 
-// batchBytes is about how large a message of a list or a watch gets: large
-// enough to be worth a message, small enough for every client's limit.
-const batchBytes = 512 << 10
-
 const (
 	expiredList = "The resourceVersion for the provided list is too old."
 	expiredPage = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, " +
@@ -46,10 +42,11 @@ func (s *Store) List(req *storev1.ListRequest, stream grpc.ServerStreamingServer
 	if err != nil {
 		return err
 	}
-	if err := stream.Send(&storev1.ListResponse{Message: &storev1.ListResponse_Header{Header: header}}); err != nil {
-		return err
+	out := listSender{versions: page.versions, form: f, stream: stream}
+	if req.GetPacking() == storev1.Packing_PACKING_DEFLATED && out.long() {
+		return out.deflated(header)
 	}
-	return sendObjects(page.versions, f, stream)
+	return out.plain(header)
 }
 
 // page is one page of a list.
@@ -101,15 +98,25 @@ func (s *Store) page(ctx context.Context, sc scope, req *storev1.ListRequest, se
 	}
 	if err == nil && more {
 		last := p.versions[len(p.versions)-1].Key
-		p.next = codec.PageToken{Revision: p.revision, After: last[len(resource):]}.String()
+		token := codec.PageToken{Revision: p.revision, After: last[len(resource):]}
 		// What a selector leaves of the rest is not known without reading it.
 		if selector.Everything() {
-			var rest int64
-			rest, err = snapshot.Count(ctx, prefix, last)
-			p.remaining = &rest
+			token.Rest, err = rest(ctx, snapshot, prefix, last, req, len(p.versions))
+			token.Namespace, p.remaining = req.GetNamespace(), &token.Rest
 		}
+		p.next = token.String()
 	}
 	return p, pageError(err, req.GetPageToken())
+}
+
+// rest returns how many objects there are after a page. They are counted for the
+// first page; those after it, which show the same version, only subtract.
+func rest(ctx context.Context, snapshot cache.Snapshot, prefix, last string, req *storev1.ListRequest, length int) (int64, error) {
+	before, err := codec.ParsePageToken(req.GetPageToken())
+	if err == nil && before.Revision == snapshot.Revision && before.Namespace == req.GetNamespace() && before.Rest > int64(length) {
+		return before.Rest - int64(length), nil
+	}
+	return snapshot.Count(ctx, prefix, last)
 }
 
 // pageError turns the cache's errors into API errors. A page whose snapshot is
@@ -170,36 +177,4 @@ func (s *Store) continued(ctx context.Context, c *cache.Cache, req *storev1.List
 		return cache.Snapshot{}, "", err
 	}
 	return c.SnapshotAt(token.Revision), token.After, nil
-}
-
-// sendObjects streams versions in batches.
-func sendObjects(versions []*cache.Version, f cache.Form, stream grpc.ServerStreamingServer[storev1.ListResponse]) error {
-	var batch []*storev1.Object
-	size := 0
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		err := stream.Send(&storev1.ListResponse{Message: &storev1.ListResponse_Objects{Objects: &storev1.ObjectBatch{Objects: batch}}})
-		batch, size = nil, 0
-		return err
-	}
-	for _, v := range versions {
-		obj, err := v.Encode(f)
-		if err != nil {
-			return err
-		}
-		batch = append(batch, obj)
-		if size += weight(obj); size >= batchBytes {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return flush()
-}
-
-// weight is about how large an object is in a message.
-func weight(obj *storev1.Object) int {
-	return len(obj.GetJson()) + len(obj.GetObject().GetValue()) + 64
 }

@@ -44,8 +44,7 @@ func (v *Version) Encode(f Form) (*storev1.Object, error) {
 			return wrapperCost + len(o.GetObject().GetValue())
 		})
 	case f.Encoding == storev1.Encoding_ENCODING_JSON:
-		b, err := v.JSON()
-		return &storev1.Object{Json: b, Trace: v.Trace}, err
+		return v.encodeJSON()
 	}
 	return memorized(v, func(m *memo) *lazy[*storev1.Object] { return &m.object }, func() (*storev1.Object, error) {
 		return &storev1.Object{Object: v.kind.Wrap(v.wire), Trace: v.Trace}, nil
@@ -54,13 +53,19 @@ func (v *Version) Encode(f Form) (*storev1.Object, error) {
 
 // JSON returns the object as Kubernetes JSON.
 func (v *Version) JSON() ([]byte, error) {
-	return memorized(v, func(m *memo) *lazy[[]byte] { return &m.json }, func() ([]byte, error) {
+	obj, err := v.encodeJSON()
+	return obj.GetJson(), err
+}
+
+func (v *Version) encodeJSON() (*storev1.Object, error) {
+	return memorized(v, func(m *memo) *lazy[*storev1.Object] { return &m.json }, func() (*storev1.Object, error) {
 		obj, err := v.passing()
 		if err != nil {
 			return nil, err
 		}
-		return marshalJSON(obj)
-	}, func(b []byte) int { return len(b) })
+		b, err := marshalJSON(obj)
+		return &storev1.Object{Json: b, Trace: v.Trace}, err
+	}, func(o *storev1.Object) int { return wrapperCost + len(o.GetJson()) })
 }
 
 func (v *Version) metadataJSON() ([]byte, error) {

@@ -19,14 +19,29 @@ type memo struct {
 
 	decoded  lazy[kinds.Object]
 	object   lazy[*storev1.Object]
-	json     lazy[[]byte]
+	json     lazy[*storev1.Object]
 	metadata lazy[*storev1.Object]
 	metaJSON lazy[[]byte]
 	view     lazy[*Version]
+	// chunks are those of lists that begin with the version: by encoding, and
+	// whole or cut.
+	chunks [2][2]atomic.Pointer[chunk]
 
 	// The budget's mutex guards the fields below.
 	queued, dropped bool
 	counted         int64 // of cost, in the budget's sum
+}
+
+// chunkOf returns where a chunk that begins with the version is kept.
+func (m *memo) chunkOf(e storev1.Encoding, cut bool) *atomic.Pointer[chunk] {
+	encoding, length := 0, 0
+	if e == storev1.Encoding_ENCODING_JSON {
+		encoding = 1
+	}
+	if cut {
+		length = 1
+	}
+	return &m.chunks[encoding][length]
 }
 
 // Costs that are only estimated.

@@ -23,6 +23,8 @@ import (
 // when it has not been asked for in a while.
 type Version struct {
 	kind *kinds.Kind
+	// serial is a number that no other version has.
+	serial uint64
 	// Key is the object's key in the backend.
 	Key string
 	// Revision is that of the write that made this version.
@@ -42,6 +44,10 @@ type Version struct {
 	memo   atomic.Pointer[memo]
 	budget atomic.Pointer[Budget]
 }
+
+// serials are the versions' serial numbers, by which one can be told from another
+// without keeping it.
+var serials atomic.Uint64
 
 // Kind returns the version's kind.
 func (v *Version) Kind() *kinds.Kind { return v.kind }
@@ -137,7 +143,7 @@ func DecodeWritten(kind *kinds.Kind, kv backend.KeyValue) (*Version, *storev1.Wr
 // newVersion takes obj over.
 func newVersion(kind *kinds.Kind, key string, obj kinds.Object, trace *storev1.TraceContext, body []byte, revision int64) *Version {
 	v := &Version{
-		kind: kind, Key: key, Revision: revision, Trace: trace,
+		kind: kind, serial: serials.Add(1), Key: key, Revision: revision, Trace: trace,
 		wire: withResourceVersion(body, ResourceVersion(revision)), bodySize: len(body),
 		name: tail(key, obj.GetName()), namespace: obj.GetNamespace(), labels: newLabelSet(obj.GetLabels()), fields: fieldValues(kind, obj),
 	}
@@ -209,7 +215,7 @@ func withResourceVersion(body []byte, rv string) []byte {
 // or that left a watcher's sight, at a revision.
 func (v *Version) GoneAt(revision int64) *Version {
 	return &Version{
-		kind: v.kind, Key: v.Key, Revision: revision, Trace: v.Trace,
+		kind: v.kind, serial: serials.Add(1), Key: v.Key, Revision: revision, Trace: v.Trace,
 		wire: withResourceVersion(v.Body(), ResourceVersion(revision)), bodySize: v.bodySize,
 		name: v.name, namespace: v.namespace, labels: v.labels, fields: v.fields,
 	}

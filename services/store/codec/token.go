@@ -19,12 +19,16 @@ type PageToken struct {
 	Revision int64 `json:"rv"`
 	// After is the last key of the page before, without the resource's prefix.
 	After string `json:"after"`
+	// Rest is how many objects follow After in the listed Namespace, "" being
+	// all of them; 0 if that is not known.
+	Rest      int64  `json:"rest,omitempty"`
+	Namespace string `json:"ns,omitempty"`
 }
 
 // String encodes the token for a client.
 func (t PageToken) String() string {
 	b, err := json.Marshal(t)
-	if err != nil { // an int64 and a string always marshal
+	if err != nil { // numbers and strings always marshal
 		return ""
 	}
 	return base64.RawURLEncoding.EncodeToString(b)

@@ -193,6 +193,56 @@ func (ResourceVersionMatch) EnumDescriptor() ([]byte, []int) {
 	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{2}
 }
 
+// Packing is how a list's objects are put into messages.
+type Packing int32
+
+const (
+	// Each by itself, in ListResponse.objects.
+	Packing_PACKING_UNSPECIFIED Packing = 0
+	// Lists of whole objects that are long enough to be worth it are sent in
+	// ListResponse.chunks, which the header says; others as above.
+	Packing_PACKING_DEFLATED Packing = 1
+)
+
+// Enum value maps for Packing.
+var (
+	Packing_name = map[int32]string{
+		0: "PACKING_UNSPECIFIED",
+		1: "PACKING_DEFLATED",
+	}
+	Packing_value = map[string]int32{
+		"PACKING_UNSPECIFIED": 0,
+		"PACKING_DEFLATED":    1,
+	}
+)
+
+func (x Packing) Enum() *Packing {
+	p := new(Packing)
+	*p = x
+	return p
+}
+
+func (x Packing) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Packing) Descriptor() protoreflect.EnumDescriptor {
+	return file_navarch_store_v1_store_proto_enumTypes[3].Descriptor()
+}
+
+func (Packing) Type() protoreflect.EnumType {
+	return &file_navarch_store_v1_store_proto_enumTypes[3]
+}
+
+func (x Packing) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Packing.Descriptor instead.
+func (Packing) EnumDescriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{3}
+}
+
 // FieldValidation says what happens to unknown and duplicate fields.
 type FieldValidation int32
 
@@ -231,11 +281,11 @@ func (x FieldValidation) String() string {
 }
 
 func (FieldValidation) Descriptor() protoreflect.EnumDescriptor {
-	return file_navarch_store_v1_store_proto_enumTypes[3].Descriptor()
+	return file_navarch_store_v1_store_proto_enumTypes[4].Descriptor()
 }
 
 func (FieldValidation) Type() protoreflect.EnumType {
-	return &file_navarch_store_v1_store_proto_enumTypes[3]
+	return &file_navarch_store_v1_store_proto_enumTypes[4]
 }
 
 func (x FieldValidation) Number() protoreflect.EnumNumber {
@@ -244,7 +294,7 @@ func (x FieldValidation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FieldValidation.Descriptor instead.
 func (FieldValidation) EnumDescriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{4}
 }
 
 type PatchType int32
@@ -289,11 +339,11 @@ func (x PatchType) String() string {
 }
 
 func (PatchType) Descriptor() protoreflect.EnumDescriptor {
-	return file_navarch_store_v1_store_proto_enumTypes[4].Descriptor()
+	return file_navarch_store_v1_store_proto_enumTypes[5].Descriptor()
 }
 
 func (PatchType) Type() protoreflect.EnumType {
-	return &file_navarch_store_v1_store_proto_enumTypes[4]
+	return &file_navarch_store_v1_store_proto_enumTypes[5]
 }
 
 func (x PatchType) Number() protoreflect.EnumNumber {
@@ -302,7 +352,7 @@ func (x PatchType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PatchType.Descriptor instead.
 func (PatchType) EnumDescriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 // PropagationPolicy says what becomes of an object's dependents.
@@ -343,11 +393,11 @@ func (x PropagationPolicy) String() string {
 }
 
 func (PropagationPolicy) Descriptor() protoreflect.EnumDescriptor {
-	return file_navarch_store_v1_store_proto_enumTypes[5].Descriptor()
+	return file_navarch_store_v1_store_proto_enumTypes[6].Descriptor()
 }
 
 func (PropagationPolicy) Type() protoreflect.EnumType {
-	return &file_navarch_store_v1_store_proto_enumTypes[5]
+	return &file_navarch_store_v1_store_proto_enumTypes[6]
 }
 
 func (x PropagationPolicy) Number() protoreflect.EnumNumber {
@@ -356,7 +406,7 @@ func (x PropagationPolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PropagationPolicy.Descriptor instead.
 func (PropagationPolicy) EnumDescriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 type WatchEvent_Type int32
@@ -399,11 +449,11 @@ func (x WatchEvent_Type) String() string {
 }
 
 func (WatchEvent_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_navarch_store_v1_store_proto_enumTypes[6].Descriptor()
+	return file_navarch_store_v1_store_proto_enumTypes[7].Descriptor()
 }
 
 func (WatchEvent_Type) Type() protoreflect.EnumType {
-	return &file_navarch_store_v1_store_proto_enumTypes[6]
+	return &file_navarch_store_v1_store_proto_enumTypes[7]
 }
 
 func (x WatchEvent_Type) Number() protoreflect.EnumNumber {
@@ -412,7 +462,7 @@ func (x WatchEvent_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WatchEvent_Type.Descriptor instead.
 func (WatchEvent_Type) EnumDescriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{14, 0}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // Resource names a kind of object by its REST name, for example
@@ -839,6 +889,7 @@ type ListRequest struct {
 	PageToken     string     `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	Encoding      Encoding   `protobuf:"varint,9,opt,name=encoding,proto3,enum=navarch.store.v1.Encoding" json:"encoding,omitempty"`
 	Projection    Projection `protobuf:"varint,10,opt,name=projection,proto3,enum=navarch.store.v1.Projection" json:"projection,omitempty"`
+	Packing       Packing    `protobuf:"varint,11,opt,name=packing,proto3,enum=navarch.store.v1.Packing" json:"packing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -943,6 +994,13 @@ func (x *ListRequest) GetProjection() Projection {
 	return Projection_PROJECTION_UNSPECIFIED
 }
 
+func (x *ListRequest) GetPacking() Packing {
+	if x != nil {
+		return x.Packing
+	}
+	return Packing_PACKING_UNSPECIFIED
+}
+
 // ListResponse is one message of a list: the header first, then objects.
 type ListResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -950,6 +1008,7 @@ type ListResponse struct {
 	//
 	//	*ListResponse_Header
 	//	*ListResponse_Objects
+	//	*ListResponse_Chunks
 	Message       isListResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1010,6 +1069,15 @@ func (x *ListResponse) GetObjects() *ObjectBatch {
 	return nil
 }
 
+func (x *ListResponse) GetChunks() *ChunkBatch {
+	if x != nil {
+		if x, ok := x.Message.(*ListResponse_Chunks); ok {
+			return x.Chunks
+		}
+	}
+	return nil
+}
+
 type isListResponse_Message interface {
 	isListResponse_Message()
 }
@@ -1022,9 +1090,15 @@ type ListResponse_Objects struct {
 	Objects *ObjectBatch `protobuf:"bytes,2,opt,name=objects,proto3,oneof"`
 }
 
+type ListResponse_Chunks struct {
+	Chunks *ChunkBatch `protobuf:"bytes,3,opt,name=chunks,proto3,oneof"`
+}
+
 func (*ListResponse_Header) isListResponse_Message() {}
 
 func (*ListResponse_Objects) isListResponse_Message() {}
+
+func (*ListResponse_Chunks) isListResponse_Message() {}
 
 type ListHeader struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -1036,8 +1110,13 @@ type ListHeader struct {
 	// With a table projection: the columns, a JSON array.
 	TableColumns []byte `protobuf:"bytes,4,opt,name=table_columns,json=tableColumns,proto3" json:"table_columns,omitempty"`
 	// The list's Go-independent names: "v1" and "PodList".
-	ApiVersion    string `protobuf:"bytes,5,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
-	Kind          string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
+	ApiVersion string `protobuf:"bytes,5,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	Kind       string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
+	// With ENCODING_PROTOBUF: how long the objects are as the field "items" of a
+	// list message, which every Kubernetes list has as its field 2.
+	ItemsSize int64 `protobuf:"varint,7,opt,name=items_size,json=itemsSize,proto3" json:"items_size,omitempty"`
+	// The objects follow in chunks.
+	Deflated      bool `protobuf:"varint,8,opt,name=deflated,proto3" json:"deflated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1114,6 +1193,20 @@ func (x *ListHeader) GetKind() string {
 	return ""
 }
 
+func (x *ListHeader) GetItemsSize() int64 {
+	if x != nil {
+		return x.ItemsSize
+	}
+	return 0
+}
+
+func (x *ListHeader) GetDeflated() bool {
+	if x != nil {
+		return x.Deflated
+	}
+	return false
+}
+
 type ObjectBatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Objects       []*Object              `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
@@ -1158,6 +1251,117 @@ func (x *ObjectBatch) GetObjects() []*Object {
 	return nil
 }
 
+type ChunkBatch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunks        []*Chunk               `protobuf:"bytes,1,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChunkBatch) Reset() {
+	*x = ChunkBatch{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChunkBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChunkBatch) ProtoMessage() {}
+
+func (x *ChunkBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChunkBatch.ProtoReflect.Descriptor instead.
+func (*ChunkBatch) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ChunkBatch) GetChunks() []*Chunk {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+// Chunk is some neighbouring objects of a list as they stand in its body: JSON
+// texts with commas between them (and none after the last), or fields "items" of
+// a Protobuf message. It is compressed so that chunks can be put one after the
+// other, with other blocks between them, into one stream.
+type Chunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Blocks of RFC 1951. They end at the end of a byte, refer to nothing before
+	// them, and none of them is marked as the last of a stream.
+	Blocks []byte `protobuf:"bytes,1,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	// The length and the CRC-32 (as gzip has it) of what was compressed.
+	Size          int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Crc32         uint32 `protobuf:"fixed32,3,opt,name=crc32,proto3" json:"crc32,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Chunk) Reset() {
+	*x = Chunk{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Chunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Chunk) ProtoMessage() {}
+
+func (x *Chunk) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
+func (*Chunk) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Chunk) GetBlocks() []byte {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *Chunk) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Chunk) GetCrc32() uint32 {
+	if x != nil {
+		return x.Crc32
+	}
+	return 0
+}
+
 type WatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Resource      *Resource              `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
@@ -1182,7 +1386,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[10]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1398,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[10]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1411,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchRequest) GetResource() *Resource {
@@ -1293,7 +1497,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[11]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1509,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[11]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1522,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchResponse) GetMessage() isWatchResponse_Message {
@@ -1374,7 +1578,7 @@ type WatchStarted struct {
 
 func (x *WatchStarted) Reset() {
 	*x = WatchStarted{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[12]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1590,7 @@ func (x *WatchStarted) String() string {
 func (*WatchStarted) ProtoMessage() {}
 
 func (x *WatchStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[12]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1603,7 @@ func (x *WatchStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStarted.ProtoReflect.Descriptor instead.
 func (*WatchStarted) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchStarted) GetResourceVersion() string {
@@ -1426,7 +1630,7 @@ type WatchEvents struct {
 
 func (x *WatchEvents) Reset() {
 	*x = WatchEvents{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[13]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1642,7 @@ func (x *WatchEvents) String() string {
 func (*WatchEvents) ProtoMessage() {}
 
 func (x *WatchEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[13]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1655,7 @@ func (x *WatchEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvents.ProtoReflect.Descriptor instead.
 func (*WatchEvents) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchEvents) GetEvents() []*WatchEvent {
@@ -1476,7 +1680,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[14]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1692,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[14]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1705,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchEvent) GetType() WatchEvent_Type {
@@ -1548,7 +1752,7 @@ type WriteOptions struct {
 
 func (x *WriteOptions) Reset() {
 	*x = WriteOptions{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[15]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1764,7 @@ func (x *WriteOptions) String() string {
 func (*WriteOptions) ProtoMessage() {}
 
 func (x *WriteOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[15]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1777,7 @@ func (x *WriteOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteOptions.ProtoReflect.Descriptor instead.
 func (*WriteOptions) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WriteOptions) GetDryRun() bool {
@@ -1627,7 +1831,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[16]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1843,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[16]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1856,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateRequest) GetResource() *Resource {
@@ -1708,7 +1912,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[17]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1924,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[17]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1937,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateResponse) GetObject() *Object {
@@ -1772,7 +1976,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[18]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1988,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[18]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +2001,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateRequest) GetResource() *Resource {
@@ -1853,7 +2057,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[19]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2069,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[19]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2082,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateResponse) GetObject() *Object {
@@ -1920,7 +2124,7 @@ type PatchRequest struct {
 
 func (x *PatchRequest) Reset() {
 	*x = PatchRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[20]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2136,7 @@ func (x *PatchRequest) String() string {
 func (*PatchRequest) ProtoMessage() {}
 
 func (x *PatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[20]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2149,7 @@ func (x *PatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PatchRequest.ProtoReflect.Descriptor instead.
 func (*PatchRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PatchRequest) GetResource() *Resource {
@@ -2017,7 +2221,7 @@ type PatchResponse struct {
 
 func (x *PatchResponse) Reset() {
 	*x = PatchResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[21]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2233,7 @@ func (x *PatchResponse) String() string {
 func (*PatchResponse) ProtoMessage() {}
 
 func (x *PatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[21]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2246,7 @@ func (x *PatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PatchResponse.ProtoReflect.Descriptor instead.
 func (*PatchResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PatchResponse) GetObject() *Object {
@@ -2090,7 +2294,7 @@ type DeleteOptions struct {
 
 func (x *DeleteOptions) Reset() {
 	*x = DeleteOptions{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[22]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2306,7 @@ func (x *DeleteOptions) String() string {
 func (*DeleteOptions) ProtoMessage() {}
 
 func (x *DeleteOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[22]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2319,7 @@ func (x *DeleteOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteOptions.ProtoReflect.Descriptor instead.
 func (*DeleteOptions) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteOptions) GetGracePeriodSeconds() int64 {
@@ -2179,7 +2383,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[23]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2395,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[23]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2408,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteRequest) GetResource() *Resource {
@@ -2248,7 +2452,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[24]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2464,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[24]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2477,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteResponse) GetObject() *Object {
@@ -2310,7 +2514,7 @@ type DeleteCollectionRequest struct {
 
 func (x *DeleteCollectionRequest) Reset() {
 	*x = DeleteCollectionRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[25]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2526,7 @@ func (x *DeleteCollectionRequest) String() string {
 func (*DeleteCollectionRequest) ProtoMessage() {}
 
 func (x *DeleteCollectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[25]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2539,7 @@ func (x *DeleteCollectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCollectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCollectionRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteCollectionRequest) GetResource() *Resource {
@@ -2384,7 +2588,7 @@ type DeleteCollectionResponse struct {
 
 func (x *DeleteCollectionResponse) Reset() {
 	*x = DeleteCollectionResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[26]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2600,7 @@ func (x *DeleteCollectionResponse) String() string {
 func (*DeleteCollectionResponse) ProtoMessage() {}
 
 func (x *DeleteCollectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[26]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2613,7 @@ func (x *DeleteCollectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCollectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteCollectionResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteCollectionResponse) GetObjects() []*Object {
@@ -2441,7 +2645,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[27]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2657,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[27]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2670,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Binding) GetNamespace() string {
@@ -2513,7 +2717,7 @@ type BindRequest struct {
 
 func (x *BindRequest) Reset() {
 	*x = BindRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[28]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2729,7 @@ func (x *BindRequest) String() string {
 func (*BindRequest) ProtoMessage() {}
 
 func (x *BindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[28]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2538,7 +2742,7 @@ func (x *BindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindRequest.ProtoReflect.Descriptor instead.
 func (*BindRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BindRequest) GetBindings() []*Binding {
@@ -2557,7 +2761,7 @@ type BindResponse struct {
 
 func (x *BindResponse) Reset() {
 	*x = BindResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[29]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2773,7 @@ func (x *BindResponse) String() string {
 func (*BindResponse) ProtoMessage() {}
 
 func (x *BindResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[29]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2786,7 @@ func (x *BindResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindResponse.ProtoReflect.Descriptor instead.
 func (*BindResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BindResponse) GetResults() []*BindResult {
@@ -2606,7 +2810,7 @@ type BindResult struct {
 
 func (x *BindResult) Reset() {
 	*x = BindResult{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[30]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2822,7 @@ func (x *BindResult) String() string {
 func (*BindResult) ProtoMessage() {}
 
 func (x *BindResult) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[30]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2835,7 @@ func (x *BindResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindResult.ProtoReflect.Descriptor instead.
 func (*BindResult) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BindResult) GetCode() int32 {
@@ -2676,7 +2880,7 @@ type ConnectRequest struct {
 
 func (x *ConnectRequest) Reset() {
 	*x = ConnectRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[31]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2688,7 +2892,7 @@ func (x *ConnectRequest) String() string {
 func (*ConnectRequest) ProtoMessage() {}
 
 func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[31]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2701,7 +2905,7 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
 func (*ConnectRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConnectRequest) GetResource() *Resource {
@@ -2770,7 +2974,7 @@ type ConnectResponse struct {
 
 func (x *ConnectResponse) Reset() {
 	*x = ConnectResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2986,7 @@ func (x *ConnectResponse) String() string {
 func (*ConnectResponse) ProtoMessage() {}
 
 func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[32]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +2999,7 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
 func (*ConnectResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConnectResponse) GetObject() *Object {
@@ -2843,7 +3047,7 @@ type GetDocumentRequest struct {
 
 func (x *GetDocumentRequest) Reset() {
 	*x = GetDocumentRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2855,7 +3059,7 @@ func (x *GetDocumentRequest) String() string {
 func (*GetDocumentRequest) ProtoMessage() {}
 
 func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[33]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2868,7 +3072,7 @@ func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentRequest.ProtoReflect.Descriptor instead.
 func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetDocumentRequest) GetPath() string {
@@ -2888,7 +3092,7 @@ type GetDocumentResponse struct {
 
 func (x *GetDocumentResponse) Reset() {
 	*x = GetDocumentResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[34]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2900,7 +3104,7 @@ func (x *GetDocumentResponse) String() string {
 func (*GetDocumentResponse) ProtoMessage() {}
 
 func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[34]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2913,7 +3117,7 @@ func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentResponse.ProtoReflect.Descriptor instead.
 func (*GetDocumentResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetDocumentResponse) GetContent() []byte {
@@ -2944,7 +3148,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3160,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3173,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *HistoryRequest) GetResource() *Resource {
@@ -3019,7 +3223,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3235,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3248,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *HistoryResponse) GetRevisions() []*Revision {
@@ -3077,7 +3281,7 @@ type Revision struct {
 
 func (x *Revision) Reset() {
 	*x = Revision{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3089,7 +3293,7 @@ func (x *Revision) String() string {
 func (*Revision) ProtoMessage() {}
 
 func (x *Revision) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3102,7 +3306,7 @@ func (x *Revision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revision.ProtoReflect.Descriptor instead.
 func (*Revision) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Revision) GetResourceVersion() string {
@@ -3148,7 +3352,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3364,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3377,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *HeartbeatRequest) GetNodeName() string {
@@ -3206,7 +3410,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3218,7 +3422,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3231,7 +3435,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 var File_navarch_store_v1_store_proto protoreflect.FileDescriptor
@@ -3271,7 +3475,7 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"projection\"d\n" +
 	"\vGetResponse\x120\n" +
 	"\x06object\x18\x01 \x01(\v2\x18.navarch.store.v1.ObjectR\x06object\x12#\n" +
-	"\rtable_columns\x18\x02 \x01(\fR\ftableColumns\"\xec\x03\n" +
+	"\rtable_columns\x18\x02 \x01(\fR\ftableColumns\"\xa1\x04\n" +
 	"\vListRequest\x126\n" +
 	"\bresource\x18\x01 \x01(\v2\x1a.navarch.store.v1.ResourceR\bresource\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
@@ -3286,11 +3490,13 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"projection\x18\n" +
 	" \x01(\x0e2\x1c.navarch.store.v1.ProjectionR\n" +
-	"projection\"\x8c\x01\n" +
+	"projection\x123\n" +
+	"\apacking\x18\v \x01(\x0e2\x19.navarch.store.v1.PackingR\apacking\"\xc4\x01\n" +
 	"\fListResponse\x126\n" +
 	"\x06header\x18\x01 \x01(\v2\x1c.navarch.store.v1.ListHeaderH\x00R\x06header\x129\n" +
-	"\aobjects\x18\x02 \x01(\v2\x1d.navarch.store.v1.ObjectBatchH\x00R\aobjectsB\t\n" +
-	"\amessage\"\x89\x02\n" +
+	"\aobjects\x18\x02 \x01(\v2\x1d.navarch.store.v1.ObjectBatchH\x00R\aobjects\x126\n" +
+	"\x06chunks\x18\x03 \x01(\v2\x1c.navarch.store.v1.ChunkBatchH\x00R\x06chunksB\t\n" +
+	"\amessage\"\xc4\x02\n" +
 	"\n" +
 	"ListHeader\x12)\n" +
 	"\x10resource_version\x18\x01 \x01(\tR\x0fresourceVersion\x12&\n" +
@@ -3299,10 +3505,20 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\rtable_columns\x18\x04 \x01(\fR\ftableColumns\x12\x1f\n" +
 	"\vapi_version\x18\x05 \x01(\tR\n" +
 	"apiVersion\x12\x12\n" +
-	"\x04kind\x18\x06 \x01(\tR\x04kindB\x17\n" +
+	"\x04kind\x18\x06 \x01(\tR\x04kind\x12\x1d\n" +
+	"\n" +
+	"items_size\x18\a \x01(\x03R\titemsSize\x12\x1a\n" +
+	"\bdeflated\x18\b \x01(\bR\bdeflatedB\x17\n" +
 	"\x15_remaining_item_count\"A\n" +
 	"\vObjectBatch\x122\n" +
-	"\aobjects\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\aobjects\"\xdc\x03\n" +
+	"\aobjects\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\aobjects\"=\n" +
+	"\n" +
+	"ChunkBatch\x12/\n" +
+	"\x06chunks\x18\x01 \x03(\v2\x17.navarch.store.v1.ChunkR\x06chunks\"I\n" +
+	"\x05Chunk\x12\x16\n" +
+	"\x06blocks\x18\x01 \x01(\fR\x06blocks\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x14\n" +
+	"\x05crc32\x18\x03 \x01(\aR\x05crc32\"\xdc\x03\n" +
 	"\fWatchRequest\x126\n" +
 	"\bresource\x18\x01 \x01(\v2\x1a.navarch.store.v1.ResourceR\bresource\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
@@ -3481,7 +3697,10 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x14ResourceVersionMatch\x12&\n" +
 	"\"RESOURCE_VERSION_MATCH_UNSPECIFIED\x10\x00\x12)\n" +
 	"%RESOURCE_VERSION_MATCH_NOT_OLDER_THAN\x10\x01\x12 \n" +
-	"\x1cRESOURCE_VERSION_MATCH_EXACT\x10\x02*\x88\x01\n" +
+	"\x1cRESOURCE_VERSION_MATCH_EXACT\x10\x02*8\n" +
+	"\aPacking\x12\x17\n" +
+	"\x13PACKING_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10PACKING_DEFLATED\x10\x01*\x88\x01\n" +
 	"\x0fFieldValidation\x12 \n" +
 	"\x1cFIELD_VALIDATION_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17FIELD_VALIDATION_IGNORE\x10\x01\x12\x19\n" +
@@ -3527,150 +3746,156 @@ func file_navarch_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_navarch_store_v1_store_proto_rawDescData
 }
 
-var file_navarch_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_navarch_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_navarch_store_v1_store_proto_goTypes = []any{
 	(Encoding)(0),                    // 0: navarch.store.v1.Encoding
 	(Projection)(0),                  // 1: navarch.store.v1.Projection
 	(ResourceVersionMatch)(0),        // 2: navarch.store.v1.ResourceVersionMatch
-	(FieldValidation)(0),             // 3: navarch.store.v1.FieldValidation
-	(PatchType)(0),                   // 4: navarch.store.v1.PatchType
-	(PropagationPolicy)(0),           // 5: navarch.store.v1.PropagationPolicy
-	(WatchEvent_Type)(0),             // 6: navarch.store.v1.WatchEvent.Type
-	(*Resource)(nil),                 // 7: navarch.store.v1.Resource
-	(*TraceContext)(nil),             // 8: navarch.store.v1.TraceContext
-	(*Writer)(nil),                   // 9: navarch.store.v1.Writer
-	(*Object)(nil),                   // 10: navarch.store.v1.Object
-	(*GetRequest)(nil),               // 11: navarch.store.v1.GetRequest
-	(*GetResponse)(nil),              // 12: navarch.store.v1.GetResponse
-	(*ListRequest)(nil),              // 13: navarch.store.v1.ListRequest
-	(*ListResponse)(nil),             // 14: navarch.store.v1.ListResponse
-	(*ListHeader)(nil),               // 15: navarch.store.v1.ListHeader
-	(*ObjectBatch)(nil),              // 16: navarch.store.v1.ObjectBatch
-	(*WatchRequest)(nil),             // 17: navarch.store.v1.WatchRequest
-	(*WatchResponse)(nil),            // 18: navarch.store.v1.WatchResponse
-	(*WatchStarted)(nil),             // 19: navarch.store.v1.WatchStarted
-	(*WatchEvents)(nil),              // 20: navarch.store.v1.WatchEvents
-	(*WatchEvent)(nil),               // 21: navarch.store.v1.WatchEvent
-	(*WriteOptions)(nil),             // 22: navarch.store.v1.WriteOptions
-	(*CreateRequest)(nil),            // 23: navarch.store.v1.CreateRequest
-	(*CreateResponse)(nil),           // 24: navarch.store.v1.CreateResponse
-	(*UpdateRequest)(nil),            // 25: navarch.store.v1.UpdateRequest
-	(*UpdateResponse)(nil),           // 26: navarch.store.v1.UpdateResponse
-	(*PatchRequest)(nil),             // 27: navarch.store.v1.PatchRequest
-	(*PatchResponse)(nil),            // 28: navarch.store.v1.PatchResponse
-	(*DeleteOptions)(nil),            // 29: navarch.store.v1.DeleteOptions
-	(*DeleteRequest)(nil),            // 30: navarch.store.v1.DeleteRequest
-	(*DeleteResponse)(nil),           // 31: navarch.store.v1.DeleteResponse
-	(*DeleteCollectionRequest)(nil),  // 32: navarch.store.v1.DeleteCollectionRequest
-	(*DeleteCollectionResponse)(nil), // 33: navarch.store.v1.DeleteCollectionResponse
-	(*Binding)(nil),                  // 34: navarch.store.v1.Binding
-	(*BindRequest)(nil),              // 35: navarch.store.v1.BindRequest
-	(*BindResponse)(nil),             // 36: navarch.store.v1.BindResponse
-	(*BindResult)(nil),               // 37: navarch.store.v1.BindResult
-	(*ConnectRequest)(nil),           // 38: navarch.store.v1.ConnectRequest
-	(*ConnectResponse)(nil),          // 39: navarch.store.v1.ConnectResponse
-	(*GetDocumentRequest)(nil),       // 40: navarch.store.v1.GetDocumentRequest
-	(*GetDocumentResponse)(nil),      // 41: navarch.store.v1.GetDocumentResponse
-	(*HistoryRequest)(nil),           // 42: navarch.store.v1.HistoryRequest
-	(*HistoryResponse)(nil),          // 43: navarch.store.v1.HistoryResponse
-	(*Revision)(nil),                 // 44: navarch.store.v1.Revision
-	(*HeartbeatRequest)(nil),         // 45: navarch.store.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),        // 46: navarch.store.v1.HeartbeatResponse
-	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
-	(*anypb.Any)(nil),                // 48: google.protobuf.Any
-	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
+	(Packing)(0),                     // 3: navarch.store.v1.Packing
+	(FieldValidation)(0),             // 4: navarch.store.v1.FieldValidation
+	(PatchType)(0),                   // 5: navarch.store.v1.PatchType
+	(PropagationPolicy)(0),           // 6: navarch.store.v1.PropagationPolicy
+	(WatchEvent_Type)(0),             // 7: navarch.store.v1.WatchEvent.Type
+	(*Resource)(nil),                 // 8: navarch.store.v1.Resource
+	(*TraceContext)(nil),             // 9: navarch.store.v1.TraceContext
+	(*Writer)(nil),                   // 10: navarch.store.v1.Writer
+	(*Object)(nil),                   // 11: navarch.store.v1.Object
+	(*GetRequest)(nil),               // 12: navarch.store.v1.GetRequest
+	(*GetResponse)(nil),              // 13: navarch.store.v1.GetResponse
+	(*ListRequest)(nil),              // 14: navarch.store.v1.ListRequest
+	(*ListResponse)(nil),             // 15: navarch.store.v1.ListResponse
+	(*ListHeader)(nil),               // 16: navarch.store.v1.ListHeader
+	(*ObjectBatch)(nil),              // 17: navarch.store.v1.ObjectBatch
+	(*ChunkBatch)(nil),               // 18: navarch.store.v1.ChunkBatch
+	(*Chunk)(nil),                    // 19: navarch.store.v1.Chunk
+	(*WatchRequest)(nil),             // 20: navarch.store.v1.WatchRequest
+	(*WatchResponse)(nil),            // 21: navarch.store.v1.WatchResponse
+	(*WatchStarted)(nil),             // 22: navarch.store.v1.WatchStarted
+	(*WatchEvents)(nil),              // 23: navarch.store.v1.WatchEvents
+	(*WatchEvent)(nil),               // 24: navarch.store.v1.WatchEvent
+	(*WriteOptions)(nil),             // 25: navarch.store.v1.WriteOptions
+	(*CreateRequest)(nil),            // 26: navarch.store.v1.CreateRequest
+	(*CreateResponse)(nil),           // 27: navarch.store.v1.CreateResponse
+	(*UpdateRequest)(nil),            // 28: navarch.store.v1.UpdateRequest
+	(*UpdateResponse)(nil),           // 29: navarch.store.v1.UpdateResponse
+	(*PatchRequest)(nil),             // 30: navarch.store.v1.PatchRequest
+	(*PatchResponse)(nil),            // 31: navarch.store.v1.PatchResponse
+	(*DeleteOptions)(nil),            // 32: navarch.store.v1.DeleteOptions
+	(*DeleteRequest)(nil),            // 33: navarch.store.v1.DeleteRequest
+	(*DeleteResponse)(nil),           // 34: navarch.store.v1.DeleteResponse
+	(*DeleteCollectionRequest)(nil),  // 35: navarch.store.v1.DeleteCollectionRequest
+	(*DeleteCollectionResponse)(nil), // 36: navarch.store.v1.DeleteCollectionResponse
+	(*Binding)(nil),                  // 37: navarch.store.v1.Binding
+	(*BindRequest)(nil),              // 38: navarch.store.v1.BindRequest
+	(*BindResponse)(nil),             // 39: navarch.store.v1.BindResponse
+	(*BindResult)(nil),               // 40: navarch.store.v1.BindResult
+	(*ConnectRequest)(nil),           // 41: navarch.store.v1.ConnectRequest
+	(*ConnectResponse)(nil),          // 42: navarch.store.v1.ConnectResponse
+	(*GetDocumentRequest)(nil),       // 43: navarch.store.v1.GetDocumentRequest
+	(*GetDocumentResponse)(nil),      // 44: navarch.store.v1.GetDocumentResponse
+	(*HistoryRequest)(nil),           // 45: navarch.store.v1.HistoryRequest
+	(*HistoryResponse)(nil),          // 46: navarch.store.v1.HistoryResponse
+	(*Revision)(nil),                 // 47: navarch.store.v1.Revision
+	(*HeartbeatRequest)(nil),         // 48: navarch.store.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),        // 49: navarch.store.v1.HeartbeatResponse
+	(*timestamppb.Timestamp)(nil),    // 50: google.protobuf.Timestamp
+	(*anypb.Any)(nil),                // 51: google.protobuf.Any
+	(*durationpb.Duration)(nil),      // 52: google.protobuf.Duration
 }
 var file_navarch_store_v1_store_proto_depIdxs = []int32{
-	47, // 0: navarch.store.v1.Writer.time:type_name -> google.protobuf.Timestamp
-	48, // 1: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
-	8,  // 2: navarch.store.v1.Object.trace:type_name -> navarch.store.v1.TraceContext
-	7,  // 3: navarch.store.v1.GetRequest.resource:type_name -> navarch.store.v1.Resource
+	50, // 0: navarch.store.v1.Writer.time:type_name -> google.protobuf.Timestamp
+	51, // 1: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
+	9,  // 2: navarch.store.v1.Object.trace:type_name -> navarch.store.v1.TraceContext
+	8,  // 3: navarch.store.v1.GetRequest.resource:type_name -> navarch.store.v1.Resource
 	0,  // 4: navarch.store.v1.GetRequest.encoding:type_name -> navarch.store.v1.Encoding
 	1,  // 5: navarch.store.v1.GetRequest.projection:type_name -> navarch.store.v1.Projection
-	10, // 6: navarch.store.v1.GetResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 7: navarch.store.v1.ListRequest.resource:type_name -> navarch.store.v1.Resource
+	11, // 6: navarch.store.v1.GetResponse.object:type_name -> navarch.store.v1.Object
+	8,  // 7: navarch.store.v1.ListRequest.resource:type_name -> navarch.store.v1.Resource
 	2,  // 8: navarch.store.v1.ListRequest.resource_version_match:type_name -> navarch.store.v1.ResourceVersionMatch
 	0,  // 9: navarch.store.v1.ListRequest.encoding:type_name -> navarch.store.v1.Encoding
 	1,  // 10: navarch.store.v1.ListRequest.projection:type_name -> navarch.store.v1.Projection
-	15, // 11: navarch.store.v1.ListResponse.header:type_name -> navarch.store.v1.ListHeader
-	16, // 12: navarch.store.v1.ListResponse.objects:type_name -> navarch.store.v1.ObjectBatch
-	10, // 13: navarch.store.v1.ObjectBatch.objects:type_name -> navarch.store.v1.Object
-	7,  // 14: navarch.store.v1.WatchRequest.resource:type_name -> navarch.store.v1.Resource
-	0,  // 15: navarch.store.v1.WatchRequest.encoding:type_name -> navarch.store.v1.Encoding
-	1,  // 16: navarch.store.v1.WatchRequest.projection:type_name -> navarch.store.v1.Projection
-	19, // 17: navarch.store.v1.WatchResponse.started:type_name -> navarch.store.v1.WatchStarted
-	20, // 18: navarch.store.v1.WatchResponse.events:type_name -> navarch.store.v1.WatchEvents
-	21, // 19: navarch.store.v1.WatchEvents.events:type_name -> navarch.store.v1.WatchEvent
-	6,  // 20: navarch.store.v1.WatchEvent.type:type_name -> navarch.store.v1.WatchEvent.Type
-	10, // 21: navarch.store.v1.WatchEvent.object:type_name -> navarch.store.v1.Object
-	3,  // 22: navarch.store.v1.WriteOptions.field_validation:type_name -> navarch.store.v1.FieldValidation
-	0,  // 23: navarch.store.v1.WriteOptions.encoding:type_name -> navarch.store.v1.Encoding
-	1,  // 24: navarch.store.v1.WriteOptions.projection:type_name -> navarch.store.v1.Projection
-	7,  // 25: navarch.store.v1.CreateRequest.resource:type_name -> navarch.store.v1.Resource
-	10, // 26: navarch.store.v1.CreateRequest.object:type_name -> navarch.store.v1.Object
-	22, // 27: navarch.store.v1.CreateRequest.options:type_name -> navarch.store.v1.WriteOptions
-	10, // 28: navarch.store.v1.CreateResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 29: navarch.store.v1.UpdateRequest.resource:type_name -> navarch.store.v1.Resource
-	10, // 30: navarch.store.v1.UpdateRequest.object:type_name -> navarch.store.v1.Object
-	22, // 31: navarch.store.v1.UpdateRequest.options:type_name -> navarch.store.v1.WriteOptions
-	10, // 32: navarch.store.v1.UpdateResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 33: navarch.store.v1.PatchRequest.resource:type_name -> navarch.store.v1.Resource
-	4,  // 34: navarch.store.v1.PatchRequest.type:type_name -> navarch.store.v1.PatchType
-	22, // 35: navarch.store.v1.PatchRequest.options:type_name -> navarch.store.v1.WriteOptions
-	10, // 36: navarch.store.v1.PatchResponse.object:type_name -> navarch.store.v1.Object
-	5,  // 37: navarch.store.v1.DeleteOptions.propagation_policy:type_name -> navarch.store.v1.PropagationPolicy
-	0,  // 38: navarch.store.v1.DeleteOptions.encoding:type_name -> navarch.store.v1.Encoding
-	1,  // 39: navarch.store.v1.DeleteOptions.projection:type_name -> navarch.store.v1.Projection
-	7,  // 40: navarch.store.v1.DeleteRequest.resource:type_name -> navarch.store.v1.Resource
-	29, // 41: navarch.store.v1.DeleteRequest.options:type_name -> navarch.store.v1.DeleteOptions
-	10, // 42: navarch.store.v1.DeleteResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 43: navarch.store.v1.DeleteCollectionRequest.resource:type_name -> navarch.store.v1.Resource
-	29, // 44: navarch.store.v1.DeleteCollectionRequest.options:type_name -> navarch.store.v1.DeleteOptions
-	10, // 45: navarch.store.v1.DeleteCollectionResponse.objects:type_name -> navarch.store.v1.Object
-	8,  // 46: navarch.store.v1.Binding.trace:type_name -> navarch.store.v1.TraceContext
-	34, // 47: navarch.store.v1.BindRequest.bindings:type_name -> navarch.store.v1.Binding
-	37, // 48: navarch.store.v1.BindResponse.results:type_name -> navarch.store.v1.BindResult
-	7,  // 49: navarch.store.v1.ConnectRequest.resource:type_name -> navarch.store.v1.Resource
-	48, // 50: navarch.store.v1.ConnectRequest.options:type_name -> google.protobuf.Any
-	10, // 51: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
-	7,  // 52: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
-	0,  // 53: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
-	44, // 54: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
-	9,  // 55: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
-	10, // 56: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
-	49, // 57: navarch.store.v1.HeartbeatRequest.interval:type_name -> google.protobuf.Duration
-	11, // 58: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
-	13, // 59: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
-	17, // 60: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
-	23, // 61: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
-	25, // 62: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
-	27, // 63: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
-	30, // 64: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
-	32, // 65: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
-	35, // 66: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
-	38, // 67: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
-	40, // 68: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
-	42, // 69: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
-	45, // 70: navarch.store.v1.StoreService.Heartbeat:input_type -> navarch.store.v1.HeartbeatRequest
-	12, // 71: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
-	14, // 72: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
-	18, // 73: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
-	24, // 74: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
-	26, // 75: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
-	28, // 76: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
-	31, // 77: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
-	33, // 78: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
-	36, // 79: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
-	39, // 80: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
-	41, // 81: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
-	43, // 82: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
-	46, // 83: navarch.store.v1.StoreService.Heartbeat:output_type -> navarch.store.v1.HeartbeatResponse
-	71, // [71:84] is the sub-list for method output_type
-	58, // [58:71] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	3,  // 11: navarch.store.v1.ListRequest.packing:type_name -> navarch.store.v1.Packing
+	16, // 12: navarch.store.v1.ListResponse.header:type_name -> navarch.store.v1.ListHeader
+	17, // 13: navarch.store.v1.ListResponse.objects:type_name -> navarch.store.v1.ObjectBatch
+	18, // 14: navarch.store.v1.ListResponse.chunks:type_name -> navarch.store.v1.ChunkBatch
+	11, // 15: navarch.store.v1.ObjectBatch.objects:type_name -> navarch.store.v1.Object
+	19, // 16: navarch.store.v1.ChunkBatch.chunks:type_name -> navarch.store.v1.Chunk
+	8,  // 17: navarch.store.v1.WatchRequest.resource:type_name -> navarch.store.v1.Resource
+	0,  // 18: navarch.store.v1.WatchRequest.encoding:type_name -> navarch.store.v1.Encoding
+	1,  // 19: navarch.store.v1.WatchRequest.projection:type_name -> navarch.store.v1.Projection
+	22, // 20: navarch.store.v1.WatchResponse.started:type_name -> navarch.store.v1.WatchStarted
+	23, // 21: navarch.store.v1.WatchResponse.events:type_name -> navarch.store.v1.WatchEvents
+	24, // 22: navarch.store.v1.WatchEvents.events:type_name -> navarch.store.v1.WatchEvent
+	7,  // 23: navarch.store.v1.WatchEvent.type:type_name -> navarch.store.v1.WatchEvent.Type
+	11, // 24: navarch.store.v1.WatchEvent.object:type_name -> navarch.store.v1.Object
+	4,  // 25: navarch.store.v1.WriteOptions.field_validation:type_name -> navarch.store.v1.FieldValidation
+	0,  // 26: navarch.store.v1.WriteOptions.encoding:type_name -> navarch.store.v1.Encoding
+	1,  // 27: navarch.store.v1.WriteOptions.projection:type_name -> navarch.store.v1.Projection
+	8,  // 28: navarch.store.v1.CreateRequest.resource:type_name -> navarch.store.v1.Resource
+	11, // 29: navarch.store.v1.CreateRequest.object:type_name -> navarch.store.v1.Object
+	25, // 30: navarch.store.v1.CreateRequest.options:type_name -> navarch.store.v1.WriteOptions
+	11, // 31: navarch.store.v1.CreateResponse.object:type_name -> navarch.store.v1.Object
+	8,  // 32: navarch.store.v1.UpdateRequest.resource:type_name -> navarch.store.v1.Resource
+	11, // 33: navarch.store.v1.UpdateRequest.object:type_name -> navarch.store.v1.Object
+	25, // 34: navarch.store.v1.UpdateRequest.options:type_name -> navarch.store.v1.WriteOptions
+	11, // 35: navarch.store.v1.UpdateResponse.object:type_name -> navarch.store.v1.Object
+	8,  // 36: navarch.store.v1.PatchRequest.resource:type_name -> navarch.store.v1.Resource
+	5,  // 37: navarch.store.v1.PatchRequest.type:type_name -> navarch.store.v1.PatchType
+	25, // 38: navarch.store.v1.PatchRequest.options:type_name -> navarch.store.v1.WriteOptions
+	11, // 39: navarch.store.v1.PatchResponse.object:type_name -> navarch.store.v1.Object
+	6,  // 40: navarch.store.v1.DeleteOptions.propagation_policy:type_name -> navarch.store.v1.PropagationPolicy
+	0,  // 41: navarch.store.v1.DeleteOptions.encoding:type_name -> navarch.store.v1.Encoding
+	1,  // 42: navarch.store.v1.DeleteOptions.projection:type_name -> navarch.store.v1.Projection
+	8,  // 43: navarch.store.v1.DeleteRequest.resource:type_name -> navarch.store.v1.Resource
+	32, // 44: navarch.store.v1.DeleteRequest.options:type_name -> navarch.store.v1.DeleteOptions
+	11, // 45: navarch.store.v1.DeleteResponse.object:type_name -> navarch.store.v1.Object
+	8,  // 46: navarch.store.v1.DeleteCollectionRequest.resource:type_name -> navarch.store.v1.Resource
+	32, // 47: navarch.store.v1.DeleteCollectionRequest.options:type_name -> navarch.store.v1.DeleteOptions
+	11, // 48: navarch.store.v1.DeleteCollectionResponse.objects:type_name -> navarch.store.v1.Object
+	9,  // 49: navarch.store.v1.Binding.trace:type_name -> navarch.store.v1.TraceContext
+	37, // 50: navarch.store.v1.BindRequest.bindings:type_name -> navarch.store.v1.Binding
+	40, // 51: navarch.store.v1.BindResponse.results:type_name -> navarch.store.v1.BindResult
+	8,  // 52: navarch.store.v1.ConnectRequest.resource:type_name -> navarch.store.v1.Resource
+	51, // 53: navarch.store.v1.ConnectRequest.options:type_name -> google.protobuf.Any
+	11, // 54: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
+	8,  // 55: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
+	0,  // 56: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
+	47, // 57: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
+	10, // 58: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
+	11, // 59: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
+	52, // 60: navarch.store.v1.HeartbeatRequest.interval:type_name -> google.protobuf.Duration
+	12, // 61: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
+	14, // 62: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
+	20, // 63: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
+	26, // 64: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
+	28, // 65: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
+	30, // 66: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
+	33, // 67: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
+	35, // 68: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
+	38, // 69: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
+	41, // 70: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
+	43, // 71: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
+	45, // 72: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
+	48, // 73: navarch.store.v1.StoreService.Heartbeat:input_type -> navarch.store.v1.HeartbeatRequest
+	13, // 74: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
+	15, // 75: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
+	21, // 76: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
+	27, // 77: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
+	29, // 78: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
+	31, // 79: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
+	34, // 80: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
+	36, // 81: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
+	39, // 82: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
+	42, // 83: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
+	44, // 84: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
+	46, // 85: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
+	49, // 86: navarch.store.v1.StoreService.Heartbeat:output_type -> navarch.store.v1.HeartbeatResponse
+	74, // [74:87] is the sub-list for method output_type
+	61, // [61:74] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_navarch_store_v1_store_proto_init() }
@@ -3681,20 +3906,21 @@ func file_navarch_store_v1_store_proto_init() {
 	file_navarch_store_v1_store_proto_msgTypes[7].OneofWrappers = []any{
 		(*ListResponse_Header)(nil),
 		(*ListResponse_Objects)(nil),
+		(*ListResponse_Chunks)(nil),
 	}
 	file_navarch_store_v1_store_proto_msgTypes[8].OneofWrappers = []any{}
-	file_navarch_store_v1_store_proto_msgTypes[11].OneofWrappers = []any{
+	file_navarch_store_v1_store_proto_msgTypes[13].OneofWrappers = []any{
 		(*WatchResponse_Started)(nil),
 		(*WatchResponse_Events)(nil),
 	}
-	file_navarch_store_v1_store_proto_msgTypes[22].OneofWrappers = []any{}
+	file_navarch_store_v1_store_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_navarch_store_v1_store_proto_rawDesc), len(file_navarch_store_v1_store_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   40,
+			NumEnums:      8,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
