@@ -138,7 +138,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 			return nil, fmt.Errorf("register %s: %w", path, err)
 		}
 	}
-	return g.recovered(g.proxying(legible(slashless(mux)))), nil
+	return g.recovered(g.proxying(legible(slashless(routes.Direct(registry, resources{g}, mux))))), nil
 }
 
 // index lists the paths that clients can begin at.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/coalesce"
 )
 
@@ -39,6 +40,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	server := &http.Server{
 		Handler:           g.handler,
+		ConnContext:       caller.ConnContext,
 		TLSConfig:         g.tlsConfig(),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,

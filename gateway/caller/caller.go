@@ -57,42 +57,48 @@ func (c Caller) Anonymous() bool { return c.Identity.Name == identity.Anonymous 
 
 // Of returns the caller of a request. The error is Unauthorized or BadRequest.
 func Of(r *http.Request) (Caller, error) {
-	c := Caller{metadata: metadata.MD{}}
+	var c Caller
 	switch token, hasToken := bearer(r); {
 	case r.TLS != nil && len(r.TLS.VerifiedChains) > 0:
-		cert := r.TLS.VerifiedChains[0][0]
-		c.Identity = identity.FromCertificate(cert)
-		c.Identity.Extra = map[string][]string{identity.ExtraCredential: {identity.CertificateID(cert)}}
-		if c.Identity.Name == "" {
-			return c, apierrors.NewUnauthorized("the client certificate names nobody")
+		var err error
+		if c, err = certified(r.Context(), r.TLS.VerifiedChains[0][0]); err != nil {
+			return c, err
 		}
 	case hasToken:
 		c.Token = token
-		c.metadata.Set(keyAuthorization, "Bearer "+token)
+		c.metadata = metadata.MD{keyAuthorization: {"Bearer " + token}}
 	default:
-		c.Identity = identity.FromContext(context.Background())
+		c = known(identity.FromContext(context.Background()))
 	}
-	if c.Identity.Name != "" {
-		c.metadata.Set(keyUser, c.Identity.Name)
-		c.metadata.Append(keyGroup, c.Identity.Groups...)
-		if c.Identity.UID != "" {
-			c.metadata.Set(keyUID, c.Identity.UID)
+	if impersonates(r.Header) {
+		c.metadata = c.metadata.Copy() // others may share it
+		if err := c.impersonate(r.Header); err != nil {
+			return c, err
 		}
-		for key, values := range c.Identity.Extra {
-			c.metadata.Append(keyExtra, pairs(key, values)...)
-		}
-	}
-	if err := c.impersonate(r.Header); err != nil {
-		return c, err
 	}
 	return c, c.validate()
+}
+
+// known returns a caller who has been identified.
+func known(id identity.Identity) Caller {
+	c := Caller{Identity: id, metadata: metadata.MD{keyUser: {id.Name}, keyGroup: id.Groups}}
+	if id.UID != "" {
+		c.metadata.Set(keyUID, id.UID)
+	}
+	for key, values := range id.Extra {
+		c.metadata.Append(keyExtra, pairs(key, values)...)
+	}
+	return c
 }
 
 // NewContext returns ctx with what the Store is told about the caller in its
 // outgoing metadata.
 func (c Caller) NewContext(ctx context.Context) context.Context {
-	have, _ := metadata.FromOutgoingContext(ctx)
-	return metadata.NewOutgoingContext(ctx, metadata.Join(have, c.metadata))
+	md := c.metadata
+	if have, ok := metadata.FromOutgoingContext(ctx); ok {
+		md = metadata.Join(have, md)
+	}
+	return metadata.NewOutgoingContext(ctx, md)
 }
 
 // Enter returns the context in which a request is served: with the client's
@@ -111,6 +117,17 @@ func bearer(r *http.Request) (string, bool) {
 	scheme, token, ok := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
 	token = strings.TrimSpace(token)
 	return token, ok && strings.EqualFold(scheme, "bearer") && token != ""
+}
+
+// impersonates says whether a request asks to act as somebody else.
+func impersonates(h http.Header) bool {
+	const prefix = "Impersonate-"
+	for name := range h {
+		if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // impersonate passes the request to act as somebody else on.

@@ -48,10 +48,7 @@ type Handler interface {
 
 // Register adds every resource path to mux.
 func Register(mux *runtime.ServeMux, reg *kinds.Registry, h Handler) error {
-	rt := &router{registry: reg, handler: h, subresources: Subresources(), served: make(map[schema.GroupVersion]bool)}
-	for _, k := range reg.All() {
-		rt.served[k.GVK().GroupVersion()] = true
-	}
+	rt := newRouter(reg, h)
 	methods := []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 	for _, root := range []string{"/api/{version}", "/apis/{group}/{version}"} {
 		// The mux tries what was registered last first.
@@ -85,30 +82,52 @@ type router struct {
 	served       map[schema.GroupVersion]bool
 }
 
+func newRouter(reg *kinds.Registry, h Handler) *router {
+	rt := &router{registry: reg, handler: h, subresources: Subresources(), served: make(map[schema.GroupVersion]bool)}
+	for _, k := range reg.All() {
+		rt.served[k.GVK().GroupVersion()] = true
+	}
+	return rt
+}
+
 func (rt *router) serve(watch bool) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
-		gv := schema.GroupVersion{Group: params["group"], Version: params["version"]}
-		if !rt.served[gv] {
-			rt.handler.ServeUnknown(w, r)
-			return
-		}
-		t, err := rt.target(gv, params)
-		if err == nil {
-			t.Watch = watch
-			err = rt.check(t, r.Method)
-		}
-		if err != nil {
-			rt.handler.ServeError(w, r, err)
-			return
-		}
-		rt.handler.ServeResource(w, r, t)
+		rt.dispatch(w, r, named{
+			group: params["group"], version: params["version"], namespace: params["namespace"],
+			resource: params["resource"], name: params["name"], subresource: params["subresource"], watch: watch,
+		})
 	}
 }
 
-// target finds the kind that the parameters name.
-func (rt *router) target(gv schema.GroupVersion, params map[string]string) (Target, error) {
-	t := Target{Namespace: params["namespace"], Name: params["name"], Subresource: params["subresource"]}
-	resource := params["resource"]
+// named is what a resource path says.
+type named struct {
+	group, version, namespace, resource, name, subresource string
+
+	watch bool
+}
+
+func (rt *router) dispatch(w http.ResponseWriter, r *http.Request, n named) {
+	gv := schema.GroupVersion{Group: n.group, Version: n.version}
+	if !rt.served[gv] {
+		rt.handler.ServeUnknown(w, r)
+		return
+	}
+	t, err := rt.target(gv, n)
+	if err == nil {
+		t.Watch = n.watch
+		err = rt.check(t, r.Method)
+	}
+	if err != nil {
+		rt.handler.ServeError(w, r, err)
+		return
+	}
+	rt.handler.ServeResource(w, r, t)
+}
+
+// target finds the kind that a path names.
+func (rt *router) target(gv schema.GroupVersion, n named) (Target, error) {
+	t := Target{Namespace: n.namespace, Name: n.name, Subresource: n.subresource}
+	resource := n.resource
 	if t.Namespace != "" && t.Name == "" && (resource == "status" || resource == "finalize") && gv == (schema.GroupVersion{Version: "v1"}) {
 		// namespaces/{name}/status is a Namespace's own subresource.
 		t = Target{Name: t.Namespace, Subresource: resource}

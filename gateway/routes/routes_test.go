@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -69,6 +70,7 @@ func TestTargets(t *testing.T) {
 			if diff := cmp.Diff(tc.want, *h.target, cmpopts.IgnoreFields(Target{}, "Kind")); diff != "" {
 				t.Error(diff)
 			}
+			agree(t, httptest.NewRequest(tc.method, tc.path, nil))
 		})
 	}
 }
@@ -106,7 +108,8 @@ func TestRefusals(t *testing.T) {
 }
 
 func FuzzPaths(f *testing.F) {
-	for _, p := range []string{"/api/v1/pods", "/apis/apps/v1/namespaces/a/deployments/b/scale", "/api/v1/watch/namespaces", "/api//v1", "/api/v1/namespaces/%2e%2e/pods"} {
+	for _, p := range []string{"/api/v1/pods", "/apis/apps/v1/namespaces/a/deployments/b/scale", "/api/v1/watch/namespaces", "/api//v1", "/api/v1/namespaces/%2e%2e/pods",
+		"/api/v1/namespaces/a/pods/b/log/c", "/apis//v1/pods", "/apis/apps/v1", "/api/v1/namespaces/a/watch/b", "/apis/apps/v2/deployments", "/api/v1/pods/a:b/x"} {
 		f.Add(p)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -114,12 +117,30 @@ func FuzzPaths(f *testing.F) {
 		if err != nil || r.URL.Path == "" {
 			return
 		}
-		var h recorder
-		newMux(t, &h).ServeHTTP(httptest.NewRecorder(), r)
-		if h.target != nil && h.target.Kind == nil {
-			t.Errorf("%q gave a target without a kind", path)
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "HEAD"} {
+			r.Method = method
+			agree(t, r)
 		}
 	})
+}
+
+// agree checks that a request is served in the same way with the mux alone and
+// with Direct before it.
+func agree(t *testing.T, r *http.Request) {
+	t.Helper()
+	var slow, fast recorder
+	newMux(t, &slow).ServeHTTP(httptest.NewRecorder(), r)
+	Direct(kinds.Default(), &fast, newMux(t, &fast)).ServeHTTP(httptest.NewRecorder(), r)
+	if slow.target != nil && slow.target.Kind == nil {
+		t.Errorf("%s %q gave a target without a kind", r.Method, r.URL.Path)
+	}
+	same := cmp.Comparer(func(a, b *kinds.Kind) bool { return a == b })
+	if diff := cmp.Diff(slow.target, fast.target, same); diff != "" {
+		t.Errorf("%s %q: the mux and Direct find different targets: %s", r.Method, r.URL.Path, diff)
+	}
+	if slow.unknown != fast.unknown || fmt.Sprint(slow.err) != fmt.Sprint(fast.err) {
+		t.Errorf("%s %q: the mux says %v (unknown %v), Direct %v (unknown %v)", r.Method, r.URL.Path, slow.err, slow.unknown, fast.err, fast.unknown)
+	}
 }
 
 func TestKindsOfSubresources(t *testing.T) {

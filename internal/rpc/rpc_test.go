@@ -4,10 +4,14 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -22,13 +26,23 @@ import (
 // fixture is a service whose answers show what reached it.
 type fixture struct {
 	storev1.UnimplementedStoreServiceServer
-	caller identity.Identity
-	span   trace.SpanContext
+	caller   identity.Identity
+	span     trace.SpanContext
+	metadata []string
+	value    any // of the client's context
 }
+
+type clientKey struct{}
 
 func (f *fixture) Get(ctx context.Context, req *storev1.GetRequest) (*storev1.GetResponse, error) {
 	f.caller, f.span = identity.FromContext(ctx), trace.SpanContextFromContext(ctx)
+	f.metadata, f.value = metadata.ValueFromIncomingContext(ctx, "fixture"), ctx.Value(clientKey{})
 	switch req.GetName() {
+	case "wait":
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		<-ctx.Done()
+		return nil, ctx.Err()
 	case "panic":
 		panic("on purpose")
 	case "absent":
@@ -132,6 +146,42 @@ func TestCallsCarryIdentityTraceAndErrors(t *testing.T) {
 			t.Errorf("a call after a panic: %v", err)
 		}
 	})
+}
+
+func TestMethodsSeeMetadataAndNoValues(t *testing.T) {
+	onBothPaths(t, identity.Node("n1"), func(t *testing.T, f *fixture, conn grpc.ClientConnInterface) {
+		ctx := context.WithValue(metadata.AppendToOutgoingContext(t.Context(), "Fixture", "a", "fixture", "b"), clientKey{}, "secret")
+		if _, err := storev1.NewStoreServiceClient(conn).Get(ctx, &storev1.GetRequest{Name: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"a", "b"}, f.metadata); diff != "" {
+			t.Errorf("metadata (-want +got):\n%s", diff)
+		}
+		if f.value != nil {
+			t.Errorf("the method sees a value of its client's context: %v", f.value)
+		}
+	})
+}
+
+func TestCallsEndWithTheirContext(t *testing.T) {
+	onBothPaths(t, identity.Node("n1"), func(t *testing.T, _ *fixture, conn grpc.ClientConnInterface) {
+		store := storev1.NewStoreServiceClient(conn)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		for range 2 { // the second one is over before it begins
+			if _, err := store.Get(ctx, &storev1.GetRequest{Name: "wait"}); status.Code(err) != codes.DeadlineExceeded {
+				t.Errorf("error = %v, want DeadlineExceeded", err)
+			}
+		}
+	})
+}
+
+func TestLocalCallsAreOfKnownMethods(t *testing.T) {
+	server := rpc.NewServer(telemetry.Discard("store"), rpc.ServerOptions{})
+	_, err := storev1.NewStoreServiceClient(server.Local(identity.Node("n1"))).Get(t.Context(), &storev1.GetRequest{})
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("error = %v, want Unimplemented", err)
+	}
 }
 
 func TestStreamsEndWithTheirError(t *testing.T) {

@@ -51,8 +51,12 @@ const (
 // Server serves gRPC services to the network and to its own process.
 type Server struct {
 	grpc   *grpc.Server
-	local  *inprocgrpc.Channel
+	edge   *edge
 	health *health.Server
+	// local takes the streams of this process, unary its other calls, by their
+	// full names.
+	local *inprocgrpc.Channel
+	unary map[string]unaryMethod
 }
 
 // ServerOptions qualify a Server.
@@ -92,7 +96,9 @@ func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		),
+		edge:   edge,
 		local:  new(inprocgrpc.Channel),
+		unary:  make(map[string]unaryMethod),
 		health: health.NewServer(),
 	}
 	s.local.WithCloner(sharingCloner{}).
@@ -111,6 +117,9 @@ func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	s.grpc.RegisterService(desc, impl)
 	s.local.RegisterService(desc, impl)
+	for _, m := range desc.Methods {
+		s.unary["/"+desc.ServiceName+"/"+m.MethodName] = unaryMethod{service: impl, handler: m.Handler}
+	}
 }
 
 // SetServing tells health checks that a service, or the whole server for "",

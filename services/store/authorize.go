@@ -38,30 +38,29 @@ func (s *Store) caller(ctx context.Context) (identity.Identity, error) {
 	if !id.InGroup(identity.GroupGateways) {
 		return id, nil
 	}
-	md, _ := metadata.FromIncomingContext(ctx)
-	user, err := s.forwardedCaller(ctx, id, md)
+	user, err := s.forwardedCaller(ctx, id)
 	if err != nil {
 		return identity.Identity{}, err
 	}
-	return s.actAs(ctx, user, md)
+	return s.actAs(ctx, user)
 }
 
 // forwardedCaller returns the user whose request a gateway forwards, the
 // gateway itself where it forwards none.
-func (s *Store) forwardedCaller(ctx context.Context, gateway identity.Identity, md metadata.MD) (identity.Identity, error) {
-	if token := bearerToken(md); token != "" {
+func (s *Store) forwardedCaller(ctx context.Context, gateway identity.Identity) (identity.Identity, error) {
+	if token := bearerToken(ctx); token != "" {
 		return s.tokenOwner(ctx, token)
 	}
-	if user := md.Get(remoteUser); len(user) > 0 {
-		return identityIn(md, user[0], remoteUID, remoteGroup, remoteExtra), nil
+	if user := metadata.ValueFromIncomingContext(ctx, remoteUser); len(user) > 0 {
+		return identityIn(ctx, user[0], remoteUID, remoteGroup, remoteExtra), nil
 	}
 	return gateway, nil
 }
 
 // actAs returns whom the user wants to act as, if it may; the user itself if
 // it wants to act as nobody else.
-func (s *Store) actAs(ctx context.Context, user identity.Identity, md metadata.MD) (identity.Identity, error) {
-	as := md.Get(actAsUser)
+func (s *Store) actAs(ctx context.Context, user identity.Identity) (identity.Identity, error) {
+	as := metadata.ValueFromIncomingContext(ctx, actAsUser)
 	if len(as) == 0 {
 		return user, nil
 	}
@@ -69,11 +68,11 @@ func (s *Store) actAs(ctx context.Context, user identity.Identity, md metadata.M
 		return identity.Identity{}, apierrors.NewForbidden(schema.GroupResource{Resource: "users"}, as[0],
 			fmt.Errorf("User %q cannot impersonate anybody here", user.Name))
 	}
-	return s.control.Impersonator.Impersonate(ctx, user, identityIn(md, as[0], actAsUID, actAsGroup, actAsExtra))
+	return s.control.Impersonator.Impersonate(ctx, user, identityIn(ctx, as[0], actAsUID, actAsGroup, actAsExtra))
 }
 
-func bearerToken(md metadata.MD) string {
-	for _, v := range md.Get("authorization") {
+func bearerToken(ctx context.Context) string {
+	for _, v := range metadata.ValueFromIncomingContext(ctx, "authorization") {
 		if scheme, token, ok := strings.Cut(v, " "); ok && strings.EqualFold(scheme, "bearer") {
 			return strings.TrimSpace(token)
 		}
@@ -95,14 +94,14 @@ func (s *Store) tokenOwner(ctx context.Context, token string) (identity.Identity
 	return id, nil
 }
 
-// identityIn reads an identity from metadata under the given keys. Extra values
-// are "key=value", both escaped as in a query.
-func identityIn(md metadata.MD, user, uidKey, groupKey, extraKey string) identity.Identity {
-	id := identity.Identity{Name: user, Groups: md.Get(groupKey)}
-	if uid := md.Get(uidKey); len(uid) > 0 {
+// identityIn reads an identity from the call's metadata under the given keys.
+// Extra values are "key=value", both escaped as in a query.
+func identityIn(ctx context.Context, user, uidKey, groupKey, extraKey string) identity.Identity {
+	id := identity.Identity{Name: user, Groups: metadata.ValueFromIncomingContext(ctx, groupKey)}
+	if uid := metadata.ValueFromIncomingContext(ctx, uidKey); len(uid) > 0 {
 		id.UID = uid[0]
 	}
-	for _, pair := range md.Get(extraKey) {
+	for _, pair := range metadata.ValueFromIncomingContext(ctx, extraKey) {
 		key, value, _ := strings.Cut(pair, "=")
 		if id.Extra == nil {
 			id.Extra = make(map[string][]string)
