@@ -6,6 +6,10 @@
 // Compile checks an expression and makes a Program of it. A Program is evaluated
 // with Inputs, and with a Budget, which bounds the work of all the expressions
 // that share it.
+//
+// Selectors of devices are another kind of expressions, in the same language and
+// with the same functions: CompileDeviceSelector checks one, and estimates what
+// it can cost at most.
 package expression
 
 import (

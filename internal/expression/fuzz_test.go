@@ -6,9 +6,32 @@ import (
 
 	"github.com/google/cel-go/cel"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/expression"
 )
+
+// FuzzDeviceSelector checks that whatever somebody writes as a selector of
+// devices is refused, fails or decides.
+func FuzzDeviceSelector(f *testing.F) {
+	for _, source := range []string{
+		`device.driver == "d.com"`, `device.attributes["d.com"].model.startsWith("a")`, `device.capacity["d.com"].memory.isGreaterThan(quantity("1Gi"))`,
+		`device.attributes.all(d, device.attributes[d].all(k, k != ""))`, `cel.bind(x, device.attributes["d.com"], x.a || x.b)`, `device.attributes[""][""]`,
+	} {
+		f.Add(source)
+	}
+	device, err := expression.NewDevice("d.com", &resourcev1.Device{Attributes: map[resourcev1.QualifiedName]resourcev1.DeviceAttribute{"model": {StringValue: ptr.To("a")}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, source string) {
+		selector, err := expression.CompileDeviceSelector(source)
+		if err == nil && selector.Cost() <= resourcev1.CELSelectorExpressionMaxCost {
+			_, _ = selector.Matches(t.Context(), device) // what does not decide is an error
+		}
+	})
+}
 
 // FuzzExpression checks that whatever somebody writes as an expression is
 // refused, fails or has a value, within its budget.

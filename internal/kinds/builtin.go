@@ -19,6 +19,7 @@ func builtin() []*Kind {
 		policyKinds(),
 		rbacKinds(),
 		storageKinds(),
+		resourceKinds(),
 		schedulingKinds(),
 		coordinationKinds(),
 		eventsKinds(),

@@ -45,9 +45,11 @@ func testCreate(t *testing.T, of schema.GroupVersionKind, cases []bad) {
 			if obj.GetUID() == "" {
 				obj.SetUID("uid")
 			}
-			errs := kind.Strategy.Validate(obj)
-			if kind.Strategy.ValidateCreate != nil {
-				errs = append(errs, kind.Strategy.ValidateCreate(obj)...)
+			var errs field.ErrorList
+			for _, validate := range []func(Object) field.ErrorList{kind.Strategy.Validate, kind.Strategy.ValidateCreate} {
+				if validate != nil {
+					errs = append(errs, validate(obj)...)
+				}
 			}
 			if diff := cmp.Diff(c.want, causesOf(errs), sortedStrings()); diff != "" {
 				t.Errorf("the causes differ (-want +got):\n%s", diff)

@@ -61,6 +61,9 @@ func exercise(k *Kind, obj, old Object) {
 	if s.Validate != nil {
 		s.Validate(obj)
 	}
+	if s.ValidateCreate != nil {
+		s.ValidateCreate(obj)
+	}
 	if s.ValidateUpdate != nil {
 		s.ValidateUpdate(obj, old)
 	}

@@ -34,6 +34,16 @@ func TestPodUpdates(t *testing.T) {
 	})
 	const ended = "spec: {restartPolicy: Never, containers: [{name: c, image: i}]}\nstatus: {containerStatuses: [{name: c, state: {terminated: {exitCode: 0}}}]}"
 	testUpdate(t, gvk("v1", "Pod"), true, []change{
+		{"claims", "spec: {resourceClaims: [{name: a}], containers: [{name: c, resources: {requests: {e.com/x: 1}}}]}", "spec: {resourceClaims: [{name: a}], containers: [{name: c, resources: {requests: {e.com/x: 1}}}]}\n" +
+			"status: {resourceClaimStatuses: [{name: a, resourceClaimName: p-a}], extendedResourceClaimStatus: {resourceClaimName: p-x, requestMappings: [{containerName: c, resourceName: e.com/x, requestName: r}]}}", nil},
+		{"other claims", "{}", "spec: {resourceClaims: [{name: a}], containers: [{name: c}]}\nstatus: {resourceClaimStatuses: [{name: a, resourceClaimName: A}, {name: a}, {name: b}], " +
+			"extendedResourceClaimStatus: {requestMappings: [{containerName: c, resourceName: e.com/x, requestName: r}, {containerName: d, resourceName: e.com/x, requestName: R}]}}", []string{
+			`status.resourceClaimStatuses[0].resourceClaimName: Invalid value: "A": ` + subdomain1123, `status.resourceClaimStatuses[1].name: Duplicate value: "a"`,
+			"status.resourceClaimStatuses[2].name: Invalid value: \"b\": must match the name of an entry in `spec.resourceClaims`",
+			"status.extendedResourceClaimStatus.resourceClaimName: Required value",
+			`status.extendedResourceClaimStatus.requestMappings[0].resourceName: Invalid value: "e.com/x": must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests`,
+			`status.extendedResourceClaimStatus.requestMappings[1].containerName: Invalid value: "d": must match the name of an entry in spec.initContainers.name or spec.containers.name`,
+			`status.extendedResourceClaimStatus.requestMappings[1].requestName: Invalid value: "R": ` + label1123}},
 		{"back to life", ended, "status: {containerStatuses: [{name: c, state: {running: {}}}]}",
 			[]string{"status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"}},
 		{"addresses", "{}", "status: {hostIP: 1.1.1.1, hostIPs: [{ip: 1.1.1.2}], podIPs: [{ip: a}, {ip: 1.1.1.1}, {ip: 1.1.1.1}], conditions: [{type: 'a b', status: 'True'}]}", []string{

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"navarch.dev/navarch/internal/kinds"
@@ -59,10 +60,9 @@ func isOf(kind *kinds.Kind, name corev1.ResourceName) bool {
 	if short, ok := shortName(kind); name == countName(kind) || (ok && name == short) {
 		return true
 	}
-	if kind.Group != "" {
-		return false
-	}
-	switch kind.Resource {
+	switch kind.GroupResource().String() {
+	case "resourceclaims.resource.k8s.io":
+		return isOfDevices(name)
 	case "pods":
 		return isOfPods(name)
 	case "persistentvolumeclaims":
@@ -87,6 +87,8 @@ func Usage(kind *kinds.Kind, obj kinds.Object, now time.Time) corev1.ResourceLis
 		addClaim(used, o)
 	case *corev1.Service:
 		addService(used, o)
+	case *resourcev1.ResourceClaim:
+		addDevices(used, o)
 	}
 	return used
 }

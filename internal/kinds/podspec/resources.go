@@ -97,9 +97,9 @@ func isNative(name corev1.ResourceName) bool {
 	return !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
 }
 
-// isExtended says whether a resource is one that somebody else provides, such
+// IsExtended says whether a resource is one that somebody else provides, such
 // as example.com/gpu.
-func isExtended(name corev1.ResourceName) bool {
+func IsExtended(name corev1.ResourceName) bool {
 	if isNative(name) || strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) {
 		return false
 	}
@@ -148,7 +148,7 @@ func ValidateContainerResource(name corev1.ResourceName, at *field.Path) field.E
 		if !slices.Contains(containerResources(), name) && !isHugePages(name) {
 			errs = append(errs, field.Invalid(at, name, "must be a standard resource for containers"))
 		}
-	case !isNative(name) && !isExtended(name):
+	case !isNative(name) && !IsExtended(name):
 		errs = append(errs, field.Invalid(at, name, "doesn't follow extended resource name standard"))
 	}
 	return errs
@@ -175,7 +175,7 @@ func ValidateQuantity(name corev1.ResourceName, quantity resource.Quantity, at *
 	if quantity.Sign() < 0 {
 		errs = append(errs, field.Invalid(at, quantity.String(), apivalidation.IsNegativeErrorMsg))
 	}
-	whole := slices.Contains(countedResources(), name) || isExtended(name)
+	whole := slices.Contains(countedResources(), name) || IsExtended(name)
 	if whole && quantity.MilliValue()%1000 != 0 {
 		errs = append(errs, field.Invalid(at, quantity, "must be an integer"))
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/rule"
@@ -21,7 +22,53 @@ func ValidateStatusUpdate(pod, old *corev1.Pod) field.ErrorList {
 		errs = append(errs, stayEnded(pod.Status.ContainerStatuses, old.Status.ContainerStatuses, old, at.Child("containerStatuses"))...)
 		errs = append(errs, stayEnded(pod.Status.InitContainerStatuses, old.Status.InitContainerStatuses, old, at.Child("initContainerStatuses"))...)
 	}
-	return append(errs, validatePodIPs(&pod.Status, at)...)
+	return rule.Join(errs, validatePodIPs(&pod.Status, at), validateClaimStatuses(pod, at))
+}
+
+// validateClaimStatuses: what is said of claims is said once of each of the
+// pod's, and of the one that stands for its extended resources.
+func validateClaimStatuses(pod *corev1.Pod, at *field.Path) field.ErrorList {
+	seen := rule.Seen[string]{}
+	errs := rule.Each(pod.Status.ResourceClaimStatuses, at.Child("resourceClaimStatuses"), func(s *corev1.PodResourceClaimStatus, at *field.Path) field.ErrorList {
+		name := at.Child("name")
+		errs := rule.Join(seen.Once(s.Name, name), rule.Optional(s.ResourceClaimName, at.Child("resourceClaimName"), subdomain))
+		if !slices.ContainsFunc(pod.Spec.ResourceClaims, func(c corev1.PodResourceClaim) bool { return c.Name == s.Name }) {
+			errs = append(errs, field.Invalid(name, s.Name, "must match the name of an entry in `spec.resourceClaims`"))
+		}
+		return errs
+	})
+	return append(errs, validateExtendedClaim(pod.Status.ExtendedResourceClaimStatus, &pod.Spec, at.Child("extendedResourceClaimStatus"))...)
+}
+
+func validateExtendedClaim(s *corev1.PodExtendedResourceClaimStatus, spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	if s == nil {
+		return nil
+	}
+	mappings := at.Child("requestMappings")
+	seen := rule.Seen[corev1.ContainerExtendedResourceRequest]{}
+	errs := rule.Each(s.RequestMappings, mappings, func(m *corev1.ContainerExtendedResourceRequest, at *field.Path) field.ErrorList {
+		return rule.Join(rule.Form(m.RequestName, at.Child("requestName"), validation.IsDNS1123Label), seen.Once(*m, at), validateMapping(m, spec, at))
+	})
+	if len(s.RequestMappings) == 0 {
+		errs = append(errs, field.Required(mappings, "at least one request mapping is required"))
+	}
+	return append(errs, rule.Given(s.ResourceClaimName, at.Child("resourceClaimName"), validation.IsDNS1123Subdomain)...)
+}
+
+// validateMapping: a request of the claim is for a resource of a container.
+func validateMapping(m *corev1.ContainerExtendedResourceRequest, spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+		if c.Name != m.ContainerName {
+			continue
+		}
+		if _, ok := c.Resources.Requests[corev1.ResourceName(m.ResourceName)]; !ok {
+			return field.ErrorList{field.Invalid(at.Child("resourceName"), m.ResourceName,
+				"must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests")}
+		}
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at.Child("containerName"), m.ContainerName,
+		"must match the name of an entry in spec.initContainers.name or spec.containers.name")}
 }
 
 func validateCondition(c *corev1.PodCondition, at *field.Path) field.ErrorList {

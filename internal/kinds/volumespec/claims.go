@@ -5,8 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -101,22 +99,7 @@ func validateDataSource(group, kind, name string, at *field.Path) field.ErrorLis
 // ValidateClaimTemplate returns what is wrong with the template of a claim
 // that is made for one pod.
 func ValidateClaimTemplate(t *corev1.PersistentVolumeClaimTemplate, at *field.Path) field.ErrorList {
-	meta := at.Child("metadata")
-	m := &t.ObjectMeta
-	return rule.Join(
-		apivalidation.ValidateAnnotations(m.Annotations, meta.Child("annotations")),
-		metavalidation.ValidateLabels(m.Labels, meta.Child("labels")),
-		rule.Forbid(meta, "cannot be set",
-			rule.Set("name", m.Name != ""), rule.Set("generateName", m.GenerateName != ""),
-			rule.Set("namespace", m.Namespace != ""),
-			rule.Set("uID", m.UID != ""), rule.Set("resourceVersion", m.ResourceVersion != ""),
-			rule.Set("generation", m.Generation != 0), rule.Set("creationTimestamp", !m.CreationTimestamp.IsZero()),
-			rule.Set("deletionTimestamp", m.DeletionTimestamp != nil),
-			rule.Set("deletionGracePeriodSeconds", m.DeletionGracePeriodSeconds != nil),
-			rule.Set("ownerReferences", m.OwnerReferences != nil), rule.Set("finalizers", m.Finalizers != nil),
-			rule.Set("managedFields", m.ManagedFields != nil)),
-		ValidateClaimSpec(&t.Spec, at.Child("spec")),
-	)
+	return rule.Join(rule.TemplateMeta(&t.ObjectMeta, at.Child("metadata")), ValidateClaimSpec(&t.Spec, at.Child("spec")))
 }
 
 const claimImmutable = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n%v"

@@ -46,6 +46,9 @@ type Request struct {
 	// (Binding, Scale); the zero value is that of Kind.
 	ObjectKind schema.GroupVersionKind
 	User       identity.Identity
+	// Verb is what the writer asked for: "create", "update", "patch", "apply",
+	// "delete" or "bind".
+	Verb string
 	// Object is what is to be stored; plugins may change it while they mutate.
 	// It is nil for a deletion and for a connection.
 	Object kinds.Object

@@ -16,6 +16,7 @@ import (
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/admission/devices"
 	"navarch.dev/navarch/services/store/admission/policy"
 	"navarch.dev/navarch/services/store/admission/webhook"
 )
@@ -25,7 +26,7 @@ import (
 func madeRules(o Options, reader access.Reader, t *tracker) admission.Chain {
 	hooks := webhook.Options{Reader: reader, Kinds: o.Kinds, Authorizer: o.Authorizer, Services: o.Dialer, Log: o.Log}
 	policies := policy.Options{Reader: reader, Kinds: o.Kinds, Authorizer: o.Authorizer}
-	chain := admission.Chain{policy.Authors(policies)}
+	chain := admission.Chain{policy.Authors(policies), devices.New(reader, o.Authorizer)}
 	if o.Admission.Applies(admission.MutatingAdmissionPolicy) {
 		chain = append(chain, policy.Mutating(policies, t.fieldTypes))
 	}
@@ -45,7 +46,7 @@ func madeRules(o Options, reader access.Reader, t *tracker) admission.Chain {
 // are not for webhooks and policies: a cluster must start with any of them.
 func (w Write) request(operation admission.Operation, obj, old kinds.Object) *admission.Request {
 	return &admission.Request{
-		Operation: operation, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, Subresource: w.Subresource, User: w.User,
+		Operation: operation, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, Subresource: w.Subresource, User: w.User, Verb: w.Verb,
 		Object: obj, Old: old, DryRun: w.DryRun, Warnings: w.Warnings,
 		Judged: w.judged || w.User.Name == identity.Store,
 	}

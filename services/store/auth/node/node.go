@@ -91,6 +91,10 @@ func (z *Authorizer) deciderOf(r request) decider {
 		return ownNode
 	case "storage.k8s.io/volumeattachments":
 		return z.attachments
+	case "resource.k8s.io/resourceclaims":
+		return z.referenced(refersToDevices)
+	case "resource.k8s.io/resourceslices":
+		return z.slices
 	}
 	return nil
 }

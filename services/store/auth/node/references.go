@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
 	"navarch.dev/navarch/internal/localpath"
@@ -106,6 +107,50 @@ func refersToClaim(p *corev1.Pod, name string) bool {
 		}
 		return v.Ephemeral != nil && p.Name+"-"+v.Name == name
 	})
+}
+
+// refersToDevices says whether a pod refers to a claim of devices, by name, by
+// a template from which it was made, or by its extended resources.
+func refersToDevices(p *corev1.Pod, name string) bool {
+	if isMirror(p) {
+		return false
+	}
+	if e := p.Status.ExtendedResourceClaimStatus; e != nil && e.ResourceClaimName == name {
+		return true
+	}
+	return slices.ContainsFunc(p.Spec.ResourceClaims, func(c corev1.PodResourceClaim) bool {
+		return c.ResourceClaimName != nil && *c.ResourceClaimName == name
+	}) || slices.ContainsFunc(p.Status.ResourceClaimStatuses, func(s corev1.PodResourceClaimStatus) bool {
+		return s.ResourceClaimName != nil && *s.ResourceClaimName == name
+	})
+}
+
+// slices: an agent, and the drivers that act through it, publish the devices of
+// the node. The Guard checks that what is created is the node's.
+func (z *Authorizer) slices(ctx context.Context, r request) (access.Decision, error) {
+	switch {
+	case r.Subresource != "":
+		return refuse("agents may not %s resourceslices/%s", r.Verb, r.Subresource)
+	case r.Verb == "create":
+		return yes(), nil
+	case slices.Contains([]string{"list", "watch", "deletecollection"}, r.Verb):
+		if r.selected(resourcev1.ResourceSliceSelectorNodeName) == r.node {
+			return yes(), nil
+		}
+		return refuse("can only list/watch/deletecollection resourceslices with nodeName field selector")
+	case !slices.Contains([]string{"get", "update", "patch", "delete"}, r.Verb):
+		return refuse("agents may not %s resourceslices", r.Verb)
+	}
+	obj, err := z.reader.Get(ctx, resourcev1.SchemeGroupVersion.WithResource("resourceslices"), "", r.Name)
+	if err != nil {
+		return access.Decision{}, err
+	}
+	slice, ok := obj.(*resourcev1.ResourceSlice)
+	return when(ok && ofNode(slice, r.node), r)
+}
+
+func ofNode(s *resourcev1.ResourceSlice, node string) bool {
+	return s.Spec.NodeName != nil && *s.Spec.NodeName == node
 }
 
 // inContainers says whether the environment of any container satisfies one of

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -70,6 +72,10 @@ func (g *Guard) checkContent(ctx context.Context, node string, w access.Write) e
 	case *corev1.PersistentVolume:
 		was, _ := old.(*corev1.PersistentVolume)
 		return checkVolume(node, o, was)
+	case *resourcev1.ResourceSlice:
+		if !ofNode(o, node) {
+			return errors.New("can only create ResourceSlice with the same NodeName as the requesting node")
+		}
 	case *authenticationv1.TokenRequest:
 		return g.checkToken(ctx, node, w, o)
 	case *certificatesv1.CertificateSigningRequest:
@@ -165,6 +171,8 @@ func checkMirror(node string, p *corev1.Pod) error {
 		return fmt.Errorf("node %q can only create pods with spec.nodeName set to itself", node)
 	case p.Spec.ServiceAccountName != "":
 		return fmt.Errorf("node %q can not create pods that reference a service account", node)
+	case len(p.Spec.ResourceClaims) > 0:
+		return fmt.Errorf("node %q can not create pods that reference resourceclaims", node)
 	case len(p.Spec.ImagePullSecrets) > 0 || slices.ContainsFunc(p.Spec.Volumes, refersToObject):
 		return fmt.Errorf("node %q can not create pods that reference secrets, configmaps or persistentvolumeclaims", node)
 	}

@@ -47,6 +47,7 @@ func editRules() []rbacv1.PolicyRule {
 		write("batch", "jobs", "cronjobs"),
 		write("policy", "poddisruptionbudgets"),
 		write("networking.k8s.io", "networkpolicies", "ingresses"),
+		write("resource.k8s.io", "resourceclaims", "resourceclaimtemplates"),
 		can(slices.Concat(readVerbs, writeVerbs)...).on("coordination.k8s.io", "leases"),
 	}
 }
@@ -69,5 +70,6 @@ func viewRules() []rbacv1.PolicyRule {
 		read("metrics.k8s.io", "nodes", "pods"),
 		read("policy", "poddisruptionbudgets", "poddisruptionbudgets/status"),
 		read("networking.k8s.io", "ingresses", "ingresses/status", "networkpolicies"),
+		read("resource.k8s.io", "resourceclaims", "resourceclaims/status", "resourceclaimtemplates"),
 	}
 }
