@@ -9,13 +9,16 @@ import (
 
 	"k8s.io/client-go/tools/cache"
 
+	"navarch.dev/navarch/internal/client/interning"
 	"navarch.dev/navarch/internal/kinds"
 )
 
-// Informers shares one informer per kind among the parts of a process. Ask for
-// informers with InformerFor, then Start them all.
+// Informers shares one informer per kind among the parts of a process, and what
+// many objects have in common among these. Ask for informers with InformerFor,
+// then Start them all.
 type Informers struct {
 	client *Client
+	parts  interning.Pool
 
 	mu      sync.Mutex
 	byType  map[reflect.Type]runner
@@ -51,7 +54,7 @@ func InformerFor[T kinds.Object](s *Informers, indexers cache.Indexers) (*Inform
 		}
 		return i, nil
 	}
-	i, err := NewInformer[T](s.client, InformerOptions{Indexers: indexers})
+	i, err := NewTrimmedInformer(s.client, InformerOptions{Indexers: indexers}, func(obj T) { s.parts.Share(obj) })
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,9 @@ const (
 	// call itself.
 	streamWindow = 1 << 20
 	connWindow   = 4 << 20
+	// readBuffer is for what a connection has sent and nobody has read. Requests
+	// are small, and most connections, those of agents, are idle.
+	readBuffer = 4 << 10
 	// keptWorkers is how many goroutines are kept for calls; further ones are
 	// started as needed.
 	keptWorkers = 32
@@ -91,6 +94,7 @@ func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 			grpc.ChainStreamInterceptor(edge.stream),
 			grpc.MaxRecvMsgSize(maxMessageSize), grpc.MaxSendMsgSize(maxMessageSize),
 			grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
+			grpc.ReadBufferSize(readBuffer),
 			// Calls run on goroutines that are kept, whose stacks have grown.
 			grpc.NumStreamWorkers(keptWorkers),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),

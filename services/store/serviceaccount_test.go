@@ -75,6 +75,19 @@ func TestServiceAccountOfPods(t *testing.T) {
 	}
 }
 
+// Equal pods are made of equal containers, down to the name of the volume that
+// has the token: whoever holds many of them can hold those once.
+func TestTokenVolumesOfEqualPodsAreEqual(t *testing.T) {
+	c := storetest.New(t, storetest.WithServiceAccounts()).Client(storetest.Admin())
+	create(t, c, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}})
+	a, b := pod("a"), pod("b")
+	create(t, c, a)
+	create(t, c, b)
+	if diff := cmp.Diff(a.Spec, b.Spec); diff != "" {
+		t.Errorf("two pods of one spec differ (-a +b):\n%s", diff)
+	}
+}
+
 func TestServiceAccountMustExist(t *testing.T) {
 	c := storetest.New(t, storetest.WithServiceAccounts()).Client(storetest.Admin())
 	p := pod("p")

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/client/interning"
 	"navarch.dev/navarch/internal/kinds"
 )
 
@@ -44,12 +45,17 @@ type Inventory struct {
 // short-lived and owned by nobody.
 func New(c *client.Client) *Inventory {
 	inv := &Inventory{registry: kinds.Default(), informers: make(map[*kinds.Kind]*client.Informer[*Object])}
+	var parts interning.Pool
+	keep := func(obj *Object) {
+		trim(obj)
+		parts.Share(obj)
+	}
 	for _, kind := range inv.registry.All() {
 		if kind.CreateOnly || kind.StoredAs != nil || kind.Kind == "Event" {
 			continue
 		}
 		inv.kinds = append(inv.kinds, kind)
-		inv.informers[kind] = client.NewMetadataInformer(c, kind, client.InformerOptions{Indexers: cache.Indexers{byOwner: ownersOf}}, trim)
+		inv.informers[kind] = client.NewMetadataInformer(c, kind, client.InformerOptions{Indexers: cache.Indexers{byOwner: ownersOf}}, keep)
 	}
 	return inv
 }

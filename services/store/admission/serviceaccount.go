@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"path"
 	"slices"
 	"strings"
@@ -147,8 +148,13 @@ func tokenVolume(spec *corev1.PodSpec) (name string, exists bool) {
 			return v.Name, true
 		}
 	}
-	const randomLength = 5
-	return tokenVolumePrefix + rand.String(randomLength), false
+	// Pods of one template get one name, so that their containers are the same
+	// and need to be held only once.
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(spec.ServiceAccountName))
+	const suffix = 5
+	digits := fmt.Sprintf("%010d", hash.Sum32())
+	return tokenVolumePrefix + rand.SafeEncodeString(digits[len(digits)-suffix:]), false
 }
 
 func tokenSource() corev1.VolumeSource {
