@@ -21,7 +21,7 @@ const (
 	deployments    = "/apis/apps/v1/namespaces/" + boundNamespace + "/deployments"
 	replicaSets    = "/apis/apps/v1/namespaces/" + boundNamespace + "/replicasets"
 	// boundWithin is how long a side may take until all pods have nodes.
-	boundWithin = 10 * time.Minute
+	boundWithin = 20 * time.Minute
 )
 
 // workload is pods that get their nodes. What is measured is the time from

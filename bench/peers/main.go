@@ -29,7 +29,7 @@ const exitMissed = 3
 
 // options are what the command line says.
 type options struct {
-	rows   *regexp.Regexp // nil: all
+	rows   *regexp.Regexp // nil: all but those on demand
 	rounds int
 	only   string // the side that is measured alone, or ""
 	binDir string
@@ -45,20 +45,24 @@ type scale struct {
 	watchers int // watchers of one namespace
 	rate     int // writes per second that they all see
 	bound    int // pods that are bound in a round
+	largest  int // pods in the row of the large cluster
 }
 
-func main() {
+func main() { os.Exit(exitCode()) }
+
+func exitCode() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	missed, err := run(ctx)
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "peers:", err)
-		os.Exit(1)
+		return 1
 	case missed > 0:
 		fmt.Fprintf(os.Stderr, "peers: %d targets are missed\n", missed)
-		os.Exit(exitMissed)
+		return exitMissed
 	}
+	return 0
 }
 
 // row is one or several lines of the table.
@@ -66,6 +70,8 @@ type row struct {
 	name     string
 	services arrangement
 	measure  func(ctx context.Context, p *peers) ([]line, error)
+	// onDemand is a row that takes long: it is measured only if it is asked for.
+	onDemand bool
 }
 
 // allRows are in their order: the ones that leave many objects behind are last.
@@ -81,12 +87,15 @@ func allRows() []row {
 	for _, w := range workloads() {
 		rows = append(rows, row{name: w.row, services: full, measure: w.measure})
 	}
-	return rows
+	return append(rows, row{name: "large", services: full, measure: measureLarge, onDemand: true})
 }
 
 // wanted says whether a row is to be measured.
 func (o *options) wanted(r row) bool {
-	return o.rows == nil || o.rows.MatchString(r.name)
+	if o.rows == nil {
+		return !r.onDemand
+	}
+	return o.rows.MatchString(r.name)
 }
 
 // run returns how many targets were missed.
@@ -132,7 +141,7 @@ func measure(ctx context.Context, o options, services arrangement, rows []row) (
 
 func parseOptions() (options, error) {
 	var o options
-	rows := flag.String("run", "", "regular expression of the rows to measure (default: all)")
+	rows := flag.String("run", "", "regular expression of the rows to measure (default: all but large)")
 	flag.StringVar(&o.only, "only", "", "measure one side alone: navarch or kube")
 	flag.StringVar(&o.binDir, "bin", "bin", "folder of the built programs")
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "where the data folders go; the disk that is measured")
@@ -149,6 +158,7 @@ func parseOptions() (options, error) {
 		{"watchers", &o.scale.watchers, 1000, "watchers in the fan-out"},
 		{"rate", &o.scale.rate, 10, "writes per second in the fan-out; every watcher gets each"},
 		{"bound", &o.scale.bound, 5000, "pods that are bound in a round; those that keep apart or spread are a fifth"},
+		{"largest", &o.scale.largest, 100000, "pods in the row of the large cluster"},
 	}
 	for _, n := range numbers {
 		flag.IntVar(n.value, n.name, n.def, n.usage)

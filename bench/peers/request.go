@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -151,7 +150,7 @@ func (s *server) eventually(ctx context.Context, c *http.Client, r request) erro
 }
 
 func encode(obj runtime.Object) ([]byte, error) {
-	encoder := scheme.Codecs.LegacyCodec(corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion)
+	encoder := scheme.Codecs.LegacyCodec(scheme.Scheme.PrioritizedVersionsAllGroups()...)
 	return runtime.Encode(encoder, obj)
 }
 
