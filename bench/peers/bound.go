@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -85,7 +87,7 @@ func (s *server) bind(ctx context.Context, w workload, pods int) error {
 		}
 		bodies = append(bodies, body)
 	}
-	watch, err := s.watchBound(ctx)
+	watch, err := s.watchBound(ctx, pods)
 	if err != nil {
 		return err
 	}
@@ -99,29 +101,23 @@ func (s *server) bind(ctx context.Context, w workload, pods int) error {
 	return watch(pods, w.apart)
 }
 
-// watchBound begins to watch pods that have nodes. What it returns waits until
-// so many were seen.
-func (s *server) watchBound(ctx context.Context) (await func(pods int, apart bool) error, err error) {
-	body, err := s.open(ctx, s.client(), request{method: http.MethodGet, path: boundPods + "?watch=true&fieldSelector=spec.nodeName%21%3D"})
+// watchBound begins to watch pods that have nodes, of which there will be at
+// most so many. What it returns waits until so many were seen.
+func (s *server) watchBound(ctx context.Context, most int) (await func(pods int, apart bool) error, err error) {
+	body, err := s.openBound(ctx, "")
 	if err != nil {
-		return nil, fmt.Errorf("watch bound pods: %w", err)
+		return nil, err
 	}
-	names := make(chan string, 1024)
+	names := make(chan string, most) // room for all: a server does not wait for those who read slowly
+	var ended error                  // says why names was closed
 	go func() {
 		defer close(names)
-		defer func() { _ = body.Close() }()
-		lines := bufio.NewReaderSize(body, 64<<10)
-		for {
-			event, err := lines.ReadSlice('\n')
-			if err != nil {
-				return
-			}
-			if name := addedTo(event); name != "" {
-				select {
-				case names <- name:
-				case <-ctx.Done():
-					return
-				}
+		for ended == nil {
+			last := readBound(body, names)
+			// A server that has more to say than is read ends the watch. Clients
+			// go on where it ended.
+			if body, ended = s.openBound(ctx, last); ended == nil && last == "" {
+				ended = errors.New("nothing came")
 			}
 		}
 	}()
@@ -130,7 +126,7 @@ func (s *server) watchBound(ctx context.Context) (await func(pods int, apart boo
 		for seen := range pods {
 			name, ok := <-names
 			if !ok {
-				return fmt.Errorf("%d of %d pods have nodes: the watch ended: %w", seen, pods, context.Cause(ctx))
+				return fmt.Errorf("%d of %d pods have nodes: the watch ended: %w", seen, pods, ended)
 			}
 			if taken[name]++; apart && taken[name] > 1 {
 				return fmt.Errorf("two pods that keep apart are on node %s", name)
@@ -140,15 +136,43 @@ func (s *server) watchBound(ctx context.Context) (await func(pods int, apart boo
 	}, nil
 }
 
-// addedTo returns the node of the pod that an event adds to those which have
-// one.
-func addedTo(event []byte) string {
-	if !bytes.HasPrefix(event, []byte(`{"type":"ADDED"`)) {
-		return ""
+func (s *server) openBound(ctx context.Context, from string) (io.ReadCloser, error) {
+	body, err := s.open(ctx, s.client(), request{
+		method: http.MethodGet, path: boundPods + "?watch=true&fieldSelector=spec.nodeName%21%3D&resourceVersion=" + from,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch bound pods: %w", err)
 	}
-	_, after, _ := bytes.Cut(event, []byte(`"nodeName":"`))
-	name, _, _ := bytes.Cut(after, []byte(`"`))
-	return string(name)
+	return body, nil
+}
+
+// readBound sends the node of each pod that gets one, until the watch ends, and
+// returns how far it came.
+func readBound(body io.ReadCloser, names chan<- string) (last string) {
+	defer func() { _ = body.Close() }()
+	lines := bufio.NewReaderSize(body, 64<<10)
+	for {
+		event, err := lines.ReadSlice('\n')
+		if err != nil {
+			return last
+		}
+		last = stringField(event, "resourceVersion")
+		if !bytes.HasPrefix(event, []byte(`{"type":"ADDED"`)) {
+			continue
+		}
+		select {
+		case names <- stringField(event, "nodeName"):
+		default:
+			return "" // more than there can be
+		}
+	}
+}
+
+// stringField returns the first field of a name in JSON, without decoding it.
+func stringField(json []byte, name string) string {
+	_, after, _ := bytes.Cut(json, []byte(`"`+name+`":"`))
+	value, _, _ := bytes.Cut(after, []byte(`"`))
+	return string(value)
 }
 
 // forgetBound removes what a workload has made, as nobody does it for it: no
