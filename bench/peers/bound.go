@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -112,12 +111,14 @@ func (s *server) watchBound(ctx context.Context, most int) (await func(pods int,
 	var ended error                  // says why names was closed
 	go func() {
 		defer close(names)
-		for ended == nil {
-			last := readBound(body, names)
+		for last := ""; ended == nil; {
+			if last, ended = readBound(body, names, last); ended != nil {
+				return
+			}
 			// A server that has more to say than is read ends the watch. Clients
 			// go on where it ended.
-			if body, ended = s.openBound(ctx, last); ended == nil && last == "" {
-				ended = errors.New("nothing came")
+			if ended = wait(ctx, 10*time.Millisecond); ended == nil {
+				body, ended = s.openBound(ctx, last)
 			}
 		}
 	}()
@@ -148,13 +149,16 @@ func (s *server) openBound(ctx context.Context, from string) (io.ReadCloser, err
 
 // readBound sends the node of each pod that gets one, until the watch ends, and
 // returns how far it came.
-func readBound(body io.ReadCloser, names chan<- string) (last string) {
+func readBound(body io.ReadCloser, names chan<- string, last string) (string, error) {
 	defer func() { _ = body.Close() }()
 	lines := bufio.NewReaderSize(body, 64<<10)
 	for {
 		event, err := lines.ReadSlice('\n')
-		if err != nil {
-			return last
+		switch {
+		case err != nil:
+			return last, nil
+		case bytes.HasPrefix(event, []byte(`{"type":"ERROR"`)):
+			return last, fmt.Errorf("from %q: %s", last, event)
 		}
 		last = stringField(event, "resourceVersion")
 		if !bytes.HasPrefix(event, []byte(`{"type":"ADDED"`)) {
@@ -163,7 +167,7 @@ func readBound(body io.ReadCloser, names chan<- string) (last string) {
 		select {
 		case names <- stringField(event, "nodeName"):
 		default:
-			return "" // more than there can be
+			return last, fmt.Errorf("more than %d pods have nodes", cap(names))
 		}
 	}
 }

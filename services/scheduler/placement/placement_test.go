@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"navarch.dev/navarch/services/scheduler/framework"
@@ -246,33 +247,58 @@ func TestExplainAdvisesOnTheClosestNodes(t *testing.T) {
 	}
 }
 
+// BenchmarkPlace is the decision alone: nothing is written or watched.
 func BenchmarkPlace(b *testing.B) {
-	for _, nodes := range []int{1000, 5000} {
-		for _, templates := range []int{1, 2, 0} { // 0 is one whose pods belong together
-			b.Run(fmt.Sprintf("nodes=%d/templates=%d", nodes, templates), func(b *testing.B) {
-				c := cluster(nodes)
-				p, by := placement.New(placement.Config{Parallelism: 2}, c, nobody{}), profile(b)
-				pods := make([]*snapshot.PodInfo, b.N)
-				for i := range pods {
-					pod := schedtest.Pod(fmt.Sprint("p", i)).CPU("1m").Memory("1Mi").Label("template", fmt.Sprint(i%max(templates, 1)))
-					if templates == 0 {
-						pod.Label("app", "web")
-					}
-					pods[i] = pod.Info()
-				}
-				b.ReportAllocs()
-				b.ResetTimer()
-				for i := range pods {
-					r, err := p.Place(context.Background(), by, pods[i])
-					if err != nil || r.Node == "" {
-						b.Fatalf("not placed: %v", err)
-					}
-					if err := c.Assume(pods[i], r.Node); err != nil {
-						b.Fatal(err)
-					}
-				}
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pods/s")
+	pod := func(i int) *schedtest.PodBuilder { return schedtest.Pod(fmt.Sprint("p", i)).CPU("1m").Memory("1Mi") }
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"group": "g"}}
+	for _, kind := range []struct {
+		name string
+		pod  func(i int) *schedtest.PodBuilder
+	}{
+		{"alike", pod},
+		{"of two templates", func(i int) *schedtest.PodBuilder { return pod(i).Label("template", fmt.Sprint(i%2)) }},
+		{"that belong together", func(i int) *schedtest.PodBuilder { return pod(i).Label("app", "web") }},
+		{"apart", func(i int) *schedtest.PodBuilder {
+			return pod(i).Label("group", "g").With(func(p *corev1.Pod) {
+				p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+					RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: corev1.LabelHostname, LabelSelector: selector}},
+				}}
 			})
+		}},
+		{"spread", func(i int) *schedtest.PodBuilder {
+			return pod(i).Label("group", "g").With(func(p *corev1.Pod) {
+				p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{
+					{MaxSkew: 1, TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: selector},
+					{MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: selector},
+				}
+			})
+		}},
+	} {
+		b.Run(fmt.Sprintf("nodes=5000/pods %s", kind.name), func(b *testing.B) { benchmarkPlace(b, 5000, kind.pod) })
+	}
+}
+
+func benchmarkPlace(b *testing.B, nodes int, pod func(i int) *schedtest.PodBuilder) {
+	c := snapshot.NewCache(time.Minute, slog.New(slog.DiscardHandler))
+	for i := range nodes {
+		name := fmt.Sprint("n", i)
+		c.SetNode(schedtest.Node(name).Label(corev1.LabelHostname, name).Label(corev1.LabelTopologyZone, fmt.Sprint("z", i%3)).Node())
+	}
+	p, by := placement.New(placement.Config{Parallelism: 2}, c, nobody{}), profile(b)
+	pods := make([]*snapshot.PodInfo, b.N)
+	for i := range pods {
+		pods[i] = pod(i).Info()
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range pods {
+		r, err := p.Place(context.Background(), by, pods[i])
+		if err != nil || r.Node == "" {
+			b.Fatalf("not placed: %v", err)
+		}
+		if err := c.Assume(pods[i], r.Node); err != nil {
+			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pods/s")
 }

@@ -96,13 +96,15 @@ type attempt struct {
 	profile *framework.Profile
 	state   *framework.CycleState
 	pod     *snapshot.PodInfo
+	// nominations says that there are any, which filters have to reckon with.
+	nominations bool
 }
 
 // Place decides by a profile. An error means that something is broken; that no
 // node takes the pod is a Diagnosis.
 func (p *Placer) Place(ctx context.Context, profile *framework.Profile, pod *snapshot.PodInfo) (*Result, error) {
 	changed, others := p.nodes.Refresh(p.cache)
-	a := &attempt{profile: profile, state: &framework.CycleState{}, pod: pod}
+	a := &attempt{profile: profile, state: &framework.CycleState{}, pod: pod, nominations: p.nominations.Any()}
 	r := &Result{State: a.state, Nodes: &p.nodes}
 	if len(p.nodes.Nodes()) == 0 {
 		r.Diagnosis = &framework.Diagnosis{}
@@ -140,7 +142,7 @@ func (p *Placer) fillTable(ctx context.Context, a *attempt, only map[string]bool
 	}
 	key := tableKey{profile: a.profile, signature: signature}
 	nominated := a.pod.Pod.Status.NominatedNodeName
-	usable := only == nil && nominated == "" && !p.nominations.Any() && a.profile.NodeLocal(a.state)
+	usable := only == nil && nominated == "" && !a.nominations && a.profile.NodeLocal(a.state)
 	if usable && !others && p.table.reusable(key, p.wanted(a.profile)) {
 		return p.refilter(ctx, a, changed)
 	}
@@ -214,6 +216,9 @@ func (p *Placer) refilter(ctx context.Context, a *attempt, changed []int) error 
 // filter runs the filters, leaving room for nominated pods: the node must take
 // the pod with them, and, as they may go elsewhere, also without them.
 func (p *Placer) filter(ctx context.Context, a *attempt, node *snapshot.NodeInfo) *framework.Status {
+	if !a.nominations {
+		return a.profile.Filter(ctx, a.state, a.pod, node)
+	}
 	if nominated := p.nominations.On(node.Name(), a.pod); len(nominated) > 0 {
 		with := node.Clone()
 		for _, n := range nominated {

@@ -37,6 +37,8 @@ type Cache struct {
 	structure uint64
 	// images counts the nodes that have an image, by name.
 	images map[string]int
+	// places are the free ones of nodes, below those that never were taken.
+	places []int
 	// timer expires assumed pods; it is armed only while some are unconfirmed.
 	timer *time.Timer
 }
@@ -199,7 +201,7 @@ func (c *Cache) change(name string) *nodeItem {
 	item, ok := c.nodes[name]
 	switch {
 	case !ok:
-		item = &nodeItem{info: &NodeInfo{}}
+		item = &nodeItem{info: &NodeInfo{place: c.freePlace()}}
 		item.place = c.byChange.PushFront(item)
 		c.nodes[name] = item
 	case item.taken:
@@ -217,7 +219,19 @@ func (c *Cache) dropIfEmpty(name string, item *nodeItem) {
 	if item.info.Node == nil && len(item.info.Pods) == 0 {
 		c.byChange.Remove(item.place)
 		delete(c.nodes, name)
+		c.places = append(c.places, item.info.place)
 	}
+}
+
+// freePlace returns a place that no node has. c.mu is held.
+func (c *Cache) freePlace() int {
+	last := len(c.places) - 1
+	if last < 0 {
+		return len(c.nodes)
+	}
+	place := c.places[last]
+	c.places = c.places[:last]
+	return place
 }
 
 func (c *Cache) countImages(images map[string]int64, by int) {

@@ -13,9 +13,10 @@ type NodeInfo struct {
 	// Node is nil while pods are known to be on a node that is not.
 	Node *corev1.Node
 	Pods []*PodInfo
-	// WithTerms are the pods that have affinity or anti-affinity terms,
-	// WithRequiredAntiAffinity those that keep others away.
-	WithTerms, WithRequiredAntiAffinity []*PodInfo
+	// WithPreferences are the pods whose terms rank nodes for others, which are
+	// all but required anti-affinity, WithRequiredAntiAffinity those that keep
+	// others away.
+	WithPreferences, WithRequiredAntiAffinity []*PodInfo
 	// Allocatable is what the node offers, Requested what its pods take of
 	// it, Load the same with a figure for containers that ask for nothing.
 	Allocatable, Requested, Load Resources
@@ -28,6 +29,9 @@ type NodeInfo struct {
 	// host and zone are those labels, nil if the node lacks them. Plugins ask
 	// for them of every node.
 	host, zone *string
+	// place is the node's among those that are known at the same time: no two
+	// have the same, and all are small.
+	place int
 }
 
 // NewNodeInfo returns a node without pods.
@@ -64,7 +68,7 @@ func (n *NodeInfo) Clone() *NodeInfo {
 	c := *n
 	c.Generation = 0
 	c.Pods = slices.Clone(n.Pods)
-	c.WithTerms = slices.Clone(n.WithTerms)
+	c.WithPreferences = slices.Clone(n.WithPreferences)
 	c.WithRequiredAntiAffinity = slices.Clone(n.WithRequiredAntiAffinity)
 	c.Requested, c.Load = n.Requested.clone(), n.Load.clone()
 	c.Ports = slices.Clone(n.Ports)
@@ -74,8 +78,8 @@ func (n *NodeInfo) Clone() *NodeInfo {
 // AddPod adds a pod.
 func (n *NodeInfo) AddPod(p *PodInfo) {
 	n.Pods = append(n.Pods, p)
-	if p.hasTerms() {
-		n.WithTerms = append(n.WithTerms, p)
+	if p.hasPreferences() {
+		n.WithPreferences = append(n.WithPreferences, p)
 	}
 	if len(p.AntiAffinity.Required) > 0 {
 		n.WithRequiredAntiAffinity = append(n.WithRequiredAntiAffinity, p)
@@ -93,7 +97,7 @@ func (n *NodeInfo) RemovePod(uid types.UID) bool {
 	}
 	p := n.Pods[i]
 	n.Pods = slices.Delete(n.Pods, i, i+1)
-	n.WithTerms = slices.DeleteFunc(n.WithTerms, isPod(uid))
+	n.WithPreferences = slices.DeleteFunc(n.WithPreferences, isPod(uid))
 	n.WithRequiredAntiAffinity = slices.DeleteFunc(n.WithRequiredAntiAffinity, isPod(uid))
 	n.Requested.Sub(p.Requests)
 	n.Load.Sub(p.Load)

@@ -63,8 +63,10 @@ func (p *PodInfo) Priority() int32 {
 	return *p.Pod.Spec.Priority
 }
 
-// hasTerms says whether the pod has any term about other pods.
-func (p *PodInfo) hasTerms() bool { return !p.Affinity.empty() || !p.AntiAffinity.empty() }
+// hasPreferences says whether the pod's terms rank nodes for others.
+func (p *PodInfo) hasPreferences() bool {
+	return !p.Affinity.empty() || len(p.AntiAffinity.Preferred) > 0
+}
 
 // Signature is equal for two pods if no plugin that looks only at the pod and
 // one node can tell them apart: it covers every field of the spec that bears

@@ -2,11 +2,17 @@ package snapshot
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
+	"sync"
 
 	"k8s.io/component-helpers/node/topology"
+	"k8s.io/utils/lru"
 )
+
+// changesKept is the fewest changes of nodes that a Snapshot remembers.
+const changesKept = 1024
 
 // Snapshot is a view of the cluster that does not change until Refresh. The
 // zero value is an empty one. It is not safe to Refresh while it is read.
@@ -14,18 +20,30 @@ type Snapshot struct {
 	nodes  []*NodeInfo
 	index  map[string]int
 	images map[string]int
-	// withTerms and withRequiredAntiAffinity are the nodes that have such
-	// pods; nil until asked for.
-	withTerms, withRequiredAntiAffinity []*NodeInfo
-	listed                              bool
+	// withPreferences are the indexes of the nodes that have such pods, in
+	// ascending order.
+	withPreferences []int
 
 	generation, structure uint64
+
+	// base is what the Snapshot was made of by With, changed the index of the node
+	// that is another there.
+	base    *Snapshot
+	changed int
+
+	changes changeLog
+	mu      sync.Mutex // guards what is kept from one question to the next
+	tallies *lru.Cache // tallyKey → *Tally
+	labels  map[string]*Domains
+	terms   *termUse
 }
 
-// New returns a Snapshot of the given nodes alone, for tests and what-ifs.
+// New returns a Snapshot of the given nodes alone, for tests and what-ifs. They
+// must be of no Cache.
 func New(nodes ...*NodeInfo) *Snapshot {
 	s := &Snapshot{images: make(map[string]int)}
-	for _, n := range nodes {
+	for i, n := range nodes {
+		n.place = i
 		for name := range n.Images {
 			s.images[name]++
 		}
@@ -53,14 +71,34 @@ func (s *Snapshot) Refresh(c *Cache) (changed []int, all bool) {
 		}
 		item.taken = true
 		i := s.index[item.info.Name()]
-		s.nodes[i] = item.info
+		s.replace(i, item.info)
 		changed = append(changed, i)
-	}
-	if len(changed) > 0 {
-		s.listed = false
 	}
 	s.generation = c.generation
 	return changed, false
+}
+
+// replace takes a node's new version over.
+func (s *Snapshot) replace(i int, fresh *NodeInfo) {
+	old := s.nodes[i]
+	s.nodes[i] = fresh
+	s.changes.add(i, max(len(s.nodes), changesKept))
+	if old.Node != fresh.Node && !maps.Equal(old.Node.Labels, fresh.Node.Labels) {
+		s.forget()
+	}
+	has := len(fresh.WithPreferences) > 0
+	switch at, listed := slices.BinarySearch(s.withPreferences, i); {
+	case has && !listed:
+		s.withPreferences = slices.Insert(s.withPreferences, at, i)
+	case !has && listed:
+		s.withPreferences = slices.Delete(s.withPreferences, at, at+1)
+	}
+}
+
+// forget drops what was kept of other nodes, or of nodes in other domains.
+func (s *Snapshot) forget() {
+	s.changes.forget()
+	s.tallies, s.labels, s.terms = lru.New(talliesKept), make(map[string]*Domains), nil
 }
 
 func (s *Snapshot) rebuild(c *Cache) {
@@ -82,7 +120,13 @@ func (s *Snapshot) setNodes(nodes []*NodeInfo) {
 	for i, n := range nodes {
 		s.index[n.Name()] = i
 	}
-	s.listed = false
+	s.withPreferences = nil
+	for i, n := range nodes {
+		if len(n.WithPreferences) > 0 {
+			s.withPreferences = append(s.withPreferences, i)
+		}
+	}
+	s.forget()
 }
 
 // interleaveZones orders nodes by name, taking one of each zone in turn, so
@@ -129,30 +173,14 @@ func (s *Snapshot) Index(name string) (int, bool) {
 // NodesWithImage counts the nodes that have an image.
 func (s *Snapshot) NodesWithImage(name string) int { return s.images[name] }
 
-// WithTerms returns the nodes that have pods with terms about other pods.
-func (s *Snapshot) WithTerms() []*NodeInfo {
-	s.list()
-	return s.withTerms
-}
-
-// WithRequiredAntiAffinity returns the nodes that have pods which keep others
-// away.
-func (s *Snapshot) WithRequiredAntiAffinity() []*NodeInfo {
-	s.list()
-	return s.withRequiredAntiAffinity
-}
-
-func (s *Snapshot) list() {
-	if s.listed {
-		return
-	}
-	s.withTerms, s.withRequiredAntiAffinity, s.listed = nil, nil, true
-	for _, n := range s.nodes {
-		if len(n.WithTerms) > 0 {
-			s.withTerms = append(s.withTerms, n)
-		}
-		if len(n.WithRequiredAntiAffinity) > 0 {
-			s.withRequiredAntiAffinity = append(s.withRequiredAntiAffinity, n)
+// WithPreferences returns the nodes that have pods whose terms rank nodes for
+// others.
+func (s *Snapshot) WithPreferences() iter.Seq[*NodeInfo] {
+	return func(yield func(*NodeInfo) bool) {
+		for _, i := range s.withPreferences {
+			if !yield(s.nodes[i]) {
+				return
+			}
 		}
 	}
 }
@@ -160,7 +188,10 @@ func (s *Snapshot) list() {
 // With returns a Snapshot in which changed takes the place of the node of its
 // name.
 func (s *Snapshot) With(changed *NodeInfo) *Snapshot {
-	o := &Snapshot{nodes: slices.Clone(s.nodes), index: s.index, images: s.images}
-	o.nodes[s.index[changed.Name()]] = changed
+	o := &Snapshot{
+		nodes: slices.Clone(s.nodes), index: s.index, images: s.images, withPreferences: slices.Clone(s.withPreferences),
+		base: s, changed: s.index[changed.Name()],
+	}
+	o.replace(o.changed, changed)
 	return o
 }

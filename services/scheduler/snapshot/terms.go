@@ -3,6 +3,7 @@ package snapshot
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,8 @@ type PodTerm struct {
 	// namespaceSelector matches further namespaces by their labels; nil: none.
 	namespaceSelector labels.Selector
 	selector          labels.Selector
+	// group is equal for terms that speak of the same pods.
+	group string
 }
 
 // NamespaceLabels returns the labels of a namespace.
@@ -26,6 +29,18 @@ type NamespaceLabels func(namespace string) labels.Set
 // Matches says whether the term speaks of pod.
 func (t *PodTerm) Matches(pod *corev1.Pod, namespaceLabels NamespaceLabels) bool {
 	return t.inNamespace(pod.Namespace, namespaceLabels) && t.selector.Matches(labels.Set(pod.Labels))
+}
+
+// ID is equal for terms that speak of the same pods and the same domains.
+func (t *PodTerm) ID() string { return t.TopologyKey + " of " + t.group }
+
+// Group is equal for terms that speak of the same pods, now and later; it is
+// empty if namespaces can come to be among those that are meant.
+func (t *PodTerm) Group() string {
+	if t.namespaceSelector != nil && !t.namespaceSelector.Empty() {
+		return ""
+	}
+	return t.group
 }
 
 // Selector is that of the labels of the pods which the term speaks of.
@@ -69,7 +84,22 @@ func newPodTerm(pod *corev1.Pod, term *corev1.PodAffinityTerm, weight int64) Pod
 	} else if len(t.namespaces) == 0 {
 		t.namespaces = []string{pod.Namespace}
 	}
+	t.group = strings.Join(t.namespaces, " ") + "; " + text(t.namespaceSelector) + "; " + text(t.selector)
 	return t
+}
+
+// text writes a selector such that different ones differ.
+func text(s labels.Selector) string {
+	switch {
+	case s == nil:
+		return "none"
+	case s.Empty():
+		return "all"
+	}
+	if _, selectable := s.Requirements(); !selectable {
+		return "nothing"
+	}
+	return s.String()
 }
 
 // Selector parses a label selector; nil, and one that the API would not have

@@ -19,9 +19,9 @@ const named = 3
 func (p *Plugin) Advise(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) framework.Advice {
 	r := p.required.Get(state)
 	switch {
-	case !p.hasCompany(r, pod, node.Node):
-		return missingCompany(r, pod, node.Node)
-	case anyTermIn(r.antiAffinity, pod.AntiAffinity.Required, node.Node):
+	case !p.hasCompany(r, pod, node):
+		return missingCompany(r, pod, node)
+	case anyIn(r.antiAffinity, node):
 		return inTheWay("must keep away from", "no longer keep away from", pod, p.others(r.nodes, node.Node, pod.AntiAffinity.Required, func(other *snapshot.PodInfo, term *snapshot.PodTerm) bool {
 			return term.Matches(other.Pod, p.namespaces)
 		}))
@@ -31,15 +31,15 @@ func (p *Plugin) Advise(_ context.Context, state *framework.CycleState, pod *sna
 }
 
 // missingCompany says which terms the node's domains do not meet.
-func missingCompany(r *required, pod *snapshot.PodInfo, node *corev1.Node) framework.Advice {
+func missingCompany(r *required, pod *snapshot.PodInfo, node *snapshot.NodeInfo) framework.Advice {
 	var wants, unlabelled []string
 	for i := range pod.Affinity.Required {
 		term := &pod.Affinity.Required[i]
-		value, ok := node.Labels[term.TopologyKey]
+		value, ok := node.Label(term.TopologyKey)
 		switch {
 		case !ok:
 			unlabelled = append(unlabelled, term.TopologyKey)
-		case r.affinity[domain{term.TopologyKey, value}] == 0:
+		case r.affinity[i].In(node) == 0:
 			wants = append(wants, fmt.Sprintf("%s in %s=%s", term.Selector(), term.TopologyKey, value))
 		}
 	}
@@ -74,7 +74,7 @@ func (p *Plugin) others(all *snapshot.Snapshot, node *corev1.Node, terms []snaps
 // keepers returns the pods whose own terms keep the pod off the node.
 func (p *Plugin) keepers(all *snapshot.Snapshot, node *corev1.Node, pod *snapshot.PodInfo) []*snapshot.PodInfo {
 	var out []*snapshot.PodInfo
-	for _, n := range all.WithRequiredAntiAffinity() {
+	for _, n := range all.Nodes() {
 		for _, other := range n.WithRequiredAntiAffinity {
 			for i := range other.AntiAffinity.Required {
 				term := &other.AntiAffinity.Required[i]

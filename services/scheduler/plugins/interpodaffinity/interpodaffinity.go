@@ -5,7 +5,6 @@ package interpodaffinity
 import (
 	"context"
 
-	corev1 "k8s.io/api/core/v1"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
@@ -34,6 +33,9 @@ type Plugin struct {
 
 	required  *framework.Key[*required]
 	preferred *framework.Key[domains]
+
+	// The verdicts, made once as there are many.
+	noCompany, tooClose, keptAway *framework.Status
 }
 
 // New returns the plugin. Its arguments have their defaults and are valid.
@@ -42,68 +44,85 @@ func New(args *configv1.InterPodAffinityArgs, namespaces snapshot.NamespaceLabel
 		namespaces: namespaces, requiredWeight: int64(*args.HardPodAffinityWeight),
 		ignorePreferred: args.IgnorePreferredTermsOfExistingPods,
 		required:        framework.NewKey[*required](), preferred: framework.NewKey[domains](),
+		noCompany: framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonAffinity).By(Name),
+		tooClose:  framework.NewStatus(framework.Unschedulable, ReasonAntiAffinity).By(Name),
+		keptAway:  framework.NewStatus(framework.Unschedulable, ReasonExistingAntiAffinity).By(Name),
 	}
 }
 
 // Name of the plugin.
 func (*Plugin) Name() string { return Name }
 
-// domain is a set of nodes that have the same value of a label.
-type domain struct{ key, value string }
-
-// domains counts something by domain.
-type domains map[domain]int64
-
-func (d domains) add(node *corev1.Node, key string, n int64) {
-	if value, ok := node.Labels[key]; ok {
-		d[domain{key, value}] += n
-	}
-}
-
 // required is what the required terms mean for this pod.
 type required struct {
-	// affinity counts the pods that match all of the pod's affinity terms,
-	// antiAffinity those that match one of its anti-affinity terms, existing
-	// the pods whose own anti-affinity keeps it away.
-	affinity, antiAffinity, existing domains
+	// affinity counts, for each of the pod's affinity terms, the pods that match
+	// all of them, antiAffinity, for each of its anti-affinity terms, those that
+	// match it, existing the pods with a term that keeps the pod away.
+	affinity, antiAffinity, existing []*snapshot.Tally
 	// nodes is the view that was counted, for Advise to look into again.
 	nodes *snapshot.Snapshot
 }
 
 // PreFilter counts the pods that the required terms speak of.
 func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) ([]string, *framework.Status) {
-	r := &required{affinity: domains{}, antiAffinity: domains{}, existing: domains{}, nodes: nodes}
-	for _, n := range nodes.WithRequiredAntiAffinity() {
-		for _, other := range n.WithRequiredAntiAffinity {
-			p.countMatches(r.existing, other.AntiAffinity.Required, pod, n)
+	r := &required{nodes: nodes}
+	for term := range nodes.AntiAffinity() {
+		if !term.Matches(pod.Pod, p.namespaces) {
+			continue
+		}
+		if t := nodes.Tally(havingTerm(term), term.TopologyKey); t.Total > 0 {
+			r.existing = append(r.existing, t)
 		}
 	}
 	if len(pod.Affinity.Required) == 0 && len(pod.AntiAffinity.Required) == 0 && len(r.existing) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
-	if len(pod.Affinity.Required) > 0 || len(pod.AntiAffinity.Required) > 0 {
-		for _, n := range nodes.Nodes() {
-			for _, other := range n.Pods {
-				if p.matchesAll(pod.Affinity.Required, other) {
-					for i := range pod.Affinity.Required {
-						r.affinity.add(n.Node, pod.Affinity.Required[i].TopologyKey, 1)
-					}
-				}
-				p.countMatches(r.antiAffinity, pod.AntiAffinity.Required, other, n)
-			}
-		}
+	for i := range pod.Affinity.Required {
+		r.affinity = append(r.affinity, nodes.Tally(p.matchingAll(pod.Affinity.Required), pod.Affinity.Required[i].TopologyKey))
+	}
+	for i := range pod.AntiAffinity.Required {
+		r.antiAffinity = append(r.antiAffinity, nodes.Tally(p.matchingAll(pod.AntiAffinity.Required[i:i+1]), pod.AntiAffinity.Required[i].TopologyKey))
 	}
 	p.required.Set(state, r)
 	return nil, nil
 }
 
-// countMatches counts, in the node's domains, the terms that match pod.
-func (p *Plugin) countMatches(into domains, terms []snapshot.PodTerm, pod *snapshot.PodInfo, node *snapshot.NodeInfo) {
-	for i := range terms {
-		if terms[i].Matches(pod.Pod, p.namespaces) {
-			into.add(node.Node, terms[i].TopologyKey, 1)
+// havingTerm counts the pods that have an anti-affinity term.
+func havingTerm(term *snapshot.PodTerm) snapshot.Counter {
+	id := term.ID()
+	return snapshot.Counter{ID: "pods that keep away by " + id, Count: func(node *snapshot.NodeInfo) int64 {
+		var n int64
+		for _, p := range node.WithRequiredAntiAffinity {
+			for i := range p.AntiAffinity.Required {
+				if p.AntiAffinity.Required[i].ID() == id {
+					n++
+				}
+			}
 		}
+		return n
+	}}
+}
+
+// matchingAll counts the pods that match all of some terms.
+func (p *Plugin) matchingAll(terms []snapshot.PodTerm) snapshot.Counter {
+	c := snapshot.Counter{ID: "pods that match", Count: func(node *snapshot.NodeInfo) int64 {
+		var n int64
+		for _, other := range node.Pods {
+			if p.matchesAll(terms, other) {
+				n++
+			}
+		}
+		return n
+	}}
+	for i := range terms {
+		group := terms[i].Group()
+		if group == "" { // it depends on more than the pods
+			c.ID = ""
+			return c
+		}
+		c.ID += " and " + group
 	}
+	return c
 }
 
 func (p *Plugin) matchesAll(terms []snapshot.PodTerm, pod *snapshot.PodInfo) bool {
@@ -120,47 +139,33 @@ func (p *Plugin) matchesAll(terms []snapshot.PodTerm, pod *snapshot.PodInfo) boo
 func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
 	r := p.required.Get(state)
 	switch {
-	case !p.hasCompany(r, pod, node.Node):
-		return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonAffinity)
-	case anyTermIn(r.antiAffinity, pod.AntiAffinity.Required, node.Node):
-		return framework.NewStatus(framework.Unschedulable, ReasonAntiAffinity)
-	case anyLabelIn(r.existing, node.Node):
-		return framework.NewStatus(framework.Unschedulable, ReasonExistingAntiAffinity)
+	case !p.hasCompany(r, pod, node):
+		return p.noCompany
+	case anyIn(r.antiAffinity, node):
+		return p.tooClose
+	case anyIn(r.existing, node):
+		return p.keptAway
 	}
 	return nil
 }
 
 // hasCompany says that every affinity term is met. The first pod of a group
 // that wants its own company is let in anywhere the topology is known.
-func (p *Plugin) hasCompany(r *required, pod *snapshot.PodInfo, node *corev1.Node) bool {
-	met := true
-	for i := range pod.Affinity.Required {
-		key := pod.Affinity.Required[i].TopologyKey
-		value, ok := node.Labels[key]
-		if !ok {
+func (p *Plugin) hasCompany(r *required, pod *snapshot.PodInfo, node *snapshot.NodeInfo) bool {
+	met, some := true, false
+	for _, t := range r.affinity {
+		if _, ok := t.Of(node); !ok {
 			return false
 		}
-		met = met && r.affinity[domain{key, value}] > 0
+		met, some = met && t.In(node) > 0, some || t.Total > 0
 	}
-	return met || len(r.affinity) == 0 && p.matchesAll(pod.Affinity.Required, pod)
+	return met || !some && p.matchesAll(pod.Affinity.Required, pod)
 }
 
-func anyTermIn(counts domains, terms []snapshot.PodTerm, node *corev1.Node) bool {
-	for i := range terms {
-		key := terms[i].TopologyKey
-		if value, ok := node.Labels[key]; ok && counts[domain{key, value}] > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-func anyLabelIn(counts domains, node *corev1.Node) bool {
-	if len(counts) == 0 {
-		return false
-	}
-	for key, value := range node.Labels {
-		if counts[domain{key, value}] > 0 {
+// anyIn says whether there is a counted pod in one of the node's domains.
+func anyIn(tallies []*snapshot.Tally, node *snapshot.NodeInfo) bool {
+	for _, t := range tallies {
+		if t.In(node) > 0 {
 			return true
 		}
 	}

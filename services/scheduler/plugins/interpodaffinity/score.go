@@ -4,9 +4,23 @@ import (
 	"context"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
+
+// domain is a set of nodes that have the same value of a label.
+type domain struct{ key, value string }
+
+// domains counts something by domain.
+type domains map[domain]int64
+
+func (d domains) add(node *corev1.Node, key string, n int64) {
+	if value, ok := node.Labels[key]; ok {
+		d[domain{key, value}] += n
+	}
+}
 
 // PreScore adds up the weights of the preferred terms, the pod's own and those
 // of the pods that are there, by domain.
@@ -16,8 +30,8 @@ func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *s
 		return framework.NewStatus(framework.Skip)
 	}
 	sums := domains{}
-	for _, n := range all.WithTerms() {
-		for _, other := range n.WithTerms {
+	for n := range all.WithPreferences() {
+		for _, other := range n.WithPreferences {
 			if p.requiredWeight > 0 {
 				p.weigh(sums, other.Affinity.Required, pod, n, p.requiredWeight)
 			}

@@ -16,12 +16,11 @@ type preference struct {
 	// weights make up for constraints with few domains, whose counts are
 	// large.
 	weights []float64
-	// all leaves nodes out that lack a label of any constraint.
-	all bool
-	// nodes is the view that was counted, alone the counts of each of its
-	// nodes by constraint; nil unless each node is a domain.
-	nodes *snapshot.Snapshot
-	alone [][]int64
+	// needed are the labels without which a node is not ranked.
+	needed []string
+	// alone are the counts of each node by constraint; nil unless each node is a
+	// domain.
+	alone []*snapshot.Tally
 }
 
 // PreScore counts for the constraints that need not hold. Kubernetes' own
@@ -31,65 +30,59 @@ func (p *Plugin) PreScore(ctx context.Context, state *framework.CycleState, pod 
 	if len(constraints) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}
-	own := len(pod.Pod.Spec.TopologySpreadConstraints) > 0
-	pref := &preference{
-		constraints: constraints, weights: make([]float64, len(constraints)), alone: make([][]int64, len(constraints)),
-		all: own || !p.system, nodes: all,
+	pref := &preference{constraints: constraints, weights: make([]float64, len(constraints)), alone: make([]*snapshot.Tally, len(constraints))}
+	if own := len(pod.Pod.Spec.TopologySpreadConstraints) > 0; own || !p.system {
+		pref.needed = labelsOf(constraints)
 	}
-	pref.addDomains(feasible)
-	included := newInclusion(ctx, pod.Pod)
-	var matches []int64
+	in := newInclusion(ctx, pod.Pod)
 	for i := range constraints {
 		c := &constraints[i]
-		if own || i == 0 { // default constraints have one selector
-			matches = p.tallies.count(c.selector, pod.Pod.Namespace, all.Nodes())
-		}
 		if c.key == corev1.LabelHostname {
-			pref.alone[i] = matches
-			continue
+			pref.alone[i] = all.Tally(matching(c.selector, pod.Pod.Namespace), c.key)
+			c.domains, c.counts = pref.alone[i].Domains, pref.alone[i].Sums
+		} else {
+			c.count(in, all, pref.needed)
 		}
-		for k, n := range all.Nodes() {
-			if matches[k] == 0 || !pref.ranks(n) || !included.has(c, n.Node) {
-				continue
-			}
-			value, _ := n.Label(c.key)
-			if have, ok := c.counts[value]; ok {
-				c.counts[value] = have + matches[k]
-			}
-		}
+		pref.weights[i] = math.Log(float64(pref.size(i, feasible) + 2))
 	}
 	p.soft.Set(state, pref)
 	return nil
 }
 
-// addDomains notes the domains of the feasible nodes, and weighs the
-// constraints by their number.
-func (pref *preference) addDomains(feasible []*snapshot.NodeInfo) {
-	ranked := 0
-	for _, n := range feasible {
-		if !pref.ranks(n) {
-			continue
-		}
-		ranked++
-		for i := range pref.constraints {
-			if c := &pref.constraints[i]; c.key != corev1.LabelHostname {
-				value, _ := n.Label(c.key)
-				c.counts[value] = 0
+// size is the number of domains of a constraint that have feasible nodes. To be
+// in none is a domain too.
+func (pref *preference) size(i int, feasible []*snapshot.NodeInfo) int {
+	if pref.alone[i] != nil {
+		ranked := 0
+		for _, n := range feasible {
+			if pref.ranks(n) {
+				ranked++
 			}
 		}
+		return ranked
 	}
-	for i := range pref.constraints {
-		domains := len(pref.constraints[i].counts)
-		if pref.constraints[i].key == corev1.LabelHostname {
-			domains = ranked
+	domains := pref.constraints[i].domains
+	seen := make([]bool, len(domains.Values)+1)
+	size := 0
+	for _, n := range feasible {
+		d, ok := domains.Of(n)
+		if !ok {
+			d = len(domains.Values)
 		}
-		pref.weights[i] = math.Log(float64(domains + 2))
+		if seen[d] || !pref.ranks(n) {
+			continue
+		}
+		seen[d] = true
+		if size++; size == len(seen) {
+			break
+		}
 	}
+	return size
 }
 
 // ranks says whether the constraints say anything of the node.
 func (pref *preference) ranks(node *snapshot.NodeInfo) bool {
-	return !pref.all || hasLabels(pref.constraints, node)
+	return len(pref.needed) == 0 || node.HasLabels(pref.needed)
 }
 
 // missing is the raw score of a node that lacks a label; it becomes 0.
@@ -105,15 +98,13 @@ func (p *Plugin) Score(_ context.Context, state *framework.CycleState, _ *snapsh
 	var sum float64
 	for i := range pref.constraints {
 		c := &pref.constraints[i]
-		value, ok := node.Label(c.key)
+		d, ok := c.domains.Of(node)
 		if !ok {
 			continue
 		}
-		var n int64
-		if pref.alone[i] == nil {
-			n = c.counts[value]
-		} else if k, ok := pref.nodes.Index(node.Name()); ok {
-			n = pref.alone[i][k]
+		n := c.counts[d]
+		if pref.alone[i] != nil {
+			n = pref.alone[i].On(node)
 		}
 		sum += float64(n)*pref.weights[i] + float64(c.maxSkew-1)
 	}

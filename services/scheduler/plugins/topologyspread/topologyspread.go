@@ -38,17 +38,21 @@ type Plugin struct {
 	defaults []corev1.TopologySpreadConstraint
 	system   bool
 	groups   Groups
-	tallies  *tallies
 
 	hard *framework.Key[[]constraint]
 	soft *framework.Key[*preference]
+
+	// The verdicts, made once as there are many.
+	missingLabel, tooFarAhead *framework.Status
 }
 
 // New returns the plugin. Its arguments have their defaults and are valid.
 func New(args *configv1.PodTopologySpreadArgs, groups Groups) *Plugin {
 	p := &Plugin{
-		defaults: args.DefaultConstraints, groups: groups, tallies: newTallies(),
+		defaults: args.DefaultConstraints, groups: groups,
 		hard: framework.NewKey[[]constraint](), soft: framework.NewKey[*preference](),
+		missingLabel: framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonMissingLabel).By(Name),
+		tooFarAhead:  framework.NewStatus(framework.Unschedulable, Reason).By(Name),
 	}
 	if args.DefaultingType == configv1.SystemDefaulting {
 		p.defaults, p.system = systemConstraints(), true
@@ -69,9 +73,15 @@ type constraint struct {
 	// honorAffinity and honorTaints leave out nodes the pod could not run on.
 	honorAffinity, honorTaints bool
 	minDomains                 int
-	counts                     map[string]int64
-	// fewest is the smallest count of any domain.
-	fewest int64
+
+	domains *snapshot.Domains
+	// counts are the matching pods of each domain, members how many of its nodes
+	// are counted. A domain without any does not count.
+	counts  []int64
+	members []int
+	// present is how many domains count, fewest the smallest count of them.
+	present int
+	fewest  int64
 }
 
 // constraints returns those of one kind that a pod is under: its own or, if it
@@ -112,7 +122,6 @@ func parse(pod *corev1.Pod, constraints []corev1.TopologySpreadConstraint, actio
 			key: c.TopologyKey, maxSkew: int64(c.MaxSkew), selector: selector(c),
 			honorAffinity: c.NodeAffinityPolicy == nil || *c.NodeAffinityPolicy == corev1.NodeInclusionPolicyHonor,
 			honorTaints:   c.NodeTaintsPolicy != nil && *c.NodeTaintsPolicy == corev1.NodeInclusionPolicyHonor,
-			counts:        make(map[string]int64),
 		}
 		if c.MinDomains != nil {
 			parsed.minDomains = int(*c.MinDomains)
@@ -125,6 +134,15 @@ func parse(pod *corev1.Pod, constraints []corev1.TopologySpreadConstraint, actio
 	return out
 }
 
+// labelsOf returns the labels that nodes need to be ranked by the constraints.
+func labelsOf(constraints []constraint) []string {
+	keys := make([]string, len(constraints))
+	for i := range constraints {
+		keys[i] = constraints[i].key
+	}
+	return keys
+}
+
 // inclusion says which nodes a pod's constraints count.
 type inclusion struct {
 	pod      *corev1.Pod
@@ -134,6 +152,16 @@ type inclusion struct {
 
 func newInclusion(ctx context.Context, pod *corev1.Pod) *inclusion {
 	return &inclusion{pod: pod, required: nodeaffinity.GetRequiredNodeAffinity(pod), logger: klog.FromContext(ctx)}
+}
+
+// all says whether the constraint counts every node, whatever it is like.
+func (in *inclusion) all(c *constraint) bool {
+	return !c.honorTaints && (!c.honorAffinity || !choosesNodes(in.pod))
+}
+
+func choosesNodes(pod *corev1.Pod) bool {
+	a := pod.Spec.Affinity
+	return len(pod.Spec.NodeSelector) > 0 || a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil
 }
 
 // has says whether the constraint counts the node.
@@ -154,43 +182,57 @@ func keepsAway(t *corev1.Taint) bool {
 	return t.Effect == corev1.TaintEffectNoSchedule || t.Effect == corev1.TaintEffectNoExecute
 }
 
-// count fills the domains in. Nodes that lack a constraint's label count for
-// none of them.
-func (p *Plugin) count(ctx context.Context, constraints []constraint, pod *corev1.Pod, nodes []*snapshot.NodeInfo) {
-	included := newInclusion(ctx, pod)
-	for i := range constraints {
-		c := &constraints[i]
-		matches := p.tallies.count(c.selector, pod.Namespace, nodes)
-		for k, n := range nodes {
-			if hasLabels(constraints, n) && included.has(c, n.Node) {
-				value, _ := n.Label(c.key)
-				c.counts[value] += matches[k]
+// count fills the domains in. Nodes that lack a needed label count for none of
+// them.
+func (c *constraint) count(in *inclusion, nodes *snapshot.Snapshot, needed []string) {
+	tally := nodes.Tally(matching(c.selector, in.pod.Namespace), c.key, needed...)
+	c.domains, c.counts, c.members = tally.Domains, tally.Sums, tally.Members
+	if !in.all(c) {
+		c.countIncluded(in, nodes, tally, needed)
+	}
+}
+
+// countIncluded counts only the nodes that the pod could run on.
+func (c *constraint) countIncluded(in *inclusion, nodes *snapshot.Snapshot, tally *snapshot.Tally, needed []string) {
+	c.counts, c.members = make([]int64, len(c.domains.Values)), make([]int, len(c.domains.Values))
+	for _, n := range nodes.Nodes() {
+		if d, ok := c.domains.Of(n); ok && n.HasLabels(needed) && in.has(c, n.Node) {
+			c.counts[d] += tally.On(n)
+			c.members[d]++
+		}
+	}
+}
+
+// matching counts a namespace's pods that match a selector and are to stay. An
+// empty selector matches nothing here, as Kubernetes has it.
+func matching(selector labels.Selector, namespace string) snapshot.Counter {
+	if selector.Empty() {
+		return snapshot.Counter{ID: "no pods", Count: func(*snapshot.NodeInfo) int64 { return 0 }}
+	}
+	return snapshot.Counter{ID: "pods that stay in " + namespace + ": " + selector.String(), Count: func(node *snapshot.NodeInfo) int64 {
+		var n int64
+		for _, p := range node.Pods {
+			if p.Pod.DeletionTimestamp == nil && p.Pod.Namespace == namespace && selector.Matches(labels.Set(p.Pod.Labels)) {
+				n++
 			}
 		}
-		c.fewest = c.smallest()
-	}
+		return n
+	}}
 }
 
-func hasLabels(constraints []constraint, node *snapshot.NodeInfo) bool {
-	for i := range constraints {
-		if _, ok := node.Label(constraints[i].key); !ok {
-			return false
+// compare works out what the domains' counts are compared with: the smallest,
+// or 0 while there are fewer domains than asked for.
+func (c *constraint) compare() {
+	c.fewest = math.MaxInt64
+	for d, nodes := range c.members {
+		if nodes > 0 {
+			c.present++
+			c.fewest = min(c.fewest, c.counts[d])
 		}
 	}
-	return true
-}
-
-// smallest is the count that the others are compared with: 0 while there are
-// fewer domains than asked for.
-func (c *constraint) smallest() int64 {
-	if len(c.counts) < c.minDomains || len(c.counts) == 0 {
-		return 0
+	if c.present < c.minDomains || c.present == 0 {
+		c.fewest = 0
 	}
-	least := int64(math.MaxInt64)
-	for _, n := range c.counts {
-		least = min(least, n)
-	}
-	return least
 }
 
 // PreFilter counts for the constraints that must hold.
@@ -199,20 +241,26 @@ func (p *Plugin) PreFilter(ctx context.Context, state *framework.CycleState, pod
 	if len(constraints) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
-	p.count(ctx, constraints, pod.Pod, nodes.Nodes())
+	in, needed := newInclusion(ctx, pod.Pod), labelsOf(constraints)
+	for i := range constraints {
+		constraints[i].count(in, nodes, needed)
+		constraints[i].compare()
+	}
 	p.hard.Set(state, constraints)
 	return nil, nil
 }
 
 // Filter rejects nodes whose domain would get too far ahead.
 func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
-	for _, c := range p.hard.Get(state) {
-		value, ok := node.Label(c.key)
+	constraints := p.hard.Get(state)
+	for i := range constraints {
+		c := &constraints[i]
+		d, ok := c.domains.Of(node)
 		if !ok {
-			return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonMissingLabel)
+			return p.missingLabel
 		}
-		if c.counts[value]+c.self-c.fewest > c.maxSkew {
-			return framework.NewStatus(framework.Unschedulable, Reason)
+		if c.counts[d]+c.self-c.fewest > c.maxSkew {
+			return p.tooFarAhead
 		}
 	}
 	return nil
