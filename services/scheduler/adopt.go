@@ -17,7 +17,7 @@ func (c *Config) Adopt(from *configv1.KubeSchedulerConfiguration, given func(fla
 			return fmt.Errorf("%s: not together with a configuration file, whose profiles say it", flag)
 		}
 	}
-	c.Profiles = from.Profiles
+	c.Profiles, c.Extenders = from.Profiles, from.Extenders
 	adopt(&c.Parallelism, from.Parallelism, given(parallelismFlag))
 	adopt(&c.PercentageOfNodes, from.PercentageOfNodesToScore, given(percentageOfNodesFlag))
 	adoptSeconds(&c.InitialBackoff, from.PodInitialBackoffSeconds, given(initialBackoffFlag))

@@ -27,6 +27,8 @@ type Config struct {
 	// Profiles are several of these, of which a pod chooses one by its
 	// spec.schedulerName, with plugins as they say.
 	Profiles []configv1.KubeSchedulerProfile
+	// Extenders are programs that have a say in the decisions of all profiles.
+	Extenders []configv1.Extender
 	// Idle are fields of the configuration file that have no effect here.
 	Idle []string
 	// LeaderElect makes several Schedulers agree on one that places pods.

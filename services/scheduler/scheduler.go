@@ -32,6 +32,7 @@ import (
 	"navarch.dev/navarch/internal/client/leader"
 	"navarch.dev/navarch/internal/telemetry"
 	schedulerv1 "navarch.dev/navarch/proto/navarch/scheduler/v1"
+	"navarch.dev/navarch/services/scheduler/extender"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/placement"
 	"navarch.dev/navarch/services/scheduler/plugins"
@@ -96,7 +97,11 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Schedu
 	if err := s.addInformers(); err != nil {
 		return nil, fmt.Errorf("make scheduler: %w", err)
 	}
-	profiles, err := cfg.profiles(s.environment())
+	extenders, err := extender.New(cfg.Extenders, tel.Log)
+	if err != nil {
+		return nil, fmt.Errorf("make scheduler: %w", err)
+	}
+	profiles, err := cfg.profiles(s.environment(extenders))
 	if err != nil {
 		return nil, fmt.Errorf("make scheduler: %w", err)
 	}
@@ -116,10 +121,11 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Schedu
 }
 
 // environment is what plugins get.
-func (s *Scheduler) environment() plugins.Environment {
+func (s *Scheduler) environment(extenders *extender.Set) plugins.Environment {
 	return plugins.Environment{
 		Binder: s.client.Store(), Namespaces: s.namespaceLabels, Groups: s.groups.Selector,
 		Preemption: &evictor{scheduler: s}, Storage: s.storage, Volumes: volumebinding.NewReservations(),
+		Extenders: extenders,
 	}
 }
 

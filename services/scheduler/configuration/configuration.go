@@ -15,6 +15,7 @@ import (
 	configv1 "k8s.io/kube-scheduler/config/v1"
 	"sigs.k8s.io/yaml"
 
+	"navarch.dev/navarch/services/scheduler/extender"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/plugins"
 	"navarch.dev/navarch/services/scheduler/strictjson"
@@ -85,10 +86,7 @@ func validate(c *configv1.KubeSchedulerConfiguration) field.ErrorList {
 	errs = append(errs, validatePercentage(field.NewPath("percentageOfNodesToScore"), c.PercentageOfNodesToScore)...)
 	errs = append(errs, validateBackoff(c)...)
 	errs = append(errs, validateElection(field.NewPath("leaderElection"), c)...)
-	if len(c.Extenders) > 0 {
-		errs = append(errs, field.Forbidden(field.NewPath("extenders"), "must be empty: extenders are not called"))
-	}
-	return errs
+	return append(errs, extender.Validate(field.NewPath("extenders"), c.Extenders)...)
 }
 
 func validateProfiles(path *field.Path, profiles []configv1.KubeSchedulerProfile) field.ErrorList {

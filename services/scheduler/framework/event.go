@@ -34,6 +34,11 @@ const (
 	VolumeAttachment Resource = "VolumeAttachment"
 )
 
+// resources are all of them.
+var resources = []Resource{
+	Node, AssignedPod, WaitingPod, Namespace, PersistentVolumeClaim, PersistentVolume, StorageClass, CSINode, VolumeAttachment,
+}
+
 // Action is what happened, as bits that can be combined.
 type Action uint32
 

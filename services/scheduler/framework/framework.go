@@ -78,6 +78,8 @@ type Filters interface {
 	Filter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *Status
 	// NodeLocal says that state stays good when pods come or go.
 	NodeLocal(state *CycleState) bool
+	// ExtendPreemption lets extenders take candidates away.
+	ExtendPreemption(ctx context.Context, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, candidates []Candidate) ([]Candidate, error)
 }
 
 // PostFilter makes room for a pod that fits nowhere.

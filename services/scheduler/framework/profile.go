@@ -25,6 +25,8 @@ type Settings struct {
 	// choose from; 0 adapts it to the size of the cluster.
 	PercentageOfNodes int
 	Plugins           Layout
+	// Extenders are asked in this order.
+	Extenders []Extender
 }
 
 // Profile runs plugins at their extension points, in the order in which they
@@ -44,6 +46,7 @@ type Profile struct {
 	permit     []Permit
 	preBind    []PreBind
 	bind       []Bind
+	extenders  []Extender
 	hints      map[string][]EventHint
 }
 
@@ -65,10 +68,14 @@ func NewProfile(s Settings) (*Profile, error) {
 		permit:     at[Permit](l, PermitPoint),
 		preBind:    at[PreBind](l, PreBindPoint),
 		bind:       at[Bind](l, BindPoint),
+		extenders:  s.Extenders,
 		hints:      make(map[string][]EventHint),
 	}
 	for i, plugin := range at[Score](l, ScorePoint) {
 		p.score = append(p.score, WeightedScore{Score: plugin, Weight: l[ScorePoint][i].Weight})
+	}
+	for _, e := range s.Extenders {
+		p.hints[e.Name] = anything()
 	}
 	for _, plugins := range l {
 		for _, w := range plugins {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"navarch.dev/navarch/services/scheduler/framework"
@@ -58,27 +59,55 @@ func Explain(ctx context.Context, profile *framework.Profile, cache *snapshot.Ca
 		}
 		return e, nil
 	}
-	var feasible []*snapshot.NodeInfo
-	for _, n := range nodes.Nodes() {
-		v := NodeVerdict{Node: n.Name()}
-		for _, s := range profile.FilterAll(ctx, state, pod, n) {
-			v.Rejections = append(v.Rejections, Rejection{Status: s})
+	feasible, err := e.addVerdicts(ctx, profile, state, pod, nodes, func(node string) *framework.Status {
+		if only != nil && !only[node] {
+			return absent
 		}
-		if only != nil && !only[n.Name()] {
-			v.Rejections = append(v.Rejections, Rejection{Status: absent})
-		}
-		if len(v.Rejections) > 0 {
-			e.Diagnosis.Rejections[n.Name()] = v.Rejections[0].Status
-		} else {
-			feasible = append(feasible, n)
-		}
-		e.Nodes = append(e.Nodes, v)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("explain pod %s: %w", pod.Key(), err)
 	}
 	e.addAdvice(ctx, profile, state, pod, nodes)
 	if err := e.addScores(ctx, profile, state, pod, nodes, feasible); err != nil {
 		return nil, fmt.Errorf("explain pod %s: %w", pod.Key(), err)
 	}
 	return e, nil
+}
+
+// addVerdicts asks the filters, and the extenders about what those leave. It
+// returns the feasible nodes. narrowed is the verdict on a node that is not
+// worth looking at.
+func (e *Explanation) addVerdicts(ctx context.Context, profile *framework.Profile, state *framework.CycleState, pod *snapshot.PodInfo,
+	nodes *snapshot.Snapshot, narrowed func(node string) *framework.Status,
+) ([]*snapshot.NodeInfo, error) {
+	var passed []*snapshot.NodeInfo
+	for _, n := range nodes.Nodes() {
+		v := NodeVerdict{Node: n.Name()}
+		for _, s := range profile.FilterAll(ctx, state, pod, n) {
+			v.Rejections = append(v.Rejections, Rejection{Status: s})
+		}
+		if s := narrowed(n.Name()); !s.Success() {
+			v.Rejections = append(v.Rejections, Rejection{Status: s})
+		}
+		if len(v.Rejections) > 0 {
+			e.Diagnosis.Rejections[n.Name()] = v.Rejections[0].Status
+		} else {
+			passed = append(passed, n)
+		}
+		e.Nodes = append(e.Nodes, v)
+	}
+	rejected, err := profile.Extend(ctx, pod, passed)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(e.Diagnosis.Rejections, rejected)
+	for i := range e.Nodes {
+		if s := rejected[e.Nodes[i].Node]; s != nil {
+			e.Nodes[i].Rejections = append(e.Nodes[i].Rejections, Rejection{Status: s})
+		}
+	}
+	return slices.DeleteFunc(passed, func(n *snapshot.NodeInfo) bool { return rejected[n.Name()] != nil }), nil
 }
 
 // advised is how many nodes advice is given on, as working it out may take a
@@ -113,7 +142,7 @@ func (e *Explanation) addScores(ctx context.Context, profile *framework.Profile,
 	if s := profile.PreScore(ctx, state, pod, all, feasible); !s.Success() {
 		return s
 	}
-	scorers := profile.Scorers(state)
+	scorers := append(profile.Scorers(state), profile.ExtenderScores(ctx, pod, feasible)...)
 	var failed error
 	scores := NormalizedScores(ctx, state, pod, feasible, scorers, func(s framework.WeightedScore) []int64 {
 		raw := make([]int64, len(feasible))

@@ -12,7 +12,9 @@ package placement
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -98,6 +100,9 @@ type attempt struct {
 	pod     *snapshot.PodInfo
 	// nominations says that there are any, which filters have to reckon with.
 	nominations bool
+	// feasible are the indexes of the nodes that the pod can go to, in
+	// ascending order.
+	feasible []int
 }
 
 // Place decides by a profile. An error means that something is broken; that no
@@ -122,9 +127,14 @@ func (p *Placer) Place(ctx context.Context, profile *framework.Profile, pod *sna
 	if err := p.fillTable(ctx, a, only, changed, others); err != nil {
 		return nil, fmt.Errorf("filter nodes for pod %s: %w", pod.Key(), err)
 	}
-	r.Feasible, r.Evaluated = len(p.table.feasible), p.table.evaluated
+	rejected, err := p.extend(ctx, a)
+	if err != nil {
+		return nil, fmt.Errorf("filter nodes for pod %s: %w", pod.Key(), err)
+	}
+	r.Feasible, r.Evaluated = len(a.feasible), p.table.evaluated
 	if r.Feasible == 0 {
 		r.Diagnosis = p.table.diagnosis(&p.nodes, absent)
+		maps.Copy(r.Diagnosis.Rejections, rejected)
 		return r, nil
 	}
 	if err := p.score(ctx, r, a); err != nil {
@@ -161,6 +171,33 @@ func (p *Placer) fillTable(ctx context.Context, a *attempt, only map[string]bool
 	return p.filterSample(ctx, a)
 }
 
+// extend leaves the table's feasible nodes that no extender rejects, and
+// returns the verdicts on the others.
+func (p *Placer) extend(ctx context.Context, a *attempt) (map[string]*framework.Status, error) {
+	a.feasible = p.table.feasible
+	if !a.profile.Extended() {
+		return nil, nil
+	}
+	rejected, err := a.profile.Extend(ctx, a.pod, p.at(a.feasible))
+	if len(rejected) == 0 {
+		return nil, err
+	}
+	a.feasible = slices.DeleteFunc(slices.Clone(a.feasible), func(i int) bool { return rejected[p.nodes.Nodes()[i].Name()] != nil })
+	if len(a.feasible) == 0 {
+		p.table.forget() // the next pod is to see other nodes
+	}
+	return rejected, nil
+}
+
+// at returns the nodes of the indexes.
+func (p *Placer) at(indexes []int) []*snapshot.NodeInfo {
+	nodes := make([]*snapshot.NodeInfo, len(indexes))
+	for n, i := range indexes {
+		nodes[n] = p.nodes.Nodes()[i]
+	}
+	return nodes
+}
+
 // tryNominated looks at the node where preemption made room, before all
 // others.
 func (p *Placer) tryNominated(ctx context.Context, a *attempt, name string) (done bool, err error) {
@@ -171,6 +208,10 @@ func (p *Placer) tryNominated(ctx context.Context, a *attempt, name string) (don
 	s := p.filter(ctx, a, p.nodes.Nodes()[i])
 	if !s.Success() {
 		return false, s.Err()
+	}
+	rejected, err := a.profile.Extend(ctx, a.pod, p.at([]int{i}))
+	if err != nil || len(rejected) > 0 {
+		return false, err
 	}
 	p.table.record(i, nil)
 	return true, nil

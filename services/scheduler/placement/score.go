@@ -14,19 +14,21 @@ const bestKept = 16
 
 // score ranks the feasible nodes of the table and chooses one.
 func (p *Placer) score(ctx context.Context, r *Result, a *attempt) error {
-	feasible := make([]*snapshot.NodeInfo, len(p.table.feasible))
-	for n, i := range p.table.feasible {
-		feasible[n] = p.nodes.Nodes()[i]
-	}
+	feasible := p.at(a.feasible)
 	if s := a.profile.PreScore(ctx, a.state, a.pod, &p.nodes, feasible); !s.Success() {
 		return s
 	}
 	scorers := a.profile.Scorers(a.state)
+	if len(feasible) > 1 {
+		scorers = append(scorers, a.profile.ExtenderScores(ctx, a.pod, feasible)...)
+	}
 	if err := p.scoreNodes(ctx, a, scorers); err != nil {
 		p.table.forget()
 		return err
 	}
-	scores := NormalizedScores(ctx, a.state, a.pod, feasible, scorers, p.rawScores)
+	scores := NormalizedScores(ctx, a.state, a.pod, feasible, scorers, func(s framework.WeightedScore) []int64 {
+		return p.rawScores(s, a.feasible)
+	})
 	totals := totalScores(scores, scorers, len(feasible))
 	chosen := pick(totals)
 	r.Node = feasible[chosen].Name()
@@ -52,8 +54,8 @@ func (p *Placer) scoreNodes(ctx context.Context, a *attempt, scorers []framework
 	}
 	var first error
 	var once sync.Once
-	p.parallel(len(t.feasible), func(from, to int) bool {
-		for _, i := range t.feasible[from:to] {
+	p.parallel(len(a.feasible), func(from, to int) bool {
+		for _, i := range a.feasible[from:to] {
 			for n, s := range scorers {
 				if t.scored[i] && lasting[n] {
 					continue
@@ -72,11 +74,11 @@ func (p *Placer) scoreNodes(ctx context.Context, a *attempt, scorers []framework
 	return first
 }
 
-// rawScores returns a plugin's scores of the feasible nodes, in their order.
-func (p *Placer) rawScores(s framework.WeightedScore) []int64 {
+// rawScores returns a plugin's scores of nodes, in their order.
+func (p *Placer) rawScores(s framework.WeightedScore, nodes []int) []int64 {
 	column := p.table.raw[s.Name()]
-	out := make([]int64, len(p.table.feasible))
-	for n, i := range p.table.feasible {
+	out := make([]int64, len(nodes))
+	for n, i := range nodes {
 		out[n] = column[i]
 	}
 	return out

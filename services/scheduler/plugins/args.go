@@ -107,7 +107,11 @@ func nodeAffinity() Entry {
 func nodeResourcesFit() Entry {
 	return kind[configv1.NodeResourcesFitArgs]{
 		noderesources.SetDefaults, noderesources.Validate,
-		func(_ Environment, args *configv1.NodeResourcesFitArgs) (framework.Plugin, error) {
+		func(env Environment, args *configv1.NodeResourcesFitArgs) (framework.Plugin, error) {
+			if env.Extenders != nil {
+				args = args.DeepCopy()
+				args.IgnoredResources = append(args.IgnoredResources, env.Extenders.Ignored...)
+			}
 			return noderesources.New(args), nil
 		},
 	}.entry()

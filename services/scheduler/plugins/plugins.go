@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 
+	"navarch.dev/navarch/services/scheduler/extender"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/plugins/balancedallocation"
 	"navarch.dev/navarch/services/scheduler/plugins/defaultbinder"
@@ -50,6 +51,8 @@ type Environment struct {
 	// being bound.
 	Storage storage.Cluster
 	Volumes *volumebinding.Reservations
+	// Extenders are asked beside the plugins; nil is none.
+	Extenders *extender.Set
 }
 
 // Registry returns every plugin by its name.

@@ -23,6 +23,12 @@ func Profile(path *field.Path, config *configv1.KubeSchedulerProfile, percentage
 		return nil, field.ErrorList{field.Invalid(path.Child("plugins"), field.OmitValueType{}, err.Error())}
 	}
 	settings := framework.Settings{PercentageOfNodes: percentageOfNodes, Plugins: layout}
+	if set := env.Extenders; set != nil {
+		settings.Extenders = set.Extenders
+		if set.Binder != nil {
+			layout[framework.BindPoint] = slices.Insert(layout[framework.BindPoint], 0, framework.Weighted{Plugin: set.Binder})
+		}
+	}
 	if config.SchedulerName != nil {
 		settings.SchedulerName = *config.SchedulerName
 	}

@@ -24,6 +24,7 @@ const Name = "DefaultPreemption"
 // What users read where preemption does not help.
 const (
 	reasonNotHelpful = "Preemption is not helpful for scheduling"
+	reasonExtenders  = "no candidate is left that extenders agree to"
 	reasonNoVictims  = "No preemption victims found for incoming pod"
 )
 
@@ -63,13 +64,20 @@ func (p *Plugin) PostFilter(ctx context.Context, filters framework.Filters, stat
 	if len(candidates) == 0 {
 		return "", framework.NewStatus(framework.Unschedulable, "preemption: "+failures.Message())
 	}
-	chosen := cheapest(candidates)
-	for _, victim := range chosen.victims {
-		if err := p.cluster.Evict(ctx, victim.Pod, pod.Pod, chosen.node); err != nil {
-			return "", framework.AsStatus(fmt.Errorf("preempt pod %s on node %s: %w", victim.Key(), chosen.node, err))
+	found, err := filters.ExtendPreemption(ctx, pod, nodes, candidates)
+	if err != nil {
+		return "", framework.AsStatus(err)
+	}
+	if len(found) == 0 {
+		return "", framework.NewStatus(framework.Unschedulable, "preemption: "+reasonExtenders)
+	}
+	chosen := cheapest(found)
+	for _, victim := range chosen.Victims {
+		if err := p.cluster.Evict(ctx, victim.Pod, pod.Pod, chosen.Node); err != nil {
+			return "", framework.AsStatus(fmt.Errorf("preempt pod %s on node %s: %w", victim.Key(), chosen.Node, err))
 		}
 	}
-	return chosen.node, nil
+	return chosen.Node, nil
 }
 
 // notEligible says why the pod may not preempt; "" if it may.
@@ -94,12 +102,12 @@ func (p *Plugin) enough(nodes int) int { return max(nodes*p.minPercentage/100, p
 
 // candidates tries the nodes where taking pods away could help. failures says
 // why each of the others does not.
-func (p *Plugin) candidates(ctx context.Context, t *trial, why *framework.Diagnosis) ([]candidate, *framework.Diagnosis, error) {
+func (p *Plugin) candidates(ctx context.Context, t *trial, why *framework.Diagnosis) ([]framework.Candidate, *framework.Diagnosis, error) {
 	failures := &framework.Diagnosis{
 		AllNodes: why.AllNodes, Rejections: make(map[string]*framework.Status),
 		Absent: framework.NewStatus(framework.UnschedulableAndUnresolvable, reasonNotHelpful),
 	}
-	var found []candidate
+	var found []framework.Candidate
 	for _, n := range t.nodes.Nodes() {
 		if why.Verdict(n.Name()).Code() != framework.Unschedulable {
 			continue

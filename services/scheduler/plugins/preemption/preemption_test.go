@@ -40,6 +40,9 @@ func (fit) PreFilter(context.Context, *framework.CycleState, *snapshot.PodInfo, 
 	return nil, nil, nil
 }
 func (fit) NodeLocal(*framework.CycleState) bool { return true }
+func (fit) ExtendPreemption(_ context.Context, _ *snapshot.PodInfo, _ *snapshot.Snapshot, candidates []framework.Candidate) ([]framework.Candidate, error) {
+	return candidates, nil
+}
 
 func TestPostFilter(t *testing.T) {
 	pod := func(name, cpu string, priority int32) *schedtest.PodBuilder {

@@ -14,15 +14,6 @@ import (
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
-// candidate is a node that has room once its victims have gone.
-type candidate struct {
-	node string
-	// victims are in descending order of importance.
-	victims []*snapshot.PodInfo
-	// violations counts the victims that a disruption budget protects.
-	violations int
-}
-
 // trial tries what would be if pods were taken away.
 type trial struct {
 	filters framework.Filters
@@ -45,7 +36,7 @@ func (t *trial) fits(ctx context.Context, node *snapshot.NodeInfo) *framework.St
 }
 
 // try finds the fewest and least important pods without which the pod fits.
-func (t *trial) try(ctx context.Context, node *snapshot.NodeInfo, budgets func(string) []*policyv1.PodDisruptionBudget) (candidate, *framework.Status, error) {
+func (t *trial) try(ctx context.Context, node *snapshot.NodeInfo, budgets func(string) []*policyv1.PodDisruptionBudget) (framework.Candidate, *framework.Status, error) {
 	var lower []*snapshot.PodInfo
 	for _, p := range node.Pods {
 		if p.Priority() < t.pod.Priority() {
@@ -53,35 +44,35 @@ func (t *trial) try(ctx context.Context, node *snapshot.NodeInfo, budgets func(s
 		}
 	}
 	if len(lower) == 0 {
-		return candidate{}, framework.NewStatus(framework.UnschedulableAndUnresolvable, reasonNoVictims), nil
+		return framework.Candidate{}, framework.NewStatus(framework.UnschedulableAndUnresolvable, reasonNoVictims), nil
 	}
 	without := node.Clone()
 	for _, p := range lower {
 		without.RemovePod(p.Pod.UID)
 	}
 	if s := t.fits(ctx, without); !s.Success() {
-		return candidate{}, s, s.Err()
+		return framework.Candidate{}, s, s.Err()
 	}
 	protected, others := protect(lower, budgets)
-	c := candidate{node: node.Name()}
+	c := framework.Candidate{Node: node.Name()}
 	for i, group := range [][]*snapshot.PodInfo{protected, others} {
 		for _, p := range group {
 			without.AddPod(p)
 			s := t.fits(ctx, without)
 			if err := s.Err(); err != nil {
-				return candidate{}, nil, err
+				return framework.Candidate{}, nil, err
 			}
 			if s.Success() {
 				continue
 			}
 			without.RemovePod(p.Pod.UID)
-			c.victims = append(c.victims, p)
+			c.Victims = append(c.Victims, p)
 			if i == 0 {
-				c.violations++
+				c.Violations++
 			}
 		}
 	}
-	slices.SortStableFunc(c.victims, byImportance)
+	slices.SortStableFunc(c.Victims, byImportance)
 	return c, nil, nil
 }
 
@@ -136,39 +127,39 @@ func started(p *snapshot.PodInfo) time.Time {
 // cheapest chooses the candidate whose loss is smallest: the fewest broken
 // budgets, then the least important victim in front, the smallest sum of
 // priorities, the fewest victims, the youngest ones.
-func cheapest(candidates []candidate) candidate {
-	return slices.MinFunc(candidates, func(a, b candidate) int {
+func cheapest(candidates []framework.Candidate) framework.Candidate {
+	return slices.MinFunc(candidates, func(a, b framework.Candidate) int {
 		return cmp.Or(
-			cmp.Compare(a.violations, b.violations),
+			cmp.Compare(a.Violations, b.Violations),
 			cmp.Compare(highest(a), highest(b)),
 			cmp.Compare(sum(a), sum(b)),
-			cmp.Compare(len(a.victims), len(b.victims)),
+			cmp.Compare(len(a.Victims), len(b.Victims)),
 			earliest(b).Compare(earliest(a)),
 		)
 	})
 }
 
-func highest(c candidate) int64 {
-	if len(c.victims) == 0 {
+func highest(c framework.Candidate) int64 {
+	if len(c.Victims) == 0 {
 		return -1 << 62
 	}
-	return int64(c.victims[0].Priority())
+	return int64(c.Victims[0].Priority())
 }
 
 // sum counts each victim's priority from the lowest possible, so that more
 // victims of negative priority are not cheaper than fewer.
-func sum(c candidate) int64 {
+func sum(c framework.Candidate) int64 {
 	var n int64
-	for _, v := range c.victims {
+	for _, v := range c.Victims {
 		n += int64(v.Priority()) + 1<<31
 	}
 	return n
 }
 
 // earliest is when the first of the most important victims started.
-func earliest(c candidate) time.Time {
-	if len(c.victims) == 0 {
+func earliest(c framework.Candidate) time.Time {
+	if len(c.Victims) == 0 {
 		return time.Time{}
 	}
-	return started(c.victims[0])
+	return started(c.Victims[0])
 }
