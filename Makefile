@@ -16,7 +16,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 DEMO_DIR ?= $(CURDIR)/.navarch
 
 MODEL_EFFORT ?= 30
-.PHONY: build navarch node-tools kubectl grpcurl clients packages demo up down images compose-up compose-down compose-test test unit integration model bench bench-peers peers lint generate check-generated fmt clean
+.PHONY: build navarch node-tools kubectl grpcurl clients packages demo up down images image-programs compose-up compose-down compose-test test unit integration model bench bench-peers peers lint generate check-generated fmt clean
 
 ## build: navarch, its shim, kubectl, runc and the CNI plugins, into bin/
 build: navarch kubectl node-tools
@@ -60,10 +60,12 @@ down:
 	./examples/guestbook/stop.sh $(DEMO_DIR)
 
 ## images: the images of docker-compose.yml
-images: navarch node-tools
+images: image-programs
+	$(COMPOSE) build
+
+image-programs: navarch node-tools
 	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/etcd go.etcd.io/etcd/server/v3
 	$(foreach p,web store images,$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/guestbook/$(p) ./examples/guestbook/$(p);)
-	$(COMPOSE) build
 
 ## compose-up: a cluster of containers, one for each service
 compose-up: images kubectl
@@ -76,7 +78,7 @@ compose-down:
 	rm -rf .compose
 
 ## compose-test: the guestbook on docker-compose.yml, under a dockerd of its own
-compose-test: images kubectl
+compose-test: image-programs kubectl
 	./packaging/compose-test.sh
 
 ## test: every test
