@@ -1,19 +1,27 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
+	"time"
 
-	"navarch.dev/navarch/gateway/negotiate"
-	"navarch.dev/navarch/gateway/reply"
+	"navarch.dev/navarch/gateway/caller"
 )
 
-// noDefinitions is a list of custom resources' definitions, of which there are
-// none.
-const noDefinitions = `{"kind":"CustomResourceDefinitionList","apiVersion":"apiextensions.k8s.io/v1","metadata":{},"items":[]}`
+// refreshTimeout is how long a request for an unknown path waits to learn
+// whether it has just been defined.
+const refreshTimeout = 5 * time.Second
 
-// customResources tells that there are no custom resources. Discovery does not
-// show the path, but kubectl reads it before it creates an object of a kind that
-// cannot be patched, such as a TokenReview, to learn whether it is a custom one.
-func (g *Gateway) customResources(w http.ResponseWriter, r *http.Request) {
-	reply.Bytes(w, r, http.StatusOK, negotiate.JSON, []byte(noDefinitions))
+// refresh makes sure that custom kinds are known which were defined before the
+// request was made: their definition may have been seen through another gateway
+// or Store. Anonymous callers cause no work.
+func (g *Gateway) refresh(r *http.Request) {
+	if who, err := caller.Of(r); err != nil || who.Anonymous() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), refreshTimeout)
+	defer cancel()
+	if err := g.custom.Refresh(ctx); err != nil {
+		g.tel.Log.DebugContext(ctx, "custom resource definitions could not be read", "error", err)
+	}
 }

@@ -40,6 +40,8 @@ import (
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/rest"
 	"navarch.dev/navarch/gateway/routes"
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/customkinds"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/telemetry"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -53,6 +55,8 @@ type Gateway struct {
 	cfg       Config
 	tel       telemetry.Set
 	store     storev1.StoreServiceClient
+	registry  *kinds.Registry
+	custom    *customkinds.Follower
 	health    healthv1.HealthClient
 	discovery *discovery.Documents
 	openapi   *openapi.Documents
@@ -70,20 +74,25 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("gateway configuration: %w", err)
 	}
-	registry := kinds.Default()
-	client := storev1.NewStoreServiceClient(store)
+	registry := kinds.NewRegistry()
+	custom, err := customkinds.New(client.New(store, "navarch-gateway"), registry)
+	if err != nil {
+		return nil, err
+	}
+	stub := storev1.NewStoreServiceClient(store)
 	g := &Gateway{
-		cfg: cfg, tel: tel, store: client, health: healthv1.NewHealthClient(store),
+		cfg: cfg, tel: tel, store: stub, registry: registry, custom: custom, health: healthv1.NewHealthClient(store),
 		discovery: discovery.New(registry, metrics.Kinds()...), openapi: openapi.New(registry, cfg.Version),
 		metrics:  metrics.New(store, nodes, tel.Log),
 		stopping: make(chan struct{}),
 	}
 	lifetime, stop := context.WithCancel(context.Background())
 	g.stop = stop
+	go custom.Run(lifetime)
 	context.AfterFunc(lifetime, func() { close(g.stopping) })
-	g.streams = podstream.New(podstream.Options{Store: client, Nodes: nodes, Tracer: tel.Tracer(), Log: tel.Log, Stopping: g.stopping})
+	g.streams = podstream.New(podstream.Options{Store: stub, Nodes: nodes, Tracer: tel.Tracer(), Log: tel.Log, Stopping: g.stopping})
 	g.rest = rest.New(rest.Options{
-		Store: client, Types: envelope.NewTypes(registry), Tracer: tel.Tracer(), Log: tel.Log,
+		Store: stub, Types: envelope.NewTypes(registry), Tracer: tel.Tracer(), Log: tel.Log,
 		MaxBody: cfg.MaxBodyBytes, Timeout: cfg.RequestTimeout, Stopping: g.stopping,
 		Nodes: g.streams,
 	})
@@ -131,7 +140,6 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 		"/openapi/v3/api/{version}":          g.openapiVersion,
 		"/openapi/v3/apis/{group}/{version}": g.openapiVersion,
 		"/":                                  plain(g.index),
-		"/apis/apiextensions.k8s.io/v1/customresourcedefinitions": plain(g.customResources),
 	}
 	for path, serve := range known {
 		if err := mux.HandlePath(http.MethodGet, path, g.authorized(serve)); err != nil {
@@ -144,7 +152,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 // index lists the paths that clients can begin at.
 func (g *Gateway) index(w http.ResponseWriter, r *http.Request) {
 	paths := []string{"/.well-known/openid-configuration", "/openid/v1/jwks", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
-	for _, k := range slices.Concat(kinds.Default().All(), metrics.Kinds()) {
+	for _, k := range slices.Concat(g.registry.All(), metrics.Kinds()) {
 		if k.Group != "" {
 			paths = append(paths, "/apis/"+k.Group, "/apis/"+k.APIVersion())
 		}
@@ -167,6 +175,9 @@ func groupVersion(params map[string]string) schema.GroupVersion {
 }
 
 func (g *Gateway) discoverVersion(w http.ResponseWriter, r *http.Request, params map[string]string) {
+	if gv := groupVersion(params); !g.registry.Serves(gv) {
+		g.refresh(r)
+	}
 	if !g.discovery.ServeVersion(w, r, groupVersion(params)) {
 		unknownPath(w)
 	}
@@ -218,5 +229,7 @@ func (h resources) ServeResource(w http.ResponseWriter, r *http.Request, t route
 func (h resources) ServeError(w http.ResponseWriter, r *http.Request, err error) {
 	h.rest.ServeError(w, r, err)
 }
+
+func (h resources) Refresh(r *http.Request) { h.refresh(r) }
 
 func (h resources) ServeUnknown(w http.ResponseWriter, r *http.Request) { h.serveUnknown(w, r) }

@@ -75,7 +75,7 @@ func TestStatuses(t *testing.T) {
 		{"force without apply", "PATCH", configMaps + "/a?force=true", "{}", admin, []string{"Content-Type", "application/merge-patch+json"}, 422, "Invalid", "non-apply patch"},
 		{"wrong propagation", "DELETE", configMaps + "/a?propagationPolicy=Sideways", "", admin, nil, 422, "Invalid", "propagationPolicy"},
 		{"anonymous", "GET", configMaps, "", anonymous, nil, 403, "Forbidden", "system:anonymous"},
-		{"anonymous custom resources", "GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "", anonymous, nil, 403, "Forbidden", "cannot get path"},
+		{"anonymous custom resources", "GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "", anonymous, nil, 403, "Forbidden", "system:anonymous"},
 		{"anonymous discovery", "GET", "/apis", "", anonymous, nil, 403, "Forbidden", `cannot get path "/apis"`},
 		{"anonymous nowhere", "GET", "/nowhere", "", anonymous, nil, 403, "Forbidden", `cannot get path "/nowhere"`},
 		{"bad token", "GET", configMaps, "", anonymous, []string{"Authorization", "Bearer bad"}, 401, "Unauthorized", "Unauthorized"},

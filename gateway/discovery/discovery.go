@@ -24,11 +24,16 @@ import (
 
 // Documents answers discovery requests from a registry of kinds.
 type Documents struct {
-	kinds []*kinds.Kind
-	// readOnly are those of kinds that can be read, but not watched or changed.
-	readOnly     map[*kinds.Kind]bool
+	registry *kinds.Registry
+	// readOnly are kinds that can be read, but not watched or changed.
+	readOnly     []*kinds.Kind
 	subresources map[string]routes.Subresource
-	core, groups func() aggregated
+
+	mu sync.Mutex // guards the fields below
+	// core and groups are the aggregated documents as of a generation of the
+	// kinds.
+	core, groups aggregated
+	generation   int64
 }
 
 // aggregated is one encoded document of the aggregated form.
@@ -41,13 +46,33 @@ type aggregated struct {
 // New returns the documents of reg, and of kinds beside it that can only be
 // read.
 func New(reg *kinds.Registry, readOnly ...*kinds.Kind) *Documents {
-	d := &Documents{kinds: slices.Concat(reg.All(), readOnly), readOnly: make(map[*kinds.Kind]bool), subresources: routes.Subresources()}
-	for _, k := range readOnly {
-		d.readOnly[k] = true
+	return &Documents{registry: reg, readOnly: readOnly, subresources: routes.Subresources(), generation: -1}
+}
+
+// kinds returns all that are shown.
+func (d *Documents) kinds() []*kinds.Kind { return slices.Concat(d.registry.All(), d.readOnly) }
+
+// aggregates returns the aggregated documents, made anew if there are other kinds
+// than before.
+func (d *Documents) aggregates() (core, groups aggregated) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := d.registry.Generation(); now != d.generation {
+		d.core = d.aggregate(func(g string) bool { return g == "" })
+		d.groups = d.aggregate(func(g string) bool { return g != "" })
+		d.generation = now
 	}
-	d.core = sync.OnceValue(func() aggregated { return d.aggregate(func(g string) bool { return g == "" }) })
-	d.groups = sync.OnceValue(func() aggregated { return d.aggregate(func(g string) bool { return g != "" }) })
-	return d
+	return d.core, d.groups
+}
+
+func (d *Documents) allCore() aggregated {
+	core, _ := d.aggregates()
+	return core
+}
+
+func (d *Documents) allGroups() aggregated {
+	_, groups := d.aggregates()
+	return groups
 }
 
 // offer is what /api and /apis can answer in.
@@ -60,7 +85,7 @@ func offer(f negotiate.Format) bool {
 
 // ServeCore answers /api.
 func (d *Documents) ServeCore(w http.ResponseWriter, r *http.Request) {
-	d.serveRoot(w, r, d.core, func() reply.Message {
+	d.serveRoot(w, r, d.allCore, func() reply.Message {
 		return &metav1.APIVersions{
 			TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
 			ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: r.Host}},
@@ -70,7 +95,7 @@ func (d *Documents) ServeCore(w http.ResponseWriter, r *http.Request) {
 
 // ServeGroups answers /apis.
 func (d *Documents) ServeGroups(w http.ResponseWriter, r *http.Request) {
-	d.serveRoot(w, r, d.groups, func() reply.Message {
+	d.serveRoot(w, r, d.allGroups, func() reply.Message {
 		return &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: d.apiGroups()}
 	})
 }
@@ -131,7 +156,7 @@ func (d *Documents) ServeGroup(w http.ResponseWriter, r *http.Request, group str
 // if that version is not served.
 func (d *Documents) ServeVersion(w http.ResponseWriter, r *http.Request, gv schema.GroupVersion) bool {
 	list := &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String()}
-	for _, k := range d.kinds {
+	for _, k := range d.kinds() {
 		if k.GVK().GroupVersion() == gv {
 			list.APIResources = append(list.APIResources, d.resources(k)...)
 		}
@@ -153,7 +178,7 @@ func (d *Documents) serve(w http.ResponseWriter, r *http.Request, obj reply.Mess
 }
 
 func (d *Documents) verbs(k *kinds.Kind) []string {
-	if d.readOnly[k] {
+	if slices.Contains(d.readOnly, k) {
 		return []string{"get", "list"}
 	}
 	return Verbs(k)
@@ -164,6 +189,8 @@ func Verbs(k *kinds.Kind) []string {
 	switch {
 	case k.CreateOnly:
 		return []string{"create"}
+	case k.Custom != nil && k.Custom.Terminating:
+		return []string{"delete", "deletecollection", "get", "list", "watch"}
 	case !routes.HasDeleteCollection(k):
 		return []string{"create", "delete", "get", "list", "patch", "update", "watch"}
 	}
@@ -193,7 +220,7 @@ func (d *Documents) resources(k *kinds.Kind) []metav1.APIResource {
 // apiGroups returns the named groups in the registry's order.
 func (d *Documents) apiGroups() []metav1.APIGroup {
 	var groups []metav1.APIGroup
-	for _, k := range d.kinds {
+	for _, k := range d.kinds() {
 		if k.Group == "" {
 			continue
 		}
@@ -213,7 +240,7 @@ func (d *Documents) aggregate(include func(group string) bool) aggregated {
 	list := &apidiscoveryv2.APIGroupDiscoveryList{
 		TypeMeta: metav1.TypeMeta{Kind: "APIGroupDiscoveryList", APIVersion: "apidiscovery.k8s.io/v2"},
 	}
-	for _, k := range d.kinds {
+	for _, k := range d.kinds() {
 		if !include(k.Group) {
 			continue
 		}

@@ -27,7 +27,7 @@ type Types struct {
 // subresources.
 func NewTypes(reg *kinds.Registry) *Types {
 	t := &Types{kindOf: make(map[string]schema.GroupVersionKind), messageOf: make(map[schema.GroupVersionKind]string)}
-	for _, k := range reg.All() {
+	for _, k := range reg.Stock() {
 		t.add(k.New(), k.GVK())
 	}
 	core := schema.GroupVersion{Version: "v1"}

@@ -46,8 +46,10 @@ type Documents struct {
 	registry *kinds.Registry
 	version  string
 
-	mu   sync.Mutex
+	mu   sync.Mutex // guards the fields below
 	made map[string]document
+	// generation is that of the kinds that the documents were made of.
+	generation int64
 }
 
 // document is one encoded document.
@@ -65,6 +67,10 @@ func New(reg *kinds.Registry, version string) *Documents {
 func (d *Documents) get(key string, build func() ([]byte, error)) (document, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if now := d.registry.Generation(); now != d.generation {
+		clear(d.made)
+		d.generation = now
+	}
 	if doc, ok := d.made[key]; ok {
 		return doc, nil
 	}
@@ -182,7 +188,7 @@ func (d *Documents) v3(gv schema.GroupVersion) (document, error) {
 			"openapi":    "3.0.0",
 			"info":       object{"title": "Kubernetes", "version": d.version},
 			"paths":      paths(ops, writeV3),
-			"components": object{"schemas": m.all},
+			"components": object{"schemas": m.named()},
 		})
 	})
 }
@@ -196,6 +202,9 @@ func (d *Documents) collect(refs string, oneOf bool, include func(*kinds.Kind) b
 			continue
 		}
 		ops = append(ops, operations(m, k)...)
+		if k.Custom != nil {
+			continue
+		}
 		m.kind(k.New(), gvkOf(k.GVK()))
 		if !k.CreateOnly {
 			m.kind(k.NewList(), gvk{Group: k.Group, Version: k.Version, Kind: k.Kind + "List"})
@@ -251,7 +260,7 @@ func (d *Documents) v2() ([]byte, error) {
 		"swagger":     "2.0",
 		"info":        object{"title": "Kubernetes", "version": d.version},
 		"paths":       paths(ops, writeV2),
-		"definitions": m.all,
+		"definitions": m.named(),
 	})
 }
 

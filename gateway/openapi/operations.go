@@ -95,7 +95,11 @@ func root(k *kinds.Kind) string {
 // models it takes.
 func operations(m *models, k *kinds.Kind) []operation {
 	b := builder{m: m, kind: k, subject: gvkOf(k.GVK())}
-	b.object = b.model(k.New())
+	if k.Custom != nil {
+		b.object = m.custom(k)
+	} else {
+		b.object = b.model(k.New())
+	}
 	collection := root(k) + "/" + k.Resource
 	if k.Namespaced {
 		if !k.CreateOnly {
@@ -147,6 +151,14 @@ type builder struct {
 
 func (b *builder) model(value any) string { return b.m.add(reflect.TypeOf(value).Elem()) }
 
+// listModel returns the model of the kind's lists.
+func (b *builder) listModel() string {
+	if b.kind.Custom != nil {
+		return b.m.customList(b.kind)
+	}
+	return b.model(b.kind.NewList())
+}
+
 func (b *builder) add(o operation) {
 	o.kind = b.kind
 	if o.subject == (gvk{}) {
@@ -160,7 +172,7 @@ func (b *builder) add(o operation) {
 
 func (b *builder) list(path string) {
 	b.add(operation{path: path, method: "get", action: "list", description: "list or watch objects of kind " + b.kind.Kind,
-		parameters: listParameters, result: b.model(b.kind.NewList())})
+		parameters: listParameters, result: b.listModel()})
 }
 
 // document adds what can be done with one object as a whole.

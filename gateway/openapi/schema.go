@@ -65,10 +65,12 @@ type models struct {
 	oneOf   bool
 	markers markers
 	all     map[string]*jsonSchema
+	// written are those of custom kinds, as their definitions have them.
+	written object
 }
 
 func newModels(refPrefix string, oneOf bool, m markers) *models {
-	return &models{refPrefix: refPrefix, oneOf: oneOf, markers: m, all: make(map[string]*jsonSchema)}
+	return &models{refPrefix: refPrefix, oneOf: oneOf, markers: m, all: make(map[string]*jsonSchema), written: make(object)}
 }
 
 // modelName returns the name of a type's model, "io.k8s.api.core.v1.Pod".
@@ -81,6 +83,9 @@ func modelName(t reflect.Type) string {
 	slices.Reverse(domain)
 	return strings.Join(slices.Concat(domain, path[1:], []string{t.Name()}), ".")
 }
+
+// addValue is add for the type of a pointer to a struct.
+func (m *models) addValue(value any) string { return m.add(reflect.TypeOf(value).Elem()) }
 
 // add makes the model of a struct type, and of all it holds, and returns its
 // name.
@@ -108,7 +113,10 @@ func (m *models) add(t reflect.Type) string {
 }
 
 func (m *models) formatted(s *jsonSchema, value any, f formatted) {
-	s.Type, s.Format = f.OpenAPISchemaType()[0], f.OpenAPISchemaFormat()
+	s.Type, s.Format = "", f.OpenAPISchemaFormat()
+	if types := f.OpenAPISchemaType(); len(types) > 0 { // else it is anything
+		s.Type = types[0]
+	}
 	a, ok := value.(alternatives)
 	if !ok || !m.oneOf {
 		return

@@ -25,6 +25,7 @@ import (
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/routes"
 	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
@@ -83,6 +84,9 @@ func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes
 		reply.Error(w, r, err)
 		return
 	}
+	if custom := t.Kind.Custom; custom != nil && custom.Warning != "" {
+		reply.Warnings(w, []string{custom.Warning})
+	}
 	if h.subresources[t.Subresource].Stream {
 		h.Nodes.Connect(w, r.WithContext(ctx), t)
 		return
@@ -107,7 +111,7 @@ func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes
 // read serves get, list and watch. They make no span of their own: what a
 // caller's trace says is passed on.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, t routes.Target) {
-	format, ok := negotiate.Select(r.Header, negotiate.Objects)
+	format, ok := negotiate.Select(r.Header, offer(t.Kind))
 	if !ok {
 		reply.Error(w, r, reply.NotAcceptable())
 		return
@@ -124,6 +128,17 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t routes.Target) 
 	}
 	if err != nil {
 		reply.Error(w, r, err)
+	}
+}
+
+// offer is what objects of a kind can be answered in: those of custom kinds have
+// no Protobuf message, but their metadata has.
+func offer(kind *kinds.Kind) negotiate.Offer {
+	if kind.Custom == nil {
+		return negotiate.Objects
+	}
+	return func(f negotiate.Format) bool {
+		return negotiate.Objects(f) && (f.Media != negotiate.Protobuf || f.IsMetadata())
 	}
 }
 
@@ -165,7 +180,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, t routes.Target)
 	))
 	defer span.End()
 	r = r.WithContext(ctx)
-	format, ok := negotiate.Select(r.Header, negotiate.Objects)
+	format, ok := negotiate.Select(r.Header, offer(t.Kind))
 	if !ok {
 		reply.Error(w, r, reply.NotAcceptable())
 		return

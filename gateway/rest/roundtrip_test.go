@@ -9,13 +9,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/runtime/serializer/streaming"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
 	restwatch "k8s.io/client-go/rest/watch"
+	registrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"navarch.dev/navarch/gateway/envelope"
 	"navarch.dev/navarch/gateway/negotiate"
@@ -50,6 +53,18 @@ func TestClientsReadEveryKind(t *testing.T) {
 	}
 }
 
+// codecs read the kinds of client-go, and those that have clients of their own.
+func codecs(t *testing.T) serializer.CodecFactory {
+	t.Helper()
+	all := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, apiextensionsv1.AddToScheme, registrationv1.AddToScheme} {
+		if err := add(all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return serializer.NewCodecFactory(all)
+}
+
 // inForm returns an object as the Store gives it.
 func inForm(t *testing.T, f negotiate.Format, obj kinds.Object) *storev1.Object {
 	t.Helper()
@@ -78,12 +93,12 @@ func readEvents(t *testing.T, kind *kinds.Kind, f negotiate.Format, obj kinds.Ob
 			t.Fatal(err)
 		}
 	}
-	info, ok := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), f.Media)
+	info, ok := runtime.SerializerInfoForMediaType(codecs(t).SupportedMediaTypes(), f.Media)
 	if !ok {
 		t.Fatalf("client-go does not know %s", f.Media)
 	}
 	frames := info.StreamSerializer.Framer.NewFrameReader(io.NopCloser(bytes.NewReader(body)))
-	decoder := restwatch.NewDecoder(streaming.NewDecoder(frames, info.StreamSerializer.Serializer), scheme.Codecs.UniversalDeserializer())
+	decoder := restwatch.NewDecoder(streaming.NewDecoder(frames, info.StreamSerializer.Serializer), codecs(t).UniversalDeserializer())
 	for _, want := range []watch.EventType{watch.Added, watch.Modified, watch.Deleted} {
 		eventType, got, err := decoder.Decode()
 		if err != nil || eventType != want {
@@ -108,7 +123,7 @@ func readList(t *testing.T, kind *kinds.Kind, f negotiate.Format, obj kinds.Obje
 	if err := l.serve(w, httptest.NewRequest(http.MethodGet, "/", nil)); err != nil {
 		t.Fatal(err)
 	}
-	list, _, err := scheme.Codecs.UniversalDeserializer().Decode(w.Body.Bytes(), nil, nil)
+	list, _, err := codecs(t).UniversalDeserializer().Decode(w.Body.Bytes(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func (rt *router) parse(path string) (named, bool) {
 		n.group, rest, _ = strings.Cut(rest, "/")
 	}
 	n.version, rest, _ = strings.Cut(rest, "/")
-	if core == (n.group != "") || !rt.served[schema.GroupVersion{Group: n.group, Version: n.version}] {
+	if core == (n.group != "") || !rt.registry.Serves(schema.GroupVersion{Group: n.group, Version: n.version}) {
 		return n, false
 	}
 	var room [6]string // one more than the longest path has

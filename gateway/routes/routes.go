@@ -44,6 +44,8 @@ type Handler interface {
 	ServeError(w http.ResponseWriter, r *http.Request, err error)
 	// ServeUnknown answers a request outside every served group and version.
 	ServeUnknown(w http.ResponseWriter, r *http.Request)
+	// Refresh makes sure that kinds which have just been defined are known.
+	Refresh(r *http.Request)
 }
 
 // Register adds every resource path to mux.
@@ -79,15 +81,10 @@ type router struct {
 	registry     *kinds.Registry
 	handler      Handler
 	subresources map[string]Subresource
-	served       map[schema.GroupVersion]bool
 }
 
 func newRouter(reg *kinds.Registry, h Handler) *router {
-	rt := &router{registry: reg, handler: h, subresources: Subresources(), served: make(map[schema.GroupVersion]bool)}
-	for _, k := range reg.All() {
-		rt.served[k.GVK().GroupVersion()] = true
-	}
-	return rt
+	return &router{registry: reg, handler: h, subresources: Subresources()}
 }
 
 func (rt *router) serve(watch bool) runtime.HandlerFunc {
@@ -108,11 +105,18 @@ type named struct {
 
 func (rt *router) dispatch(w http.ResponseWriter, r *http.Request, n named) {
 	gv := schema.GroupVersion{Group: n.group, Version: n.version}
-	if !rt.served[gv] {
+	if !rt.registry.Serves(gv) {
+		rt.handler.Refresh(r)
+	}
+	if !rt.registry.Serves(gv) {
 		rt.handler.ServeUnknown(w, r)
 		return
 	}
 	t, err := rt.target(gv, n)
+	if t.Kind == nil {
+		rt.handler.Refresh(r)
+		t, err = rt.target(gv, n)
+	}
 	if err == nil {
 		t.Watch = n.watch
 		err = rt.check(t, r.Method)

@@ -23,6 +23,8 @@ type recorder struct {
 	unknown bool
 }
 
+func (*recorder) Refresh(*http.Request) {}
+
 func (h *recorder) ServeResource(_ http.ResponseWriter, _ *http.Request, t Target) { h.target = &t }
 func (h *recorder) ServeError(_ http.ResponseWriter, _ *http.Request, err error)   { h.err = err }
 func (h *recorder) ServeUnknown(w http.ResponseWriter, r *http.Request)            { h.unknown = true }

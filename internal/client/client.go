@@ -222,8 +222,22 @@ func (c *Client) Delete(ctx context.Context, obj kinds.Object, opts DeleteOption
 	if err != nil {
 		return err
 	}
-	_, err = c.store.Delete(ctx, &storev1.DeleteRequest{
-		Resource: resourceOf(kind), Namespace: obj.GetNamespace(), Name: obj.GetName(), Options: opts.proto(),
+	return c.DeleteNamed(ctx, kind, obj.GetNamespace(), obj.GetName(), opts)
+}
+
+// DeleteNamed deletes the object of a kind, which may be a custom one, that has
+// a name.
+func (c *Client) DeleteNamed(ctx context.Context, kind *kinds.Kind, namespace, name string, opts DeleteOptions) error {
+	_, err := c.store.Delete(ctx, &storev1.DeleteRequest{Resource: resourceOf(kind), Namespace: namespace, Name: name, Options: opts.proto()})
+	return apistatus.FromGRPC(err)
+}
+
+// PatchNamed changes the object of a kind, which may be a custom one, that has a
+// name, by a merge patch.
+func (c *Client) PatchNamed(ctx context.Context, kind *kinds.Kind, namespace, name string, patch []byte) error {
+	_, err := c.store.Patch(ctx, &storev1.PatchRequest{
+		Resource: resourceOf(kind), Namespace: namespace, Name: name,
+		Type: storev1.PatchType_PATCH_TYPE_MERGE, Patch: patch, Options: c.writeOptions(),
 	})
 	return apistatus.FromGRPC(err)
 }

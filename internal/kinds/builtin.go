@@ -28,6 +28,7 @@ func builtin() []*Kind {
 		flowcontrolKinds(),
 		admissionKinds(),
 		registrationKinds(),
+		extensionKinds(),
 		authenticationKinds(),
 		authorizationKinds(),
 	)

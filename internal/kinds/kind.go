@@ -32,6 +32,8 @@ type List interface {
 type Kind struct {
 	// Group, Version, Resource ("deployments") and Kind ("Deployment") name it.
 	Group, Version, Resource, Kind string
+	// ListKind is the kind of its lists. Empty: Kind with "List" behind it.
+	ListKind string
 	// Singular is the lower-case singular name, "deployment".
 	Singular string
 	// ShortNames are kubectl's abbreviations.
@@ -65,6 +67,9 @@ type Kind struct {
 	// StoredAs names the kind under which objects are stored, where two kinds
 	// show the same objects (events.k8s.io and core Events). Nil: itself.
 	StoredAs *Sharing
+	// Custom is what only kinds have that a CustomResourceDefinition makes; nil
+	// for all others.
+	Custom *Custom
 
 	newObject func() Object
 	newList   func() List
@@ -73,7 +78,9 @@ type Kind struct {
 
 // Sharing converts between a kind and the one it is stored as.
 type Sharing struct {
-	GVR    schema.GroupVersionResource
+	GVR schema.GroupVersionResource
+	// Kind is the kind that it is stored as where no registry has that.
+	Kind   *Kind
 	Decode func(stored Object) (Object, error)
 	Encode func(Object) (stored Object, err error)
 }
@@ -141,6 +148,14 @@ func (k *Kind) HasSubresource(name string) bool {
 		}
 	}
 	return false
+}
+
+// List returns the kind of the kind's lists.
+func (k *Kind) List() string {
+	if k.ListKind != "" {
+		return k.ListKind
+	}
+	return k.Kind + "List"
 }
 
 // APIVersion returns "v1", "apps/v1" and the like.

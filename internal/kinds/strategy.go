@@ -43,6 +43,9 @@ type Strategy struct {
 	SpecChanged func(obj, old Object) bool
 	// Warnings returns what a user should be told about an accepted object.
 	Warnings func(ctx context.Context, obj Object) []string
+	// MarkDeleted notes on an object whose deletion is asked for, for the first
+	// time, what that brings about beside the marks that all kinds have.
+	MarkDeleted func(obj Object)
 	// GracePeriod returns the seconds an object lingers on deletion when the
 	// request does not say; nil and 0 mean that it goes at once.
 	GracePeriod func(obj Object) int64

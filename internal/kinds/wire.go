@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/types/known/anypb"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -22,12 +23,16 @@ type message interface {
 // k8s.io/api struct, for example "k8s.io.api.core.v1.Pod".
 func MessageName(obj runtime.Object) string {
 	t := reflect.TypeOf(obj).Elem()
-	return strings.ReplaceAll(t.PkgPath(), "/", ".") + "." + t.Name()
+	return strings.NewReplacer("/", ".", "-", "_").Replace(t.PkgPath()) + "." + t.Name()
 }
 
 // Encode wraps an object as its published message. TypeMeta is not part of
-// the message; the Any's type URL tells the kind.
+// the message; the Any's type URL tells the kind. Objects of custom kinds are
+// wrapped as documents, which hold all of them.
 func Encode(obj runtime.Object) (*anypb.Any, error) {
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		return encodeDocument(u)
+	}
 	m, ok := obj.(message)
 	if !ok {
 		return nil, fmt.Errorf("encode %T: it has no Protobuf message", obj)
@@ -39,8 +44,12 @@ func Encode(obj runtime.Object) (*anypb.Any, error) {
 	return &anypb.Any{TypeUrl: typeURLPrefix + MessageName(obj), Value: b}, nil
 }
 
-// Decode fills obj from an Any of its own message type.
+// Decode fills obj from an Any of its own message type, or from a document if
+// it is of a custom kind.
 func Decode(any *anypb.Any, obj runtime.Object) error {
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		return decodeDocument(any, u)
+	}
 	m, ok := obj.(message)
 	if !ok {
 		return fmt.Errorf("decode %T: it has no Protobuf message", obj)

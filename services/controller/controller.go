@@ -98,7 +98,10 @@ func (c *Controller) lead(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	informers := client.NewInformers(c.client)
-	inv := inventory.New(c.client)
+	inv, err := inventory.New(c.client)
+	if err != nil {
+		return err
+	}
 	shared := runner.Deps{
 		Client: c.client, Informers: informers, Telemetry: c.tel, Metrics: c.metrics, Feed: c.feed,
 		Workers: c.cfg.Workers,

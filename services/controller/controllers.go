@@ -9,6 +9,7 @@ import (
 	"navarch.dev/navarch/services/controller/certificates"
 	"navarch.dev/navarch/services/controller/clusterroleaggregation"
 	"navarch.dev/navarch/services/controller/cronjob"
+	"navarch.dev/navarch/services/controller/customresourcedefinition"
 	"navarch.dev/navarch/services/controller/daemonset"
 	"navarch.dev/navarch/services/controller/deployment"
 	"navarch.dev/navarch/services/controller/disruption"
@@ -91,6 +92,9 @@ func controllers(cfg *Config) []factory {
 		{"bootstraptoken", func(d deps) (*runner.Controller, error) { return bootstraptoken.New(d.Deps, nil) }},
 		plain("clusterroleaggregation", clusterroleaggregation.New),
 		plain("apiserviceregistration", apiservice.NewRegistration),
+		{"customresourcedefinition", func(d deps) (*runner.Controller, error) {
+			return customresourcedefinition.New(d.Deps, d.inventory)
+		}},
 		plain("certificateapproving", certificates.NewApproving),
 		{"certificatecleaning", func(d deps) (*runner.Controller, error) { return certificates.NewCleaning(d.Deps, nil) }},
 		{"podgc", func(d deps) (*runner.Controller, error) { return podgc.New(d.Deps, cfg.TerminatedPodThreshold) }},

@@ -30,8 +30,7 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 	case sc.subresource != "":
 		return s.createSubresource(ctx, sc, req)
 	}
-	obj := sc.kind.New()
-	warnings, err := codec.Decode(req.GetObject(), obj, sc.kind.GVK(), req.GetOptions().GetFieldValidation())
+	obj, warnings, err := codec.DecodeKind(req.GetObject(), sc.kind, req.GetOptions().GetFieldValidation())
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func (s *Store) listHeader(sc scope, p page, f cache.Form) (*storev1.ListHeader,
 	cols, err := columns(sc.kind, f)
 	return &storev1.ListHeader{
 		ResourceVersion: cache.ResourceVersion(p.revision), NextPageToken: p.next, RemainingItemCount: p.remaining,
-		TableColumns: cols, ApiVersion: sc.kind.APIVersion(), Kind: sc.kind.Kind + "List",
+		TableColumns: cols, ApiVersion: sc.kind.APIVersion(), Kind: sc.kind.List(),
 	}, err
 }
 

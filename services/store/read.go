@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/services/store/cache"
@@ -58,6 +60,8 @@ func (s *Store) await(ctx context.Context, c *cache.Cache, rv string) error {
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, cache.ErrClosed):
+		return apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, false)
 	case errors.Is(err, cache.ErrFuture) && rv != "":
 		return tooLarge(revision, c.Revision())
 	case errors.Is(err, cache.ErrFuture), errors.Is(err, context.DeadlineExceeded):

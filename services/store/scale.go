@@ -17,7 +17,7 @@ func scaleGVK() schema.GroupVersionKind { return autoscalingv1.SchemeGroupVersio
 
 // scaleObject shows an object's scale.
 func (s *Store) scaleObject(v *cache.Version, f cache.Form) (*storev1.Object, error) {
-	scale, err := registry.ScaleOf(v.Object())
+	scale, err := registry.ScaleOf(v.Kind(), v.Object())
 	if err != nil {
 		return nil, err
 	}

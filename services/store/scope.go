@@ -3,12 +3,10 @@ package store
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validate/content"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -50,7 +48,7 @@ func (s *Store) enter(ctx context.Context, t target) (scope, error) {
 	if err != nil {
 		return scope{}, err
 	}
-	kind, err := s.kindOf(t)
+	kind, err := s.kindOf(ctx, t)
 	if err != nil {
 		return scope{}, err
 	}
@@ -68,6 +66,9 @@ func (s *Store) enter(ctx context.Context, t target) (scope, error) {
 		Subresource: t.subresource, Namespace: authorizedNamespace(kind, t), Name: authorizedName(t),
 		LabelSelector: t.labels, FieldSelector: t.fields,
 	})
+	if err == nil {
+		err = checkCustom(kind, t.verb)
+	}
 	return sc, err
 }
 
@@ -98,17 +99,15 @@ func authorizedName(t target) string {
 	return name
 }
 
-func (s *Store) kindOf(t target) (*kinds.Kind, error) {
+func (s *Store) kindOf(ctx context.Context, t target) (*kinds.Kind, error) {
 	gvr := schema.GroupVersionResource{Group: t.resource.GetGroup(), Version: t.resource.GetVersion(), Resource: t.resource.GetResource()}
-	kind, ok := s.kinds.ForResource(gvr)
-	if !ok || (t.subresource != "" && !kind.HasSubresource(t.subresource)) {
-		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
-			Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
-			Message: "the server could not find the requested resource",
-			Details: &metav1.StatusDetails{Group: gvr.Group, Kind: gvr.Resource},
-		}}
-	}
-	if kind.CreateOnly && t.verb != "create" {
+	kind, err := s.kindFor(ctx, gvr)
+	switch {
+	case err != nil:
+		return nil, err
+	case t.subresource != "" && !kind.HasSubresource(t.subresource):
+		return nil, noResource(gvr)
+	case kind.CreateOnly && t.verb != "create":
 		return nil, apierrors.NewMethodNotSupported(kind.GroupResource(), t.verb)
 	}
 	return kind, nil

@@ -14,6 +14,7 @@ import (
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/allocator"
 	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/customresource"
 	"navarch.dev/navarch/services/store/registry"
 )
 
@@ -33,11 +34,13 @@ type Store struct {
 	backend   backend.Backend
 	registry  *registry.Registry
 	allocator *allocator.Allocator
-	control   access.Control
-	seed      []kinds.Object
-	metrics   *metrics
-	ready     chan struct{}
-	ended     chan struct{} // closed when Run's context has ended
+	// definitions keeps the custom kinds what their definitions say.
+	definitions *customresource.Follower
+	control     access.Control
+	seed        []kinds.Object
+	metrics     *metrics
+	ready       chan struct{}
+	ended       chan struct{} // closed when Run's context has ended
 }
 
 // New returns a Store on a backend, which stays the caller's to close. control
@@ -49,7 +52,7 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 		return nil, fmt.Errorf("configure the store: %w", err)
 	}
 	s := &Store{
-		cfg: cfg, tel: tel, tracer: tel.Tracer(), kinds: kinds.Default(), backend: b, seed: seed,
+		cfg: cfg, tel: tel, tracer: tel.Tracer(), kinds: kinds.NewRegistry(), backend: b, seed: seed,
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 	s.registry = registry.New(registry.Options{
@@ -57,6 +60,9 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 		Admission: cfg.admission(), Dialer: serviceDialer{s}, Authorizer: lateAuthorizer{s},
 	})
 	var err error
+	if s.definitions, err = newDefinitions(s); err != nil {
+		return nil, err
+	}
 	if s.allocator, err = newAllocator(s); err != nil {
 		return nil, err
 	}
@@ -95,9 +101,8 @@ func (s *Store) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	for _, c := range s.registry.Caches() {
-		wg.Go(func() { c.Run(ctx) })
-	}
+	wg.Go(func() { s.registry.Run(ctx) })
+	wg.Go(func() { s.definitions.Run(ctx) })
 	if err := s.bootstrap(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil

@@ -27,8 +27,7 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	if sc.subresource == "scale" {
 		return s.updateScale(ctx, sc, req)
 	}
-	obj := sc.kind.New()
-	warnings, err := codec.Decode(req.GetObject(), obj, sc.kind.GVK(), req.GetOptions().GetFieldValidation())
+	obj, warnings, err := codec.DecodeKind(req.GetObject(), sc.kind, req.GetOptions().GetFieldValidation())
 	if err != nil {
 		return nil, err
 	}

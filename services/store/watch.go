@@ -56,6 +56,9 @@ func (s *Store) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingServ
 		return err
 	}
 	err = w.follow(ctx, req.GetAllowBookmarks())
+	if errors.Is(err, errRetired) {
+		return nil
+	}
 	if errors.Is(err, cache.ErrSlow) {
 		s.metrics.cutOff.WithLabelValues(label).Inc()
 	}
@@ -160,6 +163,8 @@ func (w *watch) follow(ctx context.Context, bookmarks bool) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-retired(w.scope.kind):
+			return errRetired
 		case <-timer.C:
 			due = bookmarks
 			timer.Reset(w.untilBookmark(ctx))

@@ -23,7 +23,7 @@ import (
 )
 
 // modules are the Go modules whose .proto files are compiled.
-var modules = []string{"k8s.io/api", "k8s.io/apimachinery", "k8s.io/kube-aggregator"}
+var modules = []string{"k8s.io/api", "k8s.io/apimachinery", "k8s.io/kube-aggregator", "k8s.io/apiextensions-apiserver"}
 
 func main() {
 	output := flag.String("o", "", "file to write")

@@ -54,10 +54,14 @@ func New(t testing.TB, opts ...storetest.Option) *Cluster {
 		t.Fatal(err)
 	}
 	c := client.New(conn, "controllertest")
+	inv, err := inventory.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
 	recorded := &Events{}
 	return &Cluster{
 		// A test acts as an administrator, its controllers as what they are.
-		Client: client.New(store.Conn(storetest.Admin()), "controllertest"), Events: recorded, t: t, ctx: t.Context(), gates: gates, Inventory: inventory.New(c),
+		Client: client.New(store.Conn(storetest.Admin()), "controllertest"), Events: recorded, t: t, ctx: t.Context(), gates: gates, Inventory: inv,
 		Deps: runner.Deps{
 			Client: c, Informers: client.NewInformers(c), Telemetry: tel, Metrics: metrics, Feed: runner.NewFeed(),
 			Events: func(string) runner.EventRecorder { return recorded },

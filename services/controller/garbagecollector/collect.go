@@ -74,10 +74,7 @@ func (r *reconciler) deleteInForeground(ctx context.Context, obj inventory.Found
 // delete deletes the very version that was judged: if its references have
 // changed meanwhile it may not be garbage any more.
 func (r *reconciler) delete(ctx context.Context, obj inventory.Found, p metav1.DeletionPropagation) error {
-	target := obj.Kind.New()
-	target.SetNamespace(obj.Namespace)
-	target.SetName(obj.Name)
-	err := r.client.Delete(ctx, target, client.DeleteOptions{UID: obj.UID, ResourceVersion: obj.ResourceVersion, Propagation: p})
+	err := r.client.DeleteNamed(ctx, obj.Kind, obj.Namespace, obj.Name, client.DeleteOptions{UID: obj.UID, ResourceVersion: obj.ResourceVersion, Propagation: p})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete %s %s/%s: %w", obj.Kind.Resource, obj.Namespace, obj.Name, err)
 	}

@@ -60,13 +60,13 @@ func keyOf(kind *kinds.Kind, namespace, name string) string {
 	return gvr.Resource + "." + gvr.Version + "." + gvr.Group + ":" + cache.NewObjectName(namespace, name).String()
 }
 
-func parseKey(key string) (kind *kinds.Kind, namespace, name string, err error) {
+func (r *reconciler) parseKey(key string) (kind *kinds.Kind, namespace, name string, err error) {
 	resource, object, _ := strings.Cut(key, ":")
 	gvr, _ := schema.ParseResourceArg(resource)
 	if gvr == nil {
 		return nil, "", "", fmt.Errorf("key %q names no resource", key)
 	}
-	kind, ok := kinds.Default().ForResource(*gvr)
+	kind, ok := r.inventory.Kind(*gvr)
 	if !ok {
 		return nil, "", "", fmt.Errorf("key %q names no known resource", key)
 	}
@@ -147,7 +147,7 @@ func deletesDependents(obj *inventory.Object) bool {
 
 // Reconcile looks at one object.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
-	kind, namespace, name, err := parseKey(key)
+	kind, namespace, name, err := r.parseKey(key)
 	if err != nil {
 		return runner.Done(), runner.Terminal(err)
 	}

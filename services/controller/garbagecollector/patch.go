@@ -8,7 +8,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"navarch.dev/navarch/services/controller/inventory"
 )
@@ -35,10 +34,7 @@ func (r *reconciler) patchMetadata(ctx context.Context, obj inventory.Found, fie
 	if err != nil {
 		return fmt.Errorf("encode the new %s: %w", field, err)
 	}
-	target := obj.Kind.New()
-	target.SetNamespace(obj.Namespace)
-	target.SetName(obj.Name)
-	err = r.client.Patch(ctx, target, types.MergePatchType, patch, "")
+	err = r.client.PatchNamed(ctx, obj.Kind, obj.Namespace, obj.Name, patch)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("set %s of %s %s/%s: %w", field, obj.Kind.Resource, obj.Namespace, obj.Name, err)
 	}

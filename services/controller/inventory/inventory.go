@@ -10,6 +10,8 @@ package inventory
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +21,7 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/client/interning"
+	"navarch.dev/navarch/internal/customkinds"
 	"navarch.dev/navarch/internal/kinds"
 )
 
@@ -34,30 +37,85 @@ type Found struct {
 	*Object
 }
 
-// Inventory is the set of all metadata informers of a process.
+// Inventory is the set of all metadata informers of a process. Those of custom
+// kinds come and go with their definitions.
 type Inventory struct {
-	kinds     []*kinds.Kind
-	informers map[*kinds.Kind]*client.Informer[*Object]
-	registry  *kinds.Registry
+	client   *client.Client
+	registry *kinds.Registry
+	custom   *customkinds.Follower
+	handlers []Handler
+	// parts are what the metadata of many objects have in common.
+	parts interning.Pool
+
+	mu      sync.RWMutex // guards the fields below
+	entries map[schema.GroupVersionResource]*entry
+	// run follows an entry; nil before the inventory is started.
+	run func(*entry)
+}
+
+// entry is a kind and the informer of its objects.
+type entry struct {
+	kind     *kinds.Kind
+	informer *client.Informer[*Object]
+	stop     chan struct{}
 }
 
 // New returns an inventory of every stored kind but events, which are many,
 // short-lived and owned by nobody.
-func New(c *client.Client) *Inventory {
-	inv := &Inventory{registry: kinds.Default(), informers: make(map[*kinds.Kind]*client.Informer[*Object])}
-	var parts interning.Pool
+func New(c *client.Client) (*Inventory, error) {
+	inv := &Inventory{client: c, registry: kinds.NewRegistry(), entries: make(map[schema.GroupVersionResource]*entry)}
+	var err error
+	if inv.custom, err = customkinds.New(c, inv.registry); err != nil {
+		return nil, err
+	}
+	for _, kind := range inv.registry.Stock() {
+		if !kind.CreateOnly && kind.StoredAs == nil && kind.Kind != "Event" {
+			inv.entries[kind.GVR()] = inv.entry(kind)
+		}
+	}
+	inv.custom.OnChange(inv.update)
+	return inv, nil
+}
+
+func (inv *Inventory) entry(kind *kinds.Kind) *entry {
 	keep := func(obj *Object) {
 		trim(obj)
-		parts.Share(obj)
+		inv.parts.Share(obj)
 	}
+	return &entry{kind: kind, stop: make(chan struct{}), informer: client.NewMetadataInformer(inv.client, kind,
+		client.InformerOptions{Indexers: cache.Indexers{byOwner: ownersOf}}, keep)}
+}
+
+// update makes the informers of custom kinds those of the kinds that there are:
+// one for each resource, of the version that is preferred.
+func (inv *Inventory) update() {
+	wanted := make(map[schema.GroupVersionResource]*kinds.Kind)
+	seen := make(map[schema.GroupResource]bool)
 	for _, kind := range inv.registry.All() {
-		if kind.CreateOnly || kind.StoredAs != nil || kind.Kind == "Event" {
+		if kind.Custom != nil && !seen[kind.GroupResource()] {
+			seen[kind.GroupResource()] = true
+			wanted[kind.GVR()] = kind
+		}
+	}
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	for gvr, have := range inv.entries {
+		if have.kind.Custom != nil && wanted[gvr] == nil {
+			close(have.stop)
+			delete(inv.entries, gvr)
+		}
+	}
+	for gvr, kind := range wanted {
+		if inv.entries[gvr] != nil {
 			continue
 		}
-		inv.kinds = append(inv.kinds, kind)
-		inv.informers[kind] = client.NewMetadataInformer(c, kind, client.InformerOptions{Indexers: cache.Indexers{byOwner: ownersOf}}, keep)
+		made := inv.entry(kind)
+		inv.handle(made)
+		inv.entries[gvr] = made
+		if inv.run != nil {
+			inv.run(made)
+		}
 	}
-	return inv
 }
 
 func ownersOf(v any) ([]string, error) {
@@ -79,8 +137,34 @@ func trim(obj *Object) {
 	}
 }
 
-// Kinds returns the kinds of the inventory.
-func (inv *Inventory) Kinds() []*kinds.Kind { return inv.kinds }
+// Kinds returns all kinds that there are, also those that are not in the
+// inventory.
+func (inv *Inventory) Kinds() []*kinds.Kind { return inv.registry.All() }
+
+// Kind returns the kind of a resource.
+func (inv *Inventory) Kind(gvr schema.GroupVersionResource) (*kinds.Kind, bool) {
+	return inv.registry.ForResource(gvr)
+}
+
+// Refresh makes sure that kinds which were defined before the call are known.
+func (inv *Inventory) Refresh(ctx context.Context) error { return inv.custom.Refresh(ctx) }
+
+// all returns the entries that there are.
+func (inv *Inventory) all() []*entry {
+	inv.mu.RLock()
+	defer inv.mu.RUnlock()
+	return slices.Collect(maps.Values(inv.entries))
+}
+
+// informer returns the informer of a kind's objects, nil if there is none.
+func (inv *Inventory) informer(kind *kinds.Kind) *client.Informer[*Object] {
+	inv.mu.RLock()
+	defer inv.mu.RUnlock()
+	if e := inv.entries[kind.GVR()]; e != nil {
+		return e.informer
+	}
+	return nil
+}
 
 // Handler is told of every change of every object.
 type Handler struct {
@@ -91,24 +175,65 @@ type Handler struct {
 
 // AddHandler adds a handler. Call it before Start.
 func (inv *Inventory) AddHandler(h Handler) {
-	for kind, informer := range inv.informers {
-		informer.AddHandler(client.Handler[*Object]{
-			OnAdd:    func(obj *Object) { h.OnAdd(Found{kind, obj}) },
-			OnUpdate: func(old, obj *Object) { h.OnUpdate(old, Found{kind, obj}) },
-			OnDelete: func(obj *Object) { h.OnDelete(Found{kind, obj}) },
-		})
+	inv.handlers = append(inv.handlers, h)
+	for _, e := range inv.all() {
+		e.add(h)
 	}
 }
 
-// Start follows all kinds until ctx ends. It returns once all are complete, or
-// with ctx's error.
-func (inv *Inventory) Start(ctx context.Context, wg *sync.WaitGroup) error {
-	for _, informer := range inv.informers {
-		wg.Go(func() { informer.Run(ctx) })
+// handle adds all handlers to an entry.
+func (inv *Inventory) handle(e *entry) {
+	for _, h := range inv.handlers {
+		e.add(h)
 	}
-	for _, informer := range inv.informers {
+}
+
+func (e *entry) add(h Handler) {
+	e.informer.AddHandler(client.Handler[*Object]{
+		OnAdd:    func(obj *Object) { h.OnAdd(Found{e.kind, obj}) },
+		OnUpdate: func(old, obj *Object) { h.OnUpdate(old, Found{e.kind, obj}) },
+		OnDelete: func(obj *Object) { h.OnDelete(Found{e.kind, obj}) },
+	})
+}
+
+// Start follows all kinds until ctx ends. It returns once those that there are
+// are complete, or with ctx's error.
+func (inv *Inventory) Start(ctx context.Context, wg *sync.WaitGroup) error {
+	run := func(e *entry) {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			go func() {
+				select {
+				case <-e.stop:
+					cancel()
+				case <-ctx.Done():
+				}
+			}()
+			e.informer.Run(ctx)
+		})
+	}
+	wg.Go(func() {
+		inv.custom.Run(ctx)
+		inv.mu.Lock()
+		defer inv.mu.Unlock()
+		inv.run = nil
+	})
+	inv.mu.Lock()
+	for _, e := range inv.entries {
+		run(e)
+	}
+	inv.run = run
+	inv.mu.Unlock()
+	select {
+	case <-inv.custom.Synced():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for _, e := range inv.all() {
 		select {
-		case <-informer.Synced():
+		case <-e.informer.Synced():
+		case <-e.stop:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -118,8 +243,8 @@ func (inv *Inventory) Start(ctx context.Context, wg *sync.WaitGroup) error {
 
 // Get returns an object by its kind and name.
 func (inv *Inventory) Get(kind *kinds.Kind, namespace, name string) (*Object, bool) {
-	informer, ok := inv.informers[kind]
-	if !ok {
+	informer := inv.informer(kind)
+	if informer == nil {
 		return nil, false
 	}
 	return informer.Get(namespace, name)
@@ -128,14 +253,14 @@ func (inv *Inventory) Get(kind *kinds.Kind, namespace, name string) (*Object, bo
 // HasReached says whether the objects of a kind are known up to a
 // resourceVersion.
 func (inv *Inventory) HasReached(kind *kinds.Kind, resourceVersion string) bool {
-	informer, ok := inv.informers[kind]
-	return ok && informer.HasReached(resourceVersion)
+	informer := inv.informer(kind)
+	return informer != nil && informer.HasReached(resourceVersion)
 }
 
 // InNamespace returns a namespace's objects of a kind.
 func (inv *Inventory) InNamespace(kind *kinds.Kind, namespace string) []*Object {
-	informer, ok := inv.informers[kind]
-	if !ok {
+	informer := inv.informer(kind)
+	if informer == nil {
 		return nil
 	}
 	return informer.InNamespace(namespace)
@@ -144,13 +269,13 @@ func (inv *Inventory) InNamespace(kind *kinds.Kind, namespace string) []*Object 
 // Dependents returns the objects that have an owner reference to the uid.
 func (inv *Inventory) Dependents(uid types.UID) ([]Found, error) {
 	var all []Found
-	for _, kind := range inv.kinds {
-		objs, err := inv.informers[kind].ByIndex(byOwner, string(uid))
+	for _, e := range inv.all() {
+		objs, err := e.informer.ByIndex(byOwner, string(uid))
 		if err != nil {
 			return nil, err
 		}
 		for _, obj := range objs {
-			all = append(all, Found{kind, obj})
+			all = append(all, Found{e.kind, obj})
 		}
 	}
 	return all, nil
@@ -163,12 +288,12 @@ func (inv *Inventory) OwnerKind(ref metav1.OwnerReference) (*kinds.Kind, bool) {
 	if err != nil {
 		return nil, false
 	}
-	if kind, ok := inv.registry.ForGVK(gv.WithKind(ref.Kind)); ok {
+	if kind, ok := inv.registry.ForGVK(gv.WithKind(ref.Kind)); ok && kind.Custom == nil {
 		return kind, true
 	}
-	for _, kind := range inv.kinds {
-		if kind.Group == gv.Group && kind.Kind == ref.Kind {
-			return kind, true
+	for _, e := range inv.all() {
+		if e.kind.Group == gv.Group && e.kind.Kind == ref.Kind {
+			return e.kind, true
 		}
 	}
 	return nil, false

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
@@ -27,8 +28,6 @@ type reconciler struct {
 	client     *client.Client
 	namespaces *client.Informer[*corev1.Namespace]
 	inventory  *inventory.Inventory
-	// kinds are all that can be in a namespace.
-	kinds []*kinds.Kind
 }
 
 // New returns the controller of namespaces' deletion.
@@ -38,11 +37,6 @@ func New(deps runner.Deps, inv *inventory.Inventory) (*runner.Controller, error)
 		return nil, err
 	}
 	r := &reconciler{client: deps.Client, namespaces: namespaces, inventory: inv}
-	for _, kind := range kinds.Default().All() {
-		if kind.Namespaced && !kind.CreateOnly && kind.StoredAs == nil {
-			r.kinds = append(r.kinds, kind)
-		}
-	}
 	c := runner.New("namespace", r, deps, runner.Options{Trace: namespaces.TraceContext})
 	runner.Primary(c, namespaces)
 	wake := func(obj inventory.Found) {
@@ -56,6 +50,19 @@ func New(deps runner.Deps, inv *inventory.Inventory) (*runner.Controller, error)
 		OnDelete: wake,
 	})
 	return c, nil
+}
+
+// kinds returns all that can be in a namespace, each as one of its versions.
+func (r *reconciler) kinds() []*kinds.Kind {
+	var out []*kinds.Kind
+	seen := make(map[schema.GroupResource]bool)
+	for _, kind := range r.inventory.Kinds() {
+		if kind.Namespaced && !kind.CreateOnly && kind.StoredAs == nil && !seen[kind.GroupResource()] {
+			seen[kind.GroupResource()] = true
+			out = append(out, kind)
+		}
+	}
+	return out
 }
 
 // Reconcile moves the deletion of one namespace on.
@@ -81,7 +88,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 // deleted yet, and returns what is left.
 func (r *reconciler) empty(ctx context.Context, namespace string) (left []remaining, failure error) {
 	var errs []error
-	for _, kind := range r.kinds {
+	for _, kind := range r.kinds() {
 		objs := r.inventory.InNamespace(kind, namespace)
 		if len(objs) == 0 {
 			continue
@@ -105,8 +112,11 @@ func (r *reconciler) deleteAll(ctx context.Context, kind *kinds.Kind, namespace 
 // finish asks the Store, which alone knows, whether the namespace is empty,
 // and takes the finalizer off if it is.
 func (r *reconciler) finish(ctx context.Context, ns *corev1.Namespace) (runner.Outcome, error) {
+	if err := r.inventory.Refresh(ctx); err != nil {
+		return runner.Done(), err
+	}
 	empty := true
-	for _, kind := range r.kinds {
+	for _, kind := range r.kinds() {
 		objs, err := r.client.ListMetadata(ctx, kind, ns.Name)
 		if err != nil {
 			return runner.Done(), fmt.Errorf("list the %s that are left: %w", kind.GroupResource(), err)

@@ -30,6 +30,8 @@ var (
 	ErrSlow = errors.New("the watcher was too slow")
 	// ErrFuture says that a version has not been reached in time.
 	ErrFuture = errors.New("the version has not been reached")
+	// ErrClosed says that there is no such resource any longer.
+	ErrClosed = errors.New("the resource is gone")
 )
 
 // ExpiredError is ErrExpired for a watch that was to begin after a revision
@@ -63,7 +65,9 @@ type Cache struct {
 	mu sync.RWMutex // guards the fields below
 	// ready is false until the resource has been read for the first time.
 	ready bool
-	items present
+	// closed says that the resource is gone for good.
+	closed bool
+	items  present
 	// revision is the one up to which every change has been applied.
 	revision int64
 	history  history
@@ -153,6 +157,18 @@ func (c *Cache) follow(ctx context.Context) (progressed bool, err error) {
 	return progressed, fmt.Errorf("watch %s: the watch ended", c.prefix)
 }
 
+// Close ends all watches, and says to all readers that the resource is gone. The
+// context of Run is to end, too.
+func (c *Cache) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed, c.ready = true, false
+	c.items = newPresent(c.kind)
+	c.history.restart(c.revision)
+	c.epoch++
+	c.announce()
+}
+
 // reset makes the next follow begin with a fresh read.
 func (c *Cache) reset() {
 	c.mu.Lock()
@@ -171,6 +187,9 @@ func (c *Cache) load(ctx context.Context) (int64, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return 0, ErrClosed
+	}
 	c.items, c.revision, c.ready = items, revision, true
 	c.history.restart(revision)
 	c.epoch++

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -115,11 +116,17 @@ func (v *Version) row(p storev1.Projection) ([]byte, error) {
 
 // PartialMetadata returns an object's metadata alone.
 func PartialMetadata(obj kinds.Object) *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}}
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		fields, _ := u.Object["metadata"].(map[string]any)
+		// It was made of an ObjectMeta when the object was stored.
+		_ = runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &m.ObjectMeta)
+		return m
+	}
 	accessor, ok := obj.(metav1.ObjectMetaAccessor)
 	if !ok {
-		return &metav1.PartialObjectMetadata{}
+		return m
 	}
-	m := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}}
 	if meta, ok := accessor.GetObjectMeta().(*metav1.ObjectMeta); ok {
 		m.ObjectMeta = *meta
 	}

@@ -22,7 +22,7 @@ type memo struct {
 	json     lazy[*storev1.Object]
 	metadata lazy[*storev1.Object]
 	metaJSON lazy[[]byte]
-	view     lazy[*Version]
+	views    views
 	// chunks are those of lists that begin with the version: by encoding, and
 	// whole or cut.
 	chunks [2][2]atomic.Pointer[chunk]
@@ -70,6 +70,32 @@ func (l *lazy[T]) get(make func() (T, error)) (T, error) {
 // preset gives a value that need not be made.
 func (l *lazy[T]) preset(value T) {
 	_, _ = l.get(func() (T, error) { return value, nil })
+}
+
+// views are a version as other kinds that show the same objects.
+type views struct {
+	mu     sync.Mutex // guards byKind
+	byKind map[*kinds.Kind]*lazy[*Version]
+}
+
+func (s *views) of(kind *kinds.Kind) *lazy[*Version] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	view := s.byKind[kind]
+	if view == nil {
+		if s.byKind == nil {
+			s.byKind = make(map[*kinds.Kind]*lazy[*Version], 1)
+		}
+		view = new(lazy[*Version])
+		s.byKind[kind] = view
+	}
+	return view
+}
+
+func (s *views) forget(kind *kinds.Kind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.byKind, kind)
 }
 
 // recall returns the version's memo, a new one if it has none.

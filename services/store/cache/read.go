@@ -45,8 +45,11 @@ func (c *Cache) Reach(ctx context.Context, revision int64) error {
 	c.want()
 	for {
 		c.mu.RLock()
-		ready, reached, changed := c.ready, c.revision, c.changed
+		ready, closed, reached, changed := c.ready, c.closed, c.revision, c.changed
 		c.mu.RUnlock()
+		if closed {
+			return ErrClosed
+		}
 		if ready && reached >= revision {
 			return nil
 		}

@@ -144,7 +144,7 @@ func DecodeWritten(kind *kinds.Kind, kv backend.KeyValue) (*Version, *storev1.Wr
 func newVersion(kind *kinds.Kind, key string, obj kinds.Object, trace *storev1.TraceContext, body []byte, revision int64) *Version {
 	v := &Version{
 		kind: kind, serial: serials.Add(1), Key: key, Revision: revision, Trace: trace,
-		wire: withResourceVersion(body, ResourceVersion(revision)), bodySize: len(body),
+		wire: withResourceVersion(kind, body, ResourceVersion(revision)), bodySize: len(body),
 		name: tail(key, obj.GetName()), namespace: obj.GetNamespace(), labels: newLabelSet(obj.GetLabels()), fields: fieldValues(kind, obj),
 	}
 	v.stamp(obj)
@@ -157,7 +157,9 @@ func newVersion(kind *kinds.Kind, key string, obj kinds.Object, trace *storev1.T
 
 // stamp sets what is not in the stored message.
 func (v *Version) stamp(obj kinds.Object) {
-	obj.GetObjectKind().SetGroupVersionKind(v.kind.GVK())
+	if v.kind.Version != "" { // else the object itself says in which version it is stored
+		obj.GetObjectKind().SetGroupVersionKind(v.kind.GVK())
+	}
 	obj.SetResourceVersion(ResourceVersion(v.Revision))
 }
 
@@ -191,18 +193,24 @@ func ResourceVersion(revision int64) string {
 }
 
 // The field numbers of every Kubernetes object's metadata, and in it of the
-// resourceVersion.
+// resourceVersion, which documents have as a field of their own.
 const (
 	metadataField        = 1
 	resourceVersionField = 6
+	documentVersionField = 2
 )
 
 // withResourceVersion returns a message with its resourceVersion set. A second
 // occurrence of an embedded message is merged into the first by every Protobuf
 // decoder, so nothing needs to be encoded again.
-func withResourceVersion(body []byte, rv string) []byte {
+func withResourceVersion(kind *kinds.Kind, body []byte, rv string) []byte {
 	if rv == "" {
 		return body
+	}
+	if kind.Custom != nil {
+		wire := slices.Grow(slices.Clone(body), len(rv)+2)
+		wire = protowire.AppendTag(wire, documentVersionField, protowire.BytesType)
+		return protowire.AppendString(wire, rv)
 	}
 	meta := protowire.AppendTag(nil, resourceVersionField, protowire.BytesType)
 	meta = protowire.AppendString(meta, rv)
@@ -216,7 +224,7 @@ func withResourceVersion(body []byte, rv string) []byte {
 func (v *Version) GoneAt(revision int64) *Version {
 	return &Version{
 		kind: v.kind, serial: serials.Add(1), Key: v.Key, Revision: revision, Trace: v.Trace,
-		wire: withResourceVersion(v.Body(), ResourceVersion(revision)), bodySize: v.bodySize,
+		wire: withResourceVersion(v.kind, v.Body(), ResourceVersion(revision)), bodySize: v.bodySize,
 		name: v.name, namespace: v.namespace, labels: v.labels, fields: v.fields,
 	}
 }
@@ -226,22 +234,29 @@ func (v *Version) As(kind *kinds.Kind) (*Version, error) {
 	if kind == v.kind {
 		return v, nil
 	}
-	return memorized(v, func(m *memo) *lazy[*Version] { return &m.view }, func() (*Version, error) {
-		obj, err := kind.StoredAs.Decode(v.Object())
-		if err != nil {
-			return nil, fmt.Errorf("show %s as %s: %w", v.Key, kind.Kind, err)
-		}
-		obj.SetResourceVersion("")
-		any, err := kinds.Encode(obj)
-		if err != nil {
-			return nil, err
-		}
-		view := newVersion(kind, v.Key, obj, v.Trace, any.GetValue(), v.Revision)
-		if b := v.budget.Load(); b != nil {
-			b.adopt(view)
-		}
-		return view, nil
-	}, func(*Version) int { return 0 }) // it has a memo, and so a cost, of its own
+	view, err := memorized(v, func(m *memo) *lazy[*Version] { return m.views.of(kind) }, func() (*Version, error) { return v.viewAs(kind) },
+		func(*Version) int { return 0 }) // it has a memo, and so a cost, of its own
+	if m := v.memo.Load(); err != nil && m != nil {
+		m.views.forget(kind) // a conversion that fails now may succeed later
+	}
+	return view, err
+}
+
+func (v *Version) viewAs(kind *kinds.Kind) (*Version, error) {
+	obj, err := kind.StoredAs.Decode(v.Object())
+	if err != nil {
+		return nil, fmt.Errorf("show %s as %s: %w", v.Key, kind.Kind, err)
+	}
+	obj.SetResourceVersion("")
+	any, err := kinds.Encode(obj)
+	if err != nil {
+		return nil, err
+	}
+	view := newVersion(kind, v.Key, obj, v.Trace, any.GetValue(), v.Revision)
+	if b := v.budget.Load(); b != nil {
+		b.adopt(view)
+	}
+	return view, nil
 }
 
 // Name returns the object's name.

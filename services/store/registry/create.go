@@ -169,7 +169,7 @@ func (r *Registry) dryCreate(ctx context.Context, w Write, draft *cache.Draft, k
 
 // commit writes a draft, with what it costs, and hands it to the cache.
 func (r *Registry) commit(ctx context.Context, kind *kinds.Kind, draft *cache.Draft, charge *charge, ops ...backend.Op) (backend.Result, *cache.Version, error) {
-	c := r.caches[kind.GVR()]
+	c := r.Cache(kind)
 	if err := r.remember(ctx, kind, c); err != nil {
 		return backend.Result{}, nil, err
 	}

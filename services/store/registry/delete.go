@@ -83,6 +83,9 @@ func markDeleted(kind *kinds.Kind, obj kinds.Object, opts *storev1.DeleteOptions
 		if ns, ok := obj.(*corev1.Namespace); ok {
 			ns.Status.Phase = corev1.NamespaceTerminating
 		}
+		if mark := kind.Strategy.MarkDeleted; mark != nil {
+			mark(obj)
+		}
 	}
 	return !deletionComplete(obj)
 }

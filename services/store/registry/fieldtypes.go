@@ -10,6 +10,8 @@ import (
 	mergeschema "sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
+
+	"navarch.dev/navarch/internal/kinds"
 )
 
 // fieldTypes tells which fields an object has, and how its lists merge. It
@@ -17,6 +19,7 @@ import (
 // against the schema again costs as much as comparing them.
 type fieldTypes struct {
 	managedfields.TypeConverter
+	kinds *kinds.Registry
 
 	mu     sync.RWMutex // guards shapes
 	shapes map[schema.GroupVersionKind]shape
@@ -28,13 +31,20 @@ type shape struct {
 	ref    mergeschema.TypeRef
 }
 
-func newFieldTypes(checked managedfields.TypeConverter) *fieldTypes {
-	return &fieldTypes{TypeConverter: checked, shapes: make(map[schema.GroupVersionKind]shape)}
+func newFieldTypes(checked managedfields.TypeConverter, k *kinds.Registry) *fieldTypes {
+	return &fieldTypes{TypeConverter: checked, kinds: k, shapes: make(map[schema.GroupVersionKind]shape)}
 }
 
 // ObjectToTyped implements managedfields.TypeConverter.
 func (f *fieldTypes) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
 	if _, ok := obj.(runtime.Unstructured); ok {
+		if kind, known := f.kinds.ForGVK(obj.GetObjectKind().GroupVersionKind()); known && kind.Custom != nil {
+			types, err := kind.Custom.Types()
+			if err != nil {
+				return nil, err
+			}
+			return types.ObjectToTyped(obj, opts...)
+		}
 		return f.TypeConverter.ObjectToTyped(obj, opts...)
 	}
 	s, err := f.shape(obj, opts...)

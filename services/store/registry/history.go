@@ -82,7 +82,7 @@ func (h *historian) before(ctx context.Context, revision int64) (*backend.KeyVal
 // very last, and returns what was removed. The backend keeps removals where
 // they cannot be looked for, so those count that the watch cache remembers.
 func (h *historian) beforeRemoval(ctx context.Context, revision int64) (*backend.KeyValue, error) {
-	c := h.registry.caches[h.kind.GVR()]
+	c := h.registry.Cache(h.kind)
 	if revision == 0 {
 		if err := c.Fresh(ctx); err != nil {
 			return nil, fmt.Errorf("wait for the watch cache: %w", err)

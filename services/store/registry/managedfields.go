@@ -41,6 +41,8 @@ type tracker struct {
 type managerKey struct {
 	gvk         schema.GroupVersionKind
 	subresource string
+	// custom is the kind itself where that can be replaced.
+	custom *kinds.Kind
 }
 
 func newTracker(k *kinds.Registry) *tracker {
@@ -50,12 +52,41 @@ func newTracker(k *kinds.Registry) *tracker {
 // manager returns what merges and tracks a kind's fields. The schemas of all
 // kinds are read when the first is needed.
 func (t *tracker) manager(kind *kinds.Kind, subresource string) (*managedfields.FieldManager, error) {
-	return t.managerOf(managerKey{kind.GVK(), subresource}, writable(kind, subresource))
+	if kind.Custom != nil {
+		return t.customManager(managerKey{kind.GVK(), subresource, kind})
+	}
+	return t.managerOf(managerKey{kind.GVK(), subresource, nil}, writable(kind, subresource))
 }
 
 // scaleManager is manager for the form in which every kind's scale is shown.
 func (t *tracker) scaleManager() (*managedfields.FieldManager, error) {
-	return t.managerOf(managerKey{scaleGVK(), "scale"}, nil)
+	return t.managerOf(managerKey{scaleGVK(), "scale", nil}, nil)
+}
+
+// customManager is managerOf for a custom kind. Those of kinds that are no longer
+// what they were are forgotten.
+func (t *tracker) customManager(key managerKey) (*managedfields.FieldManager, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m, ok := t.managers[key]; ok {
+		return m, nil
+	}
+	for have := range t.managers {
+		if have.custom == nil {
+			continue
+		}
+		select {
+		case <-have.custom.Custom.Retired:
+			delete(t.managers, have)
+		default:
+		}
+	}
+	m, err := customManager(key.custom, key.subresource)
+	if err != nil {
+		return nil, err
+	}
+	t.managers[key] = m
+	return m, nil
 }
 
 func (t *tracker) managerOf(key managerKey, kept fieldpath.Filter) (*managedfields.FieldManager, error) {
@@ -66,8 +97,8 @@ func (t *tracker) managerOf(key managerKey, kept fieldpath.Filter) (*managedfiel
 	}
 	t.readTypes()
 	types := t.types
-	if key.gvk == scaleGVK() {
-		types = managedfields.NewDeducedTypeConverter() // no schema has it, nor does it hold lists
+	if key.gvk == scaleGVK() || isDefinition(key.gvk) {
+		types = managedfields.NewDeducedTypeConverter() // no schema has them; their lists are replaced as a whole
 	}
 	gv := key.gvk.GroupVersion()
 	var filters map[fieldpath.APIVersion]fieldpath.Filter
@@ -97,14 +128,14 @@ func (t *tracker) readTypes() {
 		t.types = newFieldTypes(schemas{
 			TypeConverter: applyconfigurations.NewTypeConverter(t.scheme),
 			byGroup:       map[string]managedfields.TypeConverter{registrationv1.GroupName: registration.NewTypeConverter(t.scheme)},
-		})
+		}, t.kinds)
 	}
 }
 
 // schemeOf returns a scheme of the stored kinds and of scales.
 func schemeOf(k *kinds.Registry) *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, kind := range k.All() {
+	for _, kind := range k.Stock() {
 		s.AddKnownTypeWithName(kind.GVK(), kind.New())
 	}
 	s.AddKnownTypes(autoscalingv1.SchemeGroupVersion, &autoscalingv1.Scale{})

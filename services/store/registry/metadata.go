@@ -122,9 +122,13 @@ func restoreSystemMetadata(obj, old kinds.Object) {
 // conditionalOnly says whether a kind's updates must name a resourceVersion:
 // those kinds that several writers compete for, where a blind write is a bug.
 func conditionalOnly(kind *kinds.Kind) bool {
+	if kind.Custom != nil {
+		return true
+	}
 	switch kind.Group + "/" + kind.Resource {
 	case "coordination.k8s.io/leases",
 		"policy/poddisruptionbudgets",
+		"apiextensions.k8s.io/customresourcedefinitions",
 		"node.k8s.io/runtimeclasses",
 		"storage.k8s.io/csidrivers",
 		"storage.k8s.io/csinodes",

@@ -37,7 +37,7 @@ type change func(cur *cache.Version) (outcome, error)
 func (r *Registry) modify(ctx context.Context, w Write, decide change) (v *cache.Version, removed bool, err error) {
 	kind := r.stored(w.Kind)
 	key := r.Key(w.Kind, w.Namespace, w.Name)
-	cur, fresh := r.caches[kind.GVR()].Get(key), false
+	cur, fresh := r.Cache(kind).Get(key), false
 	for range conflictAttempts {
 		if cur == nil && !fresh {
 			if cur, err = r.read(ctx, kind, key); err != nil {
@@ -143,7 +143,7 @@ func (t *attempt) remove(ctx context.Context, out outcome) (settled bool, err er
 	if t.version, err = t.cur.As(t.write.Kind); err != nil || t.write.DryRun {
 		return true, err
 	}
-	if err := t.registry.remember(ctx, t.kind, t.registry.caches[t.kind.GVR()]); err != nil {
+	if err := t.registry.remember(ctx, t.kind, t.registry.Cache(t.kind)); err != nil {
 		return true, err
 	}
 	del := backend.Op{Type: backend.Delete, Key: t.cur.Key, Expect: t.cur.Revision}
@@ -156,7 +156,7 @@ func (t *attempt) remove(ctx context.Context, out outcome) (settled bool, err er
 		return false, t.lost(result)
 	}
 	t.registry.removals.add(result.Revision, t.write.writer(time.Now()))
-	t.registry.caches[t.kind.GVR()].Wrote(result.Revision)
+	t.registry.Cache(t.kind).Wrote(result.Revision)
 	return true, nil
 }
 

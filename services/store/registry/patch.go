@@ -44,13 +44,20 @@ func (r *Registry) Patch(ctx context.Context, w Write, opts PatchOptions) (v *ca
 	if err != nil {
 		return nil, nil, err
 	}
+	if w.Kind.Custom != nil && opts.Type == storev1.PatchType_PATCH_TYPE_STRATEGIC_MERGE {
+		return nil, nil, unsupportedPatch()
+	}
 	v, err = r.Change(ctx, w, func(cur *cache.Version) (kinds.Object, error) {
 		before, err := cur.JSON()
 		if err != nil {
 			return nil, err
 		}
 		obj := w.Kind.New()
-		warnings, err = patchInto(before, opts, obj, w.Kind.GVK())
+		if w.Kind.Custom != nil {
+			warnings, err = patchCustom(before, opts, obj, w.Kind)
+		} else {
+			warnings, err = patchInto(before, opts, obj, w.Kind.GVK())
+		}
 		return obj, err
 	})
 	return v, append(repeated, warnings...), err
@@ -63,6 +70,19 @@ func patchInto(document []byte, opts PatchOptions, obj kinds.Object, gvk schema.
 		return nil, err
 	}
 	warnings, err = codec.DecodeJSON(after, obj, gvk, opts.Validation)
+	if err != nil {
+		return nil, unusable(after, err)
+	}
+	return warnings, nil
+}
+
+// patchCustom is patchInto for an object of a custom kind.
+func patchCustom(document []byte, opts PatchOptions, obj kinds.Object, kind *kinds.Kind) (warnings []string, err error) {
+	after, err := ApplyPatch(document, opts, obj)
+	if err != nil {
+		return nil, err
+	}
+	warnings, err = codec.DecodeCustom(after, kind, obj, opts.Validation)
 	if err != nil {
 		return nil, unusable(after, err)
 	}
@@ -164,7 +184,12 @@ func ApplyPatch(document []byte, opts PatchOptions, schema any) ([]byte, error) 
 		}
 		return after, nil
 	}
-	return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
+	return nil, unsupportedPatch()
+}
+
+// unsupportedPatch is the error of a type of patch that a kind does not take.
+func unsupportedPatch() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
 		Message: "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
 	}}

@@ -140,7 +140,7 @@ func (c *charge) catchUp(ctx context.Context) error {
 	return c.quotas.cache().Fresh(ctx)
 }
 
-func (q *quotas) cache() *cache.Cache { return q.registry.caches[q.kind.GVR()] }
+func (q *quotas) cache() *cache.Cache { return q.registry.Cache(q.kind) }
 
 // concerns says whether a write can cost anything: every new object does, but
 // only some can grow. What the Store makes for itself is counted later: no

@@ -63,19 +63,22 @@ type Registry struct {
 	made admission.Chain
 	// quotas charges what is written; nil charges nothing.
 	quotas   *quotas
-	caches   map[schema.GroupVersionResource]*cache.Cache
+	caches   caches
 	clock    *cache.Clock
+	budget   *cache.Budget
 	tracker  *tracker
 	removals *removals
 }
 
 // New returns a registry with a cache for every stored kind.
 func New(o Options) *Registry {
-	r := &Registry{Options: o, caches: make(map[schema.GroupVersionResource]*cache.Cache), clock: cache.NewClock(o.Backend), tracker: newTracker(o.Kinds), removals: newRemovals()}
-	budget := cache.NewBudget(memoBytes)
-	for _, k := range o.Kinds.All() {
+	r := &Registry{
+		Options: o, caches: caches{byKind: make(map[*kinds.Kind]*followed)}, clock: cache.NewClock(o.Backend), budget: cache.NewBudget(memoBytes),
+		tracker: newTracker(o.Kinds), removals: newRemovals(),
+	}
+	for _, k := range o.Kinds.Stock() {
 		if !k.CreateOnly && k.StoredAs == nil {
-			r.caches[k.GVR()] = cache.New(k, resourcePrefix(k), o.Backend, r.clock, budget, o.Log)
+			r.caches.add(k, r.newCache(k))
 		}
 	}
 	if o.Admission.Applies(admission.ResourceQuota) {
@@ -87,22 +90,13 @@ func New(o Options) *Registry {
 	return r
 }
 
-// Caches returns every cache, for running them.
-func (r *Registry) Caches() []*cache.Cache {
-	out := make([]*cache.Cache, 0, len(r.caches))
-	for _, c := range r.caches {
-		out = append(out, c)
-	}
-	return out
-}
-
-// Cache returns the cache that holds a kind's objects.
-func (r *Registry) Cache(kind *kinds.Kind) *cache.Cache { return r.caches[r.stored(kind).GVR()] }
-
 // stored returns the kind under which a kind's objects are stored.
 func (r *Registry) stored(kind *kinds.Kind) *kinds.Kind {
-	if kind.StoredAs == nil {
+	switch {
+	case kind.StoredAs == nil:
 		return kind
+	case kind.StoredAs.Kind != nil:
+		return kind.StoredAs.Kind
 	}
 	k, ok := r.Kinds.ForResource(kind.StoredAs.GVR)
 	if !ok {
@@ -182,7 +176,7 @@ func (rd Reader) Get(ctx context.Context, resource schema.GroupVersionResource, 
 	}
 	key := r.Key(kind, namespace, name)
 	if v := c.Get(key); v != nil {
-		return v.Object(), nil
+		return objectAs(v, kind)
 	}
 	v, err := r.read(ctx, kind, key)
 	if err != nil {
@@ -191,7 +185,15 @@ func (rd Reader) Get(ctx context.Context, resource schema.GroupVersionResource, 
 	if v == nil {
 		return nil, apierrors.NewNotFound(kind.GroupResource(), name)
 	}
-	return v.Object(), nil
+	return objectAs(v, kind)
+}
+
+func objectAs(v *cache.Version, kind *kinds.Kind) (kinds.Object, error) {
+	view, err := v.As(kind)
+	if err != nil {
+		return nil, err
+	}
+	return view.Object(), nil
 }
 
 // List implements access.Reader.
@@ -201,10 +203,16 @@ func (rd Reader) List(ctx context.Context, resource schema.GroupVersionResource,
 		return nil, err
 	}
 	var out []kinds.Object
+	var convert error
 	err = c.Snapshot().Ascend(ctx, rd.registry.KeyPrefix(kind, namespace), "", func(v *cache.Version) bool {
-		out = append(out, v.Object())
-		return true
+		var obj kinds.Object
+		obj, convert = objectAs(v, kind)
+		out = append(out, obj)
+		return convert == nil
 	})
+	if err == nil {
+		err = convert
+	}
 	return out, err
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -26,24 +28,41 @@ import (
 
 // scalable is what a kind's scale subresource shows and sets.
 type scalable struct {
-	spec     **int32
+	replicas int32
 	status   int32
 	selector string
+	// set makes the object have a number of replicas.
+	set func(replicas int32) error
+}
+
+func typedScale(spec **int32, status int32) scalable {
+	s := scalable{status: status, set: func(replicas int32) error {
+		*spec = &replicas
+		return nil
+	}}
+	if *spec != nil {
+		s.replicas = **spec
+	}
+	return s
 }
 
 // scalableOf returns the parts of an object that its scale is made of.
-func scalableOf(obj kinds.Object) (scalable, error) {
+func scalableOf(kind *kinds.Kind, obj kinds.Object) (scalable, error) {
 	var s scalable
 	var selector *metav1.LabelSelector
 	switch o := obj.(type) {
 	case *appsv1.Deployment:
-		s, selector = scalable{spec: &o.Spec.Replicas, status: o.Status.Replicas}, o.Spec.Selector
+		s, selector = typedScale(&o.Spec.Replicas, o.Status.Replicas), o.Spec.Selector
 	case *appsv1.ReplicaSet:
-		s, selector = scalable{spec: &o.Spec.Replicas, status: o.Status.Replicas}, o.Spec.Selector
+		s, selector = typedScale(&o.Spec.Replicas, o.Status.Replicas), o.Spec.Selector
 	case *appsv1.StatefulSet:
-		s, selector = scalable{spec: &o.Spec.Replicas, status: o.Status.Replicas}, o.Spec.Selector
+		s, selector = typedScale(&o.Spec.Replicas, o.Status.Replicas), o.Spec.Selector
 	case *corev1.ReplicationController:
-		return scalable{spec: &o.Spec.Replicas, status: o.Status.Replicas, selector: labels.Set(o.Spec.Selector).String()}, nil
+		s = typedScale(&o.Spec.Replicas, o.Status.Replicas)
+		s.selector = labels.Set(o.Spec.Selector).String()
+		return s, nil
+	case *unstructured.Unstructured:
+		return customScale(kind, o)
 	default:
 		return s, fmt.Errorf("%T has no scale", obj)
 	}
@@ -55,9 +74,38 @@ func scalableOf(obj kinds.Object) (scalable, error) {
 	return s, nil
 }
 
-// ScaleOf returns an object's scale.
-func ScaleOf(obj kinds.Object) (*autoscalingv1.Scale, error) {
-	s, err := scalableOf(obj)
+// customScale is scalableOf for an object of a custom kind.
+func customScale(kind *kinds.Kind, u *unstructured.Unstructured) (scalable, error) {
+	paths := kind.Custom.Scale
+	if paths == nil {
+		return scalable{}, fmt.Errorf("%s has no scale", kind.Kind)
+	}
+	s := scalable{set: func(replicas int32) error {
+		return unstructured.SetNestedField(u.Object, int64(replicas), pathNames(paths.SpecReplicasPath)...)
+	}}
+	for path, to := range map[string]*int32{paths.SpecReplicasPath: &s.replicas, paths.StatusReplicasPath: &s.status} {
+		n, _, err := unstructured.NestedInt64(u.Object, pathNames(path)...)
+		if err != nil {
+			return s, apierrors.NewInternalError(fmt.Errorf("read %s of %s: %w", path, u.GetName(), err))
+		}
+		*to = int32(max(0, min(n, math.MaxInt32)))
+	}
+	if paths.LabelSelectorPath == nil || *paths.LabelSelectorPath == "" {
+		return s, nil
+	}
+	var err error
+	if s.selector, _, err = unstructured.NestedString(u.Object, pathNames(*paths.LabelSelectorPath)...); err != nil {
+		return s, apierrors.NewInternalError(fmt.Errorf("read %s of %s: %w", *paths.LabelSelectorPath, u.GetName(), err))
+	}
+	return s, nil
+}
+
+// pathNames returns the names in a path such as ".spec.replicas".
+func pathNames(path string) []string { return strings.Split(strings.TrimPrefix(path, "."), ".") }
+
+// ScaleOf returns the scale of an object of a kind.
+func ScaleOf(kind *kinds.Kind, obj kinds.Object) (*autoscalingv1.Scale, error) {
+	s, err := scalableOf(kind, obj)
 	if err != nil {
 		return nil, err
 	}
@@ -66,10 +114,8 @@ func ScaleOf(obj kinds.Object) (*autoscalingv1.Scale, error) {
 			Name: obj.GetName(), Namespace: obj.GetNamespace(), UID: obj.GetUID(),
 			ResourceVersion: obj.GetResourceVersion(), CreationTimestamp: obj.GetCreationTimestamp(),
 		},
+		Spec:   autoscalingv1.ScaleSpec{Replicas: s.replicas},
 		Status: autoscalingv1.ScaleStatus{Replicas: s.status, Selector: s.selector},
-	}
-	if *s.spec != nil {
-		scale.Spec.Replicas = **s.spec
 	}
 	return scale, nil
 }
@@ -165,7 +211,7 @@ func (r *Registry) changeScale(ctx context.Context, w Write, compute func(cur *a
 				return nil, err
 			}
 		}
-		have, err := ScaleOf(obj)
+		have, err := ScaleOf(w.Kind, obj)
 		if err != nil {
 			return nil, err
 		}
@@ -181,25 +227,33 @@ func (r *Registry) changeScale(ctx context.Context, w Write, compute func(cur *a
 		if scale, err = r.judgeScale(ctx, sent, scale, have); err != nil {
 			return nil, err
 		}
-		return obj, setScale(obj, scale, fields)
+		return obj, setScale(w.Kind, obj, scale, fields)
 	})
 }
 
 // scaleFields translates managed fields between an object and its scale.
 func scaleFields(kind *kinds.Kind, obj kinds.Object) *managedfields.ScaleHandler {
+	path := fieldpath.MakePathOrDie("spec", "replicas")
+	if kind.Custom != nil && kind.Custom.Scale != nil {
+		path = nil
+		for _, name := range pathNames(kind.Custom.Scale.SpecReplicasPath) {
+			path = append(path, fieldpath.PathElement{FieldName: &name})
+		}
+	}
 	return managedfields.NewScaleHandler(obj.GetManagedFields(), kind.GVK().GroupVersion(), managedfields.ResourcePathMappings{
-		kind.APIVersion(): fieldpath.MakePathOrDie("spec", "replicas"),
+		kind.APIVersion(): path,
 	})
 }
 
 // setScale makes an object what its scale says.
-func setScale(obj kinds.Object, scale *autoscalingv1.Scale, fields *managedfields.ScaleHandler) error {
-	s, err := scalableOf(obj)
+func setScale(kind *kinds.Kind, obj kinds.Object, scale *autoscalingv1.Scale, fields *managedfields.ScaleHandler) error {
+	s, err := scalableOf(kind, obj)
 	if err != nil {
 		return err
 	}
-	replicas := scale.Spec.Replicas
-	*s.spec = &replicas
+	if err := s.set(scale.Spec.Replicas); err != nil {
+		return fmt.Errorf("set the replicas of %s: %w", obj.GetName(), err)
+	}
 	obj.SetResourceVersion(scale.ResourceVersion)
 	if scale.UID != "" {
 		obj.SetUID(scale.UID)

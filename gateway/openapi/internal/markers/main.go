@@ -33,6 +33,7 @@ type source struct {
 var sources = []source{
 	{module: "k8s.io/api"}, {module: "k8s.io/apimachinery"},
 	{module: "k8s.io/kube-aggregator", dir: "pkg/apis/apiregistration/v1", texts: true},
+	{module: "k8s.io/apiextensions-apiserver", dir: "pkg/apis/apiextensions/v1", texts: true},
 }
 
 func main() {

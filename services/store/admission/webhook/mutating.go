@@ -144,6 +144,10 @@ func (i *invocation) decode(document []byte) (kinds.Object, error) {
 	} else {
 		after = i.kind.New()
 	}
+	if i.kind.Custom != nil && !own {
+		_, err := codec.DecodeCustom(document, i.kind, after, storev1.FieldValidation_FIELD_VALIDATION_IGNORE)
+		return after, err
+	}
 	if _, err := codec.DecodeJSON(document, after, i.objectKind(), storev1.FieldValidation_FIELD_VALIDATION_IGNORE); err != nil {
 		return nil, err
 	}

@@ -39,6 +39,7 @@ func componentRoles() []*rbacv1.ClusterRole {
 			can("create").on("authorization.k8s.io", "subjectaccessreviews"),
 			can("create").on("authentication.k8s.io", "tokenreviews"),
 			can("get", "list").on("", "nodes", "pods"), // whose usage it serves
+			read("apiextensions.k8s.io", "customresourcedefinitions"),
 			can("get").onPaths("*")),
 		clusterRole("system:node-proxier",
 			read("", "nodes", "services", "endpoints", "namespaces"),
