@@ -106,6 +106,8 @@ bench-peers: navarch peers
 ## peers: etcd and the Kubernetes programs that bench-peers measures against
 peers:
 	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/etcd go.etcd.io/etcd/server/v3
+	$(GO_BUILD) -ldflags '-s -w' -o $(BIN)/peers/cycle ./bench/cycle
+	CGO_ENABLED=0 $(GO) -C bench/peers build -trimpath -ldflags '-s -w' -o $(BIN)/peers/kubecycle ./kubecycle
 	$(foreach p,kube-apiserver kube-scheduler kube-controller-manager,CGO_ENABLED=0 $(GO) -C bench/peers build -trimpath -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBECTL_VERSION)' -o $(BIN)/peers/$(p) k8s.io/kubernetes/cmd/$(p);)
 
 ## lint: golangci-lint, buf lint, generated code up to date

@@ -77,6 +77,7 @@ type row struct {
 // allRows are in their order: the ones that leave many objects behind are last.
 func allRows() []row {
 	rows := []row{
+		{name: "cycle", services: none, measure: measureCycle},
 		{name: "idle", services: apiOnly, measure: measureIdle},
 		{name: "operations", services: apiOnly, measure: measureOperations},
 		{name: "latency", services: apiOnly, measure: measureLatency},
@@ -105,7 +106,7 @@ func run(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	var lines []line
-	for _, services := range []arrangement{apiOnly, full} {
+	for _, services := range []arrangement{none, apiOnly, full} {
 		rows := slices.DeleteFunc(allRows(), func(r row) bool { return r.services != services || !o.wanted(r) })
 		if len(rows) == 0 {
 			continue

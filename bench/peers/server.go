@@ -40,6 +40,7 @@ type peers struct {
 type arrangement string
 
 const (
+	none    arrangement = "none"    // programs that the row starts itself
 	apiOnly arrangement = "api"     // what serves the API
 	full    arrangement = "cluster" // with scheduler and controllers
 )
@@ -59,6 +60,9 @@ func start(ctx context.Context, o options, a arrangement) (*peers, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
+	}
+	if a == none {
+		return p, nil
 	}
 	for _, s := range p.both(0) {
 		if err := s.prepare(ctx); err != nil {
@@ -100,6 +104,9 @@ type starter func(context.Context, *server, endpoints, arrangement) error
 func (p *peers) startServer(ctx context.Context, name string, a arrangement, programs starter) (*server, error) {
 	e := endpoints{dir: filepath.Join(p.work, name)}
 	s := &server{name: name}
+	if a == none {
+		return s, nil
+	}
 	var err error
 	if e.port, err = freePort(ctx); err != nil {
 		return nil, err
