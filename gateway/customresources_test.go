@@ -1,11 +1,15 @@
 package gateway_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -55,6 +59,9 @@ spec:
         properties:
           spec:
             type: object
+            x-kubernetes-validations:
+            - {rule: '!has(self.replicas) || self.replicas != 7', message: seven is unlucky, fieldPath: .replicas}
+            - {rule: '!has(oldSelf.image) || has(self.image)', message: an image stays}
             properties:
               cronSpec: {type: string, pattern: '^(\d+|\*)( (\d+|\*)){4}$', default: '* * * * *'}
               image: {type: string, description: what runs}
@@ -213,6 +220,7 @@ func TestCustomValidation(t *testing.T) {
 		"a bound":        {spec: map[string]any{"replicas": int64(11)}, want: "spec.replicas: Invalid value: 11: spec.replicas in body should be less than or equal to 10"},
 		"a pattern":      {spec: map[string]any{"cronSpec": "daily"}, want: "spec.cronSpec: Invalid value: \"daily\""},
 		"a number":       {spec: map[string]any{"port": true}, want: "spec.port: Invalid value: \"boolean\""},
+		"a rule":         {spec: map[string]any{"replicas": int64(7)}, want: "spec.replicas: Invalid value: seven is unlucky"},
 		"a key twice":    {spec: map[string]any{"steps": []any{map[string]any{"name": "a"}, map[string]any{"name": "a"}}}, want: `spec.steps[1]: Duplicate value: {"name":"a"}`},
 		"a required one": {spec: map[string]any{"steps": []any{map[string]any{"run": "a"}}}, want: "spec.steps[0].name: Required value"},
 		"unknown, asked": {spec: map[string]any{"x": "y"}, strict: true, want: `strict decoding error: unknown field "spec.x"`},
@@ -232,6 +240,65 @@ func TestCustomValidation(t *testing.T) {
 				t.Errorf("the error is %v, not %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestCustomTransition breaks a rule about what was before.
+func TestCustomTransition(t *testing.T) {
+	t.Parallel()
+	_, tabs := custom(t)
+	ctx := t.Context()
+	if _, err := tabs.Create(ctx, crontab("a", map[string]any{"image": "x"}), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := tabs.Patch(ctx, "a", types.MergePatchType, []byte(`{"spec":{"image":null}}`), metav1.PatchOptions{})
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec: Invalid value: an image stays") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestCustomConversion converts by a webhook, which fails at first.
+func TestCustomConversion(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{})
+	var works atomic.Bool
+	hook := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review apiextensionsv1.ConversionReview
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil || !works.Load() {
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return
+		}
+		response := &apiextensionsv1.ConversionResponse{UID: review.Request.UID, Result: metav1.Status{Status: metav1.StatusSuccess}}
+		for _, raw := range review.Request.Objects {
+			u := &unstructured.Unstructured{}
+			if err := u.UnmarshalJSON(raw.Raw); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			u.SetAPIVersion(review.Request.DesiredAPIVersion)
+			u.SetLabels(map[string]string{"converted": "yes"})
+			response.ConvertedObjects = append(response.ConvertedObjects, runtime.RawExtension{Object: u})
+		}
+		review.Request, review.Response = nil, response
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(&review)
+	}))
+	t.Cleanup(hook.Close)
+	bundle := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw})
+	c.define(strings.Replace(crontabs, "  versions:", "  conversion: {strategy: Webhook, webhook: {conversionReviewVersions: [v1], clientConfig: {url: '"+
+		hook.URL+"/convert', caBundle: "+base64.StdEncoding.EncodeToString(bundle)+"}}}\n  versions:", 1))
+	tabs := c.dynamic().Resource(crontabResource).Namespace("default")
+	if _, err := tabs.Create(t.Context(), crontab("a", map[string]any{}), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	old := c.dynamic().Resource(schema.GroupVersionResource{Group: "stable.example.com", Version: "v1alpha1", Resource: "crontabs"}).Namespace("default")
+	if _, err := old.Get(t.Context(), "a", metav1.GetOptions{}); !apierrors.IsInternalError(err) || !strings.Contains(err.Error(), "conversion webhook for") {
+		t.Errorf("while the webhook fails: %v", err)
+	}
+	works.Store(true)
+	got, err := old.Get(t.Context(), "a", metav1.GetOptions{})
+	if err != nil || got.GetAPIVersion() != "stable.example.com/v1alpha1" || got.GetLabels()["converted"] != "yes" || got.GetUID() == "" {
+		t.Errorf("converted: %v, %v", got, err)
 	}
 }
 

@@ -78,3 +78,32 @@ func (s *Schema) keysOf(entry map[string]any) map[string]any {
 	}
 	return keys
 }
+
+// ItemKey is a text by which an item of a list is known: its keys or, in a set,
+// the item itself. It is empty for other lists.
+func (s *Schema) ItemKey(item any) string {
+	var id any
+	switch s.ListType() {
+	case listMap:
+		entry, _ := item.(map[string]any)
+		id = s.keysOf(entry)
+	case listSet:
+		id = item
+	default:
+		return ""
+	}
+	b, err := json.Marshal(id)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// SameItem returns the item of a list that has the keys of another; false if
+// items are not known by keys, or there is none.
+func (s *Schema) SameItem(list []any, item any) (any, bool) {
+	if s.ListType() != listMap {
+		return nil, false
+	}
+	return s.entry(list, item)
+}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/admission/webhook"
 	"navarch.dev/navarch/services/store/customresource"
 )
 
@@ -24,6 +25,7 @@ func newDefinitions(s *Store) (*customresource.Follower, error) {
 	}
 	return &customresource.Follower{
 		Definitions: s.registry.Cache(kind), Prefix: s.registry.KeyPrefix(kind, ""), Set: s.registry.SetCustom, Log: s.tel.Log,
+		Hooks: webhook.NewConverters(serviceDialer{s}),
 	}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"navarch.dev/navarch/internal/kinds/rule"
 	"navarch.dev/navarch/internal/structural"
+	"navarch.dev/navarch/internal/structural/rules"
 )
 
 // Schema returns what is wrong with a version's schema. status says that the
@@ -32,7 +33,7 @@ func Schema(s *structural.Props, status bool, at *field.Path) field.ErrorList {
 	if err != nil {
 		return field.ErrorList{field.Invalid(at, "", err.Error())}
 	}
-	return compiled.CheckDefaults(at)
+	return rule.Join(compiled.CheckDefaults(at), rules.Check(compiled, at))
 }
 
 // validateRoot says what the root of a schema may say where the status, which

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -67,7 +68,8 @@ func (c *conversion) convert(ctx context.Context, u *unstructured.Unstructured, 
 	}
 	converted, err := c.hooks.Convert(ctx, how.Webhook, []*unstructured.Unstructured{out}, gv.String())
 	if err != nil {
-		return nil, fmt.Errorf("conversion webhook for %s failed: %w", u.GroupVersionKind(), err)
+		// Whatever the webhook answers, it is not what the client asked for.
+		return nil, apierrors.NewInternalError(fmt.Errorf("conversion webhook for %s failed: %w", u.GroupVersionKind(), err))
 	}
 	return converted[0], nil
 }

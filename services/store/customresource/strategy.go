@@ -15,18 +15,21 @@ import (
 
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/structural"
+	"navarch.dev/navarch/internal/structural/rules"
 )
 
 // strategy is how the objects of one version are written.
 type strategy struct {
 	kind   *kinds.Kind
 	schema *structural.Schema
+	rules  *rules.Rules
 	// status says that the version has the status subresource.
 	status bool
 }
 
 func newStrategy(k *kinds.Kind, s *structural.Schema) *strategy {
-	return &strategy{kind: k, schema: s, status: k.HasSubresource("status")}
+	compiled, _ := rules.New(s) // what cannot be compiled was refused when the definition was written
+	return &strategy{kind: k, schema: s, rules: compiled, status: k.HasSubresource("status")}
 }
 
 func (s *strategy) strategy() kinds.Strategy {
@@ -101,7 +104,21 @@ func (s *strategy) validateCreate(obj kinds.Object) field.ErrorList {
 	errs := s.schema.Validate(o)
 	errs = append(errs, s.validateScale(o, "spec", "status")...)
 	errs = append(errs, s.schema.CheckEmbedded(o, nil)...)
-	return append(errs, s.schema.ValidateLists(o)...)
+	errs = append(errs, s.schema.ValidateLists(o)...)
+	return append(errs, s.judge(errs, o, nil)...)
+}
+
+// judge evaluates the schema's rules, unless what was found already keeps them
+// from being understood.
+func (s *strategy) judge(found field.ErrorList, obj, old map[string]any) field.ErrorList {
+	for _, err := range found {
+		switch err.Type {
+		case field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid, field.ErrorTypeNotSupported:
+			return field.ErrorList{field.Invalid(nil, nil,
+				"some validation rules were not checked because the object was invalid; correct the existing errors to complete validation")}
+		}
+	}
+	return s.rules.Validate(context.Background(), obj, old)
 }
 
 func (s *strategy) validateUpdate(obj, old kinds.Object) field.ErrorList {
@@ -112,7 +129,7 @@ func (s *strategy) validateUpdate(obj, old kinds.Object) field.ErrorList {
 	if len(s.schema.ValidateLists(was)) == 0 {
 		errs = append(errs, s.schema.ValidateLists(o)...)
 	}
-	return errs
+	return append(errs, s.judge(errs, o, was)...)
 }
 
 func (s *strategy) validateStatusUpdate(obj, old kinds.Object) field.ErrorList {
@@ -122,7 +139,8 @@ func (s *strategy) validateStatusUpdate(obj, old kinds.Object) field.ErrorList {
 		errs = s.schema.Changed(s.schema.ValidateStatus(status), o, was)
 	}
 	errs = append(errs, s.validateScale(o, "status")...)
-	return append(errs, s.schema.ValidateLists(map[string]any{"status": o["status"]})...)
+	errs = append(errs, s.schema.ValidateLists(map[string]any{"status": o["status"]})...)
+	return append(errs, s.judge(errs, o, was)...)
 }
 
 // validateScale says that the numbers that a scale shows are numbers.
