@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -24,6 +25,10 @@ const (
 	// earlier when it has no leader.
 	requestTimeout = 10 * time.Second
 	dialTimeout    = 5 * time.Second
+	// streamWindow and connWindow bound what etcd may send ahead. That they are
+	// set keeps gRPC from measuring the connection with a ping for each answer.
+	streamWindow = 4 << 20
+	connWindow   = 16 << 20
 	// maxTxnOps is etcd's limit for one transaction.
 	maxTxnOps = 128
 	// maxRequestBytes is the largest transaction.
@@ -77,6 +82,7 @@ func dial(cfg Config, log *slog.Logger) (*clientv3.Client, error) {
 		Endpoints: cfg.Endpoints, TLS: tlsConfig, DialTimeout: dialTimeout,
 		DialKeepAliveTime: 30 * time.Second, DialKeepAliveTimeout: 10 * time.Second,
 		MaxCallSendMsgSize: maxRequestBytes, Logger: zapTo(log),
+		DialOptions: []grpc.DialOption{grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd at %v: %w", cfg.Endpoints, err)
