@@ -31,6 +31,8 @@ const (
 // most such objects live and die without paying for it.
 type tracker struct {
 	kinds *kinds.Registry
+	// shared are the kinds whose objects are shown in several versions.
+	shared map[schema.GroupKind]bool
 
 	mu       sync.Mutex // guards the fields below
 	types    managedfields.TypeConverter
@@ -46,7 +48,17 @@ type managerKey struct {
 }
 
 func newTracker(k *kinds.Registry) *tracker {
-	return &tracker{kinds: k, managers: make(map[managerKey]*managedfields.FieldManager)}
+	t := &tracker{kinds: k, shared: make(map[schema.GroupKind]bool), managers: make(map[managerKey]*managedfields.FieldManager)}
+	for _, kind := range k.All() {
+		if kind.StoredAs == nil {
+			continue
+		}
+		t.shared[kind.GVK().GroupKind()] = true
+		if stored, ok := k.ForResource(kind.StoredAs.GVR); ok {
+			t.shared[stored.GVK().GroupKind()] = true
+		}
+	}
+	return t
 }
 
 // manager returns what merges and tracks a kind's fields. The schemas of all
@@ -192,13 +204,22 @@ func (t *tracker) track(w Write, obj, old kinds.Object) error {
 		obj.SetManagedFields(nil) // an empty list: not to be tracked
 		return nil
 	}
-	live := old.DeepCopyObject().(kinds.Object)
+	live := shallow(old) // managed fields alone are set in it
 	if !tracked {
 		if err := t.begin(w.Kind, live); err != nil {
 			return err
 		}
 	}
-	return t.update(w, obj, live)
+	if t.shared[w.Kind.GVK().GroupKind()] {
+		return t.update(w, obj, live) // a part of an object cannot be converted
+	}
+	changed, live := differing(obj, live)
+	if err := t.update(w, changed, live); err != nil {
+		return err
+	}
+	obj.GetObjectKind().SetGroupVersionKind(w.Kind.GVK())
+	obj.SetManagedFields(changed.GetManagedFields())
+	return nil
 }
 
 // begin records an object's fields as being there already.

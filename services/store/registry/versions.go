@@ -22,7 +22,13 @@ type versions struct {
 func (v versions) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner) (runtime.Object, error) {
 	gv, one := target.(schema.GroupVersion)
 	from := in.GetObjectKind().GroupVersionKind()
-	if !one || from.GroupVersion() == gv {
+	if !one {
+		return v.Scheme.ConvertToVersion(in, target)
+	}
+	if from.GroupVersion() == gv {
+		if from.Kind != "" && !isUnstructured(in) {
+			return in, nil // nobody changes what is compared: it need not be copied
+		}
 		return v.Scheme.ConvertToVersion(in, target)
 	}
 	source, known := v.kinds.ForGVK(from)
@@ -48,6 +54,11 @@ func (v versions) ConvertToVersion(in runtime.Object, target runtime.GroupVersio
 	}
 	out.GetObjectKind().SetGroupVersionKind(wanted.GVK())
 	return out, nil
+}
+
+func isUnstructured(obj runtime.Object) bool {
+	_, ok := obj.(runtime.Unstructured)
+	return ok
 }
 
 // typedObject returns an object as its kind's Go type.
