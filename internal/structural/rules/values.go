@@ -106,7 +106,7 @@ func listValue(list []any, s *structural.Schema) ref.Val {
 		out[i] = valueOf(item, s.Items, false)
 		keys[i] = s.ItemKey(item)
 	}
-	plain := types.NewRefValList(types.DefaultTypeAdapter, out).(traits.Lister)
+	plain := types.NewRefValList(types.DefaultTypeAdapter, out)
 	if s.ListType() == "atomic" {
 		return plain
 	}
@@ -163,7 +163,7 @@ func (k *keyed) Add(other ref.Val) ref.Val {
 			sum.items, sum.keys = append(sum.items, o.items[i]), append(sum.keys, key)
 		}
 	}
-	sum.Lister = types.NewRefValList(types.DefaultTypeAdapter, sum.items).(traits.Lister)
+	sum.Lister = types.NewRefValList(types.DefaultTypeAdapter, sum.items)
 	return sum
 }
 
