@@ -1,10 +1,12 @@
 package customresourcedefinition_test
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -17,6 +19,7 @@ import (
 	"navarch.dev/navarch/services/controller/customresourcedefinition"
 	"navarch.dev/navarch/services/controller/garbagecollector"
 	"navarch.dev/navarch/services/controller/namespace"
+	"navarch.dev/navarch/services/controller/resourcequota"
 )
 
 func start(t *testing.T) *controllertest.Cluster {
@@ -25,6 +28,7 @@ func start(t *testing.T) *controllertest.Cluster {
 		c.Controller(customresourcedefinition.New(c.Deps, c.Inventory)),
 		c.Controller(garbagecollector.New(c.Deps, c.Inventory)),
 		c.Controller(namespace.New(c.Deps, c.Inventory)),
+		c.Controller(resourcequota.New(c.Deps, c.Inventory)),
 	)
 	return c
 }
@@ -233,4 +237,37 @@ func TestNamespaceDeletion(t *testing.T) {
 	if names := left(t, c, kind); len(names) != 0 {
 		t.Errorf("left are %v", names)
 	}
+}
+
+// TestQuota has a quota of one widget.
+func TestQuota(t *testing.T) {
+	c := start(t)
+	c.Apply(definition(t, widgets))
+	kind := kinds.FromDefinition(established(c, "widgets.example.com"))[0]
+	const name = "count/widgets.example.com"
+	c.Apply(&corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "one"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{name: resource.MustParse("1")}},
+	})
+	used := func(what, want string) {
+		controllertest.Await(c, what, func(all []*corev1.ResourceQuota) bool {
+			got, counted := all[0].Status.Used[name]
+			return counted && got.String() == want
+		})
+	}
+	used("a count", "0")
+	create(t, c, widget("first"))
+	used("the first charged", "1")
+	body, err := kinds.Encode(widget("second"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Store().Create(t.Context(), &storev1.CreateRequest{Resource: widgetResource(), Namespace: "default", Object: &storev1.Object{Object: body}})
+	if err == nil || !strings.Contains(err.Error(), "exceeded quota: one") {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := c.DeleteNamed(t.Context(), kind, "default", "first", client.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	used("nothing left", "0")
 }

@@ -137,9 +137,20 @@ func trim(obj *Object) {
 	}
 }
 
-// Kinds returns all kinds that there are, also those that are not in the
-// inventory.
-func (inv *Inventory) Kinds() []*kinds.Kind { return inv.registry.All() }
+// Kinds returns the kinds of all objects that are stored, events too, each as
+// one of its versions.
+func (inv *Inventory) Kinds() []*kinds.Kind {
+	var out []*kinds.Kind
+	seen := make(map[schema.GroupResource]bool)
+	for _, kind := range inv.registry.All() {
+		if kind.CreateOnly || kind.StoredAs != nil || seen[kind.GroupResource()] {
+			continue
+		}
+		seen[kind.GroupResource()] = true
+		out = append(out, kind)
+	}
+	return out
+}
 
 // Kind returns the kind of a resource.
 func (inv *Inventory) Kind(gvr schema.GroupVersionResource) (*kinds.Kind, bool) {

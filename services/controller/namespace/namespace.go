@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
@@ -52,17 +51,9 @@ func New(deps runner.Deps, inv *inventory.Inventory) (*runner.Controller, error)
 	return c, nil
 }
 
-// kinds returns all that can be in a namespace, each as one of its versions.
+// kinds returns all that can be in a namespace.
 func (r *reconciler) kinds() []*kinds.Kind {
-	var out []*kinds.Kind
-	seen := make(map[schema.GroupResource]bool)
-	for _, kind := range r.inventory.Kinds() {
-		if kind.Namespaced && !kind.CreateOnly && kind.StoredAs == nil && !seen[kind.GroupResource()] {
-			seen[kind.GroupResource()] = true
-			out = append(out, kind)
-		}
-	}
-	return out
+	return slices.DeleteFunc(r.inventory.Kinds(), func(kind *kinds.Kind) bool { return !kind.Namespaced })
 }
 
 // Reconcile moves the deletion of one namespace on.
