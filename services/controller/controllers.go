@@ -30,6 +30,7 @@ import (
 	"navarch.dev/navarch/services/controller/pvcprotection"
 	"navarch.dev/navarch/services/controller/pvprotection"
 	"navarch.dev/navarch/services/controller/replicaset"
+	"navarch.dev/navarch/services/controller/resourceclaim"
 	"navarch.dev/navarch/services/controller/resourcequota"
 	"navarch.dev/navarch/services/controller/runner"
 	"navarch.dev/navarch/services/controller/serviceaccount"
@@ -80,6 +81,8 @@ func controllers(cfg *Config) []factory {
 		plain("localpath", localpath.New),
 		plain("ephemeralvolume", ephemeralvolume.New),
 		plain("pvcprotection", pvcprotection.New),
+		plain("resourceclaim", resourceclaim.New),
+		plain("resourceclaimrelease", resourceclaim.NewRelease),
 		plain("pvprotection", pvprotection.New),
 		{"namespace", func(d deps) (*runner.Controller, error) { return namespace.New(d.Deps, d.inventory) }},
 		{"resourcequota", func(d deps) (*runner.Controller, error) { return resourcequota.New(d.Deps, d.inventory) }},
