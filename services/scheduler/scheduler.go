@@ -36,6 +36,7 @@ import (
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/placement"
 	"navarch.dev/navarch/services/scheduler/plugins"
+	"navarch.dev/navarch/services/scheduler/plugins/dynamicresources"
 	"navarch.dev/navarch/services/scheduler/plugins/volumebinding"
 	"navarch.dev/navarch/services/scheduler/queue"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -62,6 +63,7 @@ type Scheduler struct {
 	namespaces *client.Informer[*corev1.Namespace]
 	budgets    *client.Informer[*policyv1.PodDisruptionBudget]
 	storage    *storageWatch
+	devices    *deviceWatch
 	groups     *groupWatch
 
 	profiles    *framework.Profiles
@@ -126,6 +128,7 @@ func (s *Scheduler) environment(extenders *extender.Set) plugins.Environment {
 		Binder: s.client.Store(), Namespaces: s.namespaceLabels, Groups: s.groups.Selector,
 		Preemption: &evictor{scheduler: s}, Storage: s.storage, Volumes: volumebinding.NewReservations(),
 		Extenders: extenders,
+		Devices:   s.devices, Claims: dynamicresources.NewLedger(),
 	}
 }
 
@@ -145,10 +148,14 @@ func (s *Scheduler) addInformers() (err error) {
 	if s.storage, err = newStorageWatch(s.client, s.informers, s.pods); err != nil {
 		return err
 	}
+	if s.devices, err = newDeviceWatch(s.client, s.informers); err != nil {
+		return err
+	}
 	if s.groups, err = newGroupWatch(s.informers); err != nil {
 		return err
 	}
 	s.storage.tell(func(e framework.Event) { s.queue.Happened(e) })
+	s.devices.tell(func(e framework.Event) { s.queue.Happened(e) })
 	s.pods.AddHandler(client.Handler[*corev1.Pod]{OnAdd: s.podAdded, OnUpdate: s.podUpdated, OnDelete: s.podDeleted})
 	s.nodes.AddHandler(client.Handler[*corev1.Node]{OnAdd: s.nodeAdded, OnUpdate: s.nodeUpdated, OnDelete: s.nodeDeleted})
 	s.namespaces.AddHandler(client.Handler[*corev1.Namespace]{OnAdd: s.namespaceAdded, OnUpdate: s.namespaceUpdated})

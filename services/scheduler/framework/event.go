@@ -32,6 +32,14 @@ const (
 	CSINode Resource = "CSINode"
 	// VolumeAttachment is a volume that is attached to a node.
 	VolumeAttachment Resource = "VolumeAttachment"
+	// ResourceClaim is a claim of devices.
+	ResourceClaim Resource = "ResourceClaim"
+	// ResourceSlice is what a driver publishes of its devices.
+	ResourceSlice Resource = "ResourceSlice"
+	// DeviceClass is a class of devices.
+	DeviceClass Resource = "DeviceClass"
+	// DeviceTaintRule taints devices.
+	DeviceTaintRule Resource = "DeviceTaintRule"
 )
 
 // resources are all of them.
@@ -61,6 +69,8 @@ const (
 	UpdateTolerations
 	// UpdateGates is a change of a pod's scheduling gates.
 	UpdateGates
+	// UpdateClaims is a change of which ResourceClaims a pod has.
+	UpdateClaims
 	// UpdateLabels of a namespace.
 	UpdateLabels
 	// Update is any change of a kind that has no finer ones.
@@ -102,6 +112,9 @@ func PodChanges(old, pod *corev1.Pod) Action {
 	}
 	if scaledDown(old, pod) {
 		a |= ScaleDown
+	}
+	if !equality.Semantic.DeepEqual(old.Status.ResourceClaimStatuses, pod.Status.ResourceClaimStatuses) {
+		a |= UpdateClaims
 	}
 	return a
 }

@@ -80,7 +80,7 @@ func pointsOfOthers(custom *configv1.Plugins) map[string]*configv1.PluginSet {
 // disable them, as there is nothing to leave out.
 func absent() []string {
 	return []string{
-		"DeferredPodScheduling", "DynamicResources", "GangScheduling", "NodeDeclaredFeatures", "PodGroupPodsCount", "TopologyPlacementGenerator",
+		"DeferredPodScheduling", "GangScheduling", "NodeDeclaredFeatures", "PodGroupPodsCount", "TopologyPlacementGenerator",
 	}
 }
 

@@ -59,8 +59,8 @@ func TestArrange(t *testing.T) {
 		{"all disabled at the point but one", "score: {disabled: [{name: '*'}], enabled: [{name: ImageLocality, weight: 2}]}", framework.ScorePoint, "ImageLocality:2"},
 		{"disabled at another point", "score: {disabled: [{name: '*'}]}", framework.QueueSortPoint, "PrioritySort:1"},
 		{"enabled at the point alone", "{multiPoint: {disabled: [{name: NodeName}]}, preFilter: {enabled: [{name: NodeName}]}}", framework.FilterPoint,
-			"NodeUnschedulable:1 TaintToleration:3 NodeAffinity:2 NodePorts:1 NodeResourcesFit:1 VolumeRestrictions:1 NodeVolumeLimits:1 VolumeBinding:1 VolumeZone:1 PodTopologySpread:2 InterPodAffinity:2"},
-		{"one that is not here", "multiPoint: {disabled: [{name: DynamicResources}]}", framework.ScorePoint, defaultScore},
+			"NodeUnschedulable:1 TaintToleration:3 NodeAffinity:2 NodePorts:1 NodeResourcesFit:1 VolumeRestrictions:1 NodeVolumeLimits:1 VolumeBinding:1 VolumeZone:1 PodTopologySpread:2 InterPodAffinity:2 DynamicResources:1"},
+		{"one that is not here", "multiPoint: {disabled: [{name: GangScheduling}]}", framework.ScorePoint, defaultScore},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, errs := arranged(t, tt.config, tt.at)

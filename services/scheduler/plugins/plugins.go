@@ -16,6 +16,7 @@ import (
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/plugins/balancedallocation"
 	"navarch.dev/navarch/services/scheduler/plugins/defaultbinder"
+	"navarch.dev/navarch/services/scheduler/plugins/dynamicresources"
 	"navarch.dev/navarch/services/scheduler/plugins/imagelocality"
 	"navarch.dev/navarch/services/scheduler/plugins/interpodaffinity"
 	"navarch.dev/navarch/services/scheduler/plugins/nodeaffinity"
@@ -53,6 +54,10 @@ type Environment struct {
 	Volumes *volumebinding.Reservations
 	// Extenders are asked beside the plugins; nil is none.
 	Extenders *extender.Set
+	// Devices shows and binds claims of devices; Claims are those that are being
+	// bound.
+	Devices dynamicresources.Cluster
+	Claims  *dynamicresources.Ledger
 }
 
 // Registry returns every plugin by its name.
@@ -69,6 +74,7 @@ func Registry() map[string]Entry {
 		volumezone.Name:         plain(func(env Environment) framework.Plugin { return volumezone.New(env.Storage) }),
 		imagelocality.Name:      plain(func(Environment) framework.Plugin { return imagelocality.New() }),
 		defaultbinder.Name:      plain(func(env Environment) framework.Plugin { return defaultbinder.New(env.Binder) }),
+		dynamicresources.Name:   plain(func(env Environment) framework.Plugin { return dynamicresources.New(env.Devices, env.Claims) }),
 		nodeaffinity.Name:       nodeAffinity(),
 		noderesources.Name:      nodeResourcesFit(),
 		volumebinding.Name:      volumeBinding(),
@@ -107,6 +113,7 @@ func Defaults() []Enabled {
 		{Name: volumezone.Name},
 		{Name: topologyspread.Name, Weight: 2},
 		{Name: interpodaffinity.Name, Weight: 2},
+		{Name: dynamicresources.Name},
 		{Name: preemption.Name},
 		{Name: balancedallocation.Name, Weight: 1},
 		{Name: imagelocality.Name, Weight: 1},

@@ -1,0 +1,143 @@
+package scheduler
+
+import (
+	"context"
+	"sync"
+
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/scheduler/devices"
+	"navarch.dev/navarch/services/scheduler/framework"
+)
+
+// allocatedIndex has the claims that are allocated under one value.
+const allocatedIndex = "scheduler-allocated"
+
+// deviceWatch follows claims, classes and what drivers publish for the plugins.
+// It implements dynamicresources.Cluster.
+type deviceWatch struct {
+	client  *client.Client
+	claims  *client.Informer[*resourcev1.ResourceClaim]
+	classes *client.Informer[*resourcev1.DeviceClass]
+	slices  *client.Informer[*resourcev1.ResourceSlice]
+	rules   *client.Informer[*resourcev1.DeviceTaintRule]
+
+	mu sync.Mutex // guards all below
+	// pools are what slices and rules make; nil once either has changed.
+	pools *devices.Pools
+	// changes counts the changes, so that what was made meanwhile is not kept.
+	changes uint64
+}
+
+func newDeviceWatch(c *client.Client, informers *client.Informers) (*deviceWatch, error) {
+	w := &deviceWatch{client: c}
+	var err error
+	if w.claims, err = client.InformerFor[*resourcev1.ResourceClaim](informers, cache.Indexers{allocatedIndex: isAllocated}); err != nil {
+		return nil, err
+	}
+	if w.classes, err = client.InformerFor[*resourcev1.DeviceClass](informers, nil); err != nil {
+		return nil, err
+	}
+	if w.slices, err = client.InformerFor[*resourcev1.ResourceSlice](informers, nil); err != nil {
+		return nil, err
+	}
+	if w.rules, err = client.InformerFor[*resourcev1.DeviceTaintRule](informers, nil); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func isAllocated(obj any) ([]string, error) {
+	if claim, ok := obj.(*resourcev1.ResourceClaim); ok && claim.Status.Allocation != nil {
+		return []string{"yes"}, nil
+	}
+	return nil, nil
+}
+
+// tell has every change told that can help a pod. It must be called before the
+// informers start.
+func (w *deviceWatch) tell(happened func(framework.Event)) {
+	tellAll(w.claims, framework.ResourceClaim, func() {}, happened)
+	tellAll(w.classes, framework.DeviceClass, func() {}, happened)
+	tellAll(w.slices, framework.ResourceSlice, w.forget, happened)
+	tellAll(w.rules, framework.DeviceTaintRule, w.forget, happened)
+}
+
+func tellAll[T kinds.Object](informer *client.Informer[T], resource framework.Resource, before func(), happened func(framework.Event)) {
+	informer.AddHandler(client.Handler[T]{
+		OnAdd: func(obj T) {
+			before()
+			happened(framework.Event{Resource: resource, Action: framework.Add, New: obj})
+		},
+		OnUpdate: func(old, obj T) {
+			before()
+			happened(framework.Event{Resource: resource, Action: framework.Update, Old: old, New: obj})
+		},
+		OnDelete: func(obj T) {
+			before()
+			happened(framework.Event{Resource: resource, Action: framework.Delete, Old: obj})
+		},
+	})
+}
+
+func (w *deviceWatch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pools = nil
+	w.changes++
+}
+
+// Pools implements dynamicresources.Cluster.
+func (w *deviceWatch) Pools() *devices.Pools {
+	w.mu.Lock()
+	have, changes := w.pools, w.changes
+	w.mu.Unlock()
+	if have != nil {
+		return have
+	}
+	made := devices.NewPools(w.slices.List(), w.rules.List())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if changes == w.changes {
+		w.pools = made
+	}
+	return made
+}
+
+// Claim implements dynamicresources.Cluster.
+func (w *deviceWatch) Claim(namespace, name string) (*resourcev1.ResourceClaim, bool) {
+	return w.claims.Get(namespace, name)
+}
+
+// Allocated implements dynamicresources.Cluster.
+func (w *deviceWatch) Allocated() []*resourcev1.ResourceClaim {
+	found, _ := w.claims.ByIndex(allocatedIndex, "yes") // the index is always there
+	return found
+}
+
+// Class implements dynamicresources.Cluster.
+func (w *deviceWatch) Class(name string) (*resourcev1.DeviceClass, bool) {
+	return w.classes.GetByKey(name)
+}
+
+// Get implements dynamicresources.Cluster.
+func (w *deviceWatch) Get(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
+	claim := &resourcev1.ResourceClaim{}
+	if err := w.client.Get(ctx, namespace, name, claim); err != nil {
+		return nil, err
+	}
+	return claim, nil
+}
+
+// Update implements dynamicresources.Cluster.
+func (w *deviceWatch) Update(ctx context.Context, claim *resourcev1.ResourceClaim) error {
+	return w.client.Update(ctx, claim)
+}
+
+// UpdateStatus implements dynamicresources.Cluster.
+func (w *deviceWatch) UpdateStatus(ctx context.Context, claim *resourcev1.ResourceClaim) error {
+	return w.client.UpdateStatus(ctx, claim)
+}

@@ -1,0 +1,227 @@
+// Package dynamicresources places pods where the devices of their ResourceClaims
+// are, and allocates claims that have none yet.
+//
+// A claim that is allocated keeps its pods to the nodes on which its devices can
+// be used. For the others the plugin looks on each node for devices that suit all
+// claims of the pod together (package devices). When the node is chosen, what was
+// found there is held for the pod; before the pod is bound, the allocation is
+// written to the claims, which are reserved for the pod.
+//
+//	dynamicresources.go  the extension points that choose the node
+//	ledger.go            what is held for pods that are being bound
+//	bind.go              writing it, and taking it back
+package dynamicresources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"navarch.dev/navarch/internal/deviceclaim"
+	"navarch.dev/navarch/services/scheduler/devices"
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+// Name of the plugin.
+const Name = "DynamicResources"
+
+// The reasons that users read.
+const (
+	ReasonNotAvailable = "resourceclaim not available on the node"
+	ReasonInUse        = "resourceclaim in use"
+)
+
+// searchTimeout is how long one node is searched for devices.
+const searchTimeout = 10 * time.Second
+
+// Cluster shows claims and devices as the watches have them, and writes claims.
+// What it shows is shared and must not be changed.
+type Cluster interface {
+	Claim(namespace, name string) (*resourcev1.ResourceClaim, bool)
+	// Allocated returns the claims that are allocated.
+	Allocated() []*resourcev1.ResourceClaim
+	Class(name string) (*resourcev1.DeviceClass, bool)
+	// Pools returns the devices that are published.
+	Pools() *devices.Pools
+	// Get returns a claim as it is stored.
+	Get(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error)
+	// Update and UpdateStatus write a claim and fill it with what was stored.
+	Update(ctx context.Context, claim *resourcev1.ResourceClaim) error
+	UpdateStatus(ctx context.Context, claim *resourcev1.ResourceClaim) error
+}
+
+// Plugin implements framework.Filter, framework.Reserve and framework.PreBind.
+type Plugin struct {
+	cluster   Cluster
+	ledger    *Ledger
+	selectors devices.Selectors
+	claims    *framework.Key[*podClaims]
+	held      *framework.Key[*held]
+}
+
+// New returns the plugin. The plugins of several profiles share their ledger.
+func New(cluster Cluster, ledger *Ledger) *Plugin {
+	p := &Plugin{cluster: cluster, ledger: ledger, claims: framework.NewKey[*podClaims](), held: framework.NewKey[*held]()}
+	if ledger != nil {
+		p.selectors = ledger
+	}
+	return p
+}
+
+// Name of the plugin.
+func (*Plugin) Name() string { return Name }
+
+// podClaims is what the nodes are compared with.
+type podClaims struct {
+	// allocated are the claims that have devices, each with what says where they
+	// can be used; nil is everywhere.
+	allocated []*resourcev1.ResourceClaim
+	selectors []*nodeaffinity.NodeSelector
+	// waiting are the others, and what they ask for.
+	waiting   []*resourcev1.ResourceClaim
+	request   *devices.Request
+	inventory *devices.Inventory
+
+	mu sync.Mutex // guards found
+	// found are the allocations of waiting on each node that has some.
+	found map[string][]*resourcev1.AllocationResult
+}
+
+// PreFilter sorts the pod's claims, and gives up if one cannot be used anywhere.
+func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot) ([]string, *framework.Status) {
+	if len(pod.Pod.Spec.ResourceClaims) == 0 {
+		return nil, framework.NewStatus(framework.Skip)
+	}
+	sorted := &podClaims{found: map[string][]*resourcev1.AllocationResult{}}
+	for _, ref := range deviceclaim.Of(pod.Pod) {
+		if ref.Claim == "" && !ref.Pending {
+			continue
+		}
+		claim, err := p.check(pod.Pod, ref)
+		if err == nil {
+			err = sorted.sort(pod.Pod, claim)
+		}
+		if err != nil {
+			return nil, framework.NewStatus(framework.UnschedulableAndUnresolvable, err.Error())
+		}
+	}
+	if len(sorted.waiting) > 0 {
+		var err error
+		if sorted.request, err = devices.NewRequest(sorted.waiting, p.cluster.Class, p.selectors); err != nil {
+			return nil, framework.NewStatus(framework.UnschedulableAndUnresolvable, err.Error())
+		}
+		sorted.inventory = devices.NewInventory(p.cluster.Pools(), p.ledger.allocations(p.cluster))
+	}
+	p.claims.Set(state, sorted)
+	return nil, nil
+}
+
+// check returns one of a pod's claims, or why the pod cannot be placed with it.
+func (p *Plugin) check(pod *corev1.Pod, ref deviceclaim.Ref) (*resourcev1.ResourceClaim, error) {
+	if ref.Pending {
+		return nil, fmt.Errorf("pod claim %q: ResourceClaim not created yet", ref.Name)
+	}
+	claim, ok := p.cluster.Claim(pod.Namespace, ref.Claim)
+	if !ok {
+		return nil, fmt.Errorf("resourceclaim %q not found", ref.Claim)
+	}
+	claim = p.ledger.latest(claim)
+	if claim.DeletionTimestamp != nil {
+		return nil, errors.New("resourceclaim is being deleted")
+	}
+	if ref.Template != "" {
+		if err := deviceclaim.CheckOwner(pod, claim); err != nil {
+			return nil, err
+		}
+	}
+	return claim, nil
+}
+
+func (c *podClaims) sort(pod *corev1.Pod, claim *resourcev1.ResourceClaim) error {
+	a := claim.Status.Allocation
+	if a == nil {
+		c.waiting = append(c.waiting, claim)
+		return nil
+	}
+	if !deviceclaim.IsReserved(claim, pod) && !deviceclaim.HasRoom(claim) {
+		return errors.New(ReasonInUse)
+	}
+	var selector *nodeaffinity.NodeSelector
+	if a.NodeSelector != nil {
+		var err error
+		if selector, err = nodeaffinity.NewNodeSelector(a.NodeSelector); err != nil {
+			return fmt.Errorf("resourceclaim %q: node selector: %w", claim.Name, err)
+		}
+	}
+	c.allocated, c.selectors = append(c.allocated, claim), append(c.selectors, selector)
+	return nil
+}
+
+// Filter rejects nodes on which allocated devices cannot be used, or where there
+// are none for a claim.
+func (p *Plugin) Filter(ctx context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
+	claims := p.claims.Get(state)
+	for _, selector := range claims.selectors {
+		if selector != nil && !selector.Match(node.Node) {
+			return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonNotAvailable)
+		}
+	}
+	if len(claims.waiting) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
+	found, err := claims.inventory.Allocate(ctx, claims.request, node.Node)
+	if err != nil {
+		return framework.NewStatus(framework.UnschedulableAndUnresolvable, err.Error())
+	}
+	claims.mu.Lock()
+	defer claims.mu.Unlock()
+	claims.found[node.Name()] = found
+	return nil
+}
+
+// EventsToRegister: a claim of the pod comes or changes, another gives up its
+// devices, what is published changes, a class or a node comes.
+func (*Plugin) EventsToRegister() []framework.EventHint {
+	const changed = framework.Add | framework.Update
+	return []framework.EventHint{
+		{Resource: framework.ResourceClaim, Action: changed | framework.Delete, Helps: claimHelps},
+		{Resource: framework.ResourceSlice, Action: changed | framework.Delete},
+		{Resource: framework.DeviceClass, Action: changed},
+		{Resource: framework.DeviceTaintRule, Action: changed | framework.Delete},
+		{Resource: framework.Node, Action: framework.Add | framework.UpdateNodeLabels},
+		{Resource: framework.WaitingPod, Action: framework.UpdateClaims},
+		// What was held for a pod that could not be bound is free again.
+		{Resource: framework.AssignedPod, Action: framework.Delete, Helps: func(_ *snapshot.PodInfo, e framework.Event) bool {
+			pod, ok := e.Old.(*corev1.Pod)
+			return ok && len(pod.Spec.ResourceClaims) > 0
+		}},
+	}
+}
+
+// claimHelps says whether a claim's change can help a pod: it is the pod's own,
+// or its devices are free now.
+func claimHelps(pod *snapshot.PodInfo, e framework.Event) bool {
+	old, _ := e.Old.(*resourcev1.ResourceClaim)
+	claim, _ := e.New.(*resourcev1.ResourceClaim)
+	if old != nil && old.Status.Allocation != nil && (claim == nil || claim.Status.Allocation == nil) {
+		return true
+	}
+	if claim == nil || claim.Namespace != pod.Pod.Namespace {
+		return false
+	}
+	for _, name := range deviceclaim.Names(pod.Pod) {
+		if name == claim.Name {
+			return true
+		}
+	}
+	return false
+}
