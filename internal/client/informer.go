@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,9 @@ type Informer[T kinds.Object] struct {
 	projection storev1.Projection
 	newObject  func() (T, error)
 	// trim drops what the copy need not hold; nil keeps all.
-	trim    func(T)
+	trim func(T)
+	// quiet passes over updates that change nothing of what is kept.
+	quiet   bool
 	indexer cache.Indexer
 	// reached is the number of the version that the indexer holds.
 	reached atomic.Uint64
@@ -283,6 +286,9 @@ func (i *Informer[T]) apply(e *storev1.WatchEvent, initial map[string]bool) erro
 	if existed && old.GetResourceVersion() == obj.GetResourceVersion() {
 		return nil
 	}
+	if existed && i.quiet && alike(old, obj) {
+		return nil
+	}
 	i.mu.Lock()
 	if t := e.GetObject().GetTrace(); t.GetTraceparent() != "" {
 		i.traces[key] = t
@@ -309,6 +315,20 @@ func (i *Informer[T]) apply(e *storev1.WatchEvent, initial map[string]bool) erro
 		}
 	}
 	return nil
+}
+
+// alike says whether two versions are the same but for the resourceVersion. The
+// newer one is the caller's own.
+func alike(old, obj kinds.Object) bool {
+	version := obj.GetResourceVersion()
+	obj.SetResourceVersion(old.GetResourceVersion())
+	defer obj.SetResourceVersion(version)
+	was, err := kinds.Encode(old)
+	if err != nil {
+		return false
+	}
+	is, err := kinds.Encode(obj)
+	return err == nil && bytes.Equal(was.GetValue(), is.GetValue())
 }
 
 // remove takes an object out of the copy. version is that of its removal, ""

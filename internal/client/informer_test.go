@@ -164,6 +164,55 @@ func TestInformerTellsDifferences(t *testing.T) {
 	}
 }
 
+// Of what is not kept, an update is not told, though it counts as reached.
+func TestTrimmedInformersPassOverWhatTheyDoNotKeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const added, modified = storev1.WatchEvent_TYPE_ADDED, storev1.WatchEvent_TYPE_MODIFIED
+		labelled := func(rv, label string) *storev1.WatchEvent {
+			e := event(t, modified, "a", "1", rv)
+			cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", UID: "1", ResourceVersion: rv, Labels: map[string]string{"l": label}}}
+			var err error
+			if e.Object.Object, err = kinds.Encode(cm); err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		server := &watched{steps: []step{{"", []*storev1.WatchEvent{
+			event(t, added, "a", "1", "3"), complete("4"), event(t, modified, "a", "1", "5"), labelled("6", "x"), labelled("7", "y"), event(t, modified, "a", "2", "8"),
+		}, nil}}}
+		set := NewInformers(&Client{store: server, kinds: kinds.Default()})
+		informer, err := TrimmedInformerFor(set, func(cm *corev1.ConfigMap) {
+			if cm.Labels["l"] != "y" {
+				cm.Labels = nil
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := TrimmedInformerFor(set, func(*corev1.ConfigMap) {}); err == nil {
+			t.Error("another trimmed informer of the same kind was made")
+		}
+		var told []string
+		informer.AddHandler(Handler[*corev1.ConfigMap]{
+			OnUpdate: func(_, cm *corev1.ConfigMap) { told = append(told, "~"+cm.ResourceVersion) },
+			OnAdd:    func(cm *corev1.ConfigMap) { told = append(told, "+"+cm.ResourceVersion) },
+			OnDelete: func(cm *corev1.ConfigMap) { told = append(told, "-"+cm.ResourceVersion) },
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); informer.Run(ctx) }()
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"+3", "~7", "-7", "+8"}, told); diff != "" {
+			t.Errorf("the handler was told (-want +got):\n%s", diff)
+		}
+		if !informer.HasReached("8") {
+			t.Error("the versions passed over have not been reached")
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestInformerReachesVersions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &watched{steps: []step{{"", []*storev1.WatchEvent{complete("7"), bookmark("12")}, nil}}}

@@ -35,6 +35,40 @@ func NewInformers(c *Client) *Informers {
 	return &Informers{client: c, byType: make(map[reflect.Type]runner)}
 }
 
+// TrimmedInformerFor is InformerFor, asked for before any other of T, of a copy
+// that holds less than the Store: trim changes each object before it is kept. An
+// update that changes nothing of what is kept is passed over, and the copy goes
+// on showing the version before, with its resourceVersion.
+func TrimmedInformerFor[T kinds.Object](s *Informers, trim func(T)) (*Informer[T], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.byType[reflect.TypeFor[T]()]; ok || s.started {
+		return nil, fmt.Errorf("trimmed informer for %v asked for after another", reflect.TypeFor[T]())
+	}
+	i, err := addInformer(s, nil, trim)
+	if err != nil {
+		return nil, err
+	}
+	i.quiet = true
+	return i, nil
+}
+
+// addInformer adds the set's informer for objects of type T. The caller holds
+// mu.
+func addInformer[T kinds.Object](s *Informers, indexers cache.Indexers, trim func(T)) (*Informer[T], error) {
+	i, err := NewTrimmedInformer(s.client, InformerOptions{Indexers: indexers}, func(obj T) {
+		if trim != nil {
+			trim(obj)
+		}
+		s.parts.Share(obj)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.byType[reflect.TypeFor[T]()] = i
+	return i, nil
+}
+
 // InformerFor returns the set's informer for all objects of type T, with the
 // given indexers added. It must be called before Start.
 func InformerFor[T kinds.Object](s *Informers, indexers cache.Indexers) (*Informer[T], error) {
@@ -54,12 +88,7 @@ func InformerFor[T kinds.Object](s *Informers, indexers cache.Indexers) (*Inform
 		}
 		return i, nil
 	}
-	i, err := NewTrimmedInformer(s.client, InformerOptions{Indexers: indexers}, func(obj T) { s.parts.Share(obj) })
-	if err != nil {
-		return nil, err
-	}
-	s.byType[reflect.TypeFor[T]()] = i
-	return i, nil
+	return addInformer[T](s, indexers, nil)
 }
 
 // Start runs every informer until ctx ends and returns once all are synced, or

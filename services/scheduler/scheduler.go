@@ -133,7 +133,7 @@ func (s *Scheduler) environment(extenders *extender.Set) plugins.Environment {
 }
 
 func (s *Scheduler) addInformers() (err error) {
-	if s.pods, err = client.InformerFor[*corev1.Pod](s.informers, cache.Indexers{}); err != nil {
+	if s.pods, err = client.TrimmedInformerFor(s.informers, trimPod); err != nil {
 		return err
 	}
 	if s.nodes, err = client.InformerFor[*corev1.Node](s.informers, cache.Indexers{}); err != nil {

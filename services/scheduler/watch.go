@@ -83,7 +83,8 @@ func (s *Scheduler) placedPodUpdated(old, pod *corev1.Pod) {
 }
 
 func sameForScheduling(old, pod *corev1.Pod) bool {
-	if (old.DeletionTimestamp == nil) != (pod.DeletionTimestamp == nil) || !maps.Equal(old.Labels, pod.Labels) {
+	if (old.DeletionTimestamp == nil) != (pod.DeletionTimestamp == nil) || !maps.Equal(old.Labels, pod.Labels) ||
+		!old.Status.StartTime.Equal(pod.Status.StartTime) {
 		return false
 	}
 	was, is := snapshot.NewPodInfo(old).Requests, snapshot.NewPodInfo(pod).Requests

@@ -141,6 +141,18 @@ func (p *Pool) podStatus(s *corev1.PodStatus) {
 			p.containerStatus(&statuses[i])
 		}
 	}
+	s.InitContainerStatuses, s.ContainerStatuses = p.stateless(s.InitContainerStatuses), p.stateless(s.ContainerStatuses)
+}
+
+// stateless makes equal lists one that have been trimmed of the containers'
+// states, which are never equal.
+func (p *Pool) stateless(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
+	for i := range statuses {
+		if statuses[i].State != (corev1.ContainerState{}) {
+			return statuses
+		}
+	}
+	return list(p, statuses)
 }
 
 // fitting returns a list that takes no more room than it needs: one that was
