@@ -114,6 +114,7 @@ func runProcess(ctx context.Context, c processConfig, node string, run func(cont
 	if err != nil {
 		return err
 	}
+	boundHeap(ctx)
 	return runProcessAs(ctx, c, bundle, node, run)
 }
 
