@@ -19,6 +19,12 @@ const (
 	maxHistory = 8192
 	// historyAge is how long a change is kept once newer ones follow it.
 	historyAge = 5 * time.Minute
+	// maxHistoryBytes is how large the messages in a history may be together, so
+	// that a few objects that are large and often changed, as Endpoints of
+	// thousands of pods, do not fill the memory with what they were. The last
+	// leastHistory changes are kept in any case.
+	maxHistoryBytes = 32 << 20
+	leastHistory    = 128
 )
 
 // history is the recent changes of a resource, numbered in order.
@@ -29,6 +35,8 @@ type history struct {
 	// since is the revision that the oldest kept change came after: watches
 	// can resume from it and from later ones.
 	since int64
+	// bytes is how large the messages of the changes are together.
+	bytes int64
 	lanes lanes
 }
 
@@ -42,28 +50,43 @@ func (h *history) next() int64 { return h.first + int64(len(h.events)) }
 
 // restart empties the history: it begins anew after a revision.
 func (h *history) restart(revision int64) {
-	h.events, h.first, h.since = nil, h.next(), revision
+	h.events, h.first, h.since, h.bytes = nil, h.next(), revision, 0
 	h.lanes.restart()
 }
 
 func (h *history) append(e Event, now time.Time) {
 	h.lanes.record(e, h.next())
 	h.events = append(h.events, recorded{e, now})
-	drop := max(0, len(h.events)-maxHistory)
-	for drop < len(h.events)-1 && now.Sub(h.events[drop].at) > historyAge {
+	h.bytes += e.size()
+	drop := 0
+	for drop < len(h.events)-1 && h.surplus(drop, now) {
+		h.bytes -= h.events[drop].size()
 		drop++
 	}
-	if drop == 0 {
-		return
+	if drop > 0 {
+		h.drop(drop)
 	}
-	h.since = h.events[drop-1].Revision
-	for i := range drop {
+}
+
+// surplus says whether a change that is now the oldest is one too many.
+func (h *history) surplus(oldest int, now time.Time) bool {
+	left := len(h.events) - oldest
+	return left > maxHistory || left > leastHistory && h.bytes > maxHistoryBytes || now.Sub(h.events[oldest].at) > historyAge
+}
+
+// drop forgets the oldest changes.
+func (h *history) drop(n int) {
+	h.since = h.events[n-1].Revision
+	for i := range n {
 		h.lanes.drop(h.events[i].Event, h.first+int64(i))
 	}
-	clear(h.events[:drop])
-	h.events = h.events[drop:]
-	h.first += int64(drop)
+	clear(h.events[:n])
+	h.events = h.events[n:]
+	h.first += int64(n)
 }
+
+// size is how many bytes the change keeps in memory, if nothing else does.
+func (e *Event) size() int64 { return int64(len(e.Version.wire)) }
 
 // after returns the number of the first change after a revision.
 func (h *history) after(revision int64) int64 {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,12 +55,18 @@ func (f *fixture) another() *cache.Cache {
 // put stores a pod on a node and waits until the cache has it.
 func (f *fixture) put(name, node string) int64 {
 	f.t.Helper()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: node}}
-	draft, err := cache.NewDraft(f.kind, "/pods/"+name, pod, cache.Envelope{})
+	return f.store(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: node}})
+}
+
+// store is put for any pod.
+func (f *fixture) store(pod *corev1.Pod) int64 {
+	f.t.Helper()
+	key := "/pods/" + pod.Name
+	draft, err := cache.NewDraft(f.kind, key, pod, cache.Envelope{})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	result, err := f.backend.Commit(f.t.Context(), backend.Op{Type: backend.Put, Key: "/pods/" + name, Value: draft.Value(), Expect: backend.Any})
+	result, err := f.backend.Commit(f.t.Context(), backend.Op{Type: backend.Put, Key: key, Value: draft.Value(), Expect: backend.Any})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -164,5 +172,31 @@ func TestSlowWatchersAreCutOff(t *testing.T) {
 	f.put("q", "quiet")
 	if got, _, _ := f.names(late); fmt.Sprint(got) != "[q]" {
 		t.Errorf("watcher of the quiet node: %v, want its pod", got)
+	}
+}
+
+// What large objects were does not fill the memory: a watcher of them falls
+// behind sooner.
+func TestHistoriesOfLargeObjectsAreShort(t *testing.T) {
+	f := newFixture(t)
+	large := func(n int) int64 {
+		return f.store(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "large", Annotations: map[string]string{"n": strconv.Itoa(n), "text": strings.Repeat("x", 1<<20)}}})
+	}
+	w := f.watch(nil)
+	first := large(0)
+	for n := range 100 {
+		large(n)
+	}
+	if _, _, _, err := w.Next(1); err != nil {
+		t.Errorf("watcher after a hundred changes: %v, but so many are kept whatever they are", err)
+	}
+	for n := range 100 {
+		large(n)
+	}
+	if _, _, _, err := w.Next(1); !errors.Is(err, cache.ErrSlow) {
+		t.Errorf("watcher after 200 MiB of changes: %v, want ErrSlow", err)
+	}
+	if _, err := f.cache.Watch(first, nil); !errors.Is(err, cache.ErrExpired) {
+		t.Errorf("a watch from before 200 MiB of changes: %v, want ErrExpired", err)
 	}
 }
