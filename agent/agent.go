@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -201,8 +202,14 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	a.nodes.AddHandler(client.Handler[*corev1.Node]{
-		OnAdd:    func(n *corev1.Node) { a.observe(n); wake() },
-		OnUpdate: func(_, n *corev1.Node) { a.observe(n); wake() },
+		OnAdd: func(n *corev1.Node) { a.observe(n); wake() },
+		OnUpdate: func(old, n *corev1.Node) {
+			a.observe(n)
+			// By its own node's heartbeat an agent looks after its routes anyway.
+			if n.Name == a.cfg.NodeName || !samePeer(old, n) {
+				wake()
+			}
+		},
 		OnDelete: func(n *corev1.Node) {
 			if n.Name == a.cfg.NodeName {
 				a.node.Deleted()
@@ -292,22 +299,40 @@ func (a *Agent) podCIDRs(ctx context.Context, own *corev1.Node) {
 	}
 }
 
+// samePeer says whether a node's pods are reached as before. Most updates of
+// Nodes are heartbeats: that each made every agent go over all nodes would be
+// much work where there are many.
+func samePeer(old, n *corev1.Node) bool {
+	was, reached := peerOf(old)
+	is, reaches := peerOf(n)
+	return reached == reaches && was.Addr == is.Addr && slices.Equal(was.PodCIDRs, is.PodCIDRs) &&
+		slices.Equal(network.PodCIDRs(old), network.PodCIDRs(n))
+}
+
 // peersOf returns the nodes whose pods can be reached from the one of a name.
 func peersOf(nodes []*corev1.Node, own string) []network.Peer {
 	var peers []network.Peer
 	for _, n := range nodes {
-		if n.Name == own || n.Labels[node.LabelHollow] == "true" {
-			continue
-		}
-		for _, addr := range n.Status.Addresses {
-			ip, err := netip.ParseAddr(addr.Address)
-			if addr.Type == corev1.NodeInternalIP && err == nil {
-				peers = append(peers, network.Peer{Name: n.Name, Addr: ip, PodCIDRs: network.PodCIDRs(n)})
-				break
-			}
+		if peer, ok := peerOf(n); ok && n.Name != own {
+			peers = append(peers, peer)
 		}
 	}
 	return peers
+}
+
+// peerOf returns where a node's pods are reached, false for one whose pods are
+// not.
+func peerOf(n *corev1.Node) (network.Peer, bool) {
+	if n.Labels[node.LabelHollow] == "true" {
+		return network.Peer{}, false
+	}
+	for _, addr := range n.Status.Addresses {
+		ip, err := netip.ParseAddr(addr.Address)
+		if addr.Type == corev1.NodeInternalIP && err == nil {
+			return network.Peer{Name: n.Name, Addr: ip, PodCIDRs: network.PodCIDRs(n)}, true
+		}
+	}
+	return network.Peer{}, false
 }
 
 // collectImages removes unused images when the disk fills up.

@@ -31,3 +31,33 @@ func TestPeers(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// Heartbeats of other nodes, which are most of what is heard of them, are none
+// of a peer's changes.
+func TestSamePeer(t *testing.T) {
+	base := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "peer", ResourceVersion: "1"},
+		Spec:       corev1.NodeSpec{PodCIDRs: []string{"10.1.0.0/24"}},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.2"}}},
+	}
+	for name, tc := range map[string]struct {
+		same   bool
+		change func(*corev1.Node)
+	}{
+		"a heartbeat": {true, func(n *corev1.Node) {
+			n.ResourceVersion = "2"
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}}
+		}},
+		"another address": {false, func(n *corev1.Node) { n.Status.Addresses[0].Address = "192.0.2.3" }},
+		"no address":      {false, func(n *corev1.Node) { n.Status.Addresses = nil }},
+		"other pods":      {false, func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.2.0.0/24"} }},
+		"no pods":         {false, func(n *corev1.Node) { n.Spec.PodCIDRs = nil }},
+		"become hollow":   {false, func(n *corev1.Node) { n.Labels = map[string]string{node.LabelHollow: "true"} }},
+	} {
+		changed := base.DeepCopy()
+		tc.change(changed)
+		if got := samePeer(base, changed); got != tc.same {
+			t.Errorf("%s: the same peer: %t, want %t", name, got, tc.same)
+		}
+	}
+}

@@ -45,7 +45,10 @@ func (n *hollowNode) newAgent(ctx context.Context, c *client.Client) (*agent, er
 	f := n.fleet
 	pods, err := client.NewTrimmedInformer(c, client.InformerOptions{
 		Fields: fields.OneTermEqualSelector("spec.nodeName", n.name),
-	}, f.lists.simplify)
+	}, func(pod *corev1.Pod) {
+		simplify(pod)
+		f.parts.Share(pod)
+	})
 	if err != nil {
 		return nil, err
 	}

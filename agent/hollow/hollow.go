@@ -27,6 +27,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/client/interning"
 	"navarch.dev/navarch/internal/telemetry"
 )
 
@@ -52,7 +53,7 @@ type Fleet struct {
 	counts   *counts
 	services *client.Informer[*corev1.Service]
 	nodes    map[string]*hollowNode
-	lists    lists
+	parts    interning.Pool
 	begins   chan struct{} // has a place for each node that may begin
 
 	mu    sync.Mutex // guards what follows
