@@ -45,14 +45,42 @@ func (c *Connector) exec(w http.ResponseWriter, r *http.Request, t podTarget) er
 	if start.Command = r.URL.Query()["command"]; len(start.Command) == 0 {
 		return apierrors.NewBadRequest("you must specify at least one command for the container")
 	}
-	return c.run(w, r, t, start, func(ctx context.Context, node nodev1.NodeServiceClient) (process, error) {
+	return c.run(w, r, t, start, openExec(start))
+}
+
+// opener asks an agent for a process.
+type opener func(context.Context, nodev1.NodeServiceClient) (process, error)
+
+func openExec(start *nodev1.ExecStart) opener {
+	return func(ctx context.Context, node nodev1.NodeServiceClient) (process, error) {
 		stream, err := node.Exec(ctx)
 		if err != nil {
 			return nil, err
 		}
 		p := execProcess{stream}
-		return p, p.Send(&nodev1.ExecRequest{Message: &nodev1.ExecRequest_Start{Start: start}})
-	})
+		return p, begun(p.Send(&nodev1.ExecRequest{Message: &nodev1.ExecRequest_Start{Start: start}}))
+	}
+}
+
+func openAttach(start *nodev1.ExecStart) opener {
+	return func(ctx context.Context, node nodev1.NodeServiceClient) (process, error) {
+		stream, err := node.Attach(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p := attachProcess{stream}
+		return p, begun(p.Send(&nodev1.AttachRequest{Message: &nodev1.AttachRequest_Start{Start: start}}))
+	}
+}
+
+// begun returns the error of a stream's first message. That it could not be sent
+// because the agent has ended the stream is none: why it did is what will be
+// received.
+func begun(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // attach serves pods/attach.
@@ -61,14 +89,7 @@ func (c *Connector) attach(w http.ResponseWriter, r *http.Request, t podTarget) 
 	if err != nil {
 		return err
 	}
-	return c.run(w, r, t, start, func(ctx context.Context, node nodev1.NodeServiceClient) (process, error) {
-		stream, err := node.Attach(ctx)
-		if err != nil {
-			return nil, err
-		}
-		p := attachProcess{stream}
-		return p, p.Send(&nodev1.AttachRequest{Message: &nodev1.AttachRequest_Start{Start: start}})
-	})
+	return c.run(w, r, t, start, openAttach(start))
 }
 
 // startRequest reads the parameters that exec and attach share.
@@ -91,7 +112,7 @@ func startRequest(t podTarget, q url.Values) (*nodev1.ExecStart, error) {
 }
 
 // run upgrades the client's connection and joins it to the agent's stream.
-func (c *Connector) run(w http.ResponseWriter, r *http.Request, t podTarget, start *nodev1.ExecStart, open func(context.Context, nodev1.NodeServiceClient) (process, error)) error {
+func (c *Connector) run(w http.ResponseWriter, r *http.Request, t podTarget, start *nodev1.ExecStart, open opener) error {
 	ctx, node, err := c.node(r.Context(), t)
 	if err != nil {
 		return err
@@ -118,7 +139,7 @@ func (c *Connector) run(w http.ResponseWriter, r *http.Request, t podTarget, sta
 }
 
 // joinProcess copies both ways until the process ends and returns how it did.
-func joinProcess(ctx context.Context, client *clientStreams, node nodev1.NodeServiceClient, open func(context.Context, nodev1.NodeServiceClient) (process, error)) *metav1.Status {
+func joinProcess(ctx context.Context, client *clientStreams, node nodev1.NodeServiceClient, open opener) *metav1.Status {
 	p, err := open(ctx, node)
 	if err != nil {
 		return reply.Status(err)
