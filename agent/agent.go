@@ -9,6 +9,8 @@
 //	    projected/   volumes with ConfigMaps, Secrets, fields and tokens (agent/volume)
 //	  images/        images, layers and root filesystems (agent/image)
 //	  pods/          emptyDir volumes and hosts files, a folder per pod (agent/volume)
+//	  devices/       which ResourceClaims are prepared, a file per claim (agent/devices)
+//	  plugins_registry/  sockets by which drivers of devices register, unless elsewhere
 //	  volumes/       data of local-path volumes, which outlive the pods
 //	  files/         small files that containers may write, a folder per pod (agent/runtime)
 //	  logs/          the containers' logs, <namespace>_<pod>_<uid>/<container>/<attempt>.log
@@ -35,6 +37,7 @@ import (
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 
+	"navarch.dev/navarch/agent/devices"
 	"navarch.dev/navarch/agent/fence"
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/logs"
@@ -66,6 +69,7 @@ type Agent struct {
 	network  *network.Network
 	fence    *fence.Fence
 	node     *node.Node
+	drivers  *devices.Plugins
 	pods     *podworker.Manager
 	reclaim  *volume.Reclaimer
 	server   *server.Server
@@ -166,9 +170,14 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	if a.reclaim, err = volume.NewReclaimer(a.cfg.NodeName, a.cfg.dir("volumes"), a.client, a.recorder, tel.Log); err != nil {
 		return err
 	}
+	a.drivers = devices.NewPlugins(a.cfg.registryDir(), a.cfg.NodeName, a.client, func() { a.pods.DriversChanged() }, tel.Log)
+	prepared, err := devices.New(a.cfg.dir("devices"), a.client, a.drivers)
+	if err != nil {
+		return err
+	}
 	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
 		Client: a.client, Pods: pods, Services: a.services, Runtime: a.runtime, Images: a.images,
-		Network: a.network, Volumes: volumes, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
+		Network: a.network, Volumes: volumes, Devices: prepared, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
 		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(),
 	})
 	usage := stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine)
@@ -221,7 +230,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, part := range []func(context.Context) error{
-		a.node.Run, a.pods.Run, a.reclaim.Run, a.followNodes, a.collectImages, a.noteReady,
+		a.node.Run, a.drivers.Run, a.pods.Run, a.reclaim.Run, a.followNodes, a.collectImages, a.noteReady,
 		func(ctx context.Context) error { a.recorder.Run(ctx); return nil },
 		func(ctx context.Context) error { a.nodes.Run(ctx); return nil },
 		func(ctx context.Context) error { a.services.Run(ctx); return nil },

@@ -38,6 +38,11 @@ type Config struct {
 	StaticPodDir string
 	// SeccompDir holds Localhost seccomp profiles.
 	SeccompDir string
+	// PluginsDir holds plugins_registry, the folder in which drivers of devices make
+	// their sockets for registration; empty is the node's own folder.
+	PluginsDir string
+	// CDIDirs hold specifications of CDI devices.
+	CDIDirs []string
 	// ClusterCIDR and ServiceCIDR are the cluster's networks.
 	ClusterCIDR, ServiceCIDR string
 	// ClusterDNS and ClusterDomain are for pods' resolv.conf; ResolvConf is the
@@ -79,7 +84,7 @@ func DefaultConfig() Config {
 	return Config{
 		ClusterID: "default", Port: 10250, DataDir: "/var/lib/navarch",
 		BinDir: "/usr/local/lib/navarch", CNIBinDir: "/opt/cni/bin", CNIConfDir: "/etc/cni/net.d",
-		SeccompDir: "/var/lib/navarch/seccomp", ClusterCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16",
+		SeccompDir: "/var/lib/navarch/seccomp", CDIDirs: []string{"/etc/cdi", "/var/run/cdi"}, ClusterCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16",
 		ClusterDNS: []string{"10.96.0.10"}, ClusterDomain: "cluster.local", ResolvConf: "/etc/resolv.conf",
 		VXLANPort: 8472, MaxPods: 110, CapacityShare: 1, LogMaxBytes: 10 << 20, LogMaxFiles: 5,
 		ImageGCHighPercent: 85, ImageGCLowPercent: 80, FenceAfter: 5 * time.Second, LeaveTime: 2 * time.Second,
@@ -98,6 +103,8 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.CNIBinDir, "cni-bin-dir", c.CNIBinDir, "folder of the CNI plugins")
 	fs.StringVar(&c.CNIConfDir, "cni-conf-dir", c.CNIConfDir, "folder of an administrator's CNI configuration")
 	fs.StringVar(&c.StaticPodDir, "static-pod-dir", c.StaticPodDir, "folder of static pods' manifests")
+	fs.StringVar(&c.PluginsDir, "plugins-dir", c.PluginsDir, "folder whose plugins_registry drivers of devices register in, /var/lib/kubelet for most of them; empty: the node's own folder")
+	fs.StringSliceVar(&c.CDIDirs, "cdi-spec-dirs", c.CDIDirs, "folders of specifications of CDI devices")
 	fs.StringVar(&c.SeccompDir, "seccomp-dir", c.SeccompDir, "folder of seccomp profiles")
 	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", c.ClusterCIDR, "network of all pods")
 	fs.StringVar(&c.ServiceCIDR, "service-cidr", c.ServiceCIDR, "network of all Services")

@@ -75,7 +75,7 @@ func runcVersion(binDir string) string {
 func (c *Config) runtimeConfig() runtime.Config {
 	rt := runtime.DefaultConfig()
 	rt.StateDir, rt.FilesDir = filepath.Join(c.runDir(), "runtime"), c.dir("files")
-	rt.CgroupParent, rt.SeccompDir = c.cgroup(), c.SeccompDir
+	rt.CgroupParent, rt.SeccompDir, rt.CDIDirs = c.cgroup(), c.SeccompDir, c.CDIDirs
 	rt.RuncPath, rt.ShimPath = runcPath(c.BinDir), shimPath(c.BinDir)
 	rt.LogMaxBytes, rt.LogMaxFiles = c.LogMaxBytes, c.LogMaxFiles
 	rt.FencePath = c.fencePath()
@@ -108,6 +108,14 @@ func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.Resource
 
 func (c *Config) volumeConfig(allocatable func() corev1.ResourceList) volume.Config {
 	return volume.Config{Dir: c.dir("pods"), MemoryDir: filepath.Join(c.runDir(), "projected"), LocalDir: c.dir("volumes"), Allocatable: allocatable}
+}
+
+// registryDir is where drivers of devices register.
+func (c *Config) registryDir() string {
+	if c.PluginsDir != "" {
+		return filepath.Join(c.PluginsDir, "plugins_registry")
+	}
+	return c.dir("plugins_registry")
 }
 
 // machineLogs is where the machine keeps its logs.

@@ -54,13 +54,14 @@ type launchInput struct {
 	sandbox  *future[struct{}]
 	attached *future[network.Attachment]
 	volumes  *future[volume.Volumes]
+	devices  *future[struct{}]
 	after    <-chan struct{} // closed once the container before has been tried
 	tried    chan struct{}
 }
 
 // launch begins to pull, create and start a container.
 func (w *worker) launch(c *container) {
-	if broken(w.sandbox) || broken(w.attached) || broken(w.volumes) {
+	if broken(w.sandbox) || broken(w.attached) || broken(w.volumes) || broken(w.devices) {
 		return // it is being made anew; that sends a letter
 	}
 	c.launching, c.settled, c.counted = true, false, false
@@ -72,7 +73,7 @@ func (w *worker) launch(c *container) {
 	}
 	in := launchInput{
 		pod: w.podWithIPs(), spec: c.spec, role: c.role, attempt: c.attempt, remove: c.lastID, target: c.target,
-		sandbox: w.sandbox, attached: w.attached, volumes: w.volumes, after: w.before(c), tried: make(chan struct{}),
+		sandbox: w.sandbox, attached: w.attached, volumes: w.volumes, devices: w.devices, after: w.before(c), tried: make(chan struct{}),
 	}
 	if t := w.find(c.target); t != nil && t.present {
 		in.targetID = t.current.Spec.ID
@@ -135,6 +136,9 @@ func (w *worker) create(ctx context.Context, in launchInput) (runtime.ContainerS
 	}
 	vols, err := in.volumes.wait(ctx)
 	if err != nil {
+		return none, img, errors.Join(errSetup, err)
+	}
+	if _, err := in.devices.wait(ctx); err != nil {
 		return none, img, errors.Join(errSetup, err)
 	}
 	if needsPodIP(in.spec) && !in.pod.Spec.HostNetwork {

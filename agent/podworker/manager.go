@@ -31,6 +31,8 @@ type Manager struct {
 	busy slots
 	ctx  context.Context // ends the workers; set by Run
 	held atomic.Bool     // some worker waits for the fence to open
+	// orphans holds one element while there may be devices of pods that are gone.
+	orphans chan struct{}
 
 	mu      sync.Mutex // guards the fields below
 	workers map[string]*worker
@@ -54,7 +56,7 @@ func New(cfg Config, deps Deps) *Manager {
 	return &Manager{
 		cfg: cfg, deps: deps, busy: make(slots, max(cfg.ParallelStarts, 1)),
 		workers: make(map[string]*worker), waiting: make(map[string]*corev1.Pod), granted: make(map[string]grant), asks: make(map[string]*resizeAsk),
-		unsettled: make(map[string]bool), unfenced: make(map[string]bool),
+		unsettled: make(map[string]bool), unfenced: make(map[string]bool), orphans: make(chan struct{}, 1),
 	}
 }
 
@@ -103,8 +105,14 @@ func (m *Manager) Run(ctx context.Context) error {
 	if m.cfg.StaticPodDir != "" {
 		followers.Go(func() { m.watchStatic(ctx) })
 	}
-	<-ctx.Done()
-	return nil
+	for {
+		select {
+		case <-m.orphans:
+			m.unprepareOrphans(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // podChanged takes a pod of the watch over. Before recovery is over the pods

@@ -16,7 +16,7 @@
 //	watch event ─┬─ network namespace ─┬─ CNI ADD ───────────────┐
 //	             │                     └─ sandbox ─┐             │
 //	             ├─ images (nothing if present) ───┼─ create ────┴─ start ─ status
-//	             └─ volumes ───────────────────────┘
+//	             └─ volumes, devices ──────────────┘
 //
 // The steps on parallel lines run at once. In particular `runc create` does
 // not wait for CNI ADD unless the container's environment asks for the pod's
@@ -102,6 +102,14 @@ type Volumes interface {
 	Pods() ([]string, error)
 }
 
+// Devices prepares the devices of pods' claims. *devices.Manager implements it.
+type Devices interface {
+	Prepare(ctx context.Context, pod *corev1.Pod) error
+	CDIDevices(pod *corev1.Pod, c *corev1.Container) ([]string, error)
+	Unprepare(ctx context.Context, podUID string) error
+	Pods() []string
+}
+
 // Recorder records events about pods.
 type Recorder interface {
 	EventAt(obj kinds.Object, fieldPath, eventType, reason, message string)
@@ -116,8 +124,10 @@ type Deps struct {
 	Images   image.Images
 	Network  Network
 	Volumes  Volumes
-	Objects  *objects.Objects
-	Events   Recorder
+	// Devices is nil where pods have no processes that could use any.
+	Devices Devices
+	Objects *objects.Objects
+	Events  Recorder
 	// Fence is the node's, and Now the clock of its times.
 	Fence Fence
 	Now   func() time.Duration

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,7 @@ func (m *Manager) recover(ctx context.Context, static []*corev1.Pod) error {
 		m.start(pod, isStatic[uid], left[uid])
 	}
 	m.running = true
+	m.lookForOrphans()
 	// What changed while this went on, and the mirrors, which have no worker.
 	for _, pod := range m.deps.Pods.List() {
 		if _, ok := pod.Annotations[mirrorAnnotation]; ok {
@@ -108,7 +110,7 @@ func (m *Manager) removeOrphans(ctx context.Context, found map[string][]runtime.
 	if err != nil {
 		return err
 	}
-	for _, uid := range folders {
+	for _, uid := range slices.Concat(folders, m.podsWithDevices()) {
 		uids[uid] = true
 	}
 	var errs []error

@@ -29,6 +29,9 @@ func (w *worker) setUp(now time.Time, soonest func(time.Time)) {
 	if w.volumes == nil {
 		w.makeVolumes()
 	}
+	if w.devices == nil {
+		w.prepareDevices()
+	}
 }
 
 // makeSandbox begins to make the namespace, and then on parallel lines the

@@ -42,6 +42,10 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 	if err != nil {
 		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
 	}
+	devices, err := m.cdiDevices(pod, c)
+	if err != nil {
+		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
+	}
 	annotations[AnnotationImage], annotations[annotationPodImage] = c.Image, c.Image
 	return runtime.ContainerSpec{
 		ID: id, Name: c.Name, Attempt: in.attempt, ImageID: img.ID, Annotations: annotations,
@@ -49,7 +53,7 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 		Env: append([]runtime.EnvVar{{Name: "HOSTNAME", Value: m.hostname(pod)}}, envVars(env)...),
 
 		WorkingDir: c.WorkingDir, TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
-		Mounts: m.withHosts(pod, c, mounts), Security: security,
+		Mounts: m.withHosts(pod, c, mounts), CDIDevices: devices, Security: security,
 		Resources: resourcesOf(pod, c), OOMScoreAdj: oomScore(pod, c, m.allocatable()),
 		LogPath:                m.logPath(pod.Namespace, pod.Name, string(pod.UID), c.Name, in.attempt),
 		TerminationMessagePath: c.TerminationMessagePath,

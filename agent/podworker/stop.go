@@ -167,11 +167,12 @@ func signalOf(spec *corev1.Container, imageSignal string) runtime.Signal {
 // stays in the Store is its containers' state and logs.
 func (w *worker) tearDown(remove bool) {
 	ctx, ref := context.WithoutCancel(w.ctx), w.ref()
-	sandbox, attached, volumes := w.sandbox, w.attached, w.volumes
+	sandbox, attached, volumes, devices := w.sandbox, w.attached, w.volumes, w.devices
 	w.operate(func() func() {
 		settle(sandbox)
 		settle(attached)
 		settle(volumes)
+		settle(devices)
 		err := w.m.tearDown(ctx, ref, remove)
 		return func() { w.tornDown(ref.UID, remove, err) }
 	})
@@ -186,7 +187,7 @@ func (w *worker) tornDown(uid string, removed bool, err error) {
 		return
 	}
 	w.m.release(uid)
-	w.sandbox, w.attached, w.volumes = nil, nil, nil
+	w.sandbox, w.attached, w.volumes, w.devices = nil, nil, nil, nil
 	w.phase = phaseOver
 	if removed {
 		w.finish()
@@ -244,7 +245,7 @@ func (m *Manager) tearDown(ctx context.Context, ref podRef, remove bool) error {
 	if err := m.deps.Runtime.StopSandbox(ctx, ref.UID); err != nil {
 		return fmt.Errorf("stop the sandbox: %w", err)
 	}
-	errs := []error{m.deps.Network.Detach(ctx, ref)}
+	errs := []error{m.deps.Network.Detach(ctx, ref), m.unprepareDevices(ctx, ref.UID)}
 	for _, c := range containers {
 		errs = append(errs, m.deps.Images.Unmount(ctx, c.Spec.ID))
 	}

@@ -68,6 +68,7 @@ type worker struct {
 	netns     *future[string]
 	attached  *future[network.Attachment]
 	volumes   *future[volume.Volumes]
+	devices   *future[struct{}]
 	setupWait backoff
 	setupCtx  context.Context
 	cancelOps context.CancelFunc // ends what makes the pod, not what ends it

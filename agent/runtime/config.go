@@ -24,6 +24,9 @@ type Config struct {
 	// FencePath is the file of the node's fence (agent/fence). It must be there
 	// before a sandbox is put under it.
 	FencePath string
+	// CDIDirs are where specifications of CDI devices are looked up; the later ones
+	// win.
+	CDIDirs []string
 	// SeccompDir is where Localhost profiles are looked up.
 	SeccompDir string
 	// LogMaxBytes is the size at which a container's log is rotated, LogMaxFiles

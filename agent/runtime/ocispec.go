@@ -24,6 +24,7 @@ type specBuilder struct {
 	cgroup       string
 	capabilities []string
 	seccompDir   string
+	cdiDirs      []string
 	minOOMScore  int
 	swap         bool
 }
@@ -45,7 +46,10 @@ func (b *specBuilder) build() (*specs.Spec, error) {
 		Mounts:  b.mounts(),
 		Linux:   linux,
 	}
-	return spec, b.addSeccomp(spec)
+	if err := b.addSeccomp(spec); err != nil {
+		return nil, err
+	}
+	return spec, b.addCDI(spec)
 }
 
 func (b *specBuilder) process() (*specs.Process, error) {

@@ -143,6 +143,10 @@ type ContainerSpec struct {
 	// Devices are host devices made available.
 	Devices []Device `json:"devices,omitempty"`
 
+	// CDIDevices are names of the Container Device Interface, "vendor.com/class=name",
+	// of devices that are made available with what they need.
+	CDIDevices []string `json:"cdiDevices,omitempty"`
+
 	// TargetID is a running container of the same sandbox whose processes it sees
 	// and shares the PID namespace of. Empty: its own, or the sandbox's.
 	TargetID string `json:"targetID,omitempty"`
