@@ -16,7 +16,7 @@ import (
 )
 
 // startTimeout is the longest that a server may take until it is ready.
-const startTimeout = 2 * time.Minute
+const startTimeout = 5 * time.Minute
 
 // server is a control plane that answers the Kubernetes API.
 type server struct {
