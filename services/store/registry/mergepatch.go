@@ -13,19 +13,51 @@ const maxPatchDepth = 200
 
 // mergePatch returns a document changed by a merge patch (RFC 7386).
 func mergePatch(document, patch []byte) ([]byte, error) {
-	target, err := decodeNumbers(document)
-	if err != nil {
-		return nil, err
-	}
 	changes, err := decodeNumbers(patch)
 	if err != nil {
 		return nil, err
 	}
-	out, err := json.Marshal(merged(target, changes))
+	out, err := mergedRaw(document, changes, rawLevels)
 	if err != nil {
-		return nil, fmt.Errorf("encode the merged document: %w", err)
+		return nil, fmt.Errorf("merge the patch into the document: %w", err)
 	}
 	return out, nil
+}
+
+// rawLevels is how many levels of a document are taken apart one by one: each
+// passes over all that is below it.
+const rawLevels = 4
+
+// mergedRaw returns a document with changes. Of its first levels, those parts
+// alone are decoded that the changes reach into.
+func mergedRaw(document json.RawMessage, patch any, levels int) (json.RawMessage, error) {
+	changes, ok := patch.(map[string]any)
+	document = bytes.TrimLeft(document, " \t\r\n")
+	switch {
+	case !ok, len(document) == 0:
+		return json.Marshal(merged(nil, patch))
+	case levels == 0, document[0] != '{':
+		target, err := decodeNumbers(document)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(merged(target, patch))
+	}
+	var out map[string]json.RawMessage
+	if err := json.Unmarshal(document, &out); err != nil {
+		return nil, err
+	}
+	for key, value := range changes {
+		if value == nil {
+			delete(out, key)
+			continue
+		}
+		var err error
+		if out[key], err = mergedRaw(out[key], value, levels-1); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(out)
 }
 
 func merged(target, patch any) any {
