@@ -204,14 +204,20 @@ func (t *tracker) track(w Write, obj, old kinds.Object) error {
 		obj.SetManagedFields(nil) // an empty list: not to be tracked
 		return nil
 	}
-	live := shallow(old) // managed fields alone are set in it
+	whole := isUnstructured(obj) || t.shared[w.Kind.GVK().GroupKind()] // of which a part cannot be converted
+	var live kinds.Object
+	if whole {
+		live = old.DeepCopyObject().(kinds.Object)
+	} else {
+		live = shallow(old) // managed fields alone are set in it
+	}
 	if !tracked {
 		if err := t.begin(w.Kind, live); err != nil {
 			return err
 		}
 	}
-	if t.shared[w.Kind.GVK().GroupKind()] {
-		return t.update(w, obj, live) // a part of an object cannot be converted
+	if whole {
+		return t.update(w, obj, live)
 	}
 	changed, live := differing(obj, live)
 	if err := t.update(w, changed, live); err != nil {
