@@ -440,9 +440,19 @@ func TestCustomDiscovery(t *testing.T) {
 				}
 			}
 		}
+		Paths map[string]struct {
+			Patch struct {
+				RequestBody struct{ Content map[string]any }
+			}
+		}
 	}
 	if err := json.Unmarshal([]byte(answer.body), &doc); err != nil {
 		t.Fatal(err)
+	}
+	// kubectl apply chooses the form of its patches by this.
+	patches := doc.Paths["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"].Patch.RequestBody.Content
+	if want := []string{"application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"}; !slices.Equal(slices.Sorted(maps.Keys(patches)), want) {
+		t.Errorf("OpenAPI v3 offers patches of %v", slices.Collect(maps.Keys(patches)))
 	}
 	model := doc.Components.Schemas["com.example.stable.v1.CronTab"]
 	if got := model.Properties["spec"].Properties["image"].Description; got != "what runs" {

@@ -83,6 +83,24 @@ var (
 	}
 )
 
+// objectTypesOf are the media types of a kind's objects. Custom kinds have no
+// Protobuf messages.
+func objectTypesOf(k *kinds.Kind) []string {
+	if k.Custom != nil {
+		return objectTypes[:2]
+	}
+	return objectTypes
+}
+
+// patchTypesOf are the media types of a kind's patches: custom kinds take no
+// strategic ones, which clients choose by this.
+func patchTypesOf(k *kinds.Kind) []string {
+	if k.Custom != nil {
+		return patchTypes[:3]
+	}
+	return patchTypes
+}
+
 // root returns "/api/v1" or "/apis/{group}/{version}".
 func root(k *kinds.Kind) string {
 	if k.Group == "" {
@@ -108,7 +126,7 @@ func operations(m *models, k *kinds.Kind) []operation {
 		collection = root(k) + "/namespaces/{namespace}/" + k.Resource
 	}
 	b.add(operation{path: collection, method: "post", action: "post", description: "create " + article(k.Kind),
-		parameters: writeParameters, body: b.object, result: b.object, consumes: objectTypes, code: "201"})
+		parameters: writeParameters, body: b.object, result: b.object, consumes: objectTypesOf(k), code: "201"})
 	if k.CreateOnly {
 		return b.out
 	}
@@ -179,9 +197,9 @@ func (b *builder) list(path string) {
 func (b *builder) document(path, what string) {
 	b.add(operation{path: path, method: "get", action: "get", description: "read " + what, result: b.object})
 	b.add(operation{path: path, method: "put", action: "put", description: "replace " + what,
-		parameters: writeParameters, body: b.object, result: b.object, consumes: objectTypes})
+		parameters: writeParameters, body: b.object, result: b.object, consumes: objectTypesOf(b.kind)})
 	b.add(operation{path: path, method: "patch", action: "patch", description: "change parts of " + what,
-		parameters: append([]parameter{forceParameter}, writeParameters...), body: b.model(&metav1.Patch{}), result: b.object, consumes: patchTypes})
+		parameters: append([]parameter{forceParameter}, writeParameters...), body: b.model(&metav1.Patch{}), result: b.object, consumes: patchTypesOf(b.kind)})
 }
 
 // subresource adds one subresource.
@@ -211,13 +229,13 @@ func (b *builder) subresource(item, name string) {
 		case verb == "get":
 			o.result = sub.object
 		case verb == "patch":
-			o.parameters, o.body, o.result, o.consumes = append([]parameter{forceParameter}, writeParameters...), sub.model(&metav1.Patch{}), sub.object, patchTypes
+			o.parameters, o.body, o.result, o.consumes = append([]parameter{forceParameter}, writeParameters...), sub.model(&metav1.Patch{}), sub.object, patchTypesOf(b.kind)
 		case verb == "update":
 			o.action = "put"
-			o.parameters, o.body, o.result, o.consumes = writeParameters, sub.object, sub.object, objectTypes
+			o.parameters, o.body, o.result, o.consumes = writeParameters, sub.object, sub.object, objectTypesOf(b.kind)
 		case verb == "create":
 			o.action, o.code = "post", "201"
-			o.parameters, o.body, o.result, o.consumes = writeParameters, sub.object, sub.object, objectTypes
+			o.parameters, o.body, o.result, o.consumes = writeParameters, sub.object, sub.object, objectTypesOf(b.kind)
 		}
 		sub.add(o)
 	}

@@ -73,7 +73,7 @@ func writeV3(o operation) object {
 	}
 	response := object{"description": http.StatusText(http.StatusOK)}
 	if o.result != "" {
-		response["content"] = content(objectTypes, o.result)
+		response["content"] = content(objectTypesOf(o.kind), o.result)
 	}
 	out["responses"] = object{o.code: response}
 	return out
