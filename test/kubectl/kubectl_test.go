@@ -104,6 +104,7 @@ func (s suite) test(t *testing.T) {
 		{"debug", s.testDebug},
 		{"drain", s.testDrain},
 		{"what a node shows", s.testNodePages},
+		{"custom resources", s.testCustomResources},
 		{"delete with everything it owns", s.testDeleteCascade},
 	} {
 		t.Run(tc.name, tc.test)
