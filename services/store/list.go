@@ -67,6 +67,8 @@ func (s *Store) listHeader(sc scope, p page, f cache.Form) (*storev1.ListHeader,
 
 // page collects the objects that a list asks for.
 func (s *Store) page(ctx context.Context, sc scope, req *storev1.ListRequest, selector codec.Selector) (page, error) {
+	labels := selector.Labels()
+	s.registry.Cache(sc.kind).Want(labels)
 	snapshot, after, err := s.snapshot(ctx, sc, req)
 	if err != nil {
 		return page{}, err
@@ -78,7 +80,8 @@ func (s *Store) page(ctx context.Context, sc scope, req *storev1.ListRequest, se
 	p := page{revision: snapshot.Revision}
 	more := false
 	var convert error
-	err = snapshot.Only(selector.Exactly(sc.kind.WatchField)).Ascend(ctx, prefix, after, func(stored *cache.Version) bool {
+	wanted := snapshot.Only(selector.Exactly(sc.kind.WatchField)).Labelled(labels)
+	err = wanted.Ascend(ctx, prefix, after, func(stored *cache.Version) bool {
 		var v *cache.Version
 		if v, convert = stored.As(sc.kind); convert != nil {
 			return false

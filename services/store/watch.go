@@ -99,12 +99,14 @@ func (w *watch) begin(ctx context.Context, req *storev1.WatchRequest) error {
 		}
 		return w.started(revision)
 	}
+	labels := w.selector.Labels()
+	c.Want(labels)
 	snapshot, watcher := c.WatchPresent(only)
 	w.watcher = watcher
 	if err := w.started(snapshot.Revision); err != nil || req.GetOmitInitialEvents() {
 		return err
 	}
-	return w.present(ctx, snapshot, req.GetSendInitialEvents() && req.GetAllowBookmarks())
+	return w.present(ctx, snapshot.Labelled(labels), req.GetSendInitialEvents() && req.GetAllowBookmarks())
 }
 
 func (w *watch) started(revision int64) error {

@@ -77,6 +77,12 @@ type Cache struct {
 	// watchers of a lane wait for their lane instead.
 	changed chan struct{}
 
+	// indexing is held while an index of a label is made; it is taken before mu.
+	indexing sync.Mutex
+	wantedMu sync.Mutex // guards wantedLabels; a leaf lock
+	// wantedLabels are labels that have been looked for.
+	wantedLabels map[string]bool
+
 	draftsMu sync.Mutex // guards drafts; a leaf lock
 	drafts   map[string][]*Draft
 
@@ -94,7 +100,7 @@ func New(kind *kinds.Kind, prefix string, b backend.Backend, clock *Clock, budge
 		wanted: make(chan struct{}), changed: make(chan struct{}),
 		items:   newPresent(kind),
 		history: history{lanes: newLanes(kind.WatchField)},
-		drafts:  make(map[string][]*Draft),
+		drafts:  make(map[string][]*Draft), wantedLabels: make(map[string]bool),
 	}
 }
 

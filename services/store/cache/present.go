@@ -19,6 +19,8 @@ type present struct {
 	byValue *btree.BTreeG[*Version]
 	// field is the WatchField's place among a version's fields.
 	field int
+	// byLabel are further indexes, made when they are wanted.
+	byLabel []labelIndex
 }
 
 // degree is that of the trees: their nodes hold up to twice as many versions.
@@ -45,6 +47,10 @@ func (p present) clone() present {
 	if p.byValue != nil {
 		p.byValue = p.byValue.Clone()
 	}
+	p.byLabel = slices.Clone(p.byLabel)
+	for i := range p.byLabel {
+		p.byLabel[i].items = p.byLabel[i].items.Clone()
+	}
 	return p
 }
 
@@ -57,14 +63,23 @@ func (p present) put(v *Version) *Version {
 		}
 		p.byValue.ReplaceOrInsert(v)
 	}
+	for _, x := range p.byLabel {
+		x.put(v, prev)
+	}
 	return prev
 }
 
 // remove takes the version of a key out and returns it, nil if there is none.
 func (p present) remove(key string) *Version {
 	prev, _ := p.byKey.Delete(&Version{Key: key})
-	if p.byValue != nil && prev != nil {
+	if prev == nil {
+		return nil
+	}
+	if p.byValue != nil {
 		p.byValue.Delete(prev)
+	}
+	for _, x := range p.byLabel {
+		x.remove(prev)
 	}
 	return prev
 }

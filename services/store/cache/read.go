@@ -124,6 +124,9 @@ type Snapshot struct {
 	items    present
 	// only is the value of the kind's WatchField that is looked for; nil for all.
 	only *string
+	// label is the index in which a value is looked for; nil for all.
+	label *labelIndex
+	value string
 	// past is where a state is read from that is no longer in memory; nil for
 	// one that is.
 	past *Cache
@@ -142,6 +145,10 @@ func (s Snapshot) Only(value *string) Snapshot {
 func (s Snapshot) Ascend(ctx context.Context, prefix, after string, yield func(*Version) bool) error {
 	if s.past != nil {
 		return s.past.ascendPast(ctx, s.Revision, prefix, after, s.picked(yield))
+	}
+	if s.label != nil && (s.only == nil || s.items.byValue == nil) {
+		s.label.ascend(s.value, prefix, after, yield)
+		return nil
 	}
 	s.items.ascend(s.only, prefix, after, yield)
 	return nil

@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/store/cache"
@@ -64,6 +65,21 @@ func (s Selector) Exactly(field string) *string {
 		return &value
 	}
 	return nil
+}
+
+// Labels returns labels that all versions have that the selector picks.
+func (s Selector) Labels() []cache.Label {
+	requirements, _ := s.labels.Requirements()
+	var out []cache.Label
+	for _, r := range requirements {
+		switch r.Operator() {
+		case selection.Equals, selection.DoubleEquals, selection.In:
+			if values := r.ValuesUnsorted(); len(values) == 1 {
+				out = append(out, cache.Label{Key: r.Key(), Value: values[0]})
+			}
+		}
+	}
+	return out
 }
 
 // Matches says whether the selector picks a version; a nil version it never
