@@ -92,7 +92,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 	context.AfterFunc(lifetime, func() { close(g.stopping) })
 	g.streams = podstream.New(podstream.Options{Store: stub, Nodes: nodes, Tracer: tel.Tracer(), Log: tel.Log, Stopping: g.stopping})
 	g.rest = rest.New(rest.Options{
-		Store: stub, Types: envelope.NewTypes(registry), Tracer: tel.Tracer(), Log: tel.Log,
+		Store: stub, Streams: rest.StreamsOf(store), Types: envelope.NewTypes(registry), Tracer: tel.Tracer(), Log: tel.Log,
 		MaxBody: cfg.MaxBodyBytes, Timeout: cfg.RequestTimeout, Stopping: g.stopping,
 		Nodes: g.streams,
 	})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -110,27 +109,22 @@ func (h *Handler) deleteCollection(w http.ResponseWriter, r *http.Request, t rou
 	for _, obj := range resp.GetObjects() {
 		header.ItemsSize += int64(envelope.ItemSize(len(obj.GetObject().GetValue())))
 	}
-	l := &lister{header: header, kind: listKind(t, f, header), format: f, next: once(resp.GetObjects())}
+	l := &lister{target: t, format: f}
 	if f.Media == negotiate.Protobuf {
-		return l.serve(w, r)
+		body := newListBody(w, r, f)
+		defer body.release()
+		l.open = body.open
+		return body.end(l, l.all(header, resp.GetObjects()))
 	}
 	var body bytes.Buffer
-	if err := l.json(plainList{&body}); err != nil {
+	l.open = func(bool) listWriter { return plainList{&body} }
+	if err := l.all(header, resp.GetObjects()); err != nil {
+		return err
+	}
+	if err := l.end(); err != nil {
 		return err
 	}
 	return h.json(w, r, http.StatusOK, f, body.Bytes())
-}
-
-// once yields one batch of objects, then the end.
-func once(objects []*storev1.Object) func() (*storev1.ListResponse, error) {
-	return func() (*storev1.ListResponse, error) {
-		if objects == nil {
-			return nil, io.EOF
-		}
-		batch := &storev1.ListResponse{Message: &storev1.ListResponse_Objects{Objects: &storev1.ObjectBatch{Objects: objects}}}
-		objects = nil
-		return batch, nil
-	}
 }
 
 // deleteOptions reads the options of a delete from the body or, without one,

@@ -39,31 +39,28 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, 
 		return err
 	}
 	whole := f.Media == negotiate.YAML || f.Media == negotiate.JSON && truthy(q, "pretty") // what is rewritten as a whole
-	stream, err := h.Store.List(r.Context(), &storev1.ListRequest{
+	req := &storev1.ListRequest{
 		Resource: resource(t), Namespace: t.Namespace, LabelSelector: o.labels, FieldSelector: o.fields,
 		ResourceVersion: o.resourceVersion, ResourceVersionMatch: o.match, PageSize: o.limit, PageToken: o.token,
 		Encoding: encoding(f), Projection: p, Packing: packing(r, whole),
-	})
-	if err != nil {
-		return err
 	}
-	first, err := stream.Recv()
-	if err != nil {
-		return err
-	}
-	header := first.GetHeader()
-	if header == nil {
-		return errors.New("the Store's list does not begin with a header")
-	}
-	l := &lister{header: header, kind: listKind(t, f, header), format: f, next: stream.Recv}
+	l := &lister{target: t, format: f}
 	if whole {
 		var body bytes.Buffer
-		if err := l.json(plainList{&body}); err != nil {
+		l.open = func(bool) listWriter { return plainList{&body} }
+		if err := h.Streams.List(r.Context(), req, l.add); err != nil {
+			return err
+		}
+		if err := l.end(); err != nil {
 			return err
 		}
 		return h.json(w, r, http.StatusOK, f, body.Bytes())
 	}
-	return l.serve(w, r)
+	body := newListBody(w, r, f)
+	defer body.release()
+	l.open = body.open
+	err = h.Streams.List(r.Context(), req, l.add)
+	return body.end(l, err)
 }
 
 // packing returns how the Store shall send the objects.
@@ -87,21 +84,6 @@ func listKind(t routes.Target, f negotiate.Format, header *storev1.ListHeader) s
 	return t.Kind.GVK().GroupVersion().WithKind(t.Kind.Kind + "List")
 }
 
-// lister writes one list.
-type lister struct {
-	header *storev1.ListHeader
-	kind   schema.GroupVersionKind
-	format negotiate.Format
-	next   func() (*storev1.ListResponse, error)
-}
-
-func (l *lister) metadata() *metav1.ListMeta {
-	return &metav1.ListMeta{
-		ResourceVersion: l.header.GetResourceVersion(), Continue: l.header.GetNextPageToken(),
-		RemainingItemCount: l.header.RemainingItemCount,
-	}
-}
-
 // listWriter is what a list is written to.
 type listWriter interface {
 	io.Writer
@@ -117,142 +99,213 @@ func (plainList) Deflated([]byte, int64, uint32) error {
 	return errors.New("the Store compressed what it was not asked to")
 }
 
-// serve writes the list as the response's body.
-func (l *lister) serve(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Content-Type", l.format.ContentType())
-	buffered := listBuffers.Get().(*bufio.Writer)
-	defer func() {
-		buffered.Reset(nil)
-		listBuffers.Put(buffered)
-	}()
-	if l.header.GetDeflated() {
-		reply.BeginGzip(w, http.StatusOK)
-		buffered.Reset(w)
-		body := reply.NewSplice(buffered)
-		return cutOff(true, l.write(body), body.Close, buffered.Flush)
-	}
-	body := reply.NewStream(w, r, http.StatusOK)
-	buffered.Reset(body)
-	err := l.write(plainList{buffered})
-	return cutOff(body.Started(), err, buffered.Flush, body.Close)
+// listBody is a list as the body of a response.
+type listBody struct {
+	w        http.ResponseWriter
+	buffered *bufio.Writer
+	// plain compresses what turns out to be long; splice, if it is not nil, puts
+	// together what is compressed already.
+	plain  *reply.Stream
+	splice *reply.Splice
 }
 
-// cutOff ends a body, unless there was an error. If the header has been sent, a
-// Status can no longer be, and a body cut short must not look whole.
-func cutOff(started bool, err error, end ...func() error) error {
-	for _, finish := range end {
-		if err == nil {
-			err, started = finish(), true
-		}
+func newListBody(w http.ResponseWriter, r *http.Request, f negotiate.Format) *listBody {
+	w.Header().Set("Content-Type", f.ContentType())
+	return &listBody{w: w, buffered: listBuffers.Get().(*bufio.Writer), plain: reply.NewStream(w, r, http.StatusOK)}
+}
+
+func (b *listBody) release() {
+	b.buffered.Reset(nil)
+	listBuffers.Put(b.buffered)
+}
+
+// open begins the body.
+func (b *listBody) open(deflated bool) listWriter {
+	if !deflated {
+		b.buffered.Reset(b.plain)
+		return plainList{b.buffered}
 	}
-	if err != nil && started {
+	reply.BeginGzip(b.w, http.StatusOK)
+	b.buffered.Reset(b.w)
+	b.splice = reply.NewSplice(b.buffered)
+	return b.splice
+}
+
+// end ends the body, unless there was an error. Once the header has been sent, a
+// Status can no longer be, and a body cut short must not look whole.
+func (b *listBody) end(l *lister, err error) error {
+	if err == nil {
+		err = l.end()
+	}
+	if err != nil && b.splice == nil && !b.plain.Started() {
+		return err
+	}
+	if err == nil {
+		err = b.finish()
+	}
+	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	return err
+	return nil
 }
 
-func (l *lister) write(w listWriter) error {
+func (b *listBody) finish() error {
+	if b.splice != nil {
+		if err := b.splice.Close(); err != nil {
+			return err
+		}
+		return b.buffered.Flush()
+	}
+	if err := b.buffered.Flush(); err != nil {
+		return err
+	}
+	return b.plain.Close()
+}
+
+// lister writes one list.
+type lister struct {
+	target routes.Target
+	format negotiate.Format
+	// open returns what the list is written to, once its header is known.
+	open func(deflated bool) listWriter
+
+	w      listWriter // nil until the header has come
+	header *storev1.ListHeader
+	begun  bool  // an item has been written
+	left   int64 // how long the items to come are, in Protobuf
+	head   []byte
+}
+
+// add writes a part of the list. The first has the header.
+func (l *lister) add(resp *storev1.ListResponse) error {
+	if l.w == nil {
+		header := resp.GetHeader()
+		if header == nil {
+			return errors.New("the Store's list does not begin with a header")
+		}
+		return l.begin(header)
+	}
+	for _, obj := range resp.GetObjects().GetObjects() {
+		if err := l.object(obj); err != nil {
+			return err
+		}
+	}
+	for _, c := range resp.GetChunks().GetChunks() {
+		if err := l.chunk(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lister) begin(header *storev1.ListHeader) error {
+	l.header, l.w = header, l.open(header.GetDeflated())
+	metadata := &metav1.ListMeta{
+		ResourceVersion: header.GetResourceVersion(), Continue: header.GetNextPageToken(),
+		RemainingItemCount: header.RemainingItemCount,
+	}
+	write := l.jsonHead
 	if l.format.Media == negotiate.Protobuf {
-		return l.protobuf(w)
+		write = l.protobufHead
 	}
-	return l.json(w)
-}
-
-// each calls object with every object of the list, or chunk with every chunk.
-func (l *lister) each(object func(*storev1.Object) error, chunk func(*storev1.Chunk) error) error {
-	for {
-		resp, err := l.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for _, obj := range resp.GetObjects().GetObjects() {
-			if err := object(obj); err != nil {
-				return err
-			}
-		}
-		for _, c := range resp.GetChunks().GetChunks() {
-			if err := chunk(c); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// json writes the list as JSON.
-func (l *lister) json(w listWriter) error {
-	metadata, err := json.Marshal(l.metadata())
-	if err != nil {
-		return fmt.Errorf("encode the list's metadata: %w", err)
-	}
-	apiVersion, kind := l.kind.ToAPIVersionAndKind()
-	head := fmt.Sprintf(`{"kind":%q,"apiVersion":%q,"metadata":%s,`, kind, apiVersion, metadata)
-	if l.format.IsTable() {
-		head += `"columnDefinitions":` + string(l.header.GetTableColumns()) + `,"rows":[`
-	} else {
-		head += `"items":[`
-	}
-	if _, err := io.WriteString(w, head); err != nil {
-		return err
-	}
-	begun := false
-	separate := func() error {
-		if !begun {
-			begun = true
-			return nil
-		}
-		_, err := w.Write(comma)
-		return err
-	}
-	err = l.each(func(obj *storev1.Object) error {
-		if err := separate(); err != nil {
-			return err
-		}
-		_, err := w.Write(bytes.TrimSuffix(inVersion(l.format, obj.GetJson()), newline))
-		return err
-	}, func(c *storev1.Chunk) error {
-		if err := separate(); err != nil {
-			return err
-		}
-		return w.Deflated(c.GetBlocks(), c.GetSize(), c.GetCrc32())
-	})
+	head, err := write(metadata)
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, "]}\n")
+	_, err = l.w.Write(head)
 	return err
 }
 
-var comma = []byte(",")
-
-// protobuf writes the list as one enveloped message.
-func (l *lister) protobuf(w listWriter) error {
-	metadata, err := envelope.AppendListMeta(nil, l.metadata())
-	if err != nil {
+// all writes a header and objects that are there already.
+func (l *lister) all(header *storev1.ListHeader, objects []*storev1.Object) error {
+	if err := l.begin(header); err != nil {
 		return err
 	}
-	left := l.header.GetItemsSize() // the message's length comes before what it holds
-	head := envelope.AppendHead(nil, l.kind, len(metadata)+int(left))
-	if _, err := w.Write(append(head, metadata...)); err != nil {
-		return err
-	}
-	err = l.each(func(obj *storev1.Object) error {
-		raw := obj.GetObject().GetValue()
-		left -= int64(envelope.ItemSize(len(raw)))
-		head = envelope.ItemHead(head[:0], len(raw))
-		if _, err := w.Write(head); err != nil {
+	for _, obj := range objects {
+		if err := l.object(obj); err != nil {
 			return err
 		}
-		_, err := w.Write(raw)
-		return err
-	}, func(c *storev1.Chunk) error {
-		left -= c.GetSize()
-		return w.Deflated(c.GetBlocks(), c.GetSize(), c.GetCrc32())
-	})
-	if err == nil && left != 0 {
-		err = fmt.Errorf("the Store's list is %d bytes shorter than it said", left)
 	}
+	return nil
+}
+
+func (l *lister) jsonHead(metadata *metav1.ListMeta) ([]byte, error) {
+	b, err := json.Marshal(metadata)
+	if err != nil {
+		return nil, fmt.Errorf("encode the list's metadata: %w", err)
+	}
+	apiVersion, kind := listKind(l.target, l.format, l.header).ToAPIVersionAndKind()
+	head := fmt.Appendf(nil, `{"kind":%q,"apiVersion":%q,"metadata":%s,`, kind, apiVersion, b)
+	if l.format.IsTable() {
+		head = append(head, `"columnDefinitions":`...)
+		head = append(head, l.header.GetTableColumns()...)
+		return append(head, `,"rows":[`...), nil
+	}
+	return append(head, `"items":[`...), nil
+}
+
+// protobufHead is what precedes the items of an enveloped message, whose length it
+// begins with.
+func (l *lister) protobufHead(metadata *metav1.ListMeta) ([]byte, error) {
+	b, err := envelope.AppendListMeta(nil, metadata)
+	if err != nil {
+		return nil, err
+	}
+	l.left = l.header.GetItemsSize()
+	head := envelope.AppendHead(nil, listKind(l.target, l.format, l.header), len(b)+int(l.left))
+	return append(head, b...), nil
+}
+
+// object writes one item.
+func (l *lister) object(obj *storev1.Object) error {
+	item := obj.GetObject().GetValue()
+	l.head = l.head[:0]
+	if l.format.Media == negotiate.Protobuf {
+		l.left -= int64(envelope.ItemSize(len(item)))
+		l.head = envelope.ItemHead(l.head, len(item))
+	} else {
+		item = bytes.TrimSuffix(inVersion(l.format, obj.GetJson()), newline)
+		l.separate()
+	}
+	if _, err := l.w.Write(l.head); err != nil {
+		return err
+	}
+	_, err := l.w.Write(item)
+	return err
+}
+
+// separate puts what stands between an item and the one before it into head.
+func (l *lister) separate() {
+	if l.begun {
+		l.head = append(l.head, ',')
+	}
+	l.begun = true
+}
+
+// chunk writes several items that are compressed.
+func (l *lister) chunk(c *storev1.Chunk) error {
+	l.head = l.head[:0]
+	if l.format.Media == negotiate.Protobuf {
+		l.left -= c.GetSize()
+	} else {
+		l.separate()
+	}
+	if _, err := l.w.Write(l.head); err != nil {
+		return err
+	}
+	return l.w.Deflated(c.GetBlocks(), c.GetSize(), c.GetCrc32())
+}
+
+// end ends the list.
+func (l *lister) end() error {
+	switch {
+	case l.w == nil:
+		return errors.New("the Store's list is empty")
+	case l.format.Media == negotiate.Protobuf && l.left != 0:
+		return fmt.Errorf("the Store's list is %d bytes shorter than it said", l.left)
+	case l.format.Media == negotiate.Protobuf:
+		return nil
+	}
+	_, err := io.WriteString(l.w, "]}\n")
 	return err
 }

@@ -5,9 +5,7 @@ package rest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	otelcodes "go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -26,6 +25,7 @@ import (
 	"navarch.dev/navarch/gateway/routes"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/rpc"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
@@ -35,13 +35,34 @@ type Connector interface {
 	Connect(w http.ResponseWriter, r *http.Request, t routes.Target)
 }
 
+// Streams calls the Store's methods that answer with a stream, and use with each
+// message until it ends or use fails.
+type Streams interface {
+	List(ctx context.Context, req *storev1.ListRequest, use func(*storev1.ListResponse) error) error
+	Watch(ctx context.Context, req *storev1.WatchRequest, use func(*storev1.WatchResponse) error) error
+}
+
+// StreamsOf returns the Streams of a connection.
+func StreamsOf(conn grpc.ClientConnInterface) Streams { return streams{conn} }
+
+type streams struct{ conn grpc.ClientConnInterface }
+
+func (s streams) List(ctx context.Context, req *storev1.ListRequest, use func(*storev1.ListResponse) error) error {
+	return rpc.Receive(ctx, s.conn, storev1.StoreService_List_FullMethodName, req, use)
+}
+
+func (s streams) Watch(ctx context.Context, req *storev1.WatchRequest, use func(*storev1.WatchResponse) error) error {
+	return rpc.Receive(ctx, s.conn, storev1.StoreService_Watch_FullMethodName, req, use)
+}
+
 // Options are what a Handler works with.
 type Options struct {
-	Store  storev1.StoreServiceClient
-	Types  *envelope.Types
-	Nodes  Connector
-	Tracer trace.Tracer
-	Log    *slog.Logger
+	Store   storev1.StoreServiceClient
+	Streams Streams
+	Types   *envelope.Types
+	Nodes   Connector
+	Tracer  trace.Tracer
+	Log     *slog.Logger
 	// MaxBody is the most bytes of a request's body.
 	MaxBody int64
 	// Timeout ends requests that are not meant to last.
@@ -172,11 +193,7 @@ func (h *Handler) readNow(w http.ResponseWriter, r *http.Request, t routes.Targe
 	if t.Name == "" {
 		read = h.list
 	}
-	err = read(w, r, t, f)
-	if errors.Is(err, io.EOF) && ctx.Err() != nil {
-		return ctx.Err() // gRPC's word for a stream that has ended already
-	}
-	return err
+	return read(w, r, t, f)
 }
 
 // write serves every changing verb in a span, the root of the trace of what

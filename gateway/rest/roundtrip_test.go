@@ -115,12 +115,11 @@ func readList(t *testing.T, kind *kinds.Kind, f negotiate.Format, obj kinds.Obje
 		ResourceVersion: "7", NextPageToken: "next", ApiVersion: kind.APIVersion(), Kind: kind.Kind + "List",
 		ItemsSize: 2 * int64(envelope.ItemSize(len(item.GetObject().GetValue()))),
 	}
-	l := &lister{
-		header: header, kind: listKind(routes.Target{Kind: kind}, f, header), format: f,
-		next: once([]*storev1.Object{item, item}),
-	}
 	w := httptest.NewRecorder()
-	if err := l.serve(w, httptest.NewRequest(http.MethodGet, "/", nil)); err != nil {
+	body := newListBody(w, httptest.NewRequest(http.MethodGet, "/", nil), f)
+	defer body.release()
+	l := &lister{target: routes.Target{Kind: kind}, format: f, open: body.open}
+	if err := body.end(l, l.all(header, []*storev1.Object{item, item})); err != nil {
 		t.Fatal(err)
 	}
 	list, _, err := codecs(t).UniversalDeserializer().Decode(w.Body.Bytes(), nil, nil)

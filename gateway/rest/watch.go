@@ -3,12 +3,10 @@ package rest
 import (
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -38,12 +36,9 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t routes.Target,
 		}
 	}()
 	sink := &watchSink{w: w, flush: http.NewResponseController(w).Flush, encoder: newEventEncoder(t, f)}
-	stream, err := h.Store.Watch(ctx, req)
-	if err == nil {
-		err = sink.run(stream)
-	}
+	err = h.Streams.Watch(ctx, req, sink.take)
 	switch {
-	case ctx.Err() != nil && sink.started, errors.Is(err, io.EOF), errors.Is(err, errClientGone):
+	case ctx.Err() != nil && sink.started, err == nil, errors.Is(err, errClientGone):
 		return nil
 	case !sink.started && ctx.Err() != nil && r.Context().Err() == nil:
 		// It lasted as long as it was asked to and nothing happened.
@@ -112,33 +107,26 @@ func (s *watchSink) start() {
 	_ = s.flush() // a client that has gone is noticed at the first event
 }
 
-// run copies the stream's events until it ends.
-func (s *watchSink) run(stream grpc.ServerStreamingClient[storev1.WatchResponse]) error {
-	for {
-		resp, err := stream.Recv()
-		if err != nil {
-			return err
-		}
-		if started := resp.GetStarted(); started != nil {
-			s.encoder.columns(started.GetTableColumns())
-			if !s.started {
-				s.start()
-			}
-			continue
-		}
-		s.buf = s.buf[:0]
-		for _, e := range resp.GetEvents().GetEvents() {
-			if s.buf, err = s.encoder.event(s.buf, e); err != nil {
-				return err
-			}
-		}
+// take writes what the Store says.
+func (s *watchSink) take(resp *storev1.WatchResponse) error {
+	if started := resp.GetStarted(); started != nil {
+		s.encoder.columns(started.GetTableColumns())
 		if !s.started {
 			s.start()
 		}
-		if err := s.send(); err != nil {
+		return nil
+	}
+	s.buf = s.buf[:0]
+	for _, e := range resp.GetEvents().GetEvents() {
+		var err error
+		if s.buf, err = s.encoder.event(s.buf, e); err != nil {
 			return err
 		}
 	}
+	if !s.started {
+		s.start()
+	}
+	return s.send()
 }
 
 // keepBuffer is the most memory that an idle watch holds for its next batch.

@@ -3,7 +3,6 @@ package rest
 import (
 	"context"
 	"encoding/binary"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
@@ -29,35 +27,25 @@ import (
 
 // script is a Store whose watches play back responses and then fail.
 type script struct {
-	storev1.StoreServiceClient
+	Streams
 	responses []*storev1.WatchResponse
 	err       error
 	asked     *storev1.WatchRequest
 }
 
-func (s *script) Watch(_ context.Context, req *storev1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[storev1.WatchResponse], error) {
+func (s *script) Watch(_ context.Context, req *storev1.WatchRequest, use func(*storev1.WatchResponse) error) error {
 	s.asked = req
-	return &playback{responses: s.responses, err: s.err}, nil
-}
-
-type playback struct {
-	grpc.ClientStream
-	responses []*storev1.WatchResponse
-	err       error
-}
-
-func (p *playback) Recv() (*storev1.WatchResponse, error) {
-	if len(p.responses) == 0 {
-		return nil, p.err
+	for _, resp := range s.responses {
+		if err := use(resp); err != nil {
+			return err
+		}
 	}
-	next := p.responses[0]
-	p.responses = p.responses[1:]
-	return next, nil
+	return s.err
 }
 
-func newHandler(store storev1.StoreServiceClient) *Handler {
+func newHandler(streams Streams) *Handler {
 	return New(Options{
-		Store: store, Types: envelope.NewTypes(kinds.Default()), Tracer: noop.NewTracerProvider().Tracer(""),
+		Streams: streams, Types: envelope.NewTypes(kinds.Default()), Tracer: noop.NewTracerProvider().Tracer(""),
 		Log: slog.New(slog.DiscardHandler), MaxBody: 1 << 20, Timeout: time.Minute, Stopping: make(chan struct{}),
 	})
 }
@@ -96,7 +84,7 @@ func TestHowWatchesEnd(t *testing.T) {
 		{"forbidden", script{err: status.Error(codes.PermissionDenied, "no")}, 403, `"reason":"Forbidden"`, 1},
 		{"too slow", script{responses: []*storev1.WatchResponse{started()}, err: status.Error(codes.ResourceExhausted, "too slow")}, 200, `"reason":"TooManyRequests"`, 1},
 		{"the Store goes away", script{responses: []*storev1.WatchResponse{started(), events(added(`{}`))}, err: status.Error(codes.Unavailable, "gone")}, 200, `{"type":"ADDED","object":{}}`, 1},
-		{"bookmark", script{responses: []*storev1.WatchResponse{started(), events(&storev1.WatchEvent{Type: storev1.WatchEvent_TYPE_BOOKMARK, ResourceVersion: "9", InitialEventsEnd: true})}, err: io.EOF},
+		{"bookmark", script{responses: []*storev1.WatchResponse{started(), events(&storev1.WatchEvent{Type: storev1.WatchEvent_TYPE_BOOKMARK, ResourceVersion: "9", InitialEventsEnd: true})}},
 			200, `"metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}`, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -135,7 +123,7 @@ func TestProtobufWatchError(t *testing.T) {
 }
 
 func TestWatchOfOneName(t *testing.T) {
-	store := script{err: io.EOF, responses: []*storev1.WatchResponse{started()}}
+	store := script{responses: []*storev1.WatchResponse{started()}}
 	target := pods(t)
 	target.Name = "a"
 	r := httptest.NewRequest(http.MethodGet, "/?watch=true&fieldSelector=spec.nodeName%3Dn1&resourceVersion=7&allowWatchBookmarks=true", nil)

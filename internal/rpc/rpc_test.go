@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -271,4 +272,42 @@ func TestDialRefusesWhatIsNoAddress(t *testing.T) {
 			t.Errorf("Dial(%q) succeeded", target)
 		}
 	}
+}
+
+func TestReceive(t *testing.T) {
+	id := identity.Service(identity.Proxy)
+	onBothPaths(t, id, func(t *testing.T, f *fixture, conn grpc.ClientConnInterface) {
+		received := 0
+		failure := errors.New("enough")
+		receive := func(ctx context.Context, most int) error {
+			received = 0
+			return rpc.Receive(ctx, conn, storev1.StoreService_Watch_FullMethodName, &storev1.WatchRequest{ResourceVersion: "7"}, func(resp *storev1.WatchResponse) error {
+				if got := resp.GetStarted().GetResourceVersion(); got != "7" {
+					t.Errorf("version = %q, want 7", got)
+				}
+				if received++; received == most {
+					return failure
+				}
+				return nil
+			})
+		}
+		if err := receive(t.Context(), 100); !apierrors.IsResourceExpired(apistatus.FromGRPC(err)) || received != 3 {
+			t.Errorf("the stream ended after %d messages with %v, want Expired after 3", received, err)
+		}
+		if diff := cmp.Diff(id, f.caller); diff != "" {
+			t.Errorf("caller (-want +got):\n%s", diff)
+		}
+		if err := receive(t.Context(), 2); !errors.Is(err, failure) || received != 2 {
+			t.Errorf("the stream ended after %d messages with %v, want that of the receiver after 2", received, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := receive(ctx, 100); status.Code(err) != codes.Canceled || received != 0 {
+			t.Errorf("the stream ended after %d messages with %v, want Canceled", received, err)
+		}
+		err := rpc.Receive(t.Context(), conn, storev1.StoreService_List_FullMethodName, &storev1.ListRequest{}, func(*storev1.ListResponse) error { return nil })
+		if status.Code(err) != codes.Unimplemented {
+			t.Errorf("error = %v, want Unimplemented", err)
+		}
+	})
 }

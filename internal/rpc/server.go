@@ -60,6 +60,8 @@ type Server struct {
 	// full names.
 	local *inprocgrpc.Channel
 	unary map[string]unaryMethod
+	// streaming are the methods of Receive.
+	streaming map[string]streamingMethod
 }
 
 // ServerOptions qualify a Server.
@@ -100,10 +102,11 @@ func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		),
-		edge:   edge,
-		local:  new(inprocgrpc.Channel),
-		unary:  make(map[string]unaryMethod),
-		health: health.NewServer(),
+		edge:      edge,
+		local:     new(inprocgrpc.Channel),
+		unary:     make(map[string]unaryMethod),
+		streaming: make(map[string]streamingMethod),
+		health:    health.NewServer(),
 	}
 	s.local.WithCloner(sharingCloner{}).
 		WithServerUnaryInterceptor(edge.unary).
@@ -123,6 +126,12 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	s.local.RegisterService(desc, impl)
 	for _, m := range desc.Methods {
 		s.unary["/"+desc.ServiceName+"/"+m.MethodName] = unaryMethod{service: impl, handler: m.Handler}
+	}
+	for _, m := range desc.Streams {
+		if m.ServerStreams && !m.ClientStreams {
+			name := "/" + desc.ServiceName + "/" + m.StreamName
+			s.streaming[name] = streamingMethod{impl, m.Handler, &grpc.StreamServerInfo{FullMethod: name, IsServerStream: true}}
+		}
 	}
 }
 

@@ -80,6 +80,24 @@ func retired(kind *kinds.Kind) <-chan struct{} {
 	return kind.Custom.Retired
 }
 
+// untilRetired returns a context that ends with ctx, or because of errRetired once
+// a kind is retired.
+func untilRetired(ctx context.Context, kind *kinds.Kind) (context.Context, context.CancelFunc) {
+	gone := retired(kind)
+	if gone == nil {
+		return ctx, func() {}
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-gone:
+			end(errRetired)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { end(nil) }
+}
+
 // errRetired ends the watches of a kind whose definition has changed. Clients
 // go on from where they were.
 var errRetired = errors.New("the custom resource definition has changed")

@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -46,6 +48,7 @@ func (s *Store) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingServ
 		prefix: s.registry.KeyPrefix(sc.kind, sc.namespace),
 	}
 	label := sc.kind.GroupResource().String()
+	w.sent = s.metrics.events.WithLabelValues(label)
 	s.metrics.watchers.WithLabelValues(label).Inc()
 	defer s.metrics.watchers.WithLabelValues(label).Dec()
 	err = w.begin(ctx, req)
@@ -74,6 +77,7 @@ type watch struct {
 	prefix   string
 	stream   grpc.ServerStreamingServer[storev1.WatchResponse]
 
+	sent    prometheus.Counter
 	watcher *cache.Watcher
 	batch   []*storev1.WatchEvent
 	size    int
@@ -83,7 +87,7 @@ type watch struct {
 // are asked for.
 func (w *watch) begin(ctx context.Context, req *storev1.WatchRequest) error {
 	c := w.store.registry.Cache(w.scope.kind)
-	only := w.selector.Exactly(w.scope.kind.WatchField)
+	part := w.part()
 	rv := req.GetResourceVersion()
 	revision, invalid := parseRevision(rv)
 	if invalid != nil {
@@ -94,19 +98,29 @@ func (w *watch) begin(ctx context.Context, req *storev1.WatchRequest) error {
 	}
 	if revision > 0 && !req.GetSendInitialEvents() {
 		var err error
-		if w.watcher, err = c.Watch(revision, only); err != nil {
+		if w.watcher, err = c.Watch(revision, part); err != nil {
 			return historyError(err, expiredWatch)
 		}
 		return w.started(revision)
 	}
 	labels := w.selector.Labels()
 	c.Want(labels)
-	snapshot, watcher := c.WatchPresent(only)
+	snapshot, watcher := c.WatchPresent(part)
 	w.watcher = watcher
 	if err := w.started(snapshot.Revision); err != nil || req.GetOmitInitialEvents() {
 		return err
 	}
 	return w.present(ctx, snapshot.Labelled(labels), req.GetSendInitialEvents() && req.GetAllowBookmarks())
+}
+
+// part is what the watch is woken by.
+func (w *watch) part() cache.Part {
+	p := cache.Part{Only: w.selector.Exactly(w.scope.kind.WatchField), Prefix: w.prefix}
+	name, one := w.selector.Name()
+	if one && name != "" && (w.scope.namespace != "" || !w.scope.kind.Namespaced) {
+		p.Key = w.prefix + name
+	}
+	return p
 }
 
 func (w *watch) started(revision int64) error {
@@ -144,35 +158,38 @@ func (w *watch) present(ctx context.Context, snapshot cache.Snapshot, marked boo
 
 // follow sends changes until the client or the cache ends the watch.
 func (w *watch) follow(ctx context.Context, bookmarks bool) error {
-	timer := time.NewTimer(w.untilBookmark(ctx))
+	ctx, cancel := untilRetired(ctx, w.scope.kind)
+	defer cancel()
+	// What there is to wait for comes by one channel: a watcher that waits for
+	// several costs twice as much to wake.
+	defer context.AfterFunc(ctx, w.watcher.Wake)()
+	var due atomic.Bool
+	timer := time.AfterFunc(w.untilBookmark(ctx), func() {
+		due.Store(true)
+		w.watcher.Wake()
+	})
 	defer timer.Stop()
-	due := false
-	for {
-		events, revision, more, err := w.watcher.Next(watchBatch)
+	for ctx.Err() == nil {
+		late := due.Swap(false)
+		events, revision, err := w.watcher.Next(watchBatch)
 		if err != nil {
 			return err
 		}
 		if err := w.send(events); err != nil {
 			return err
 		}
-		if due {
+		if late {
+			timer.Reset(w.untilBookmark(ctx))
+		}
+		if late && bookmarks {
 			// The changes before it went first.
 			if err := w.bookmarkNow(revision); err != nil {
 				return err
 			}
-			due = false
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-retired(w.scope.kind):
-			return errRetired
-		case <-timer.C:
-			due = bookmarks
-			timer.Reset(w.untilBookmark(ctx))
-		case <-more:
-		}
+		<-w.watcher.Woken()
 	}
+	return context.Cause(ctx)
 }
 
 // untilBookmark is how long to wait for the next bookmark: the usual interval,
@@ -246,7 +263,7 @@ func (w *watch) add(t storev1.WatchEvent_Type, v *cache.Version) error {
 	if err != nil {
 		return err
 	}
-	w.batch = append(w.batch, &storev1.WatchEvent{Type: t, Object: obj, ResourceVersion: v.Object().GetResourceVersion()})
+	w.batch = append(w.batch, &storev1.WatchEvent{Type: t, Object: obj, ResourceVersion: cache.ResourceVersion(v.Revision)})
 	if w.size += weight(obj); w.size >= batchBytes {
 		return w.flush()
 	}
@@ -272,6 +289,6 @@ func (w *watch) flush() error {
 	n := len(w.batch)
 	err := w.stream.Send(&storev1.WatchResponse{Message: &storev1.WatchResponse_Events{Events: &storev1.WatchEvents{Events: w.batch}}})
 	w.batch, w.size = nil, 0
-	w.store.metrics.events.WithLabelValues(w.scope.kind.GroupResource().String()).Add(float64(n))
+	w.sent.Add(float64(n))
 	return err
 }

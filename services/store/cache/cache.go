@@ -73,8 +73,8 @@ type Cache struct {
 	history  history
 	// epoch is raised when the history has a gap; older watches end.
 	epoch int
-	// changed is closed and replaced whenever any of the above changes. The
-	// watchers of a lane wait for their lane instead.
+	// changed is closed and replaced whenever any of the above changes. Watchers
+	// wait for the lanes of the history instead.
 	changed chan struct{}
 
 	// indexing is held while an index of a label is made; it is taken before mu.
@@ -166,23 +166,21 @@ func (c *Cache) follow(ctx context.Context) (progressed bool, err error) {
 // Close ends all watches, and says to all readers that the resource is gone. The
 // context of Run is to end, too.
 func (c *Cache) Close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed, c.ready = true, false
-	c.items = newPresent(c.kind)
-	c.history.restart(c.revision)
-	c.epoch++
-	c.announce()
+	c.update(func() {
+		c.closed, c.ready = true, false
+		c.items = newPresent(c.kind)
+		c.history.restart(c.revision)
+		c.epoch++
+	})
 }
 
 // reset makes the next follow begin with a fresh read.
 func (c *Cache) reset() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ready = false
-	c.epoch++
-	c.history.lanes.restart()
-	c.announce()
+	c.update(func() {
+		c.ready = false
+		c.epoch++
+		c.history.lanes.restart(c.history.next())
+	})
 }
 
 // load reads the whole resource as of one revision.
@@ -191,15 +189,18 @@ func (c *Cache) load(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return 0, ErrClosed
+	c.update(func() {
+		if c.closed {
+			err = ErrClosed
+			return
+		}
+		c.items, c.revision, c.ready = items, revision, true
+		c.history.restart(revision)
+		c.epoch++
+	})
+	if err != nil {
+		return 0, err
 	}
-	c.items, c.revision, c.ready = items, revision, true
-	c.history.restart(revision)
-	c.epoch++
-	c.announce()
 	c.dropDrafts(revision)
 	return revision, nil
 }
@@ -243,16 +244,13 @@ func (c *Cache) apply(batch backend.Batch) error {
 		versions[i] = v
 	}
 	now := time.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i, e := range batch.Events {
-		c.record(e, versions[i], now)
-		c.revision = max(c.revision, e.Revision)
-	}
-	if batch.Progress > c.revision {
-		c.revision = batch.Progress
-	}
-	c.announce()
+	c.update(func() {
+		for i, e := range batch.Events {
+			c.record(e, versions[i], now)
+			c.revision = max(c.revision, e.Revision)
+		}
+		c.revision = max(c.revision, batch.Progress)
+	})
 	return nil
 }
 
@@ -271,8 +269,16 @@ func (c *Cache) record(e backend.Event, v *Version, now time.Time) {
 	}
 }
 
-// announce wakes everybody who waits for a change. The caller holds mu.
-func (c *Cache) announce() {
+// update changes the cache and then wakes everybody who waits for that: watchers
+// once mu is free, which they take first.
+func (c *Cache) update(change func()) {
+	c.mu.Lock()
+	change()
 	close(c.changed)
 	c.changed = make(chan struct{})
+	woken := c.history.lanes.woken()
+	c.mu.Unlock()
+	for _, w := range woken {
+		w.Wake()
+	}
 }

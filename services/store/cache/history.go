@@ -51,7 +51,7 @@ func (h *history) next() int64 { return h.first + int64(len(h.events)) }
 // restart empties the history: it begins anew after a revision.
 func (h *history) restart(revision int64) {
 	h.events, h.first, h.since, h.bytes = nil, h.next(), revision, 0
-	h.lanes.restart()
+	h.lanes.restart(h.next())
 }
 
 func (h *history) append(e Event, now time.Time) {
@@ -101,35 +101,33 @@ func (h *history) after(revision int64) int64 {
 	return h.first + int64(low)
 }
 
-// from copies at most limit changes from a number on. It goes beyond the limit
+// from appends at most limit changes from a number on. It goes beyond the limit
 // rather than part changes of one revision: a watcher that resumes after a
 // revision must have seen all of it.
-func (h *history) from(number int64, limit int) []Event {
+func (h *history) from(dst []Event, number int64, limit int) []Event {
 	rest := h.events[number-h.first:]
 	n := min(limit, len(rest))
 	for n > 0 && n < len(rest) && rest[n].Revision == rest[n-1].Revision {
 		n++
 	}
-	out := make([]Event, n)
-	for i := range out {
-		out[i] = rest[i].Event
+	for _, r := range rest[:n] {
+		dst = append(dst, r.Event)
 	}
-	return out
+	return dst
 }
 
-// pick copies at most about limit of the changes with the given numbers, which
+// pick appends at most about limit of the changes with the given numbers, which
 // ascend. As from does, it does not part changes of one revision.
-func (h *history) pick(numbers []int64, limit int) []Event {
+func (h *history) pick(dst []Event, numbers []int64, limit int) []Event {
 	at := func(i int) Event { return h.events[numbers[i]-h.first].Event }
 	n := min(limit, len(numbers))
 	for n > 0 && n < len(numbers) && at(n).Revision == at(n-1).Revision {
 		n++
 	}
-	out := make([]Event, n)
-	for i := range out {
-		out[i] = at(i)
+	for i := range n {
+		dst = append(dst, at(i))
 	}
-	return out
+	return dst
 }
 
 // lastRemoval returns the newest removal of a key, of those before a revision

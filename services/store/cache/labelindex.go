@@ -145,7 +145,7 @@ func (c *Cache) makeIndex(label string) {
 		return // one at a time
 	}
 	defer c.indexing.Unlock()
-	snapshot, w := c.WatchPresent(nil)
+	snapshot, w := c.WatchPresent(Part{})
 	defer w.Stop()
 	x := newLabelIndex(label)
 	_ = snapshot.Ascend(context.Background(), "", "", func(v *Version) bool { // which fails for the past only
@@ -167,7 +167,7 @@ func (c *Cache) makeIndex(label string) {
 	if i, room := c.items.place(time.Now()); room {
 		// Snapshots share the slice.
 		others := slices.Delete(slices.Clone(c.items.byLabel), i, min(i+1, len(c.items.byLabel)))
-		c.items.byLabel = append(others, x)
+		c.items.byLabel = slices.Concat(others, []labelIndex{x})
 	}
 }
 

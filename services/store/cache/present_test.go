@@ -85,7 +85,7 @@ func newMovement(f *fixture) *movement {
 		watchers: map[string]*cache.Watcher{}, seen: map[string]map[string]place{},
 	}
 	for _, node := range m.nodes {
-		snapshot, w := f.cache.WatchPresent(&node)
+		snapshot, w := f.cache.WatchPresent(cache.Part{Only: &node})
 		f.t.Cleanup(w.Stop)
 		m.watchers[node], m.seen[node] = w, map[string]place{}
 		if got := f.shown(snapshot, "/pods/", ""); len(got) > 0 {
@@ -175,7 +175,7 @@ func (m *movement) checkSnapshot(what string, s cache.Snapshot, state map[string
 func (m *movement) checkWatchers() {
 	m.t.Helper()
 	for node, w := range m.watchers {
-		events, _, _, err := w.Next(1000)
+		events, _, err := w.Next(1000)
 		if err != nil {
 			m.t.Fatal(err)
 		}

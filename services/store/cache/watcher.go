@@ -2,9 +2,8 @@ package cache
 
 import "fmt"
 
-// Watcher is a position in the history of a resource, or in the part of it
-// that concerns one value of the kind's WatchField. It belongs to one
-// goroutine.
+// Watcher is a position in the history of a resource, or in a part of it. It
+// belongs to one goroutine.
 type Watcher struct {
 	cache *Cache
 	epoch int
@@ -12,106 +11,121 @@ type Watcher struct {
 	next int64
 	// revision is the one up to which the watcher has seen everything.
 	revision int64
-	// lane is nil for a watcher of all changes.
-	lane  *lane
-	value string
+	woken    chan struct{}
+
+	lane *lane
+	// place is the watcher's among those of its lane.
+	place int
+	// key, if it is one of a key or a prefix, or else value name the lane.
+	key, value string
+	// events are those that Next returned last; the slice is used again.
+	events []Event
 }
 
-// Watch returns a watcher of the changes after a revision that the cache has
-// reached, or ErrExpired. only, if not nil, is the value of the kind's
-// WatchField, before or after a change, that the watcher is for: it gets those
-// changes alone. Stop the watcher in the end.
-func (c *Cache) Watch(revision int64, only *string) (*Watcher, error) {
+// keptEvents is how long a slice of events a watcher keeps that sleeps.
+const keptEvents = 16
+
+// Watch returns a watcher of a part of the changes after a revision that the
+// cache has reached, or ErrExpired. Stop the watcher in the end.
+func (c *Cache) Watch(revision int64, part Part) (*Watcher, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ready || revision < c.history.since {
 		return nil, &ExpiredError{Revision: revision, Oldest: c.history.since}
 	}
-	return c.watcher(c.history.after(revision), revision, only), nil
+	return c.watcher(c.history.after(revision), revision, part), nil
 }
 
-// WatchPresent returns the present state, as far as it has the value of only,
-// and a watcher of the changes after it, as Watch does.
-func (c *Cache) WatchPresent(only *string) (Snapshot, *Watcher) {
+// WatchPresent returns the present state, as far as it has the value of
+// part.Only, and a watcher of the changes after it, as Watch does.
+func (c *Cache) WatchPresent(part Part) (Snapshot, *Watcher) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Snapshot{Revision: c.revision, items: c.items.clone(), only: only}, c.watcher(c.history.next(), c.revision, only)
+	return Snapshot{Revision: c.revision, items: c.items.clone(), only: part.Only}, c.watcher(c.history.next(), c.revision, part)
 }
 
 // watcher returns a watcher at a position. The caller holds mu.
-func (c *Cache) watcher(next, revision int64, only *string) *Watcher {
-	w := &Watcher{cache: c, epoch: c.epoch, next: next, revision: revision}
-	if only != nil && c.kind.WatchField != "" {
-		w.lane, w.value = c.history.lanes.get(*only), *only
-		w.lane.watchers++
+func (c *Cache) watcher(next, revision int64, part Part) *Watcher {
+	if part.Prefix == c.prefix {
+		part.Prefix = ""
 	}
+	w := &Watcher{cache: c, epoch: c.epoch, next: next, revision: revision, woken: make(chan struct{}, 1)}
+	c.history.join(w, part)
 	return w
 }
 
 // Stop ends the watch.
 func (w *Watcher) Stop() {
-	if w.lane == nil {
-		return
-	}
 	w.cache.mu.Lock()
 	defer w.cache.mu.Unlock()
-	w.lane.watchers--
-	w.cache.history.lanes.discard(w.value)
-	w.lane = nil
+	if w.lane != nil {
+		w.cache.history.leave(w)
+		w.lane = nil
+	}
+}
+
+// Woken gets a value when Next may have more to tell, and whenever Wake is
+// called; several may be one.
+func (w *Watcher) Woken() <-chan struct{} { return w.woken }
+
+// Wake wakes who waits for Woken. Anybody may call it.
+func (w *Watcher) Wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default:
+	}
 }
 
 // Next returns the changes that the watcher has not seen, at most about limit,
 // in order, without waiting, and the revision up to which it has now seen
-// everything. more is closed when there may be further ones; it is closed
-// already if the limit was met. ErrSlow and ErrExpired end the watch.
-func (w *Watcher) Next(limit int) (events []Event, revision int64, more <-chan struct{}, err error) {
+// everything. They are valid until it is called again. ErrSlow and ErrExpired end
+// the watch.
+func (w *Watcher) Next(limit int) (events []Event, revision int64, err error) {
 	c := w.cache
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if w.epoch != c.epoch {
-		return nil, w.revision, nil, fmt.Errorf("%w: the watch cache had to start over", ErrExpired)
+		return nil, w.revision, fmt.Errorf("%w: the watch cache had to start over", ErrExpired)
 	}
-	if w.lane != nil {
+	if cap(w.events) > keptEvents {
+		w.events = nil
+	}
+	if w.lane != &c.history.lanes.all {
 		return w.nextInLane(limit)
 	}
 	if w.next < c.history.first {
-		return nil, w.revision, nil, fmt.Errorf("%w: %d changes behind", ErrSlow, c.history.next()-w.next)
+		return nil, w.revision, fmt.Errorf("%w: %d changes behind", ErrSlow, c.history.next()-w.next)
 	}
-	events = c.history.from(w.next, limit)
-	w.next += int64(len(events))
-	return w.moved(events, w.next < c.history.next(), c.changed)
+	w.events = c.history.from(w.events[:0], w.next, limit)
+	w.next += int64(len(w.events))
+	return w.moved(w.next < c.history.next())
 }
 
 // nextInLane is Next for a watcher of a lane. The caller holds mu.
-func (w *Watcher) nextInLane(limit int) ([]Event, int64, <-chan struct{}, error) {
+func (w *Watcher) nextInLane(limit int) ([]Event, int64, error) {
 	h := &w.cache.history
 	if w.next < w.lane.dropped {
-		return nil, w.revision, nil, fmt.Errorf("%w: %d changes behind", ErrSlow, h.next()-w.next)
+		return nil, w.revision, fmt.Errorf("%w: %d changes behind", ErrSlow, h.next()-w.next)
 	}
 	numbers := w.lane.from(w.next)
-	events := h.pick(numbers, limit)
-	rest := len(events) < len(numbers)
+	w.events = h.pick(w.events[:0], numbers, limit)
+	rest := len(w.events) < len(numbers)
 	if rest {
-		w.next = numbers[len(events)]
+		w.next = numbers[len(w.events)]
 	} else {
 		w.next = h.next()
 	}
-	return w.moved(events, rest, w.lane.changed)
+	return w.moved(rest)
 }
 
 // moved notes how far the watcher has come. rest says that there are changes
 // left.
-func (w *Watcher) moved(events []Event, rest bool, changed <-chan struct{}) ([]Event, int64, <-chan struct{}, error) {
+func (w *Watcher) moved(rest bool) ([]Event, int64, error) {
 	if rest {
-		w.revision = events[len(events)-1].Revision
-		return events, w.revision, closedChannel(), nil
+		w.revision = w.events[len(w.events)-1].Revision
+		w.Wake()
+		return w.events, w.revision, nil
 	}
 	w.revision = max(w.revision, w.cache.revision)
-	return events, w.revision, changed, nil
-}
-
-func closedChannel() <-chan struct{} {
-	ch := make(chan struct{})
-	close(ch)
-	return ch
+	return w.events, w.revision, nil
 }

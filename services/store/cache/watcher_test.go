@@ -78,7 +78,12 @@ func (f *fixture) store(pod *corev1.Pod) int64 {
 
 // watch watches the pods of a node from the present on.
 func (f *fixture) watch(node *string) *cache.Watcher {
-	_, w := f.cache.WatchPresent(node)
+	return f.watchPart(cache.Part{Only: node})
+}
+
+// watchPart watches a part of the pods from the present on.
+func (f *fixture) watchPart(p cache.Part) *cache.Watcher {
+	_, w := f.cache.WatchPresent(p)
 	f.t.Cleanup(w.Stop)
 	return w
 }
@@ -86,14 +91,14 @@ func (f *fixture) watch(node *string) *cache.Watcher {
 // names returns what a watcher sees, and its channel for more.
 func (f *fixture) names(w *cache.Watcher) (names []string, revision int64, more <-chan struct{}) {
 	f.t.Helper()
-	events, revision, more, err := w.Next(100)
+	events, revision, err := w.Next(100)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	for _, e := range events {
 		names = append(names, e.Version.Object().GetName())
 	}
-	return names, revision, more
+	return names, revision, w.Woken()
 }
 
 func closed(ch <-chan struct{}) bool {
@@ -132,7 +137,7 @@ func TestWatchersOfANodeSleepThroughOthers(t *testing.T) {
 	if got, at, _ := f.names(one); len(got) > 0 || at != revision {
 		t.Errorf("watcher of n1 after another's change: %v at %d, want nothing at %d", got, at, revision)
 	}
-	resumed, err := f.cache.Watch(1, &n2)
+	resumed, err := f.cache.Watch(1, cache.Part{Only: &n2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +162,7 @@ func TestSlowWatchersAreCutOff(t *testing.T) {
 		}
 	}
 	for name, w := range map[string]*cache.Watcher{"all": all, "the busy node": slow, "the quiet node": idle} {
-		if _, _, _, err := w.Next(1); !errors.Is(err, cache.ErrSlow) {
+		if _, _, err := w.Next(1); !errors.Is(err, cache.ErrSlow) {
 			t.Errorf("watcher of %s after more changes than are kept: %v, want ErrSlow", name, err)
 		}
 	}
@@ -187,16 +192,101 @@ func TestHistoriesOfLargeObjectsAreShort(t *testing.T) {
 	for n := range 100 {
 		large(n)
 	}
-	if _, _, _, err := w.Next(1); err != nil {
+	if _, _, err := w.Next(1); err != nil {
 		t.Errorf("watcher after a hundred changes: %v, but so many are kept whatever they are", err)
 	}
 	for n := range 100 {
 		large(n)
 	}
-	if _, _, _, err := w.Next(1); !errors.Is(err, cache.ErrSlow) {
+	if _, _, err := w.Next(1); !errors.Is(err, cache.ErrSlow) {
 		t.Errorf("watcher after 200 MiB of changes: %v, want ErrSlow", err)
 	}
-	if _, err := f.cache.Watch(first, nil); !errors.Is(err, cache.ErrExpired) {
+	if _, err := f.cache.Watch(first, cache.Part{}); !errors.Is(err, cache.ErrExpired) {
 		t.Errorf("a watch from before 200 MiB of changes: %v, want ErrExpired", err)
+	}
+}
+
+// A watcher of a namespace or of one object is woken by changes there and by no
+// others, and misses none: not those from before it began, if it resumes, nor
+// those of a time when others watched the same.
+func TestWatchersOfANamespaceOrAnObjectSleepThroughOthers(t *testing.T) {
+	f := newFixture(t)
+	before := f.put("x/a", "")
+	inX, inY := cache.Part{Prefix: "/pods/x/"}, cache.Part{Prefix: "/pods/y/"}
+	oneInX := cache.Part{Prefix: "/pods/x/", Key: "/pods/x/a"}
+	everything := cache.Part{Prefix: "/pods/"}
+	watchers := map[string]*cache.Watcher{
+		"x": f.watchPart(inX), "y": f.watchPart(inY), "x/a": f.watchPart(oneInX), "all": f.watchPart(everything),
+	}
+	woken := func() string {
+		var names []string
+		for _, name := range []string{"x", "x/a", "y", "all"} {
+			if closed(watchers[name].Woken()) {
+				names = append(names, name)
+			}
+		}
+		return fmt.Sprint(names)
+	}
+	for _, step := range []struct {
+		change func() int64
+		want   string
+	}{
+		{func() int64 { return f.put("x/b", "") }, "[x all]"},
+		{func() int64 { return f.put("x/a", "") }, "[x x/a all]"},
+		{func() int64 { return f.put("y/a", "") }, "[y all]"},
+		{func() int64 { return f.remove("x/a") }, "[x x/a all]"},
+	} {
+		revision := step.change()
+		if got := woken(); got != step.want {
+			t.Errorf("woken at %d: %s, want %s", revision, got, step.want)
+		}
+	}
+	seen := func(what, want string, w *cache.Watcher) {
+		t.Helper()
+		if got, at, _ := f.names(w); fmt.Sprint(got) != want || at != f.cache.Revision() {
+			t.Errorf("%s: %v at %d, want %s at %d", what, got, at, want, f.cache.Revision())
+		}
+	}
+	seen("watcher of x", "[x/b x/a x/a]", watchers["x"])
+	seen("watcher of x/a", "[x/a x/a]", watchers["x/a"])
+	seen("watcher of y", "[y/a]", watchers["y"])
+	seen("watcher of all", "[x/b x/a y/a x/a]", watchers["all"])
+
+	for name, tc := range map[string]struct {
+		part cache.Part
+		want string
+	}{
+		"x": {inX, "[x/b x/a x/a]"}, "x/a": {oneInX, "[x/a x/a]"}, "y": {inY, "[y/a]"}, "all": {everything, "[x/b x/a y/a x/a]"},
+	} {
+		for _, others := range []bool{true, false} {
+			resumed, err := f.cache.Watch(before, tc.part)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen(fmt.Sprintf("resumed watcher of %s, others there: %t", name, others), tc.want, resumed)
+			resumed.Stop()
+			if others {
+				watchers[name].Stop()
+			}
+		}
+	}
+}
+
+// A watcher that is stopped leaves the others of its lane in their places.
+func TestStoppedWatchersAreNotWoken(t *testing.T) {
+	f := newFixture(t)
+	var all []*cache.Watcher
+	for range 5 {
+		all = append(all, f.watchPart(cache.Part{Prefix: "/pods/x/"}))
+	}
+	for _, i := range []int{1, 4, 0} {
+		all[i].Stop()
+		all[i].Stop() // which does nothing
+	}
+	f.put("x/a", "")
+	for i, w := range all {
+		if got, want := closed(w.Woken()), i == 2 || i == 3; got != want {
+			t.Errorf("watcher %d is woken: %t, want %t", i, got, want)
+		}
 	}
 }

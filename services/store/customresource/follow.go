@@ -44,7 +44,7 @@ func (f *Follower) Run(ctx context.Context) {
 		if err := f.Definitions.Reach(ctx, 0); err != nil {
 			return
 		}
-		_, watcher := f.Definitions.WatchPresent(nil)
+		_, watcher := f.Definitions.WatchPresent(cache.Part{})
 		f.follow(ctx, watcher)
 		watcher.Stop()
 	}
@@ -54,7 +54,7 @@ func (f *Follower) Run(ctx context.Context) {
 // ends.
 func (f *Follower) follow(ctx context.Context, watcher *cache.Watcher) {
 	for {
-		_, _, more, err := watcher.Next(1 << 10)
+		_, _, err := watcher.Next(1 << 10)
 		if err != nil {
 			return
 		}
@@ -62,7 +62,7 @@ func (f *Follower) follow(ctx context.Context, watcher *cache.Watcher) {
 			return
 		}
 		select {
-		case <-more:
+		case <-watcher.Woken():
 		case <-ctx.Done():
 			return
 		}
