@@ -6,9 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -24,10 +22,11 @@ const (
 // stamp is where a written object says when it was sent.
 const stamp = `"sent":"`
 
-// watch calls seen with the time between sending and receiving each event of
-// ConfigMaps that has a stamp, until ctx ends. It returns when the watch runs.
-func (s *server) watch(ctx context.Context, c *http.Client, seen func(time.Duration)) error {
-	body, err := s.open(ctx, c, request{method: http.MethodGet, path: configMaps + "?watch=true&resourceVersion=0&labelSelector=kind%3Dstamped"})
+// watch calls seen with the times of sending and receiving each event of a
+// namespace's ConfigMaps that has a stamp, until ctx ends. It returns when the
+// watch runs.
+func (s *server) watch(ctx context.Context, c *http.Client, namespace string, seen func(sent, received time.Time)) error {
+	body, err := s.open(ctx, c, request{method: http.MethodGet, path: configMapsOf(namespace) + "?watch=true&resourceVersion=0&labelSelector=kind%3Dstamped"})
 	if err != nil {
 		return fmt.Errorf("watch at %s: %w", s.name, err)
 	}
@@ -43,7 +42,7 @@ func (s *server) watch(ctx context.Context, c *http.Client, seen func(time.Durat
 			if _, after, ok := bytes.Cut(event, []byte(stamp)); ok {
 				text, _, _ := bytes.Cut(after, []byte(`"`))
 				if sent, err := strconv.ParseInt(string(text), 10, 64); err == nil {
-					seen(received.Sub(time.Unix(0, sent)))
+					seen(time.Unix(0, sent), received)
 				}
 			}
 		}
@@ -51,11 +50,30 @@ func (s *server) watch(ctx context.Context, c *http.Client, seen func(time.Durat
 	return nil
 }
 
+// watchAll runs so many watches, each of the namespace of its number. HTTP/2
+// servers limit how many there may be on a connection.
+func (s *server) watchAll(ctx context.Context, watchers int, namespaceOf func(int) string, seen func(sent, received time.Time)) error {
+	var c *http.Client
+	for n := range watchers {
+		if n%watchesPerConnection == 0 {
+			c = s.client()
+		}
+		if err := s.watch(ctx, c, namespaceOf(n), seen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stamped is a ConfigMap that says when it was sent.
+func stamped(name string) []byte {
+	return fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q,"labels":{"kind":"stamped"}},"data":{%s%d"}}`,
+		name, stamp, time.Now().UnixNano())
+}
+
 // post creates a ConfigMap that says when it was sent.
 func (s *server) post(ctx context.Context, c *http.Client, name string) error {
-	body := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q,"labels":{"kind":"stamped"}},"data":{%s%d"}}`,
-		name, stamp, time.Now().UnixNano())
-	_, err := s.do(ctx, c, request{method: http.MethodPost, path: configMaps, contentType: jsonType, body: []byte(body)})
+	_, err := s.do(ctx, c, request{method: http.MethodPost, path: configMaps, contentType: jsonType, body: stamped(name)})
 	return err
 }
 
@@ -91,7 +109,7 @@ func (s *server) latencies(ctx context.Context, round int) (samples, error) {
 	defer cancel()
 	watcher, writer := s.client(), s.client()
 	events := make(chan time.Duration, posts)
-	if err := s.watch(ctx, watcher, func(d time.Duration) { events <- d }); err != nil {
+	if err := s.watch(ctx, watcher, namespace, func(sent, received time.Time) { events <- received.Sub(sent) }); err != nil {
 		return nil, err
 	}
 	var out samples
@@ -127,26 +145,10 @@ func measureFanOut(ctx context.Context, p *peers) ([]line, error) {
 func (s *server) fanOut(ctx context.Context, round int, scale scale) (samples, spent, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var mu sync.Mutex
-	var out samples
 	count := fanOutSeconds * scale.rate
-	all := make(chan struct{})
-	seen := func(d time.Duration) {
-		mu.Lock()
-		defer mu.Unlock()
-		if out = append(out, d); len(out) == count*scale.watchers {
-			close(all)
-		}
-	}
-	// HTTP/2 servers limit how many there may be on a connection.
-	var c *http.Client
-	for n := range scale.watchers {
-		if n%watchesPerConnection == 0 {
-			c = s.client()
-		}
-		if err := s.watch(ctx, c, seen); err != nil {
-			return nil, spent{}, err
-		}
+	seen := newSightings(count * scale.watchers)
+	if err := s.watchAll(ctx, scale.watchers, func(int) string { return namespace }, seen.add); err != nil {
+		return nil, spent{}, err
 	}
 	before, err := s.processorTime()
 	if err != nil {
@@ -161,17 +163,13 @@ func (s *server) fanOut(ctx context.Context, round int, scale scale) (samples, s
 			return nil, spent{}, err
 		}
 	}
-	select {
-	case <-all:
-	case <-time.After(startTimeout):
-		mu.Lock()
-		defer mu.Unlock()
-		return nil, spent{}, fmt.Errorf("%s sent %d of %d events", s.name, len(out), count*scale.watchers)
+	if err := seen.wait(s.name); err != nil {
+		return nil, spent{}, err
 	}
 	after, err := s.processorTime()
 	if err != nil {
 		return nil, spent{}, err
 	}
 	cancel() // the watchers go before what they saw
-	return slices.Clone(out), after.minus(before), s.forgetStamped(context.WithoutCancel(ctx))
+	return seen.times(), after.minus(before), s.forgetStamped(context.WithoutCancel(ctx))
 }
