@@ -44,9 +44,10 @@ type scale struct {
 	held     int // pods that are held when memory is measured
 	watchers int // watchers of one namespace
 	rate     int // writes per second that they all see
-	spread   int // writes per second to the namespaces over which they are spread
-	bound    int // pods that are bound in a round
-	largest  int // pods in the row of the large cluster
+	// scattered is writes per second to the namespaces that the watchers watch.
+	scattered int
+	bound     int // pods that are bound in a round
+	largest   int // pods in the row of the large cluster
 }
 
 func main() { os.Exit(exitCode()) }
@@ -83,7 +84,7 @@ func allRows() []row {
 		{name: "operations", services: apiOnly, measure: measureOperations},
 		{name: "latency", services: apiOnly, measure: measureLatency},
 		{name: "fanout", services: apiOnly, measure: measureFanOut},
-		{name: "spread", services: apiOnly, measure: measureSpread},
+		{name: "scattered", services: apiOnly, measure: measureScattered},
 		{name: "lists", services: apiOnly, measure: measureLists},
 		{name: "held", services: apiOnly, measure: measureHeld},
 	}
@@ -160,7 +161,7 @@ func parseOptions() (options, error) {
 		{"held", &o.scale.held, 50000, "pods held when memory is measured"},
 		{"watchers", &o.scale.watchers, 1000, "watchers in the fan-out"},
 		{"rate", &o.scale.rate, 10, "writes per second in the fan-out; every watcher gets each"},
-		{"spread", &o.scale.spread, 1000, "writes per second where the watchers are spread over namespaces"},
+		{"scattered", &o.scale.scattered, 1000, "writes per second where the watchers are scattered over namespaces"},
 		{"bound", &o.scale.bound, 5000, "pods that are bound in a round; those that keep apart or spread are a fifth"},
 		{"largest", &o.scale.largest, 100000, "pods in the row of the large cluster"},
 	}

@@ -28,12 +28,16 @@ type listSender struct {
 	stream   grpc.ServerStreamingServer[storev1.ListResponse]
 }
 
+// whole says whether whole objects are sent.
+func (l *listSender) whole() bool {
+	p := l.form.Projection
+	return p == storev1.Projection_PROJECTION_UNSPECIFIED || p == storev1.Projection_PROJECTION_OBJECT
+}
+
 // long says whether the list is worth compressing. Only whole objects are: of
 // all else little is kept between one list and the next.
 func (l *listSender) long() bool {
-	switch l.form.Projection {
-	case storev1.Projection_PROJECTION_UNSPECIFIED, storev1.Projection_PROJECTION_OBJECT:
-	default:
+	if !l.whole() {
 		return false
 	}
 	size := 0
@@ -52,12 +56,9 @@ func (l *listSender) header(h *storev1.ListHeader) error {
 // plain sends the objects as they are.
 func (l *listSender) plain(h *storev1.ListHeader) error {
 	if l.form.Encoding != storev1.Encoding_ENCODING_JSON && !l.form.Table() {
-		for _, v := range l.versions {
-			obj, err := v.Encode(l.form)
-			if err != nil {
-				return err
-			}
-			h.ItemsSize += int64(cache.ItemSize(len(obj.GetObject().GetValue())))
+		var err error
+		if h.ItemsSize, err = l.itemsSize(); err != nil {
+			return err
 		}
 	}
 	if err := l.header(h); err != nil {
@@ -74,6 +75,23 @@ func (l *listSender) plain(h *storev1.ListHeader) error {
 		}
 	}
 	return b.flush()
+}
+
+// itemsSize returns how long the objects are as items of a Protobuf list.
+func (l *listSender) itemsSize() (int64, error) {
+	sum := int64(0)
+	for _, v := range l.versions {
+		size := v.WireSize()
+		if !l.whole() {
+			obj, err := v.Encode(l.form)
+			if err != nil {
+				return 0, err
+			}
+			size = len(obj.GetObject().GetValue())
+		}
+		sum += int64(cache.ItemSize(size))
+	}
+	return sum, nil
 }
 
 func (l *listSender) objects(objects []*storev1.Object) error {
@@ -156,7 +174,7 @@ func (b *batch[T]) flush() error {
 		return nil
 	}
 	parts := b.parts
-	b.parts, b.size = nil, 0
+	b.parts, b.size = make([]T, 0, len(parts)), 0
 	return b.send(parts)
 }
 

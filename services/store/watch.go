@@ -162,14 +162,17 @@ func (w *watch) follow(ctx context.Context, bookmarks bool) error {
 	defer cancel()
 	// What there is to wait for comes by one channel: a watcher that waits for
 	// several costs twice as much to wake.
-	defer context.AfterFunc(ctx, w.watcher.Wake)()
-	var due atomic.Bool
+	var due, ended atomic.Bool
+	defer context.AfterFunc(ctx, func() {
+		ended.Store(true)
+		w.watcher.Wake()
+	})()
 	timer := time.AfterFunc(w.untilBookmark(ctx), func() {
 		due.Store(true)
 		w.watcher.Wake()
 	})
 	defer timer.Stop()
-	for ctx.Err() == nil {
+	for !ended.Load() {
 		late := due.Swap(false)
 		events, revision, err := w.watcher.Next(watchBatch)
 		if err != nil {

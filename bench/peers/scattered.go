@@ -15,44 +15,44 @@ import (
 )
 
 const (
-	spreadNamespaces = 100
-	spreadWriters    = 16
+	scatteredNamespaces = 100
+	scatteredWriters    = 16
 )
 
-func spreadNamespace(n int) string { return fmt.Sprintf("spread-%02d", n%spreadNamespaces) }
+func scatteredNamespace(n int) string { return fmt.Sprintf("scattered-%02d", n%scatteredNamespaces) }
 
 func configMapsOf(namespace string) string { return "/api/v1/namespaces/" + namespace + "/configmaps" }
 
-// measureSpread compares what it costs a server to tell watchers of many
+// measureScattered compares what it costs a server to tell watchers of many
 // namespaces of what is written there. That every watcher sees a thousand writes
 // in a second is more than clients and servers of one machine can do.
-func measureSpread(ctx context.Context, p *peers) ([]line, error) {
+func measureScattered(ctx context.Context, p *peers) ([]line, error) {
 	var cpu, late pair
 	err := p.turns(ctx, func(ctx context.Context, t turn) error {
-		took, used, err := t.spread(ctx, p.scale)
+		took, used, err := t.scattered(ctx, p.scale)
 		cpu.add(t, used.server.Seconds())
 		cpu.addSpent(t, used, max(len(took), 1))
 		late.add(t, took.percentile(99).Seconds())
 		return err
 	})
 	figure := fmt.Sprintf("%d watchers of %d namespaces, %d writes/s, of which each sees %d: ",
-		p.scale.watchers, spreadNamespaces, p.scale.spread, max(1, p.scale.spread/spreadNamespaces))
+		p.scale.watchers, scatteredNamespaces, p.scale.scattered, max(1, p.scale.scattered/scatteredNamespaces))
 	return []line{cpu.faster(figure+"processor time", fanOutTarget), late.faster(figure+"PUT → event, p99", 1)}, err
 }
 
-// prepareSpread makes the namespaces, and in each the object that is written.
-func (s *server) prepareSpread(ctx context.Context) error {
+// prepareScattered makes the namespaces, and in each the object that is written.
+func (s *server) prepareScattered(ctx context.Context) error {
 	c := s.client()
 	defer c.CloseIdleConnections()
-	for n := range spreadNamespaces {
-		body, err := encode(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: spreadNamespace(n)}})
+	for n := range scatteredNamespaces {
+		body, err := encode(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: scatteredNamespace(n)}})
 		if err != nil {
 			return err
 		}
 		if err := s.eventually(ctx, c, request{method: http.MethodPost, path: "/api/v1/namespaces", contentType: jsonType, body: body}); err != nil {
 			return err
 		}
-		r := request{method: http.MethodPost, path: configMapsOf(spreadNamespace(n)), contentType: jsonType, body: stamped("spread")}
+		r := request{method: http.MethodPost, path: configMapsOf(scatteredNamespace(n)), contentType: jsonType, body: stamped("scattered")}
 		if err := s.eventually(ctx, c, r); err != nil {
 			return err
 		}
@@ -60,22 +60,22 @@ func (s *server) prepareSpread(ctx context.Context) error {
 	return nil
 }
 
-func (s *server) spread(ctx context.Context, scale scale) (samples, spent, error) {
-	if err := s.prepareSpread(ctx); err != nil {
+func (s *server) scattered(ctx context.Context, scale scale) (samples, spent, error) {
+	if err := s.prepareScattered(ctx); err != nil {
 		return nil, spent{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	count := fanOutSeconds * scale.spread
-	seen := newSightings(count * scale.watchers / spreadNamespaces)
-	if err := s.watchAll(ctx, scale.watchers, spreadNamespace, seen.add); err != nil {
+	count := fanOutSeconds * scale.scattered
+	seen := newSightings(count * scale.watchers / scatteredNamespaces)
+	if err := s.watchAll(ctx, scale.watchers, scatteredNamespace, seen.add); err != nil {
 		return nil, spent{}, err
 	}
 	before, err := s.processorTime()
 	if err != nil {
 		return nil, spent{}, err
 	}
-	if err := s.writeSpread(ctx, count, scale.spread); err != nil {
+	if err := s.writeScattered(ctx, count, scale.scattered); err != nil {
 		return nil, spent{}, err
 	}
 	if err := seen.wait(s.name); err != nil {
@@ -85,18 +85,18 @@ func (s *server) spread(ctx context.Context, scale scale) (samples, spent, error
 	return seen.times(), after.minus(before), err
 }
 
-// writeSpread writes to one namespace after the other, so many times in a second;
+// writeScattered writes to one namespace after the other, so many times in a second;
 // later if the server is not fast enough.
-func (s *server) writeSpread(ctx context.Context, count, rate int) error {
+func (s *server) writeScattered(ctx context.Context, count, rate int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	started := time.Now()
-	for writer := range spreadWriters {
+	for writer := range scatteredWriters {
 		c := s.client()
 		defer c.CloseIdleConnections()
 		g.Go(func() error {
-			for n := writer; n < count; n += spreadWriters {
+			for n := writer; n < count; n += scatteredWriters {
 				time.Sleep(time.Until(started.Add(time.Duration(n) * time.Second / time.Duration(rate))))
-				r := request{method: http.MethodPut, path: configMapsOf(spreadNamespace(n)) + "/spread", contentType: jsonType, body: stamped("spread")}
+				r := request{method: http.MethodPut, path: configMapsOf(scatteredNamespace(n)) + "/scattered", contentType: jsonType, body: stamped("scattered")}
 				if _, err := s.do(ctx, c, r); err != nil {
 					return err
 				}
