@@ -32,6 +32,9 @@ type Config struct {
 	// ClientCAs returns the authorities that sign users' certificates. It is
 	// called for every connection too.
 	ClientCAs func() *x509.CertPool
+	// ProxyCertificate returns what other API servers are shown, which serve a
+	// part of the API. It is called for every connection to one. Nil: nothing.
+	ProxyCertificate func() *tls.Certificate
 }
 
 // DefaultConfig returns the defaults. Certificate and ClientCAs have none.

@@ -16,6 +16,7 @@
 //	discovery   /api and /apis
 //	openapi     /openapi/v2 and /openapi/v3
 //	coalesce    fewer system calls on busy connections
+//	aggregation what other API servers serve
 package gateway
 
 import (
@@ -30,6 +31,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"navarch.dev/navarch/gateway/aggregation"
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/discovery"
 	"navarch.dev/navarch/gateway/envelope"
@@ -63,6 +65,7 @@ type Gateway struct {
 	rest      *rest.Handler
 	metrics   *metrics.Handler
 	streams   *podstream.Connector
+	others    *aggregation.Aggregator
 	handler   http.Handler
 	stopping  chan struct{}
 	stop      func()
@@ -96,6 +99,12 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 		MaxBody: cfg.MaxBodyBytes, Timeout: cfg.RequestTimeout, Stopping: g.stopping,
 		Nodes: g.streams,
 	})
+	g.others, err = aggregation.New(aggregation.Options{
+		Store: store, Agents: nodes, Certificate: cfg.ProxyCertificate, Log: tel.Log, Stopping: g.stopping,
+	})
+	if err != nil {
+		return nil, err
+	}
 	handler, err := g.routes(registry)
 	if err != nil {
 		return nil, err
@@ -146,7 +155,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 			return nil, fmt.Errorf("register %s: %w", path, err)
 		}
 	}
-	return g.recovered(g.proxying(legible(slashless(routes.Direct(registry, resources{g}, mux))))), nil
+	return g.recovered(g.proxying(legible(g.others.Handler(slashless(routes.Direct(registry, resources{g}, mux)))))), nil
 }
 
 // index lists the paths that clients can begin at.

@@ -34,7 +34,7 @@ func (g *Gateway) healthz(w http.ResponseWriter, r *http.Request) {
 // readyz says that the gateway serves and the Store does too.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	g.serveHealth(w, r, check{"ping", func(context.Context) error { return nil }},
-		check{"shutdown", g.notStopping}, check{"store", g.storeServes})
+		check{"shutdown", g.notStopping}, check{"store", g.storeServes}, check{"apiservices", g.others.Ready})
 }
 
 func (g *Gateway) notStopping(context.Context) error {

@@ -48,6 +48,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxConcurrentStreams},
 		ErrorLog:          slog.NewLogLogger(g.tel.Log.Handler(), slog.LevelDebug),
 	}
+	following, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go g.others.Run(following)
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(coalesce.Listener(listener), "", "") }()
 	g.tel.Log.InfoContext(ctx, "serving the Kubernetes API", "address", listener.Addr().String())

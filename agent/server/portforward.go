@@ -21,7 +21,7 @@ import (
 // PortForward joins one connection to a port in a pod's network namespace.
 func (s *Server) PortForward(stream grpc.BidiStreamingServer[nodev1.PortForwardRequest, nodev1.PortForwardResponse]) error {
 	ctx := stream.Context()
-	if err := authorize(ctx); err != nil {
+	if err := authorizeController(ctx); err != nil {
 		return err
 	}
 	req, err := stream.Recv()

@@ -30,7 +30,8 @@ func newCertsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "certs",
 		Short: "Make a cluster's certificates, for services that run apart",
-		Long: "Make a cluster's authority, a certificate for every service, node and the first user, and a kubeconfig.\n" +
+		Long: "Make a cluster's authority, a certificate for every service, node and the first user, those of the front proxy,\n" +
+			"and a kubeconfig. " +
 			"What is there and still good is kept, so the command can run before every start.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -73,6 +74,9 @@ func makeCerts(o certsOptions) error {
 		if _, err := authority.Ensure(o.dir, name, request); err != nil {
 			return fmt.Errorf("make the certificate of %s: %w", name, err)
 		}
+	}
+	if _, err := certs.EnsureFrontProxy(o.dir); err != nil {
+		return fmt.Errorf("make the certificate of the front proxy: %w", err)
 	}
 	if err := certs.EnsureSigningKey(filepath.Join(o.dir, "service-account.key")); err != nil {
 		return err

@@ -15,13 +15,15 @@ import (
 )
 
 // controllerSettings are the controllers' settings, with the files that hold
-// the authority's certificate, for publishing, the one that signs, and the one
-// that agents are shown.
+// the authorities' certificates, for publishing, the one that signs, and the one
+// that agents are shown, and those that other API servers are shown.
 type controllerSettings struct {
 	controller.Config
 	rootCAFile                      string
 	signingCertFile, signingKeyFile string
 	agentCertFile, agentKeyFile     string
+	frontProxyCAFile                string
+	frontProxy                      frontProxyFiles
 }
 
 // AddFlags implements settings.
@@ -31,18 +33,31 @@ func (c *controllerSettings) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.signingCertFile, "cluster-signing-cert-file", "", "PEM certificate of the authority that signs approved certificate requests; empty: none are signed")
 	fs.StringVar(&c.signingKeyFile, "cluster-signing-key-file", "", "PEM key of that authority")
 	fs.StringVar(&c.agentCertFile, "agent-client-cert-file", "", "PEM certificate of the controllers' identity, which agents are shown; empty: that of the process")
+	fs.StringVar(&c.frontProxyCAFile, "requestheader-client-ca-file", "", "PEM certificate of the authority of what gateways show to other API servers; empty: these are told of none")
+	c.frontProxy.addFlags(fs)
 	fs.StringVar(&c.agentKeyFile, "agent-client-key-file", "", "PEM key of that certificate")
 }
 
 // load reads what the settings name.
-func (c *controllerSettings) load() (controller.Config, error) {
+func (c *controllerSettings) load(p *process) (controller.Config, error) {
 	config := c.Config
+	var err error
+	if config.ProxyCertificate, err = c.frontProxy.load(p); err != nil {
+		return config, err
+	}
 	if c.rootCAFile != "" {
 		ca, err := os.ReadFile(c.rootCAFile)
 		if err != nil {
 			return config, fmt.Errorf("flag --root-ca-file: %w", err)
 		}
-		config.RootCA = ca
+		config.RootCA, config.Authentication.ClientCA = ca, ca
+	}
+	if c.frontProxyCAFile != "" {
+		ca, err := os.ReadFile(c.frontProxyCAFile)
+		if err != nil {
+			return config, fmt.Errorf("flag --requestheader-client-ca-file: %w", err)
+		}
+		config.Authentication.FrontProxyCA = ca
 	}
 	if (c.signingCertFile == "") != (c.signingKeyFile == "") {
 		return config, usageError{errors.New("flags --cluster-signing-cert-file and --cluster-signing-key-file: one is of no use without the other")}
@@ -81,7 +96,7 @@ func newControllerCommand() *cobra.Command {
 		name: "controller", short: "Run the controllers", defaultListen: "127.0.0.1:10257",
 		settings: settings,
 		make: func(p *process, tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
-			config, err := settings.load()
+			config, err := settings.load(p)
 			if err != nil {
 				return nil, err
 			}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"navarch.dev/navarch/gateway"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/rpc"
 	"navarch.dev/navarch/internal/tracing"
@@ -21,7 +20,7 @@ type controlPlaneSettings struct {
 	store      *storeSettings
 	scheduler  *schedulerSettings
 	controller *controllerSettings
-	gateway    gateway.Config
+	gateway    *gatewaySettings
 	// without are the services that other processes run.
 	without []string
 }
@@ -34,7 +33,7 @@ func newControlPlaneCommand() *cobra.Command {
 	var config processConfig
 	s := controlPlaneSettings{
 		store: newStoreSettings(), scheduler: &schedulerSettings{Config: scheduler.DefaultConfig()},
-		controller: &controllerSettings{Config: controller.DefaultConfig()}, gateway: gateway.DefaultConfig(),
+		controller: &controllerSettings{Config: controller.DefaultConfig()}, gateway: newGatewaySettings(),
 	}
 	s.scheduler.LeaderElect, s.scheduler.Identity = false, hostIdentity("scheduler") // there is no other that shares this etcd
 	cmd := &cobra.Command{
@@ -46,7 +45,7 @@ func newControlPlaneCommand() *cobra.Command {
 	prefixed(cmd.Flags(), schedulerPrefix, &s.scheduler.Config)
 	s.scheduler.addFile(cmd.Flags(), func(flag string) bool { return cmd.Flags().Changed(schedulerPrefix + flag) })
 	prefixed(cmd.Flags(), "controller-", s.controller)
-	prefixed(cmd.Flags(), "gateway-", &s.gateway)
+	prefixed(cmd.Flags(), "gateway-", s.gateway)
 	cmd.Flags().StringSliceVar(&s.without, "without", nil, "services that this process does not run, of: scheduler, controller")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := errors.Join(s.store.Validate(), s.scheduler.Validate(), s.controller.Validate(), s.validateWithout()); err != nil {
@@ -112,7 +111,7 @@ func (s *controlPlaneSettings) clients(ctx context.Context, p *process, server *
 	if err != nil {
 		return nil, err
 	}
-	config, err := s.controller.load()
+	config, err := s.controller.load(p)
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,12 @@
 // subject is its identity: the common name is the name, the organizations are
 // the groups, as in Kubernetes.
 //
-// On disk an authority is ca.crt and ca.key, and each issued certificate
-// NAME.crt and NAME.key, PEM, the keys readable by their owner only.
+// A second authority vouches for the front proxy only: for who says to other API
+// servers on whose behalf a request comes.
+//
+// On disk an authority is ca.crt and ca.key, or the same with a name before it,
+// and each issued certificate NAME.crt and NAME.key, PEM, the keys readable by
+// their owner only.
 package certs
 
 import (
@@ -59,23 +63,49 @@ type Pair struct {
 }
 
 // LoadOrCreate loads the authority kept in dir, and makes it at first use.
-func LoadOrCreate(dir string) (*Authority, error) {
-	a, err := Load(dir)
+func LoadOrCreate(dir string) (*Authority, error) { return loadOrCreate(dir, "ca", "navarch-ca") }
+
+// Names of what belongs to the front proxy.
+const (
+	// FrontProxyCA is the name of its authority's files.
+	FrontProxyCA = "front-proxy-ca"
+	// FrontProxyClient is the name of its certificate's files, and the
+	// certificate's common name.
+	FrontProxyClient = "front-proxy-client"
+)
+
+// EnsureFrontProxy makes what is missing of the front proxy's authority and
+// certificate in dir, and renews the certificate when it nears its end.
+func EnsureFrontProxy(dir string) (Pair, error) {
+	authority, err := loadOrCreate(dir, FrontProxyCA, "navarch-front-proxy-ca")
+	if err != nil {
+		return Pair{}, err
+	}
+	return authority.Ensure(dir, FrontProxyClient, Request{Identity: identity.Identity{Name: FrontProxyClient}})
+}
+
+// loadOrCreate loads the authority whose files have a name, and makes it at
+// first use.
+func loadOrCreate(dir, name, commonName string) (*Authority, error) {
+	load := func() (*Authority, error) {
+		return LoadFiles(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+	}
+	a, err := load()
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return a, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the certificate folder: %w", err)
 	}
-	pair, err := newAuthority()
+	pair, err := newAuthority(commonName)
 	if err != nil {
 		return nil, err
 	}
 	// The key goes first: a certificate on disk means that the pair is whole.
-	if err := pair.Write(dir, "ca"); err != nil {
+	if err := pair.Write(dir, name); err != nil {
 		return nil, err
 	}
-	return Load(dir)
+	return load()
 }
 
 // Load loads the authority kept in dir.
@@ -198,7 +228,7 @@ func certificateGroups(id identity.Identity) []string {
 	return groups
 }
 
-func newAuthority() (Pair, error) {
+func newAuthority(commonName string) (Pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Pair{}, fmt.Errorf("make the authority's key: %w", err)
@@ -207,7 +237,7 @@ func newAuthority() (Pair, error) {
 	if err != nil {
 		return Pair{}, err
 	}
-	template.Subject = pkix.Name{CommonName: "navarch-ca"}
+	template.Subject = pkix.Name{CommonName: commonName}
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature
 	template.IsCA, template.BasicConstraintsValid = true, true
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

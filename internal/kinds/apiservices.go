@@ -41,6 +41,30 @@ var versionPriorities = map[schema.GroupVersion]int32{
 // generalPriority is the version priority of what is generally available.
 const generalPriority = 15
 
+// GroupPriority returns a group's priority, that of custom resources for a group
+// that is not Kubernetes' own.
+func GroupPriority(group string) int32 {
+	if p, ok := groupPriorities[group]; ok {
+		return p
+	}
+	switch group {
+	case registrationv1.GroupName:
+		return firstPriority
+	case metricsGroup:
+		return metricsPriority
+	}
+	return CustomPriority.Group
+}
+
+const (
+	// firstPriority is that of the API by which others are registered.
+	firstPriority = 20_001
+	// The gateway's own figures of usage give way to everything else of the name,
+	// as those of metrics-server do.
+	metricsGroup    = "metrics.k8s.io"
+	metricsPriority = 100
+)
+
 // BuiltinPriority returns the priority of one of Kubernetes' own versions; false
 // for others, and for apiregistration.k8s.io, which is always first.
 func BuiltinPriority(gv schema.GroupVersion) (Priority, bool) {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,6 +12,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 
+	"navarch.dev/navarch/internal/certs"
+	"navarch.dev/navarch/services/controller/apiservice"
 	"navarch.dev/navarch/services/controller/certificates"
 	"navarch.dev/navarch/services/controller/nodelifecycle"
 )
@@ -36,6 +39,10 @@ type Config struct {
 	// RootCA is the PEM bundle published to pods in kube-root-ca.crt. Empty:
 	// nothing is published.
 	RootCA []byte
+	// Authentication is what other API servers are told about those who call them.
+	Authentication apiservice.AuthenticationConfig
+	// ProxyCertificate returns what other API servers are shown. Nil: nothing.
+	ProxyCertificate func() *tls.Certificate
 	// Signing signs certificates that were approved. Without an authority none
 	// are.
 	Signing certificates.SigningConfig
@@ -54,6 +61,7 @@ func DefaultConfig() Config {
 	return Config{
 		Identity:               host + "_" + uuid.NewString(),
 		Workers:                4,
+		Authentication:         apiservice.AuthenticationConfig{FrontProxyNames: []string{certs.FrontProxyClient}},
 		ClusterCIDR:            "10.244.0.0/16",
 		NodeCIDRMaskSize:       24,
 		Signing:                certificates.SigningConfig{Life: 365 * 24 * time.Hour},
@@ -62,8 +70,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// AddFlags registers a flag for every field but RootCA and the authority, which
-// the caller reads from files.
+// AddFlags registers a flag for every field but the certificates and the
+// authorities, which the caller reads from files.
 func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&c.LeaderElect, "leader-elect", c.LeaderElect, "elect one of several controller processes by a Lease")
 	fs.StringVar(&c.Identity, "leader-identity", c.Identity, "this process's name in the leader Lease")
@@ -71,6 +79,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&c.Disabled, "disable-controllers", c.Disabled, "controllers not to run, by name")
 	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", c.ClusterCIDR, "range of the pods' addresses, shared out to nodes; empty: do not share out")
 	fs.IntVar(&c.NodeCIDRMaskSize, "node-cidr-mask-size", c.NodeCIDRMaskSize, "prefix length of a node's part of the cluster CIDR")
+	fs.StringSliceVar(&c.Authentication.FrontProxyNames, "requestheader-allowed-names", c.Authentication.FrontProxyNames, "common names of the certificate that gateways show to other API servers (repeatable); empty: any")
 	fs.DurationVar(&c.Signing.Life, "cluster-signing-duration", c.Signing.Life, "longest life of signed certificates")
 	c.NodeLifecycle.AddFlags(fs)
 	fs.IntVar(&c.TerminatedPodThreshold, "terminated-pod-gc-threshold", c.TerminatedPodThreshold, "finished pods to keep; 0: all")

@@ -3,6 +3,7 @@ package controller
 import (
 	"net/netip"
 
+	"navarch.dev/navarch/internal/extension"
 	"navarch.dev/navarch/internal/usage"
 	"navarch.dev/navarch/services/controller/apiservice"
 	"navarch.dev/navarch/services/controller/bootstraptoken"
@@ -97,6 +98,14 @@ func controllers(cfg *Config) []factory {
 		plain("apiserviceregistration", apiservice.NewRegistration),
 		{"customresourcedefinition", func(d deps) (*runner.Controller, error) {
 			return customresourcedefinition.New(d.Deps, d.inventory)
+		}},
+		{"apiserviceavailability", func(d deps) (*runner.Controller, error) {
+			return apiservice.NewAvailability(d.Deps, extension.Connector{
+				Services: extension.Services{Store: d.Client.Store(), Agents: d.agents}, Certificate: cfg.ProxyCertificate,
+			})
+		}},
+		{"extensionauthentication", func(d deps) (*runner.Controller, error) {
+			return apiservice.NewAuthentication(d.Deps, cfg.Authentication)
 		}},
 		plain("certificateapproving", certificates.NewApproving),
 		{"certificatecleaning", func(d deps) (*runner.Controller, error) { return certificates.NewCleaning(d.Deps, nil) }},

@@ -19,12 +19,8 @@ func (s *Store) GetDocument(ctx context.Context, req *storev1.GetDocumentRequest
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.control.Authorizer.Authorize(ctx, access.Attributes{User: user, Verb: "get", Path: req.GetPath()})
-	if err != nil {
-		return nil, apierrors.NewInternalError(fmt.Errorf("authorize %s: %w", user.Name, err))
-	}
-	if !d.Allowed || d.Denied {
-		return nil, forbiddenPath(user.Name, req.GetPath())
+	if err := s.authorizePath(ctx, access.Attributes{User: user, Verb: "get", Path: req.GetPath()}); err != nil {
+		return nil, err
 	}
 	document, ok := s.control.Documents[req.GetPath()]
 	if !ok {
@@ -34,10 +30,10 @@ func (s *Store) GetDocument(ctx context.Context, req *storev1.GetDocumentRequest
 }
 
 // forbiddenPath is forbidden for a path that is no resource.
-func forbiddenPath(user, path string) error {
+func forbiddenPath(user, verb, path string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
 		Details: &metav1.StatusDetails{},
-		Message: fmt.Sprintf("forbidden: User %q cannot get path %q", user, path),
+		Message: fmt.Sprintf("forbidden: User %q cannot %s path %q", user, verb, path),
 	}}
 }

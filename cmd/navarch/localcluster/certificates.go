@@ -58,11 +58,19 @@ func (s *State) issueCertificates(l Layout, nodes []node) (time.Time, error) {
 			IPs:      ips,
 		}
 	}
+	frontProxy, err := certs.EnsureFrontProxy(l.PKI())
+	if err != nil {
+		return next, fmt.Errorf("make the certificate of the front proxy: %w", err)
+	}
+	pairs := []certs.Pair{frontProxy}
 	for name, request := range requests {
 		pair, err := authority.Ensure(l.PKI(), name, request)
 		if err != nil {
 			return next, fmt.Errorf("make the certificate of %s: %w", name, err)
 		}
+		pairs = append(pairs, pair)
+	}
+	for _, pair := range pairs {
 		at, err := pair.RenewAt()
 		if err != nil {
 			return next, err

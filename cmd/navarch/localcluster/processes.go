@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"navarch.dev/navarch/internal/certs"
 )
 
 // hostName stands for this machine in the URL of a registry mirror: nodes that
@@ -37,12 +39,14 @@ func (c *Cluster) controlPlane() []processSpec {
 		"--service-account-key-file", filepath.Join(c.layout.PKI(), signingKeyFile),
 	}
 	controller := []string{"--cluster-cidr", s.PodCIDR().String(), "--root-ca-file", filepath.Join(c.layout.PKI(), "ca.crt"),
-		"--cluster-signing-cert-file", filepath.Join(c.layout.PKI(), "ca.crt"), "--cluster-signing-key-file", filepath.Join(c.layout.PKI(), "ca.key")}
+		"--cluster-signing-cert-file", filepath.Join(c.layout.PKI(), "ca.crt"), "--cluster-signing-key-file", filepath.Join(c.layout.PKI(), "ca.key"),
+		"--requestheader-client-ca-file", filepath.Join(c.layout.PKI(), certs.FrontProxyCA+".crt")}
+	controller = append(controller, c.frontProxy()...)
 	if c.options.FastFailover {
 		store = append(store, "--default-unreachable-toleration-seconds", "0")
 		controller = append(controller, "--fast-failover")
 	}
-	gateway := []string{"--listen", c.gatewayAddresses()}
+	gateway := append([]string{"--listen", c.gatewayAddresses()}, c.frontProxy()...)
 	var scheduler []string
 	if c.options.SchedulerConfig != "" {
 		scheduler = []string{"--scheduler-config", c.options.SchedulerConfig}
@@ -76,6 +80,12 @@ func (c *Cluster) controlPlane() []processSpec {
 		service("controller", "controller", toStore, on(s.ControllerPort), controller),
 		service("gateway", controlPlaneCert, toStore, gateway),
 	}
+}
+
+// frontProxy names what other API servers are shown.
+func (c *Cluster) frontProxy() []string {
+	file := filepath.Join(c.layout.PKI(), certs.FrontProxyClient)
+	return []string{"--proxy-client-cert-file", file + ".crt", "--proxy-client-key-file", file + ".key"}
 }
 
 // withPrefix puts a prefix before each flag of a command line.

@@ -49,7 +49,8 @@ type NodeServiceClient interface {
 	Exec(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecRequest, ExecResponse], error)
 	// Attach joins the streams of a container's main process.
 	Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error)
-	// PortForward joins one connection to a port in a pod's network namespace.
+	// PortForward joins one connection to a port in a pod's network namespace. The
+	// Controller, which asks API servers that are pods, may call it as well.
 	PortForward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PortForwardRequest, PortForwardResponse], error)
 	// Stats returns the present usage of the node, its pods and containers. The
 	// Controller, which scales by it, may ask as well. It takes a second when
@@ -242,7 +243,8 @@ type NodeServiceServer interface {
 	Exec(grpc.BidiStreamingServer[ExecRequest, ExecResponse]) error
 	// Attach joins the streams of a container's main process.
 	Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error
-	// PortForward joins one connection to a port in a pod's network namespace.
+	// PortForward joins one connection to a port in a pod's network namespace. The
+	// Controller, which asks API servers that are pods, may call it as well.
 	PortForward(grpc.BidiStreamingServer[PortForwardRequest, PortForwardResponse]) error
 	// Stats returns the present usage of the node, its pods and containers. The
 	// Controller, which scales by it, may ask as well. It takes a second when

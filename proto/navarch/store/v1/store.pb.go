@@ -3037,6 +3037,362 @@ func (x *ConnectResponse) GetTargetPort() uint32 {
 	return 0
 }
 
+// AuthorizeRequest is about a resource or, if path is set, about a path that is
+// none.
+type AuthorizeRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Verb        string                 `protobuf:"bytes,1,opt,name=verb,proto3" json:"verb,omitempty"`
+	Resource    *Resource              `protobuf:"bytes,2,opt,name=resource,proto3" json:"resource,omitempty"`
+	Subresource string                 `protobuf:"bytes,3,opt,name=subresource,proto3" json:"subresource,omitempty"`
+	Namespace   string                 `protobuf:"bytes,4,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name        string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// The selectors of a list, a watch or a deletecollection, as they came.
+	LabelSelector string `protobuf:"bytes,6,opt,name=label_selector,json=labelSelector,proto3" json:"label_selector,omitempty"`
+	FieldSelector string `protobuf:"bytes,7,opt,name=field_selector,json=fieldSelector,proto3" json:"field_selector,omitempty"`
+	Path          string `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizeRequest) Reset() {
+	*x = AuthorizeRequest{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizeRequest) ProtoMessage() {}
+
+func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizeRequest.ProtoReflect.Descriptor instead.
+func (*AuthorizeRequest) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *AuthorizeRequest) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *AuthorizeRequest) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *AuthorizeRequest) GetSubresource() string {
+	if x != nil {
+		return x.Subresource
+	}
+	return ""
+}
+
+func (x *AuthorizeRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *AuthorizeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuthorizeRequest) GetLabelSelector() string {
+	if x != nil {
+		return x.LabelSelector
+	}
+	return ""
+}
+
+func (x *AuthorizeRequest) GetFieldSelector() string {
+	if x != nil {
+		return x.FieldSelector
+	}
+	return ""
+}
+
+func (x *AuthorizeRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type AuthorizeResponse struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	User          string                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Uid           string                  `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Groups        []string                `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	Extra         map[string]*ExtraValues `protobuf:"bytes,4,rep,name=extra,proto3" json:"extra,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizeResponse) Reset() {
+	*x = AuthorizeResponse{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizeResponse) ProtoMessage() {}
+
+func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizeResponse.ProtoReflect.Descriptor instead.
+func (*AuthorizeResponse) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *AuthorizeResponse) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *AuthorizeResponse) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *AuthorizeResponse) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *AuthorizeResponse) GetExtra() map[string]*ExtraValues {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
+}
+
+// ExtraValues are further facts about a user, of one kind.
+type ExtraValues struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        []string               `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtraValues) Reset() {
+	*x = ExtraValues{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtraValues) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtraValues) ProtoMessage() {}
+
+func (x *ExtraValues) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtraValues.ProtoReflect.Descriptor instead.
+func (*ExtraValues) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ExtraValues) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+type LocateRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Service   string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	// The Service's port.
+	Port          int32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocateRequest) Reset() {
+	*x = LocateRequest{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocateRequest) ProtoMessage() {}
+
+func (x *LocateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
+func (*LocateRequest) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *LocateRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *LocateRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *LocateRequest) GetPort() int32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+type LocateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pod that is the endpoint, and the agent that leads to it: its node and
+	// the host:port of its Node service. All are empty if the endpoint is no pod.
+	Pod          string `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	NodeName     string `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	NodeEndpoint string `protobuf:"bytes,3,opt,name=node_endpoint,json=nodeEndpoint,proto3" json:"node_endpoint,omitempty"`
+	// Address or, for a Service that stands for a name, name.
+	TargetAddress string `protobuf:"bytes,4,opt,name=target_address,json=targetAddress,proto3" json:"target_address,omitempty"`
+	TargetPort    int32  `protobuf:"varint,5,opt,name=target_port,json=targetPort,proto3" json:"target_port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocateResponse) Reset() {
+	*x = LocateResponse{}
+	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocateResponse) ProtoMessage() {}
+
+func (x *LocateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
+func (*LocateResponse) Descriptor() ([]byte, []int) {
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *LocateResponse) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *LocateResponse) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *LocateResponse) GetNodeEndpoint() string {
+	if x != nil {
+		return x.NodeEndpoint
+	}
+	return ""
+}
+
+func (x *LocateResponse) GetTargetAddress() string {
+	if x != nil {
+		return x.TargetAddress
+	}
+	return ""
+}
+
+func (x *LocateResponse) GetTargetPort() int32 {
+	if x != nil {
+		return x.TargetPort
+	}
+	return 0
+}
+
 type GetDocumentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// For example "/.well-known/openid-configuration" or "/openid/v1/jwks".
@@ -3047,7 +3403,7 @@ type GetDocumentRequest struct {
 
 func (x *GetDocumentRequest) Reset() {
 	*x = GetDocumentRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,7 +3415,7 @@ func (x *GetDocumentRequest) String() string {
 func (*GetDocumentRequest) ProtoMessage() {}
 
 func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[35]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,7 +3428,7 @@ func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentRequest.ProtoReflect.Descriptor instead.
 func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetDocumentRequest) GetPath() string {
@@ -3092,7 +3448,7 @@ type GetDocumentResponse struct {
 
 func (x *GetDocumentResponse) Reset() {
 	*x = GetDocumentResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3104,7 +3460,7 @@ func (x *GetDocumentResponse) String() string {
 func (*GetDocumentResponse) ProtoMessage() {}
 
 func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[36]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3117,7 +3473,7 @@ func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentResponse.ProtoReflect.Descriptor instead.
 func (*GetDocumentResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetDocumentResponse) GetContent() []byte {
@@ -3148,7 +3504,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3516,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[37]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3529,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *HistoryRequest) GetResource() *Resource {
@@ -3223,7 +3579,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3235,7 +3591,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[38]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3248,7 +3604,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *HistoryResponse) GetRevisions() []*Revision {
@@ -3281,7 +3637,7 @@ type Revision struct {
 
 func (x *Revision) Reset() {
 	*x = Revision{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3293,7 +3649,7 @@ func (x *Revision) String() string {
 func (*Revision) ProtoMessage() {}
 
 func (x *Revision) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[39]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3306,7 +3662,7 @@ func (x *Revision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revision.ProtoReflect.Descriptor instead.
 func (*Revision) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Revision) GetResourceVersion() string {
@@ -3352,7 +3708,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[40]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3720,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[40]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3733,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *HeartbeatRequest) GetNodeName() string {
@@ -3410,7 +3766,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_navarch_store_v1_store_proto_msgTypes[41]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3422,7 +3778,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_store_v1_store_proto_msgTypes[41]
+	mi := &file_navarch_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3435,7 +3791,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_navarch_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 var File_navarch_store_v1_store_proto protoreflect.FileDescriptor
@@ -3657,6 +4013,37 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\rnode_endpoint\x18\x03 \x01(\tR\fnodeEndpoint\x12%\n" +
 	"\x0etarget_address\x18\x04 \x01(\tR\rtargetAddress\x12\x1f\n" +
 	"\vtarget_port\x18\x05 \x01(\rR\n" +
+	"targetPort\"\x94\x02\n" +
+	"\x10AuthorizeRequest\x12\x12\n" +
+	"\x04verb\x18\x01 \x01(\tR\x04verb\x126\n" +
+	"\bresource\x18\x02 \x01(\v2\x1a.navarch.store.v1.ResourceR\bresource\x12 \n" +
+	"\vsubresource\x18\x03 \x01(\tR\vsubresource\x12\x1c\n" +
+	"\tnamespace\x18\x04 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12%\n" +
+	"\x0elabel_selector\x18\x06 \x01(\tR\rlabelSelector\x12%\n" +
+	"\x0efield_selector\x18\a \x01(\tR\rfieldSelector\x12\x12\n" +
+	"\x04path\x18\b \x01(\tR\x04path\"\xf0\x01\n" +
+	"\x11AuthorizeResponse\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x16\n" +
+	"\x06groups\x18\x03 \x03(\tR\x06groups\x12D\n" +
+	"\x05extra\x18\x04 \x03(\v2..navarch.store.v1.AuthorizeResponse.ExtraEntryR\x05extra\x1aW\n" +
+	"\n" +
+	"ExtraEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x123\n" +
+	"\x05value\x18\x02 \x01(\v2\x1d.navarch.store.v1.ExtraValuesR\x05value:\x028\x01\"%\n" +
+	"\vExtraValues\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\"[\n" +
+	"\rLocateRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\x05R\x04port\"\xac\x01\n" +
+	"\x0eLocateResponse\x12\x10\n" +
+	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x1b\n" +
+	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12#\n" +
+	"\rnode_endpoint\x18\x03 \x01(\tR\fnodeEndpoint\x12%\n" +
+	"\x0etarget_address\x18\x04 \x01(\tR\rtargetAddress\x12\x1f\n" +
+	"\vtarget_port\x18\x05 \x01(\x05R\n" +
 	"targetPort\"(\n" +
 	"\x12GetDocumentRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"R\n" +
@@ -3716,7 +4103,7 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x1ePROPAGATION_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19PROPAGATION_POLICY_ORPHAN\x10\x01\x12!\n" +
 	"\x1dPROPAGATION_POLICY_BACKGROUND\x10\x02\x12!\n" +
-	"\x1dPROPAGATION_POLICY_FOREGROUND\x10\x032\xa0\b\n" +
+	"\x1dPROPAGATION_POLICY_FOREGROUND\x10\x032\xc3\t\n" +
 	"\fStoreService\x12B\n" +
 	"\x03Get\x12\x1c.navarch.store.v1.GetRequest\x1a\x1d.navarch.store.v1.GetResponse\x12G\n" +
 	"\x04List\x12\x1d.navarch.store.v1.ListRequest\x1a\x1e.navarch.store.v1.ListResponse0\x01\x12J\n" +
@@ -3727,7 +4114,9 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x06Delete\x12\x1f.navarch.store.v1.DeleteRequest\x1a .navarch.store.v1.DeleteResponse\x12i\n" +
 	"\x10DeleteCollection\x12).navarch.store.v1.DeleteCollectionRequest\x1a*.navarch.store.v1.DeleteCollectionResponse\x12E\n" +
 	"\x04Bind\x12\x1d.navarch.store.v1.BindRequest\x1a\x1e.navarch.store.v1.BindResponse\x12N\n" +
-	"\aConnect\x12 .navarch.store.v1.ConnectRequest\x1a!.navarch.store.v1.ConnectResponse\x12Z\n" +
+	"\aConnect\x12 .navarch.store.v1.ConnectRequest\x1a!.navarch.store.v1.ConnectResponse\x12T\n" +
+	"\tAuthorize\x12\".navarch.store.v1.AuthorizeRequest\x1a#.navarch.store.v1.AuthorizeResponse\x12K\n" +
+	"\x06Locate\x12\x1f.navarch.store.v1.LocateRequest\x1a .navarch.store.v1.LocateResponse\x12Z\n" +
 	"\vGetDocument\x12$.navarch.store.v1.GetDocumentRequest\x1a%.navarch.store.v1.GetDocumentResponse\x12N\n" +
 	"\aHistory\x12 .navarch.store.v1.HistoryRequest\x1a!.navarch.store.v1.HistoryResponse\x12X\n" +
 	"\tHeartbeat\x12\".navarch.store.v1.HeartbeatRequest\x1a#.navarch.store.v1.HeartbeatResponse(\x010\x01B\xb8\x01\n" +
@@ -3747,7 +4136,7 @@ func file_navarch_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_navarch_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_navarch_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_navarch_store_v1_store_proto_goTypes = []any{
 	(Encoding)(0),                    // 0: navarch.store.v1.Encoding
 	(Projection)(0),                  // 1: navarch.store.v1.Projection
@@ -3792,20 +4181,26 @@ var file_navarch_store_v1_store_proto_goTypes = []any{
 	(*BindResult)(nil),               // 40: navarch.store.v1.BindResult
 	(*ConnectRequest)(nil),           // 41: navarch.store.v1.ConnectRequest
 	(*ConnectResponse)(nil),          // 42: navarch.store.v1.ConnectResponse
-	(*GetDocumentRequest)(nil),       // 43: navarch.store.v1.GetDocumentRequest
-	(*GetDocumentResponse)(nil),      // 44: navarch.store.v1.GetDocumentResponse
-	(*HistoryRequest)(nil),           // 45: navarch.store.v1.HistoryRequest
-	(*HistoryResponse)(nil),          // 46: navarch.store.v1.HistoryResponse
-	(*Revision)(nil),                 // 47: navarch.store.v1.Revision
-	(*HeartbeatRequest)(nil),         // 48: navarch.store.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),        // 49: navarch.store.v1.HeartbeatResponse
-	(*timestamppb.Timestamp)(nil),    // 50: google.protobuf.Timestamp
-	(*anypb.Any)(nil),                // 51: google.protobuf.Any
-	(*durationpb.Duration)(nil),      // 52: google.protobuf.Duration
+	(*AuthorizeRequest)(nil),         // 43: navarch.store.v1.AuthorizeRequest
+	(*AuthorizeResponse)(nil),        // 44: navarch.store.v1.AuthorizeResponse
+	(*ExtraValues)(nil),              // 45: navarch.store.v1.ExtraValues
+	(*LocateRequest)(nil),            // 46: navarch.store.v1.LocateRequest
+	(*LocateResponse)(nil),           // 47: navarch.store.v1.LocateResponse
+	(*GetDocumentRequest)(nil),       // 48: navarch.store.v1.GetDocumentRequest
+	(*GetDocumentResponse)(nil),      // 49: navarch.store.v1.GetDocumentResponse
+	(*HistoryRequest)(nil),           // 50: navarch.store.v1.HistoryRequest
+	(*HistoryResponse)(nil),          // 51: navarch.store.v1.HistoryResponse
+	(*Revision)(nil),                 // 52: navarch.store.v1.Revision
+	(*HeartbeatRequest)(nil),         // 53: navarch.store.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),        // 54: navarch.store.v1.HeartbeatResponse
+	nil,                              // 55: navarch.store.v1.AuthorizeResponse.ExtraEntry
+	(*timestamppb.Timestamp)(nil),    // 56: google.protobuf.Timestamp
+	(*anypb.Any)(nil),                // 57: google.protobuf.Any
+	(*durationpb.Duration)(nil),      // 58: google.protobuf.Duration
 }
 var file_navarch_store_v1_store_proto_depIdxs = []int32{
-	50, // 0: navarch.store.v1.Writer.time:type_name -> google.protobuf.Timestamp
-	51, // 1: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
+	56, // 0: navarch.store.v1.Writer.time:type_name -> google.protobuf.Timestamp
+	57, // 1: navarch.store.v1.Object.object:type_name -> google.protobuf.Any
 	9,  // 2: navarch.store.v1.Object.trace:type_name -> navarch.store.v1.TraceContext
 	8,  // 3: navarch.store.v1.GetRequest.resource:type_name -> navarch.store.v1.Resource
 	0,  // 4: navarch.store.v1.GetRequest.encoding:type_name -> navarch.store.v1.Encoding
@@ -3857,45 +4252,52 @@ var file_navarch_store_v1_store_proto_depIdxs = []int32{
 	37, // 50: navarch.store.v1.BindRequest.bindings:type_name -> navarch.store.v1.Binding
 	40, // 51: navarch.store.v1.BindResponse.results:type_name -> navarch.store.v1.BindResult
 	8,  // 52: navarch.store.v1.ConnectRequest.resource:type_name -> navarch.store.v1.Resource
-	51, // 53: navarch.store.v1.ConnectRequest.options:type_name -> google.protobuf.Any
+	57, // 53: navarch.store.v1.ConnectRequest.options:type_name -> google.protobuf.Any
 	11, // 54: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
-	8,  // 55: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
-	0,  // 56: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
-	47, // 57: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
-	10, // 58: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
-	11, // 59: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
-	52, // 60: navarch.store.v1.HeartbeatRequest.interval:type_name -> google.protobuf.Duration
-	12, // 61: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
-	14, // 62: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
-	20, // 63: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
-	26, // 64: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
-	28, // 65: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
-	30, // 66: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
-	33, // 67: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
-	35, // 68: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
-	38, // 69: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
-	41, // 70: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
-	43, // 71: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
-	45, // 72: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
-	48, // 73: navarch.store.v1.StoreService.Heartbeat:input_type -> navarch.store.v1.HeartbeatRequest
-	13, // 74: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
-	15, // 75: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
-	21, // 76: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
-	27, // 77: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
-	29, // 78: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
-	31, // 79: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
-	34, // 80: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
-	36, // 81: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
-	39, // 82: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
-	42, // 83: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
-	44, // 84: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
-	46, // 85: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
-	49, // 86: navarch.store.v1.StoreService.Heartbeat:output_type -> navarch.store.v1.HeartbeatResponse
-	74, // [74:87] is the sub-list for method output_type
-	61, // [61:74] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	8,  // 55: navarch.store.v1.AuthorizeRequest.resource:type_name -> navarch.store.v1.Resource
+	55, // 56: navarch.store.v1.AuthorizeResponse.extra:type_name -> navarch.store.v1.AuthorizeResponse.ExtraEntry
+	8,  // 57: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
+	0,  // 58: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
+	52, // 59: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
+	10, // 60: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
+	11, // 61: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
+	58, // 62: navarch.store.v1.HeartbeatRequest.interval:type_name -> google.protobuf.Duration
+	45, // 63: navarch.store.v1.AuthorizeResponse.ExtraEntry.value:type_name -> navarch.store.v1.ExtraValues
+	12, // 64: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
+	14, // 65: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
+	20, // 66: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
+	26, // 67: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
+	28, // 68: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
+	30, // 69: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
+	33, // 70: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
+	35, // 71: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
+	38, // 72: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
+	41, // 73: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
+	43, // 74: navarch.store.v1.StoreService.Authorize:input_type -> navarch.store.v1.AuthorizeRequest
+	46, // 75: navarch.store.v1.StoreService.Locate:input_type -> navarch.store.v1.LocateRequest
+	48, // 76: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
+	50, // 77: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
+	53, // 78: navarch.store.v1.StoreService.Heartbeat:input_type -> navarch.store.v1.HeartbeatRequest
+	13, // 79: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
+	15, // 80: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
+	21, // 81: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
+	27, // 82: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
+	29, // 83: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
+	31, // 84: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
+	34, // 85: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
+	36, // 86: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
+	39, // 87: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
+	42, // 88: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
+	44, // 89: navarch.store.v1.StoreService.Authorize:output_type -> navarch.store.v1.AuthorizeResponse
+	47, // 90: navarch.store.v1.StoreService.Locate:output_type -> navarch.store.v1.LocateResponse
+	49, // 91: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
+	51, // 92: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
+	54, // 93: navarch.store.v1.StoreService.Heartbeat:output_type -> navarch.store.v1.HeartbeatResponse
+	79, // [79:94] is the sub-list for method output_type
+	64, // [64:79] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_navarch_store_v1_store_proto_init() }
@@ -3920,7 +4322,7 @@ func file_navarch_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_navarch_store_v1_store_proto_rawDesc), len(file_navarch_store_v1_store_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   42,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

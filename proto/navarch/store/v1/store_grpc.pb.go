@@ -29,6 +29,8 @@ const (
 	StoreService_DeleteCollection_FullMethodName = "/navarch.store.v1.StoreService/DeleteCollection"
 	StoreService_Bind_FullMethodName             = "/navarch.store.v1.StoreService/Bind"
 	StoreService_Connect_FullMethodName          = "/navarch.store.v1.StoreService/Connect"
+	StoreService_Authorize_FullMethodName        = "/navarch.store.v1.StoreService/Authorize"
+	StoreService_Locate_FullMethodName           = "/navarch.store.v1.StoreService/Locate"
 	StoreService_GetDocument_FullMethodName      = "/navarch.store.v1.StoreService/GetDocument"
 	StoreService_History_FullMethodName          = "/navarch.store.v1.StoreService/History"
 	StoreService_Heartbeat_FullMethodName        = "/navarch.store.v1.StoreService/Heartbeat"
@@ -82,6 +84,14 @@ type StoreServiceClient interface {
 	// Connect authorizes a streaming subresource of a pod (log, exec, attach,
 	// portforward) or of a node and says which agent serves it.
 	Connect(ctx context.Context, in *ConnectRequest, opts ...grpc.CallOption) (*ConnectResponse, error)
+	// Authorize says who the caller is, if the caller may do something that the
+	// Store has no part in: a request that a gateway passes on to another API
+	// server. PERMISSION_DENIED if not.
+	Authorize(ctx context.Context, in *AuthorizeRequest, opts ...grpc.CallOption) (*AuthorizeResponse, error)
+	// Locate says where one of a Service's ready endpoints is, chosen at random.
+	// The caller must be allowed to get services/proxy. NOT_FOUND: there is no such
+	// Service; UNAVAILABLE: it has no such port, or no ready endpoint.
+	Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error)
 	// GetDocument returns what is published under a path that is no resource:
 	// the issuer of service account tokens and the keys that verify them, as
 	// OpenID Connect wants them. The caller must be allowed to get the path.
@@ -227,6 +237,26 @@ func (c *storeServiceClient) Connect(ctx context.Context, in *ConnectRequest, op
 	return out, nil
 }
 
+func (c *storeServiceClient) Authorize(ctx context.Context, in *AuthorizeRequest, opts ...grpc.CallOption) (*AuthorizeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuthorizeResponse)
+	err := c.cc.Invoke(ctx, StoreService_Authorize_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storeServiceClient) Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LocateResponse)
+	err := c.cc.Invoke(ctx, StoreService_Locate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *storeServiceClient) GetDocument(ctx context.Context, in *GetDocumentRequest, opts ...grpc.CallOption) (*GetDocumentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetDocumentResponse)
@@ -308,6 +338,14 @@ type StoreServiceServer interface {
 	// Connect authorizes a streaming subresource of a pod (log, exec, attach,
 	// portforward) or of a node and says which agent serves it.
 	Connect(context.Context, *ConnectRequest) (*ConnectResponse, error)
+	// Authorize says who the caller is, if the caller may do something that the
+	// Store has no part in: a request that a gateway passes on to another API
+	// server. PERMISSION_DENIED if not.
+	Authorize(context.Context, *AuthorizeRequest) (*AuthorizeResponse, error)
+	// Locate says where one of a Service's ready endpoints is, chosen at random.
+	// The caller must be allowed to get services/proxy. NOT_FOUND: there is no such
+	// Service; UNAVAILABLE: it has no such port, or no ready endpoint.
+	Locate(context.Context, *LocateRequest) (*LocateResponse, error)
 	// GetDocument returns what is published under a path that is no resource:
 	// the issuer of service account tokens and the keys that verify them, as
 	// OpenID Connect wants them. The caller must be allowed to get the path.
@@ -364,6 +402,12 @@ func (UnimplementedStoreServiceServer) Bind(context.Context, *BindRequest) (*Bin
 }
 func (UnimplementedStoreServiceServer) Connect(context.Context, *ConnectRequest) (*ConnectResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Connect not implemented")
+}
+func (UnimplementedStoreServiceServer) Authorize(context.Context, *AuthorizeRequest) (*AuthorizeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Authorize not implemented")
+}
+func (UnimplementedStoreServiceServer) Locate(context.Context, *LocateRequest) (*LocateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Locate not implemented")
 }
 func (UnimplementedStoreServiceServer) GetDocument(context.Context, *GetDocumentRequest) (*GetDocumentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetDocument not implemented")
@@ -561,6 +605,42 @@ func _StoreService_Connect_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StoreService_Authorize_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuthorizeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StoreServiceServer).Authorize(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StoreService_Authorize_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StoreServiceServer).Authorize(ctx, req.(*AuthorizeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StoreService_Locate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LocateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StoreServiceServer).Locate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StoreService_Locate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StoreServiceServer).Locate(ctx, req.(*LocateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _StoreService_GetDocument_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetDocumentRequest)
 	if err := dec(in); err != nil {
@@ -642,6 +722,14 @@ var StoreService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Connect",
 			Handler:    _StoreService_Connect_Handler,
+		},
+		{
+			MethodName: "Authorize",
+			Handler:    _StoreService_Authorize_Handler,
+		},
+		{
+			MethodName: "Locate",
+			Handler:    _StoreService_Locate_Handler,
 		},
 		{
 			MethodName: "GetDocument",

@@ -40,6 +40,8 @@ func componentRoles() []*rbacv1.ClusterRole {
 			can("create").on("authentication.k8s.io", "tokenreviews"),
 			can("get", "list").on("", "nodes", "pods"), // whose usage it serves
 			read("apiextensions.k8s.io", "customresourcedefinitions"),
+			// For requests that it passes on.
+			read("apiregistration.k8s.io", "apiservices"), can("get").on("", "services/proxy"),
 			can("get").onPaths("*")),
 		clusterRole("system:node-proxier",
 			read("", "nodes", "services", "endpoints", "namespaces"),
