@@ -5,11 +5,15 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// ages are the cells of tables that change by themselves.
+var ages = regexp.MustCompile(`"(\d+m)?\d+s"`)
 
 // TestCompressedLists compares lists in every form with the same that are not
 // compressed.
@@ -65,8 +69,8 @@ func TestCompressedLists(t *testing.T) {
 				if tc.compressed {
 					body = unzip(t, body)
 				}
-				if body != plain.body {
-					t.Errorf("unpacked it has %d bytes that are not the %d of the plain list", len(body), len(plain.body))
+				if body, plain := ages.ReplaceAllString(body, "AGE"), ages.ReplaceAllString(plain.body, "AGE"); body != plain {
+					t.Errorf("unpacked it has %d bytes that are not the %d of the plain list", len(body), len(plain))
 				}
 			}
 		})
