@@ -49,6 +49,11 @@ type deps struct {
 	agents    usage.Dialer
 }
 
+// apiServers connects to other API servers.
+func (d deps) apiServers(cfg *Config) extension.Connector {
+	return extension.Connector{Services: extension.Services{Store: d.Client.Store(), Agents: d.agents}, Certificate: cfg.ProxyCertificate}
+}
+
 // factory makes one controller.
 type factory struct {
 	name string
@@ -73,7 +78,7 @@ func controllers(cfg *Config) []factory {
 		plain("disruption", disruption.New),
 		plain("staledisruption", disruption.NewStale),
 		{"horizontalpodautoscaler", func(d deps) (*runner.Controller, error) {
-			return horizontalpodautoscaler.New(d.Deps, horizontalpodautoscaler.FromAgents(d.usage, d.agents))
+			return horizontalpodautoscaler.New(d.Deps, horizontalpodautoscaler.From(d.apiServers(cfg), d.usage, d.agents))
 		}},
 		plain("endpointslice", endpointslice.New),
 		plain("endpoints", endpoints.New),
@@ -100,9 +105,7 @@ func controllers(cfg *Config) []factory {
 			return customresourcedefinition.New(d.Deps, d.inventory)
 		}},
 		{"apiserviceavailability", func(d deps) (*runner.Controller, error) {
-			return apiservice.NewAvailability(d.Deps, extension.Connector{
-				Services: extension.Services{Store: d.Client.Store(), Agents: d.agents}, Certificate: cfg.ProxyCertificate,
-			})
+			return apiservice.NewAvailability(d.Deps, d.apiServers(cfg))
 		}},
 		{"extensionauthentication", func(d deps) (*runner.Controller, error) {
 			return apiservice.NewAuthentication(d.Deps, cfg.Authentication)

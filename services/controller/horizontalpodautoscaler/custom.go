@@ -23,8 +23,9 @@ const AnnotationExternal = "autoscaling.navarch.dev/external-metrics"
 
 // ofPods returns how many pods a metric of the target's pods asks for, and
 // what it is now on average.
-func (r *round) ofPods(ctx context.Context, m *autoscalingv2.PodsMetricSource, current int32, pods []*corev1.Pod) (int32, autoscalingv2.MetricValueStatus, error) {
+func (r *round) ofPods(ctx context.Context, m *autoscalingv2.PodsMetricSource, scale *autoscalingv1.Scale, pods []*corev1.Pod) (int32, autoscalingv2.MetricValueStatus, error) {
 	var value autoscalingv2.MetricValueStatus
+	current, selector := scale.Spec.Replicas, scale.Status.Selector
 	wrap := func(err error) (int32, autoscalingv2.MetricValueStatus, error) {
 		return 0, value, fmt.Errorf("unable to get metric %s: %w", m.Metric.Name, err)
 	}
@@ -37,9 +38,9 @@ func (r *round) ofPods(ctx context.Context, m *autoscalingv2.PodsMetricSource, c
 	case len(pods) == 0:
 		return wrap(errNoPods)
 	}
-	samples, rest := e.of(ctx, byName(running(pods)), byAnnotations)
-	if len(samples) == 0 && rest != nil {
-		return wrap(rest)
+	samples, err := e.ofPods(ctx, pods, selector)
+	if err != nil {
+		return wrap(err)
 	}
 	q, err := ask(current, toleranceOf(r.hpa.Spec.Behavior), group(pods, samples, "", r.now), samples)
 	if err != nil {
@@ -71,6 +72,17 @@ func (r *round) ofObject(ctx context.Context, o *autoscalingv2.ObjectMetricSourc
 	e, err := r.exposed(o.Metric)
 	if err != nil {
 		return fail(err)
+	}
+	if r.sources.APIs.HasCustom() {
+		told, err := r.sources.APIs.OfObject(ctx, r.hpa.Namespace, o.DescribedObject, o.Metric.Name, e.text())
+		if err != nil {
+			return fail(err)
+		}
+		n, value, err := r.whole(o.Target, told.Value.MilliValue(), scale, pods)
+		if err != nil {
+			return fail(err)
+		}
+		return n, value, nil
 	}
 	found, from, err := r.described(o.DescribedObject)
 	if err != nil {
@@ -149,6 +161,13 @@ func (r *round) external(ctx context.Context, m *autoscalingv2.ExternalMetricSou
 		return 0, autoscalingv2.MetricValueStatus{}, fmt.Errorf("unable to get external metric %s/%s/%s: %w", r.hpa.Namespace, m.Metric.Name, metav1.FormatLabelSelector(m.Metric.Selector), err)
 	}
 	service, ok := r.hpa.Annotations[AnnotationExternal]
+	if !ok && r.sources.APIs.HasExternal() {
+		n, value, err := r.registeredExternal(ctx, m, scale, pods)
+		if err != nil {
+			return fail(err)
+		}
+		return n, value, nil
+	}
 	if !ok {
 		return fail(fmt.Errorf("no external metrics API (external.metrics.k8s.io) is registered, and the HorizontalPodAutoscaler has no annotation %s that names a Service which exposes the metric", AnnotationExternal))
 	}

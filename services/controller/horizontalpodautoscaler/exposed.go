@@ -153,8 +153,11 @@ func sumOf(samples map[string]sample) int64 {
 	for _, s := range samples {
 		sum += float64(s.value)
 	}
-	return int64(max(-mostMilli, min(sum, mostMilli)))
+	return bounded(sum)
 }
+
+// bounded returns thousandths that are not more than can be told.
+func bounded(sum float64) int64 { return int64(max(-mostMilli, min(sum, mostMilli))) }
 
 // errNoTarget says that a metric has no target of its kind.
 var errNoTarget = errors.New("neither a value target nor an average value target was set")

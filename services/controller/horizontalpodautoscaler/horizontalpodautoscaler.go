@@ -5,6 +5,7 @@
 //	metrics.go                  from an autoscaler's metrics to a number of pods
 //	usage.go                    what pods use and request
 //	custom.go                   metrics of pods, objects and things outside
+//	registered.go               what registered API servers tell of them
 //	exposed.go                  what pods expose of them
 //	calculation.go              the arithmetic of one metric
 //	behavior.go                 how fast that number may change
@@ -25,12 +26,15 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	registrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/extension"
 	"navarch.dev/navarch/internal/usage"
 	"navarch.dev/navarch/services/controller/backends"
 	"navarch.dev/navarch/services/controller/horizontalpodautoscaler/exposition"
+	"navarch.dev/navarch/services/controller/horizontalpodautoscaler/metricsapi"
 	"navarch.dev/navarch/services/controller/runner"
 )
 
@@ -52,18 +56,31 @@ type reconciler struct {
 type Sources struct {
 	Figures Figures
 	Pages   Pages
+	// APIs are the servers of custom and external metrics, which are asked if they
+	// are registered; it may be nil.
+	APIs *metricsapi.APIs
 }
 
-// FromAgents returns the sources that the agents of the nodes are: figures
-// tells what pods use, and agents connects to those who read what pods expose.
-func FromAgents(figures *usage.Source, agents usage.Dialer) func(*client.Informer[*corev1.Node]) Sources {
-	return func(nodes *client.Informer[*corev1.Node]) Sources {
-		return Sources{Figures: &figuresOfAgents{figures, nodes}, Pages: exposition.NewAgents(agents, nodes)}
+// From returns the sources that API servers are, which connector connects to,
+// and where none is registered the agents of the nodes: used tells what pods
+// use, and agents connects to those who read what pods expose.
+func From(connector extension.Connector, used *usage.Source, agents usage.Dialer) func(Inputs) Sources {
+	return func(in Inputs) Sources {
+		apis := metricsapi.New(in.APIs, connector)
+		return Sources{
+			Figures: &figures{apis, &figuresOfAgents{used, in.Nodes}}, Pages: exposition.NewAgents(agents, in.Nodes), APIs: apis,
+		}
 	}
 }
 
+// Inputs are what sources may follow.
+type Inputs struct {
+	Nodes *client.Informer[*corev1.Node]
+	APIs  *client.Informer[*registrationv1.APIService]
+}
+
 // New returns the controller of HorizontalPodAutoscalers.
-func New(deps runner.Deps, sources func(*client.Informer[*corev1.Node]) Sources) (*runner.Controller, error) {
+func New(deps runner.Deps, sources func(Inputs) Sources) (*runner.Controller, error) {
 	hpas, err := client.InformerFor[*autoscalingv2.HorizontalPodAutoscaler](deps.Informers, nil)
 	if err != nil {
 		return nil, err
@@ -76,9 +93,13 @@ func New(deps runner.Deps, sources func(*client.Informer[*corev1.Node]) Sources)
 	if err != nil {
 		return nil, err
 	}
+	apis, err := client.InformerFor[*registrationv1.APIService](deps.Informers, nil)
+	if err != nil {
+		return nil, err
+	}
 	r := &reconciler{
 		client: deps.Client, events: deps.Events("horizontal-pod-autoscaler"), hpas: hpas, pods: behind.Pods, backends: behind,
-		sources: sources(nodes), memory: newMemory(),
+		sources: sources(Inputs{nodes, apis}), memory: newMemory(),
 	}
 	c := runner.New("horizontalpodautoscaler", r, deps, runner.Options{Trace: hpas.TraceContext})
 	runner.Watch(c, hpas, runner.Input[*autoscalingv2.HorizontalPodAutoscaler]{

@@ -25,7 +25,7 @@ import (
 // burning makes every pod use so many thousandths of a CPU; 0: nobody knows.
 type burning struct{ milli atomic.Int64 }
 
-func (b *burning) Of(_ context.Context, pods []*corev1.Pod) map[string]*metricsv1beta1.PodMetrics {
+func (b *burning) Of(_ context.Context, pods []*corev1.Pod) (map[string]*metricsv1beta1.PodMetrics, error) {
 	all := make(map[string]*metricsv1beta1.PodMetrics)
 	for _, pod := range pods {
 		if n := b.milli.Load(); n > 0 {
@@ -34,7 +34,7 @@ func (b *burning) Of(_ context.Context, pods []*corev1.Pod) map[string]*metricsv
 			}}}
 		}
 	}
-	return all
+	return all, nil
 }
 
 // exposing is what pods expose, by their names. Its pages are for those who
@@ -58,6 +58,11 @@ func exposes() map[string]string {
 // start runs the controller over a Deployment of 2 pods that each request a
 // tenth of a CPU and have run for long, and a Service in front of them.
 func start(t *testing.T, milli int64, pages exposing, service map[string]string) *controllertest.Cluster {
+	return startWith(t, milli, pages, service, func(*controllertest.Cluster, horizontalpodautoscaler.Inputs, *horizontalpodautoscaler.Sources) {})
+}
+
+// startWith is start with other sources.
+func startWith(t *testing.T, milli int64, pages exposing, service map[string]string, change func(*controllertest.Cluster, horizontalpodautoscaler.Inputs, *horizontalpodautoscaler.Sources)) *controllertest.Cluster {
 	c := controllertest.New(t)
 	b := &burning{}
 	b.milli.Store(milli)
@@ -77,7 +82,10 @@ func start(t *testing.T, milli int64, pages exposing, service map[string]string)
 			seen <- s.Name
 		}
 	}})
-	c.Start(c.Controller(horizontalpodautoscaler.New(c.Deps, func(*client.Informer[*corev1.Node]) horizontalpodautoscaler.Sources { return sources })))
+	c.Start(c.Controller(horizontalpodautoscaler.New(c.Deps, func(in horizontalpodautoscaler.Inputs) horizontalpodautoscaler.Sources {
+		change(c, in, &sources)
+		return sources
+	})))
 	template := controllertest.Template("web", "web:1")
 	template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}
 	c.Apply(&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}, Spec: appsv1.DeploymentSpec{

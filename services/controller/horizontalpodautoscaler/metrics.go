@@ -104,7 +104,7 @@ func (r *round) metric(ctx context.Context, spec *autoscalingv2.MetricSpec, scal
 		status.ContainerResource = &autoscalingv2.ContainerResourceMetricStatus{Name: c.Name, Container: c.Container, Current: value}
 		return n, name, nil
 	case autoscalingv2.PodsMetricSourceType:
-		n, value, err := r.ofPods(ctx, spec.Pods, scale.Spec.Replicas, pods)
+		n, value, err := r.ofPods(ctx, spec.Pods, scale, pods)
 		if err != nil {
 			return 0, "", &failure{"FailedGetPodsMetric", "pods", err}
 		}

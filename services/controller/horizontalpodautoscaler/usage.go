@@ -11,13 +11,39 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/usage"
+	"navarch.dev/navarch/services/controller/horizontalpodautoscaler/metricsapi"
 )
 
 // Figures tells what pods use.
 type Figures interface {
 	// Of returns what the pods use, by their names. Those of which nobody
 	// knows are left out. All are of one namespace.
-	Of(ctx context.Context, pods []*corev1.Pod) map[string]*metricsv1beta1.PodMetrics
+	Of(ctx context.Context, pods []*corev1.Pod) (map[string]*metricsv1beta1.PodMetrics, error)
+}
+
+// figures come from a server that is registered for them or, without one, from
+// the agents.
+type figures struct {
+	apis   *metricsapi.APIs
+	agents *figuresOfAgents
+}
+
+// Of implements Figures.
+func (f *figures) Of(ctx context.Context, pods []*corev1.Pod) (map[string]*metricsv1beta1.PodMetrics, error) {
+	if len(pods) == 0 || !f.apis.HasUsage() {
+		return f.agents.Of(ctx, pods), nil
+	}
+	told, err := f.apis.Usage(ctx, pods[0].Namespace)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]*metricsv1beta1.PodMetrics)
+	for _, pod := range pods {
+		if m, ok := told[pod.Name]; ok {
+			all[pod.Name] = m
+		}
+	}
+	return all, nil
 }
 
 // figuresOfAgents come from the agents of the pods' nodes.
@@ -55,7 +81,10 @@ type sample struct {
 // samples returns what the pods use of a resource, or one container of each
 // pod if it is named.
 func (r *round) samples(ctx context.Context, pods []*corev1.Pod, resource corev1.ResourceName, container string) (map[string]sample, error) {
-	figures := r.sources.Figures.Of(ctx, pods)
+	figures, err := r.sources.Figures.Of(ctx, pods)
+	if err != nil {
+		return nil, fmt.Errorf("unable to get metrics for resource %s: %w", resource, err)
+	}
 	if len(figures) == 0 {
 		return nil, fmt.Errorf("unable to get metrics for resource %s: no metrics returned from resource metrics API", resource)
 	}

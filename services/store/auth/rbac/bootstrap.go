@@ -137,6 +137,8 @@ func clusterBindings() []*rbacv1.ClusterRoleBinding {
 		bind("system:kube-controller-manager", user(identity.Controller)),
 		bind("system:node-proxier", user(identity.Proxy)),
 		bind("system:navarch:gateway", group(identity.GroupGateways)),
+		bind("system:controller:horizontal-pod-autoscaler",
+			rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: metav1.NamespaceSystem, Name: "horizontal-pod-autoscaler"}),
 		// Nodes renew their certificates without anybody looking.
 		bind("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", group(identity.GroupNodes)),
 		bind("system:certificates.k8s.io:certificatesigningrequests:selfnodeserver", group(identity.GroupNodes)),

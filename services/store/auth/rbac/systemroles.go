@@ -51,6 +51,9 @@ func componentRoles() []*rbacv1.ClusterRole {
 			can("list", "watch").on("", "pods"),
 			events()),
 		clusterRole("system:kube-dns", can("list", "watch").on("", "endpoints", "services")),
+		// Servers of metrics ask whether the autoscaler may see them.
+		clusterRole("system:controller:horizontal-pod-autoscaler",
+			can("list", "watch").on("metrics.k8s.io", "pods"), read("custom.metrics.k8s.io", "*"), read("external.metrics.k8s.io", "*")),
 		clusterRole("system:node-bootstrapper",
 			can("create", "get", "list", "watch").on("certificates.k8s.io", "certificatesigningrequests")),
 		clusterRole("system:node-problem-detector",
