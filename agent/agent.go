@@ -178,7 +178,7 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
 		Client: a.client, Pods: pods, Services: a.services, Runtime: a.runtime, Images: a.images,
 		Network: a.network, Volumes: volumes, Devices: prepared, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
-		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(),
+		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(), OnFenced: a.node.RenewLease,
 	})
 	usage := stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine)
 	a.server = server.New(a.pods, a.runtime, a.images, usage, logs.Read, pages.New(a.cfg.pagesConfig(a.pods, usage, tel.Metrics)))

@@ -38,10 +38,7 @@ func (n *Node) nameStream(id *string) {
 	if n.stream.Swap(id) == nil && id == nil {
 		return
 	}
-	select {
-	case n.renewNow <- struct{}{}:
-	default:
-	}
+	n.RenewLease()
 }
 
 // beat opens a stream and sends on it until it breaks or ctx ends. A stream

@@ -25,6 +25,7 @@ const promise = 5 * time.Second
 type leased struct {
 	t     *testing.T
 	admin *client.Client
+	node  *Node
 	conn  *lossyConn
 	start time.Time
 	stop  func()
@@ -88,6 +89,7 @@ func newLeased(t *testing.T, promise time.Duration) *leased {
 		n.newLeaseKeeper().run(ctx)
 	}()
 	l.stop = func() { cancel(); <-done }
+	l.node = n
 	t.Cleanup(func() { l.stop() })
 	<-n.Leased()
 	return l
@@ -218,9 +220,14 @@ func TestPromise(t *testing.T) {
 			t.Errorf("it promises %v before all pods are fenced", p)
 		}
 		l.set(func() { l.unfenced = false })
+		l.node.RenewLease()
+		synctest.Wait()
+		if p, _ := fencing.Promise(l.lease()); p != promise {
+			t.Errorf("it promises %v as soon as it can", p)
+		}
 		time.Sleep(promise)
 		if p, _ := fencing.Promise(l.lease()); p != promise {
-			t.Errorf("it promises %v", p)
+			t.Errorf("it promises %v later", p)
 		}
 		l.stop()
 		if _, ok := fencing.Promise(l.lease()); ok {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -448,6 +449,7 @@ type bench struct {
 	manager *Manager
 	promise time.Duration // of the manager to be made; then fence is its fence
 	fence   *fakeFence
+	fenced  atomic.Int32 // how often OnFenced was told
 	stop    func()
 }
 
@@ -528,7 +530,7 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 		Client: c, Pods: pods, Services: services, Runtime: rt, Images: images, Network: net,
 		Volumes: volume.New(volume.Config{Dir: filepath.Join(b.dir, "pods")}, c, objs, tel.Log),
 		Objects: objs, Events: b.events, Log: tel.Log, Tracer: tel.Tracer(),
-		Fence: b.fence, Now: b.fence.now,
+		Fence: b.fence, Now: b.fence.now, OnFenced: func() { b.fenced.Add(1) },
 	})
 }
 

@@ -128,7 +128,25 @@ func (m *Manager) Fenced() bool {
 func (m *Manager) noteFenced(uid string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.nowFenced(uid)
+}
+
+// nowFenced notes that a pod needs no fence that it does not have, and tells of
+// the last one. m.mu is held.
+func (m *Manager) nowFenced(uid string) {
+	if !m.unfenced[uid] {
+		return
+	}
 	delete(m.unfenced, uid)
+	m.tellFenced()
+}
+
+// tellFenced tells whoever asked that all pods are under the fence, if they are.
+// m.mu is held.
+func (m *Manager) tellFenced() {
+	if m.running && len(m.unfenced) == 0 && m.deps.OnFenced != nil {
+		m.deps.OnFenced()
+	}
 }
 
 // judgment is what the Store had of the node's pods when the node took up its

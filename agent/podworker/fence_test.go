@@ -121,13 +121,16 @@ func TestAdoptedPodsAreFenced(t *testing.T) {
 		t.Error("a pod was fenced by an agent that does not")
 	}
 	b.stop()
+	if n := b.fenced.Swap(0); n != 1 {
+		t.Errorf("it was told %d times that all of no pods are fenced", n)
+	}
 	b.promise = testPromise
 	shut := b.shut()
 	b.start()
 	defer b.stop()
 	b.pod("next", func(p *corev1.Pod) { p.Spec.Containers[0].Name = "next" })
 	b.until("next", "ready", isReady)
-	if b.manager.Fenced() {
+	if b.manager.Fenced() || b.fenced.Load() != 0 {
 		t.Error("the promise counts as kept although a shim does not know of it")
 	}
 	close(shut)
@@ -137,6 +140,9 @@ func TestAdoptedPodsAreFenced(t *testing.T) {
 		if ctx.Err() != nil {
 			t.Fatal("the promise is never kept")
 		}
+	}
+	if n := b.fenced.Load(); n != 1 {
+		t.Errorf("it was told %d times that all pods are fenced", n)
 	}
 	if b.runtime.fenceOf(pod) == nil {
 		t.Error("the promise counts as kept before the pod is fenced")

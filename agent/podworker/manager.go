@@ -177,7 +177,7 @@ func (m *Manager) forget(w *worker) {
 		delete(m.workers, w.uid)
 	}
 	m.takeBack(w.uid)
-	delete(m.unfenced, w.uid)
+	m.nowFenced(w.uid)
 	if next, ok := m.waiting[w.uid]; ok {
 		delete(m.waiting, w.uid)
 		m.start(next, true, remains{})

@@ -134,8 +134,11 @@ type Deps struct {
 	// Leased is closed when this agent has renewed the node's Lease: before,
 	// pods may have been replaced that it does not know of. nil is at once.
 	Leased <-chan struct{}
-	Log    *slog.Logger
-	Tracer trace.Tracer
+	// OnFenced is told that Fenced is true from now on. It does not block, and
+	// may be nil.
+	OnFenced func()
+	Log      *slog.Logger
+	Tracer   trace.Tracer
 }
 
 const (

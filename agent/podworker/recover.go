@@ -62,6 +62,7 @@ func (m *Manager) recover(ctx context.Context, static []*corev1.Pod) error {
 		m.start(pod, isStatic[uid], left[uid])
 	}
 	m.running = true
+	m.tellFenced()
 	m.lookForOrphans()
 	// What changed while this went on, and the mirrors, which have no worker.
 	for _, pod := range m.deps.Pods.List() {

@@ -92,6 +92,12 @@ func TestFailoverNeverRunsAPodTwice(t *testing.T) {
 			if before.Spec.NodeName != "node-2" {
 				t.Fatalf("the pod is on %s", before.Spec.NodeName)
 			}
+			testcluster.Eventually(t, "the agent promises to stop its pods", func() error {
+				if out := lease(t, c, "node-2"); !strings.Contains(out, "fencing.navarch.dev/promise") {
+					return fmt.Errorf("the Lease has %s", out)
+				}
+				return nil
+			})
 			agent := c.PID(t, "agent-node-2")
 			if tt.agent != 0 {
 				if err := syscall.Kill(agent, tt.agent); err != nil {
@@ -101,7 +107,7 @@ func TestFailoverNeverRunsAPodTwice(t *testing.T) {
 			c.CutOff(t, "node-2")
 			cut := time.Now()
 			testcluster.Eventually(t, "the Store notes that the heartbeat stream is broken", func() error {
-				if out := c.Kubectl(t, "get", "lease", "-n", "kube-node-lease", "node-2", "-o", "jsonpath={.metadata.annotations}"); !strings.Contains(out, "heartbeat.navarch.dev/broken") {
+				if out := lease(t, c, "node-2"); !strings.Contains(out, "heartbeat.navarch.dev/broken") {
 					return fmt.Errorf("the Lease has %s", out)
 				}
 				return nil
@@ -118,7 +124,7 @@ func TestFailoverNeverRunsAPodTwice(t *testing.T) {
 				if out := c.Kubectl(t, "get", "node", "node-2", "-o", "jsonpath={.spec.taints}{.status.conditions[?(@.type=='Ready')].status}"); out != "True" {
 					return fmt.Errorf("taints and readiness are %s", out)
 				}
-				if out := c.Kubectl(t, "get", "lease", "-n", "kube-node-lease", "node-2", "-o", "jsonpath={.metadata.annotations}"); strings.Contains(out, "mark") {
+				if out := lease(t, c, "node-2"); strings.Contains(out, "mark") {
 					return fmt.Errorf("its Lease is marked: %s", out)
 				}
 				return runsOnly(t, c, "node-2")
@@ -135,6 +141,12 @@ func TestFailoverNeverRunsAPodTwice(t *testing.T) {
 			c.Kubectl(t, "delete", "pod/staying", "pod/single-0", "--grace-period=1")
 		})
 	}
+}
+
+// lease returns the annotations of a node's Lease.
+func lease(t *testing.T, c *testcluster.Cluster, node string) string {
+	t.Helper()
+	return c.Kubectl(t, "get", "lease", "-n", "kube-node-lease", node, "-o", "jsonpath={.metadata.annotations}")
 }
 
 // replacement waits for another pod of the StatefulSet to run.
