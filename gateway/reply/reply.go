@@ -103,8 +103,10 @@ func Warnings(w http.ResponseWriter, warnings []string) {
 	}
 }
 
-// Error writes an error as a Status in the form that the client accepts.
+// Error writes an error as a Status in the form that the client accepts, with
+// the warnings that come with it.
 func Error(w http.ResponseWriter, r *http.Request, err error) {
+	Warnings(w, apistatus.Warnings(err))
 	s := Status(err)
 	format, ok := negotiate.Select(r.Header, negotiate.Plain)
 	if !ok {

@@ -3,7 +3,6 @@ package rest
 import (
 	"mime"
 	"net/http"
-	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,13 +25,14 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, t routes.Target
 	if err != nil {
 		return err
 	}
+	reply.Warnings(w, warnings) // whether it succeeds or not
 	resp, err := h.Store.Create(r.Context(), &storev1.CreateRequest{
 		Resource: resource(t), Namespace: t.Namespace, Name: t.Name, Subresource: t.Subresource, Object: obj, Options: options,
 	})
 	if err != nil {
 		return err
 	}
-	reply.Warnings(w, slices.Concat(warnings, resp.GetWarnings()))
+	reply.Warnings(w, resp.GetWarnings())
 	return h.object(w, r, http.StatusCreated, f, resp.GetObject(), resp.GetTableColumns())
 }
 
@@ -46,13 +46,14 @@ func (h *Handler) update(w http.ResponseWriter, r *http.Request, t routes.Target
 	if err != nil {
 		return err
 	}
+	reply.Warnings(w, warnings) // whether it succeeds or not
 	resp, err := h.Store.Update(r.Context(), &storev1.UpdateRequest{
 		Resource: resource(t), Namespace: t.Namespace, Name: t.Name, Subresource: t.Subresource, Object: obj, Options: options,
 	})
 	if err != nil {
 		return err
 	}
-	reply.Warnings(w, slices.Concat(warnings, resp.GetWarnings()))
+	reply.Warnings(w, resp.GetWarnings())
 	return h.object(w, r, http.StatusOK, f, resp.GetObject(), resp.GetTableColumns())
 }
 

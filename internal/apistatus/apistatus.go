@@ -69,7 +69,7 @@ func ToGRPC(err error) error {
 		return st.Err()
 	}
 	p := st.Proto()
-	if info, ierr := anypb.New(&errdetails.ErrorInfo{Reason: string(s.Reason), Domain: Domain}); ierr == nil {
+	if info, ierr := anypb.New(&errdetails.ErrorInfo{Reason: string(s.Reason), Domain: Domain, Metadata: warningsToMetadata(err)}); ierr == nil {
 		p.Details = append(p.Details, info)
 	}
 	p.Details = append(p.Details, &anypb.Any{TypeUrl: statusTypeURL, Value: b})
@@ -86,7 +86,7 @@ func plainToGRPC(err error) error {
 	if s, ok := status.FromError(err); ok {
 		return s.Err()
 	}
-	return ToGRPC(apierrors.NewInternalError(err))
+	return ToGRPC(WithWarnings(apierrors.NewInternalError(err), Warnings(err)))
 }
 
 // FromGRPC turns an error of a gRPC call into an *apierrors.StatusError where
@@ -107,7 +107,7 @@ func FromGRPC(err error) error {
 		}
 		var s metav1.Status
 		if uerr := s.Unmarshal(d.GetValue()); uerr == nil {
-			return &apierrors.StatusError{ErrStatus: s}
+			return WithWarnings(&apierrors.StatusError{ErrStatus: s}, warningsIn(st))
 		}
 	}
 	return fromCode(st)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,4 +114,28 @@ func TestOtherErrors(t *testing.T) {
 
 func isError(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func TestWarningsTravel(t *testing.T) {
+	refused := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "x", errors.New("no"))
+	for _, tc := range []struct {
+		name string
+		err  error
+		want []string
+	}{
+		{"none", refused, nil},
+		{"some", WithWarnings(refused, []string{"careful", "\u00e4 \"b\"\n"}), []string{"careful", "\u00e4 \"b\"\n"}},
+		{"wrapped", fmt.Errorf("create: %w", WithWarnings(refused, []string{"careful"})), []string{"careful"}},
+		{"beside what is no API error", WithWarnings(errors.New("disk full"), []string{"careful"}), []string{"careful"}},
+		{"of success", WithWarnings(nil, []string{"careful"}), nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			wire := ToGRPC(tc.err)
+			for _, err := range []error{tc.err, wire, FromGRPC(wire)} {
+				if got := Warnings(err); !slices.Equal(got, tc.want) {
+					t.Errorf("the warnings of %v are %q, want %q", err, got, tc.want)
+				}
+			}
+		})
+	}
 }

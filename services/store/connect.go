@@ -40,7 +40,7 @@ func (s *Store) Connect(ctx context.Context, req *storev1.ConnectRequest) (*stor
 		return nil, err
 	}
 	if err := s.judgeStream(ctx, sc, req.GetOptions()); err != nil {
-		return nil, err
+		return nil, sc.told(err)
 	}
 	if sc.subresource == "proxy" {
 		return s.connectProxy(ctx, v, req.GetPort())

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -23,7 +22,7 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 		return nil, err
 	}
 	ctx, span := s.span(ctx, "store.Create", sc)
-	defer func() { finish(span, err) }()
+	defer func() { err = sc.told(err); finish(span, err) }()
 	switch {
 	case sc.kind.CreateOnly:
 		return s.review(ctx, sc, req)
@@ -34,6 +33,7 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
+	sc.warnings.Add(warnings...)
 	w := sc.write(req.GetOptions())
 	v, err := s.registry.Create(ctx, w, obj)
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	warnings = slices.Concat(warnings, w.Warnings.All(), a.warnings)
+	warnings = append(w.Warnings.All(), a.warnings...)
 	return &storev1.CreateResponse{Object: a.object, Warnings: warnings, TableColumns: a.columns}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"navarch.dev/navarch/internal/apistatus"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -29,6 +30,8 @@ type scope struct {
 	verb        string
 	// fromUser says that a gateway carried the call.
 	fromUser bool
+	// warnings are what the caller is to be told, whether the call succeeds or not.
+	warnings *admission.Warnings
 }
 
 // target is what a request names.
@@ -59,7 +62,7 @@ func (s *Store) enter(ctx context.Context, t target) (scope, error) {
 	}
 	sc := scope{
 		kind: kind, user: user, namespace: t.namespace, name: t.name, subresource: t.subresource, verb: t.verb,
-		fromUser: identity.FromContext(ctx).InGroup(identity.GroupGateways),
+		fromUser: identity.FromContext(ctx).InGroup(identity.GroupGateways), warnings: &admission.Warnings{},
 	}
 	err = s.authorize(ctx, access.Attributes{
 		User: user, Verb: t.verb, Group: kind.Group, Version: kind.Version, Resource: kind.Resource,
@@ -150,9 +153,12 @@ func (sc scope) write(opts *storev1.WriteOptions) registry.Write {
 	return registry.Write{
 		Kind: sc.kind, Namespace: sc.namespace, Name: sc.name, Subresource: sc.subresource,
 		User: sc.user, DryRun: opts.GetDryRun(), Manager: opts.GetFieldManager(),
-		FromUser: sc.fromUser, Verb: sc.verb, Warnings: &admission.Warnings{}, Validation: opts.GetFieldValidation(),
+		FromUser: sc.fromUser, Verb: sc.verb, Warnings: sc.warnings, Validation: opts.GetFieldValidation(),
 	}
 }
+
+// told adds to an error what the caller is to be told beside it.
+func (sc scope) told(err error) error { return apistatus.WithWarnings(err, sc.warnings.All()) }
 
 // form returns the form of answer that a write asks for.
 func form(opts *storev1.WriteOptions) cache.Form {

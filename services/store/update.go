@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"slices"
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/codec"
@@ -23,7 +22,7 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 		return nil, err
 	}
 	ctx, span := s.span(ctx, "store.Update", sc)
-	defer func() { finish(span, err) }()
+	defer func() { err = sc.told(err); finish(span, err) }()
 	if sc.subresource == "scale" {
 		return s.updateScale(ctx, sc, req)
 	}
@@ -31,6 +30,7 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
+	sc.warnings.Add(warnings...)
 	w := sc.write(req.GetOptions())
 	v, err := s.registry.Update(ctx, w, obj)
 	if err != nil {
@@ -40,6 +40,6 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	warnings = slices.Concat(warnings, w.Warnings.All(), a.warnings)
+	warnings = append(w.Warnings.All(), a.warnings...)
 	return &storev1.UpdateResponse{Object: a.object, Warnings: warnings, TableColumns: a.columns}, nil
 }

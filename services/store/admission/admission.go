@@ -39,7 +39,9 @@ type Request struct {
 	Operation Operation
 	Kind      *kinds.Kind
 	Namespace string
-	Name      string
+	// Name is the object's as the request gives it; empty where the Store makes
+	// one up.
+	Name string
 	// Subresource is empty for the object itself.
 	Subresource string
 	// ObjectKind is the kind of Object and Old where a subresource has its own
@@ -73,6 +75,21 @@ type Request struct {
 
 // creates says whether the request makes a new object.
 func (r *Request) creates() bool { return r.Operation == Create && r.Subresource == "" }
+
+// Title is what errors call the object: by its name or, if it has none yet, by
+// what its name will begin with.
+func (r *Request) Title() string {
+	switch {
+	case r.Name != "":
+		return r.Name
+	case r.Object == nil:
+	case r.Object.GetName() != "":
+		return r.Object.GetName()
+	case r.Object.GetGenerateName() != "":
+		return r.Object.GetGenerateName()
+	}
+	return "Unknown"
+}
 
 // Plugin is one rule. Its methods refuse the request with an API error.
 type Plugin interface {

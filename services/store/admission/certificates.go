@@ -48,7 +48,7 @@ func (certificateSubject) Validate(_ context.Context, r *Request) error {
 	// A gateway is believed whom it names, so it is as good as a master.
 	for _, group := range []string{identity.GroupMasters, identity.GroupGateways} {
 		if slices.Contains(organizations(csr.Spec.Request), group) {
-			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(),
 				fmt.Errorf("use of %s signer with %s group is not allowed", csr.Spec.SignerName, group))
 		}
 	}

@@ -25,7 +25,7 @@ func (externalIPs) Validate(_ context.Context, r *Request) error {
 	}
 	for _, ip := range service.Spec.ExternalIPs {
 		if !slices.Contains(have, ip) {
-			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, errors.New("Use of external IPs is denied by admission control"))
+			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), errors.New("Use of external IPs is denied by admission control"))
 		}
 	}
 	return nil

@@ -65,7 +65,7 @@ func (p limitRanger) Validate(ctx context.Context, r *Request) error {
 			errs = append(errs, outside(&limits.Spec.Limits[i], r.Object)...)
 		}
 		if err := utilerrors.NewAggregate(errs); err != nil {
-			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, err)
+			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), err)
 		}
 	}
 	return nil

@@ -38,7 +38,7 @@ func (p namespaceLifecycle) Mutate(ctx context.Context, r *Request) error {
 }
 
 func terminating(r *Request) error {
-	err := apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+	err := apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(),
 		fmt.Errorf("unable to create new content in namespace %s because it is being terminated", r.Namespace))
 	err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{
 		Type: corev1.NamespaceTerminatingCause, Message: fmt.Sprintf("namespace %s is being terminated", r.Namespace), Field: "metadata.namespace",
@@ -49,7 +49,7 @@ func terminating(r *Request) error {
 func refuseImmortal(r *Request) error {
 	switch r.Name {
 	case metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic:
-		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, errors.New("this namespace may not be deleted"))
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), errors.New("this namespace may not be deleted"))
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func (p podPriority) Mutate(ctx context.Context, r *Request) error {
 		}
 	}
 	if pod.Spec.Priority != nil && *pod.Spec.Priority != value {
-		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(),
 			fmt.Errorf("the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name", *pod.Spec.Priority, value))
 	}
 	pod.Spec.Priority = &value
@@ -52,7 +52,7 @@ func (p podPriority) classOf(ctx context.Context, r *Request, pod *corev1.Pod) (
 	if name := pod.Spec.PriorityClassName; name != "" {
 		obj, err := p.reader.Get(ctx, resource, "", name)
 		if apierrors.IsNotFound(err) {
-			return nil, apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, fmt.Errorf("no PriorityClass with name %s was found", name))
+			return nil, apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), fmt.Errorf("no PriorityClass with name %s was found", name))
 		}
 		if err != nil {
 			return nil, err

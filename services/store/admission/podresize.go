@@ -38,7 +38,7 @@ func (p podResize) Validate(ctx context.Context, r *Request) error {
 	}
 	obj, err := p.reader.Get(ctx, schema.GroupVersionResource{Version: "v1", Resource: "nodes"}, "", pod.Spec.NodeName)
 	if apierrors.IsNotFound(err) {
-		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, fmt.Errorf("node %q not found", pod.Spec.NodeName))
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), fmt.Errorf("node %q not found", pod.Spec.NodeName))
 	}
 	if err != nil {
 		return fmt.Errorf("look up node %s: %w", pod.Spec.NodeName, err)
@@ -54,7 +54,7 @@ func (p podResize) Validate(ctx context.Context, r *Request) error {
 }
 
 func refuseResize(r *Request, cause metav1.CauseType, why error) error {
-	err := apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, why)
+	err := apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), why)
 	err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{Type: cause})
 	return err
 }

@@ -92,7 +92,7 @@ func (p podSecurity) judge(ctx context.Context, r *Request, meta *metav1.ObjectM
 	}
 	if enforce {
 		if found := policy.Enforce.Evaluate(meta, spec); len(found) > 0 {
-			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, fmt.Errorf("violates PodSecurity %q: %s", policy.Enforce, found))
+			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), fmt.Errorf("violates PodSecurity %q: %s", policy.Enforce, found))
 		}
 		if policy.Warn == policy.Enforce {
 			return nil
@@ -128,13 +128,13 @@ func (p podSecurity) judgeLabels(ctx context.Context, r *Request, ns *corev1.Nam
 	old, isUpdate := r.Old.(*corev1.Namespace)
 	if !isUpdate {
 		if len(errs) > 0 {
-			return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), r.Name, errs)
+			return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), r.Title(), errs)
 		}
 		return nil
 	}
 	before, oldErrs := podsecurity.PolicyOf(old.Labels)
 	if len(errs) > 0 && !equality.Semantic.DeepEqual(errs, oldErrs) {
-		return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), r.Name, errs)
+		return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), r.Title(), errs)
 	}
 	if !policy.Tightens(before) {
 		return nil

@@ -59,7 +59,7 @@ func (p runtimeClass) Validate(ctx context.Context, r *Request) error {
 		return err
 	case class == nil || class.Overhead == nil:
 		if pod.Spec.Overhead != nil {
-			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(),
 				errors.New("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"))
 		}
 	case !equality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead):
@@ -69,7 +69,7 @@ func (p runtimeClass) Validate(ctx context.Context, r *Request) error {
 }
 
 func otherOverhead(r *Request) error {
-	return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+	return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(),
 		errors.New("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"))
 }
 
@@ -81,7 +81,7 @@ func (p runtimeClass) classOf(ctx context.Context, r *Request, pod *corev1.Pod) 
 	}
 	obj, err := p.reader.Get(ctx, schema.GroupVersionResource{Group: nodev1.GroupName, Version: "v1", Resource: "runtimeclasses"}, "", name)
 	if apierrors.IsNotFound(err) {
-		return nil, apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, fmt.Errorf("pod rejected: RuntimeClass %q not found", name))
+		return nil, apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), fmt.Errorf("pod rejected: RuntimeClass %q not found", name))
 	}
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (p runtimeClass) classOf(ctx context.Context, r *Request, pod *corev1.Pod) 
 func selectNodes(r *Request, pod *corev1.Pod, selector map[string]string) error {
 	for _, key := range slices.Sorted(maps.Keys(selector)) {
 		if have, ok := pod.Spec.NodeSelector[key]; ok && have != selector[key] {
-			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(),
 				fmt.Errorf("conflict: runtimeClass.scheduling.nodeSelector[%s] = %s; pod.spec.nodeSelector[%s] = %s", key, selector[key], key, have))
 		}
 	}

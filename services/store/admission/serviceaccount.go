@@ -60,7 +60,7 @@ func (p serviceAccount) Mutate(ctx context.Context, r *Request) error {
 	pod.Spec.DeprecatedServiceAccount = pod.Spec.ServiceAccountName
 	account, err := p.account(ctx, r.Namespace, pod.Spec.ServiceAccountName)
 	if err != nil {
-		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(),
 			fmt.Errorf("error looking up service account %s/%s: %w", r.Namespace, pod.Spec.ServiceAccountName, err))
 	}
 	if wantsToken(pod, account) {
@@ -76,7 +76,7 @@ func (p serviceAccount) Mutate(ctx context.Context, r *Request) error {
 // runs it whatever the Store says, so it gets nothing of the Store's.
 func checkMirror(r *Request, pod *corev1.Pod) error {
 	if pod.Spec.ServiceAccountName != "" {
-		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, errors.New("a mirror pod may not reference service accounts"))
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), errors.New("a mirror pod may not reference service accounts"))
 	}
 	for _, v := range pod.Spec.Volumes {
 		if v.Projected == nil {
@@ -84,7 +84,7 @@ func checkMirror(r *Request, pod *corev1.Pod) error {
 		}
 		for _, source := range v.Projected.Sources {
 			if source.ServiceAccountToken != nil {
-				return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, errors.New("a mirror pod may not use ServiceAccountToken volume projections"))
+				return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), errors.New("a mirror pod may not use ServiceAccountToken volume projections"))
 			}
 		}
 	}

@@ -57,14 +57,14 @@ func (p claimResize) Validate(ctx context.Context, r *Request) error {
 		return nil
 	}
 	if old.Status.Phase != corev1.ClaimBound {
-		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, errors.New("Only bound persistent volume claims can be expanded"))
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), errors.New("Only bound persistent volume claims can be expanded"))
 	}
 	expands, err := p.expands(ctx, claim, old)
 	if err != nil {
 		return err
 	}
 	if !expands {
-		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Name,
+		return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(),
 			errors.New("only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"))
 	}
 	return nil

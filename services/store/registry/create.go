@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
@@ -26,13 +27,11 @@ func (r *Registry) Create(ctx context.Context, w Write, obj kinds.Object) (*cach
 		return nil, err
 	}
 	if obj.GetName() != "" || obj.GetGenerateName() == "" {
-		return r.createNamed(ctx, w, obj)
+		return r.createNamed(ctx, w, obj, obj.GetName())
 	}
 	base := obj.GetGenerateName()
 	for range generatedAttempts {
-		attempt := obj.DeepCopyObject().(kinds.Object)
-		attempt.SetName(generateName(base))
-		v, err := r.createNamed(ctx, w, attempt)
+		v, err := r.createNamed(ctx, w, obj.DeepCopyObject().(kinds.Object), generateName(base))
 		if !apierrors.IsAlreadyExists(err) {
 			return v, err
 		}
@@ -40,10 +39,13 @@ func (r *Registry) Create(ctx context.Context, w Write, obj kinds.Object) (*cach
 	return nil, apierrors.NewGenerateNameConflict(w.Kind.GroupResource(), base, 1)
 }
 
-// createNamed is Create for an object whose name is settled.
-func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (*cache.Version, error) {
+// createNamed is Create for an object whose name is settled, or will be name
+// unless those who may change the object give it another one.
+func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object, name string) (*cache.Version, error) {
+	given := obj.GetName()
+	obj.SetName(name)
 	prepareNew(w.Kind, obj, time.Now())
-	w.Name = obj.GetName()
+	w.Name = name
 	runPrepareForCreate(w.Kind, obj)
 	runDefault(w.Kind, obj)
 	if err := r.tracker.trackNew(w, obj); err != nil {
@@ -51,14 +53,9 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 	}
 	request := w.request(admission.Create, obj, nil)
 	request.Options = w.creation()
-	if err := r.admission.Mutate(ctx, request); err != nil {
+	obj, err := r.mutateNew(ctx, &w, obj, given, request)
+	if err != nil {
 		return nil, err
-	}
-	if request.Rounds.Changed() {
-		var err error
-		if obj, err = takeNew(&w, obj, request); err != nil {
-			return nil, err
-		}
 	}
 	errs := append(validateMetadata(w.Kind, obj), runValidateCreate(w.Kind, obj)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
@@ -68,6 +65,29 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object) (
 		return nil, err
 	}
 	return r.storeNew(ctx, w, obj)
+}
+
+// mutateNew lets those change a new object who may. They do not see what only
+// the Store gives it, as they come first: uid, time, and a name that was not
+// given.
+func (r *Registry) mutateNew(ctx context.Context, w *Write, obj kinds.Object, given string, request *admission.Request) (kinds.Object, error) {
+	uid, created, name := obj.GetUID(), obj.GetCreationTimestamp(), obj.GetName()
+	obj.SetUID("")
+	obj.SetCreationTimestamp(metav1.Time{})
+	obj.SetName(given)
+	request.Name = given
+	if err := r.admission.Mutate(ctx, request); err != nil {
+		return nil, err
+	}
+	if request.Object.GetName() == "" {
+		request.Object.SetName(name)
+	}
+	obj.SetUID(uid)
+	obj.SetCreationTimestamp(created)
+	if request.Rounds.Changed() {
+		return takeNew(w, obj, request)
+	}
+	return obj, nil
 }
 
 // takeNew returns the object that webhooks and policies have made of a new one,
@@ -83,7 +103,7 @@ func takeNew(w *Write, sent kinds.Object, request *admission.Request) (kinds.Obj
 	obj.SetCreationTimestamp(sent.GetCreationTimestamp())
 	runPrepareForCreate(w.Kind, obj)
 	runDefault(w.Kind, obj)
-	w.Name, request.Name = obj.GetName(), obj.GetName()
+	w.Name = obj.GetName()
 	return obj, nil
 }
 

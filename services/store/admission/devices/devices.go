@@ -67,7 +67,7 @@ func (p rules) Validate(ctx context.Context, r *admission.Request) error {
 	if err != nil || len(errs) == 0 {
 		return err
 	}
-	return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), r.Name, errs)
+	return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), r.Title(), errs)
 }
 
 // checkRequests: only in a namespace that is labelled for it can a claim ask for

@@ -118,5 +118,5 @@ func (a authors) mayGet(ctx context.Context, user identity.Identity, resource sc
 }
 
 func refused(r *admission.Request, at *field.Path, why string) error {
-	return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), r.Name, field.ErrorList{field.Forbidden(at, why)})
+	return apierrors.NewInvalid(r.Kind.GVK().GroupKind(), r.Title(), field.ErrorList{field.Forbidden(at, why)})
 }

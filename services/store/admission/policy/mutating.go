@@ -183,7 +183,7 @@ func (p *policy[P]) cannotMutate(r *admission.Request, b *binding, err error) er
 	if b != nil {
 		message = fmt.Sprintf("policy '%s' with binding '%s' denied request: %v", p.name, b.name, err)
 	}
-	status := apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, err)
+	status := apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), err)
 	status.ErrStatus.Message = message
 	status.ErrStatus.Details.Causes = append(status.ErrStatus.Details.Causes, metav1.StatusCause{Message: message})
 	return status

@@ -154,7 +154,7 @@ func (p *policy[P]) refusal(r *admission.Request, b *binding, reason metav1.Stat
 	if b != nil {
 		message = fmt.Sprintf("ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s", p.name, b.name, why)
 	}
-	err := apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, errors.New(message))
+	err := apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), errors.New(message))
 	err.ErrStatus.Reason, err.ErrStatus.Code = reason, codeOf(reason)
 	err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{Message: message})
 	return err

@@ -49,7 +49,7 @@ func (d *dispatcher) meets(ctx context.Context, h *hook, r *admission.Request, k
 	case ok && err != nil && h.ignoresFailure():
 		return false, nil
 	case ok && err != nil:
-		return false, apierrors.NewForbidden(r.Kind.GroupResource(), r.Name, err)
+		return false, apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), err)
 	}
 	return ok, nil
 }

@@ -217,7 +217,7 @@ func TestMutation(t *testing.T) {
 		{"a patch to another kind", `[{"op":"replace","path":"/kind","value":"Secret"}]`, nil, 500, "does not match the expected kind"},
 		{"a patch to what is invalid", `[{"op":"add","path":"/data/~1","value":"2"}]`, nil, 422, `data[/]: Invalid value: "/"`},
 		{"a patch to another namespace", `[{"op":"replace","path":"/metadata/namespace","value":"other"}]`, nil, 400, "the namespace of the provided object does not match"},
-		{"a patch to what is the Store's", `[{"op":"replace","path":"/metadata/uid","value":"mine"},{"op":"add","path":"/metadata/deletionTimestamp","value":"2020-01-01T00:00:00Z"}]`,
+		{"a patch to what is the Store's", `[{"op":"add","path":"/metadata/uid","value":"mine"},{"op":"add","path":"/metadata/deletionTimestamp","value":"2020-01-01T00:00:00Z"}]`,
 			map[string]string{"a": "1"}, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -536,5 +536,48 @@ func TestWarnings(t *testing.T) {
 	deleted, err := store.DeleteCollection(t.Context(), &storev1.DeleteCollectionRequest{Resource: resource, Namespace: "default"})
 	if err != nil || !slices.Equal(deleted.GetWarnings(), []string{"careful"}) {
 		t.Errorf("deletecollection warns %q: %v", deleted.GetWarnings(), err)
+	}
+}
+
+// TestWarningsOfDenials: what hooks warn of reaches the user beside a refusal.
+func TestWarningsOfDenials(t *testing.T) {
+	hook := hooktest.New(t, func(*reviewv1.AdmissionRequest) *reviewv1.AdmissionResponse {
+		return &reviewv1.AdmissionResponse{Warnings: []string{"careful", "on\ntwo lines"}}
+	})
+	_, c := newStore(t, validatingOn("v", "configmaps", hook.Client("/"), nil))
+	err := c.Create(t.Context(), configMap("x"))
+	if err == nil {
+		t.Fatal("it was created")
+	}
+	if diff := cmp.Diff([]string{"careful", "on\ntwo lines"}, apistatus.Warnings(err)); diff != "" {
+		t.Errorf("the warnings differ (-want +got):\n%s", diff)
+	}
+}
+
+// TestNotYetGiven: mutating hooks see new objects before the Store gives them a
+// uid, a time and a name; validating ones after it. The request has the name
+// that the user gave.
+func TestNotYetGiven(t *testing.T) {
+	mutates, validates := hooktest.New(t, hooktest.Allow), hooktest.New(t, hooktest.Allow)
+	_, c := newStore(t, mutatingOn("m", "configmaps", mutates.Client("/"), nil), validatingOn("v", "configmaps", validates.Client("/"), nil))
+	cm := configMap("")
+	cm.GenerateName = "x-"
+	if err := c.Create(t.Context(), cm); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []struct {
+		seen []*reviewv1.AdmissionRequest
+		want metav1.ObjectMeta
+	}{
+		{mutates.Seen(), metav1.ObjectMeta{}},
+		{validates.Seen(), metav1.ObjectMeta{Name: cm.Name, UID: cm.UID, CreationTimestamp: cm.CreationTimestamp}},
+	} {
+		got := &corev1.ConfigMap{}
+		if err := json.Unmarshal(q.seen[0].Object.Raw, got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Name != q.want.Name || got.UID != q.want.UID || !got.CreationTimestamp.Equal(&q.want.CreationTimestamp) || q.seen[0].Name != "" {
+			t.Errorf("a hook saw %q, uid %q, of %v, as %q; want %+v", got.Name, got.UID, got.CreationTimestamp, q.seen[0].Name, q.want)
+		}
 	}
 }
