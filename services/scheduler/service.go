@@ -180,6 +180,8 @@ func remedyKind(k framework.RemedyKind) schedulerv1.RemedyKind {
 		return schedulerv1.RemedyKind_REMEDY_KIND_CHANGE_NODE
 	case framework.AddPod:
 		return schedulerv1.RemedyKind_REMEDY_KIND_ADD_POD
+	case framework.ChangeClaim:
+		return schedulerv1.RemedyKind_REMEDY_KIND_CHANGE_CLAIM
 	}
 	return schedulerv1.RemedyKind_REMEDY_KIND_UNSPECIFIED
 }

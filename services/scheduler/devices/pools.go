@@ -8,6 +8,7 @@
 //	capacity.go   shares of devices
 //	constraint.go what the devices of a claim must have in common
 //	result.go     the allocation that is written to the claim
+//	shortage.go   what is missing where the search finds nothing
 package devices
 
 import (
@@ -183,6 +184,16 @@ func (d *device) reachable(node *corev1.Node) bool {
 	}
 	selector, err := nodeaffinity.NewNodeSelector(s)
 	return err == nil && selector.Match(node)
+}
+
+// On returns the devices that can be used on a node.
+func (p *Pools) On(node *corev1.Node) map[ID]bool {
+	all, _ := p.on(node)
+	ids := make(map[ID]bool, len(all))
+	for _, d := range all {
+		ids[d.id] = true
+	}
+	return ids
 }
 
 // on returns the devices that can be used on a node, and their pools.

@@ -168,16 +168,19 @@ const maxMatches = 64
 
 // tolerates says whether every taint of a device that keeps claims off is
 // tolerated.
-func (a *alternative) tolerates(d *device) bool {
+func (a *alternative) tolerates(d *device) bool { return len(a.untolerated(d)) == 0 }
+
+// untolerated returns the taints that are not.
+func (a *alternative) untolerated(d *device) (out []resourcev1.DeviceTaint) {
 	for _, taint := range d.taints {
 		if taint.Effect != resourcev1.DeviceTaintEffectNoSchedule && taint.Effect != resourcev1.DeviceTaintEffectNoExecute {
 			continue
 		}
 		if !slices.ContainsFunc(a.tolerations, func(t resourcev1.DeviceToleration) bool { return Tolerates(t, taint) }) {
-			return false
+			out = append(out, taint)
 		}
 	}
-	return true
+	return out
 }
 
 // Tolerates says whether a toleration is for a taint.

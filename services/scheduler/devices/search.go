@@ -20,14 +20,7 @@ var ErrNone = errors.New("cannot allocate all claims")
 // and goes back where that leads nowhere, so that it finds a solution if there is
 // one. That may take long; it ends with the context.
 func (v *Inventory) Allocate(ctx context.Context, r *Request, node *corev1.Node) ([]*resourcev1.AllocationResult, error) {
-	s := &search{
-		ctx: ctx, inventory: v, request: r, results: make([]int, len(r.claims)), constraints: make([][]*constraint, len(r.claims)),
-		taken: map[ID]bool{}, shares: map[ID]amounts{}, counters: map[*pool]map[string]amounts{}, candidates: map[*alternative][]*device{},
-	}
-	s.devices, s.pools = v.pools.on(node)
-	for i, claim := range r.claims {
-		s.constraints[i] = newConstraints(claim)
-	}
+	s := v.newSearch(ctx, r, node)
 	found, err := s.satisfy(0)
 	switch {
 	case err != nil:
@@ -36,6 +29,18 @@ func (v *Inventory) Allocate(ctx context.Context, r *Request, node *corev1.Node)
 		return nil, ErrNone
 	}
 	return s.allocations(node), nil
+}
+
+func (v *Inventory) newSearch(ctx context.Context, r *Request, node *corev1.Node) *search {
+	s := &search{
+		ctx: ctx, inventory: v, request: r, results: make([]int, len(r.claims)), constraints: make([][]*constraint, len(r.claims)),
+		taken: map[ID]bool{}, shares: map[ID]amounts{}, counters: map[*pool]map[string]amounts{}, candidates: map[*alternative][]*device{},
+	}
+	s.devices, s.pools = v.pools.on(node)
+	for i, claim := range r.claims {
+		s.constraints[i] = newConstraints(claim)
+	}
+	return s
 }
 
 // search is one search. What has been picked so far is taken back step by step

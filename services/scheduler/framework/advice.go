@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ const (
 	ChangeNode
 	// AddPod starts another pod.
 	AddPod
+	// ChangeClaim changes a claim of the pod, or what it can have: a volume, a
+	// class, a device.
+	ChangeClaim
 )
 
 // Remedy is a change after which one plugin would let the pod onto one node.
@@ -74,6 +78,63 @@ func Await(pods ...*snapshot.PodInfo) Remedy {
 	return Remedy{Kind: AwaitPods, Description: "wait for the end of " + strings.Join(names, ", "), Pods: names}
 }
 
+// singles is how many pods are named of which one would do.
+const singles = 2
+
+// MakeRoom returns the remedies by which others make room for a pod: the end of
+// those that are going anyhow, a few of which one would do, or else the fewest
+// important ones together. enough says whether the pod finds room once some have
+// gone; compare orders pods of the same priority, and may be nil.
+func MakeRoom(others []*snapshot.PodInfo, pod *snapshot.PodInfo, enough func(gone []*snapshot.PodInfo) bool, compare func(a, b *snapshot.PodInfo) int) []Remedy {
+	var going, candidates []*snapshot.PodInfo
+	for _, other := range others {
+		switch {
+		case Going(other):
+			going = append(going, other)
+		case Evictable(other, pod):
+			candidates = append(candidates, other)
+		}
+	}
+	if len(going) > 0 && enough(going) {
+		return []Remedy{Await(going...)}
+	}
+	slices.SortFunc(candidates, func(a, b *snapshot.PodInfo) int {
+		order := cmp.Compare(a.Priority(), b.Priority())
+		if order == 0 && compare != nil {
+			order = compare(a, b)
+		}
+		return cmp.Or(order, cmp.Compare(a.Key(), b.Key()))
+	})
+	var out []Remedy
+	for _, c := range candidates {
+		if len(out) < singles && enough([]*snapshot.PodInfo{c}) {
+			out = append(out, Evict(c))
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	if chosen := together(candidates, enough); len(chosen) > 0 {
+		out = append(out, Evict(chosen...))
+	}
+	return out
+}
+
+// together returns pods that make room together: all that it takes in the order
+// given, and then no more than needed, the last ones let off first.
+func together(candidates []*snapshot.PodInfo, enough func([]*snapshot.PodInfo) bool) []*snapshot.PodInfo {
+	if !enough(candidates) {
+		return nil
+	}
+	chosen := slices.Clone(candidates)
+	for i := len(chosen) - 1; i >= 0; i-- {
+		if fewer := slices.Delete(slices.Clone(chosen), i, i+1); enough(fewer) {
+			chosen = fewer
+		}
+	}
+	return chosen
+}
+
 func keys(pods []*snapshot.PodInfo) []string {
 	names := make([]string, len(pods))
 	for i, p := range pods {
@@ -98,4 +159,47 @@ func Evictable(other, pod *snapshot.PodInfo) bool {
 	}
 	_, mirror := other.Pod.Annotations[corev1.MirrorPodAnnotationKey]
 	return !mirror
+}
+
+// Requirement writes a requirement of nodes as label selectors are written.
+func Requirement(r corev1.NodeSelectorRequirement) string {
+	switch r.Operator {
+	case corev1.NodeSelectorOpExists:
+		return r.Key
+	case corev1.NodeSelectorOpDoesNotExist:
+		return "!" + r.Key
+	case corev1.NodeSelectorOpIn:
+		if len(r.Values) == 1 {
+			return r.Key + "=" + r.Values[0]
+		}
+		return r.Key + " in (" + strings.Join(r.Values, ",") + ")"
+	case corev1.NodeSelectorOpNotIn:
+		return r.Key + " notin (" + strings.Join(r.Values, ",") + ")"
+	case corev1.NodeSelectorOpGt:
+		return r.Key + ">" + strings.Join(r.Values, ",")
+	case corev1.NodeSelectorOpLt:
+		return r.Key + "<" + strings.Join(r.Values, ",")
+	}
+	return r.Key + " " + string(r.Operator)
+}
+
+// Where writes which nodes a selector matches: by labels, or by name if it tells
+// them by that.
+func Where(s *corev1.NodeSelector) string {
+	if s == nil {
+		return "no node"
+	}
+	terms := make([]string, len(s.NodeSelectorTerms))
+	for i, t := range s.NodeSelectorTerms {
+		all := slices.Concat(t.MatchFields, t.MatchExpressions)
+		parts := make([]string, len(all))
+		for j, r := range all {
+			parts[j] = Requirement(r)
+			if len(all) == 1 && r.Operator == corev1.NodeSelectorOpIn && (r.Key == corev1.LabelHostname || r.Key == metav1.ObjectNameField) {
+				parts[j] = strings.Join(r.Values, " or ")
+			}
+		}
+		terms[i] = strings.Join(parts, " and ")
+	}
+	return strings.Join(terms, " or ")
 }

@@ -37,6 +37,9 @@ const (
 	RemedyKind_REMEDY_KIND_CHANGE_NODE RemedyKind = 4
 	// Another pod is started.
 	RemedyKind_REMEDY_KIND_ADD_POD RemedyKind = 5
+	// A claim of the pod, or what it can have, is changed: a volume, a class, a
+	// device.
+	RemedyKind_REMEDY_KIND_CHANGE_CLAIM RemedyKind = 6
 )
 
 // Enum value maps for RemedyKind.
@@ -48,14 +51,16 @@ var (
 		3: "REMEDY_KIND_CHANGE_POD",
 		4: "REMEDY_KIND_CHANGE_NODE",
 		5: "REMEDY_KIND_ADD_POD",
+		6: "REMEDY_KIND_CHANGE_CLAIM",
 	}
 	RemedyKind_value = map[string]int32{
-		"REMEDY_KIND_UNSPECIFIED": 0,
-		"REMEDY_KIND_EVICT_PODS":  1,
-		"REMEDY_KIND_AWAIT_PODS":  2,
-		"REMEDY_KIND_CHANGE_POD":  3,
-		"REMEDY_KIND_CHANGE_NODE": 4,
-		"REMEDY_KIND_ADD_POD":     5,
+		"REMEDY_KIND_UNSPECIFIED":  0,
+		"REMEDY_KIND_EVICT_PODS":   1,
+		"REMEDY_KIND_AWAIT_PODS":   2,
+		"REMEDY_KIND_CHANGE_POD":   3,
+		"REMEDY_KIND_CHANGE_NODE":  4,
+		"REMEDY_KIND_ADD_POD":      5,
+		"REMEDY_KIND_CHANGE_CLAIM": 6,
 	}
 )
 
@@ -874,7 +879,7 @@ const file_navarch_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12%\n" +
 	"\x0efeasible_nodes\x18\a \x01(\x05R\rfeasibleNodes\x12'\n" +
-	"\x0fevaluated_nodes\x18\b \x01(\x05R\x0eevaluatedNodes*\xb3\x01\n" +
+	"\x0fevaluated_nodes\x18\b \x01(\x05R\x0eevaluatedNodes*\xd1\x01\n" +
 	"\n" +
 	"RemedyKind\x12\x1b\n" +
 	"\x17REMEDY_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
@@ -882,7 +887,8 @@ const file_navarch_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\x16REMEDY_KIND_AWAIT_PODS\x10\x02\x12\x1a\n" +
 	"\x16REMEDY_KIND_CHANGE_POD\x10\x03\x12\x1b\n" +
 	"\x17REMEDY_KIND_CHANGE_NODE\x10\x04\x12\x17\n" +
-	"\x13REMEDY_KIND_ADD_POD\x10\x052\xb4\x02\n" +
+	"\x13REMEDY_KIND_ADD_POD\x10\x05\x12\x1c\n" +
+	"\x18REMEDY_KIND_CHANGE_CLAIM\x10\x062\xb4\x02\n" +
 	"\x10SchedulerService\x12V\n" +
 	"\aExplain\x12$.navarch.scheduler.v1.ExplainRequest\x1a%.navarch.scheduler.v1.ExplainResponse\x12Y\n" +
 	"\bSimulate\x12%.navarch.scheduler.v1.SimulateRequest\x1a&.navarch.scheduler.v1.SimulateResponse\x12m\n" +

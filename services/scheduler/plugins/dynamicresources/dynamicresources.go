@@ -10,6 +10,7 @@
 //	dynamicresources.go  the extension points that choose the node
 //	ledger.go            what is held for pods that are being bound
 //	bind.go              writing it, and taking it back
+//	advise.go            what would have to change on a node that is rejected
 package dynamicresources
 
 import (
@@ -88,6 +89,8 @@ type podClaims struct {
 	waiting   []*resourcev1.ResourceClaim
 	request   *devices.Request
 	inventory *devices.Inventory
+	// nodes is the view that the pods which have claims are looked up in.
+	nodes *snapshot.Snapshot
 
 	mu sync.Mutex // guards found
 	// found are the allocations of waiting on each node that has some.
@@ -95,11 +98,11 @@ type podClaims struct {
 }
 
 // PreFilter sorts the pod's claims, and gives up if one cannot be used anywhere.
-func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot) ([]string, *framework.Status) {
+func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) ([]string, *framework.Status) {
 	if len(pod.Pod.Spec.ResourceClaims) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
-	sorted := &podClaims{found: map[string][]*resourcev1.AllocationResult{}}
+	sorted := &podClaims{nodes: nodes, found: map[string][]*resourcev1.AllocationResult{}}
 	for _, ref := range deviceclaim.Of(pod.Pod) {
 		if ref.Claim == "" && !ref.Pending {
 			continue

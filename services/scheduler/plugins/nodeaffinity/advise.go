@@ -132,13 +132,13 @@ func wrongIn(term *corev1.NodeSelectorTerm, node *corev1.Node) ([]mismatch, bool
 	for _, r := range term.MatchFields {
 		one := corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{r}}
 		if !matchesTerm(one, node) {
-			out = append(out, mismatch{wants: requirement(r), has: metav1.ObjectNameField + "=" + node.Name})
+			out = append(out, mismatch{wants: framework.Requirement(r), has: metav1.ObjectNameField + "=" + node.Name})
 		}
 	}
 	for _, r := range term.MatchExpressions {
 		one := corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{r}}
 		if !matchesTerm(one, node) {
-			out = append(out, mismatch{wants: requirement(r), has: labelOf(node, r.Key), change: change(r)})
+			out = append(out, mismatch{wants: framework.Requirement(r), has: labelOf(node, r.Key), change: change(r)})
 		}
 	}
 	return out, true
@@ -147,28 +147,6 @@ func wrongIn(term *corev1.NodeSelectorTerm, node *corev1.Node) ([]mismatch, bool
 func matchesTerm(term corev1.NodeSelectorTerm, node *corev1.Node) bool {
 	selector, err := nodeaffinity.NewNodeSelector(&corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{term}})
 	return err == nil && selector.Match(node)
-}
-
-// requirement writes a requirement as label selectors are written.
-func requirement(r corev1.NodeSelectorRequirement) string {
-	switch r.Operator {
-	case corev1.NodeSelectorOpExists:
-		return r.Key
-	case corev1.NodeSelectorOpDoesNotExist:
-		return "!" + r.Key
-	case corev1.NodeSelectorOpIn:
-		if len(r.Values) == 1 {
-			return r.Key + "=" + r.Values[0]
-		}
-		return r.Key + " in (" + strings.Join(r.Values, ",") + ")"
-	case corev1.NodeSelectorOpNotIn:
-		return r.Key + " notin (" + strings.Join(r.Values, ",") + ")"
-	case corev1.NodeSelectorOpGt:
-		return r.Key + ">" + strings.Join(r.Values, ",")
-	case corev1.NodeSelectorOpLt:
-		return r.Key + "<" + strings.Join(r.Values, ",")
-	}
-	return r.Key + " " + string(r.Operator)
 }
 
 // change is what would have to be done to the node for a requirement; empty if

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,9 +12,6 @@ import (
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
-
-// singles is how many pods are named whose end would do alone.
-const singles = 2
 
 // lack is a resource of which a node has too little left.
 type lack struct {
@@ -106,50 +102,9 @@ func enough(lacks []lack, gone []*snapshot.PodInfo) bool {
 	return true
 }
 
-// makeRoom returns the pods whose end would do: those that are going anyhow, a
-// few of which one would do, or else the fewest important ones together.
+// makeRoom returns the pods whose end would do, the smallest first.
 func makeRoom(lacks []lack, pod *snapshot.PodInfo, node *snapshot.NodeInfo) []framework.Remedy {
-	var going, candidates []*snapshot.PodInfo
-	for _, other := range node.Pods {
-		switch {
-		case framework.Going(other):
-			going = append(going, other)
-		case framework.Evictable(other, pod):
-			candidates = append(candidates, other)
-		}
-	}
-	if len(going) > 0 && enough(lacks, going) {
-		return []framework.Remedy{framework.Await(going...)}
-	}
-	slices.SortFunc(candidates, func(a, b *snapshot.PodInfo) int {
-		return cmp.Or(cmp.Compare(a.Priority(), b.Priority()), cmp.Compare(freed(a, lacks[0].name), freed(b, lacks[0].name)), cmp.Compare(a.Key(), b.Key()))
+	return framework.MakeRoom(node.Pods, pod, func(gone []*snapshot.PodInfo) bool { return enough(lacks, gone) }, func(a, b *snapshot.PodInfo) int {
+		return cmp.Compare(freed(a, lacks[0].name), freed(b, lacks[0].name))
 	})
-	var out []framework.Remedy
-	for _, c := range candidates {
-		if len(out) < singles && enough(lacks, []*snapshot.PodInfo{c}) {
-			out = append(out, framework.Evict(c))
-		}
-	}
-	if len(out) > 0 {
-		return out
-	}
-	if chosen := together(lacks, candidates); len(chosen) > 0 {
-		out = append(out, framework.Evict(chosen...))
-	}
-	return out
-}
-
-// together returns pods that make room together: all that it takes in the order
-// given, and then no more than needed, the last ones let off first.
-func together(lacks []lack, candidates []*snapshot.PodInfo) []*snapshot.PodInfo {
-	if !enough(lacks, candidates) {
-		return nil
-	}
-	chosen := slices.Clone(candidates)
-	for i := len(chosen) - 1; i >= 0; i-- {
-		if fewer := slices.Delete(slices.Clone(chosen), i, i+1); enough(lacks, fewer) {
-			chosen = fewer
-		}
-	}
-	return chosen
 }

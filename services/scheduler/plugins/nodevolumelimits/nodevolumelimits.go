@@ -3,11 +3,18 @@
 // CSINode, and off nodes that lack a driver which says that it is needed.
 //
 // A volume that several pods of a node use counts once. A claim without a
-// volume counts as one of its class's driver.
+// volume counts as one of its class's driver. A volume of a built-in kind whose
+// place a driver took is that driver's.
+//
+//	nodevolumelimits.go  the extension points
+//	migrated.go          volumes of built-in kinds
+//	advise.go            what would have to change on a node that is rejected
 package nodevolumelimits
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -61,8 +68,13 @@ func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *
 	return nil, nil
 }
 
-// addPod adds the volumes of a pod's claims.
+// addPod adds a pod's volumes.
 func (p *Plugin) addPod(to volumes, pod *corev1.Pod) {
+	for i := range pod.Spec.Volumes {
+		if h, ok := handleOfInline(&pod.Spec.Volumes[i], pod.Namespace); ok {
+			to[h] = true
+		}
+	}
 	for _, ref := range storage.ClaimsOf(pod) {
 		claim, ok := p.storage.Claim(pod.Namespace, ref.Name)
 		if !ok {
@@ -83,50 +95,80 @@ func (p *Plugin) handleOf(claim *corev1.PersistentVolumeClaim) (handle, bool) {
 	if !ok || class.Provisioner == volume.NotSupportedProvisioner {
 		return handle{}, false
 	}
-	return handle{driver: class.Provisioner, claim: claim.Namespace + "/" + claim.Name}, true
+	return handle{driver: driverFor(class.Provisioner), claim: claim.Namespace + "/" + claim.Name}, true
 }
 
 func handleOfVolume(pv *corev1.PersistentVolume) (handle, bool) {
-	if pv.Spec.CSI == nil {
+	csi := pv.Spec.CSI
+	if csi == nil {
+		csi = migrated(pv)
+	}
+	if csi == nil {
 		return handle{}, false
 	}
-	return handle{driver: pv.Spec.CSI.Driver, volume: pv.Spec.CSI.VolumeHandle}, true
+	return handle{driver: csi.Driver, volume: csi.VolumeHandle}, true
 }
 
 // Filter counts what each driver would have attached.
 func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
 	wanted := p.wanted.Get(state)
 	csiNode, _ := p.storage.CSINode(node.Name())
-	if s := p.missing(wanted, csiNode); s != nil {
-		return s
+	if drivers := p.missing(wanted, csiNode); len(drivers) > 0 {
+		return framework.NewStatus(framework.Unschedulable, drivers[0]+" "+ReasonNoDriver)
 	}
 	limits := limitsOf(csiNode)
 	if len(limits) == 0 {
 		return nil
 	}
-	there := p.attached(node)
-	counts := make(map[string]int)
-	for h := range there {
-		counts[h.driver]++
-	}
-	for h := range wanted {
-		limit, limited := limits[h.driver]
-		if !limited || there[h] {
-			continue
-		}
-		if counts[h.driver]++; counts[h.driver] > limit {
-			return framework.NewStatus(framework.Unschedulable, Reason)
-		}
+	if len(overfull(p.attached(node, nil), wanted, limits)) > 0 {
+		return framework.NewStatus(framework.Unschedulable, Reason)
 	}
 	return nil
 }
 
+// excess is a driver that has to attach more than it can.
+type excess struct {
+	driver             string
+	limit, there, more int
+}
+
+// overfull returns the drivers that cannot attach what is wanted beside what is
+// there, by name.
+func overfull(there, wanted volumes, limits map[string]int) []excess {
+	all := make(map[string]*excess)
+	for name, limit := range limits {
+		all[name] = &excess{driver: name, limit: limit}
+	}
+	for h := range there {
+		if e := all[h.driver]; e != nil {
+			e.there++
+		}
+	}
+	for h := range wanted {
+		if e := all[h.driver]; e != nil && !there[h] {
+			e.more++
+		}
+	}
+	var out []excess
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if e := all[name]; e.more > 0 && e.there+e.more > e.limit {
+			out = append(out, *e)
+		}
+	}
+	return out
+}
+
 // attached returns the volumes that the node's pods use, and those that are
-// attached to it for whatever reason.
-func (p *Plugin) attached(node *snapshot.NodeInfo) volumes {
-	there := volumes{}
+// attached to it for whatever reason; without what is only there for pods that
+// are gone.
+func (p *Plugin) attached(node *snapshot.NodeInfo, gone []*snapshot.PodInfo) volumes {
+	there, theirs := volumes{}, volumes{}
 	for _, pod := range node.Pods {
-		p.addPod(there, pod.Pod)
+		if slices.Contains(gone, pod) {
+			p.addPod(theirs, pod.Pod)
+		} else {
+			p.addPod(there, pod.Pod)
+		}
 	}
 	for _, attachment := range p.storage.Attachments(node.Name()) {
 		name := attachment.Spec.Source.PersistentVolumeName
@@ -137,24 +179,27 @@ func (p *Plugin) attached(node *snapshot.NodeInfo) volumes {
 		if !ok || pv.Spec.CSI == nil {
 			continue
 		}
-		there[handle{driver: attachment.Spec.Attacher, volume: pv.Spec.CSI.VolumeHandle}] = true
+		if h := (handle{driver: attachment.Spec.Attacher, volume: pv.Spec.CSI.VolumeHandle}); !theirs[h] {
+			there[h] = true
+		}
 	}
 	return there
 }
 
-// missing rejects a node without a driver that must be there before its pods
-// are.
-func (p *Plugin) missing(wanted volumes, node *storagev1.CSINode) *framework.Status {
+// missing returns the drivers that must be on a node before its pods are, and
+// are not.
+func (p *Plugin) missing(wanted volumes, node *storagev1.CSINode) (drivers []string) {
 	for h := range wanted {
 		driver, ok := p.storage.CSIDriver(h.driver)
 		if !ok || driver.Spec.PreventPodSchedulingIfMissing == nil || !*driver.Spec.PreventPodSchedulingIfMissing {
 			continue
 		}
 		if driverOf(node, h.driver) == nil {
-			return framework.NewStatus(framework.Unschedulable, h.driver+" "+ReasonNoDriver)
+			drivers = append(drivers, h.driver)
 		}
 	}
-	return nil
+	slices.Sort(drivers)
+	return slices.Compact(drivers)
 }
 
 // driverOf returns what a node says of a driver; nil if nothing.
@@ -185,11 +230,11 @@ func limitsOf(node *storagev1.CSINode) map[string]int {
 	return limits
 }
 
-// EventsToRegister: a pod with claims goes, a volume is detached, a node has a
+// EventsToRegister: a pod with volumes goes, a volume is detached, a node has a
 // driver that it had not, or one that attaches more.
 func (*Plugin) EventsToRegister() []framework.EventHint {
 	return []framework.EventHint{
-		{Resource: framework.AssignedPod, Action: framework.Delete, Helps: hadClaims},
+		{Resource: framework.AssignedPod, Action: framework.Delete, Helps: hadVolumes},
 		{Resource: framework.VolumeAttachment, Action: framework.Delete},
 		{Resource: framework.CSINode, Action: framework.Add},
 		{Resource: framework.CSINode, Action: framework.Update, Helps: attachesMore},
@@ -197,9 +242,12 @@ func (*Plugin) EventsToRegister() []framework.EventHint {
 	}
 }
 
-func hadClaims(_ *snapshot.PodInfo, e framework.Event) bool {
+func hadVolumes(_ *snapshot.PodInfo, e framework.Event) bool {
 	pod, ok := e.Old.(*corev1.Pod)
-	return ok && len(storage.ClaimsOf(pod)) > 0
+	return ok && (len(storage.ClaimsOf(pod)) > 0 || slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+		_, counts := handleOfInline(&v, pod.Namespace)
+		return counts
+	}))
 }
 
 // attachesMore says whether some driver is new, has a higher limit than before,

@@ -62,21 +62,21 @@ func smallestFirst(all []waiting) {
 }
 
 // decide finds a volume, or a place to make one, for every claim if the pod
-// goes to the node; false if one has neither.
-func (p *Plugin) decide(all []waiting, node *corev1.Node) (*decision, bool) {
-	d := &decision{node: node}
+// goes to the node. If one has neither, it returns that one instead.
+func (p *Plugin) decide(all []waiting, node *corev1.Node) (d *decision, stuck *waiting) {
+	d = &decision{node: node}
 	used := make(map[string]*corev1.PersistentVolume)
 	for i := range all {
 		w := &all[i]
 		if w.pv != nil {
 			if volume.CheckNodeAffinity(w.pv, node.Labels) != nil {
-				return nil, false
+				return nil, w
 			}
 			d.bind = append(d.bind, binding{w.claim, w.pv})
 			continue
 		}
 		if w.node != "" && w.node != node.Name {
-			return nil, false
+			return nil, w
 		}
 		pv, err := volume.FindMatchingVolume(w.claim, w.candidates, node, used, true, true)
 		switch {
@@ -86,10 +86,10 @@ func (p *Plugin) decide(all []waiting, node *corev1.Node) (*decision, bool) {
 		case canProvision(w.class, node):
 			d.provision = append(d.provision, w.claim)
 		default:
-			return nil, false
+			return nil, w
 		}
 	}
-	return d, true
+	return d, nil
 }
 
 // canProvision says whether a volume of the class can be made for a node.

@@ -103,8 +103,8 @@ func (p *Plugin) Reserve(_ context.Context, state *framework.CycleState, pod *sn
 	if claims == nil || len(claims.waiting) == 0 {
 		return nil
 	}
-	d, ok := p.decide(claims.waiting, claims.nodes.Get(node).Node)
-	if !ok {
+	d, stuck := p.decide(claims.waiting, claims.nodes.Get(node).Node)
+	if stuck != nil {
 		return framework.NewStatus(framework.Unschedulable, ReasonBindConflict)
 	}
 	p.reserved.add(pod.Pod.UID, node, d)

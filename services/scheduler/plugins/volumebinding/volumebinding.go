@@ -13,6 +13,7 @@
 //	find.go           what is to be bound if the pod goes to a node
 //	reserve.go        what pods that are being bound have taken already
 //	bind.go           writing it and waiting
+//	advise.go         what would have to change on a node that is rejected
 package volumebinding
 
 import (
@@ -64,10 +65,10 @@ func (*Plugin) Name() string { return Name }
 
 // podClaims is what the nodes are compared with.
 type podClaims struct {
-	// volumes are those of the bound claims.
-	volumes []*corev1.PersistentVolume
-	// missing says that a bound claim's volume is not there.
-	missing bool
+	// bound are the bound claims with their volumes.
+	bound []binding
+	// missing are the bound claims whose volumes are not there.
+	missing []*corev1.PersistentVolumeClaim
 	waiting []waiting
 	// nodes is the view that is decided on, good until the node is chosen.
 	nodes *snapshot.Snapshot
@@ -90,10 +91,10 @@ func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *
 		case storage.IsBound(claim):
 			pv, ok := p.storage.Volume(claim.Spec.VolumeName)
 			if !ok {
-				sorted.missing = true
+				sorted.missing = append(sorted.missing, claim)
 				continue
 			}
-			sorted.volumes = append(sorted.volumes, pv)
+			sorted.bound = append(sorted.bound, binding{claim, pv})
 		case claim.Spec.VolumeName == "" && p.delayed(claim):
 			sorted.waiting = append(sorted.waiting, p.wait(claim))
 		default:
@@ -117,17 +118,17 @@ func (p *Plugin) delayed(claim *corev1.PersistentVolumeClaim) bool {
 // none for a claim.
 func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
 	claims := p.claims.Get(state)
-	if claims.missing {
+	if len(claims.missing) > 0 {
 		return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonVolumeMissing)
 	}
 	var reasons []string
-	for _, pv := range claims.volumes {
-		if volume.CheckNodeAffinity(pv, node.Node.Labels) != nil {
+	for _, b := range claims.bound {
+		if volume.CheckNodeAffinity(b.pv, node.Node.Labels) != nil {
 			reasons = append(reasons, ReasonNodeConflict)
 			break
 		}
 	}
-	if _, ok := p.decide(claims.waiting, node.Node); !ok {
+	if _, stuck := p.decide(claims.waiting, node.Node); stuck != nil {
 		reasons = append(reasons, ReasonBindConflict)
 	}
 	if len(reasons) > 0 {

@@ -22,12 +22,18 @@ const Reason = "node has pod using PersistentVolumeClaim with the same name and 
 // Plugin implements framework.Filter.
 type Plugin struct {
 	storage storage.Reader
-	taken   *framework.Key[bool]
+	users   *framework.Key[[]user]
+}
+
+// user is a pod that uses one of the claims.
+type user struct {
+	pod         *snapshot.PodInfo
+	claim, node string
 }
 
 // New returns the plugin.
 func New(reader storage.Reader) *Plugin {
-	return &Plugin{storage: reader, taken: framework.NewKey[bool]()}
+	return &Plugin{storage: reader, users: framework.NewKey[[]user]()}
 }
 
 // Name of the plugin.
@@ -46,18 +52,27 @@ func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *
 	if len(exclusive) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
-	p.taken.Set(state, slices.ContainsFunc(nodes.Nodes(), func(n *snapshot.NodeInfo) bool {
-		return slices.ContainsFunc(n.Pods, func(other *snapshot.PodInfo) bool {
-			return slices.ContainsFunc(exclusive, func(name string) bool { return storage.Uses(other.Pod, pod.Pod.Namespace, name) })
-		})
-	}))
+	p.users.Set(state, usersOf(exclusive, pod.Pod.Namespace, nodes))
 	return nil, nil
+}
+
+func usersOf(claims []string, namespace string, nodes *snapshot.Snapshot) (users []user) {
+	for _, n := range nodes.Nodes() {
+		for _, other := range n.Pods {
+			for _, claim := range claims {
+				if storage.Uses(other.Pod, namespace, claim) {
+					users = append(users, user{other, claim, n.Name()})
+				}
+			}
+		}
+	}
+	return users
 }
 
 // Filter rejects every node while a claim is taken. Where the pod that has it
 // ends, its place does not matter.
 func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, _ *snapshot.NodeInfo) *framework.Status {
-	if p.taken.Get(state) {
+	if len(p.users.Get(state)) > 0 {
 		return framework.NewStatus(framework.Unschedulable, Reason)
 	}
 	return nil

@@ -28,6 +28,8 @@ const separator = "__"
 type place struct {
 	keys   [2]string
 	values []string
+	// claim and volume are whose label it is.
+	claim, volume string
 }
 
 // Plugin implements framework.Filter.
@@ -54,7 +56,7 @@ func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *
 			continue
 		}
 		if pv, ok := p.storage.Volume(claim.Spec.VolumeName); ok {
-			places = append(places, placesOf(pv)...)
+			places = append(places, placesOf(claim, pv)...)
 		}
 	}
 	if len(places) == 0 {
@@ -64,7 +66,7 @@ func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *
 	return nil, nil
 }
 
-func placesOf(pv *corev1.PersistentVolume) []place {
+func placesOf(claim *corev1.PersistentVolumeClaim, pv *corev1.PersistentVolume) []place {
 	var places []place
 	for _, keys := range [][2]string{
 		{corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaZone},
@@ -72,7 +74,7 @@ func placesOf(pv *corev1.PersistentVolume) []place {
 	} {
 		for _, key := range keys {
 			if value, ok := pv.Labels[key]; ok {
-				places = append(places, place{keys: keys, values: strings.Split(value, separator)})
+				places = append(places, place{keys: keys, values: strings.Split(value, separator), claim: claim.Name, volume: pv.Name})
 				break
 			}
 		}
@@ -86,15 +88,18 @@ func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snaps
 	if !zoned(node.Node) {
 		return nil
 	}
-	for _, place := range p.places.Get(state) {
-		if !slices.ContainsFunc(place.keys[:], func(key string) bool {
-			value, ok := node.Node.Labels[key]
-			return ok && slices.Contains(place.values, value)
-		}) {
-			return framework.NewStatus(framework.UnschedulableAndUnresolvable, Reason)
-		}
+	if slices.ContainsFunc(p.places.Get(state), func(pl place) bool { return !pl.has(node.Node) }) {
+		return framework.NewStatus(framework.UnschedulableAndUnresolvable, Reason)
 	}
 	return nil
+}
+
+// has says whether a node is in the place.
+func (p *place) has(node *corev1.Node) bool {
+	return slices.ContainsFunc(p.keys[:], func(key string) bool {
+		value, ok := node.Labels[key]
+		return ok && slices.Contains(p.values, value)
+	})
 }
 
 func zoned(node *corev1.Node) bool {

@@ -1,0 +1,100 @@
+package volumebinding
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/component-helpers/storage/volume"
+
+	"navarch.dev/navarch/internal/storageclass"
+	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/snapshot"
+)
+
+// Advise implements framework.Advisor: it says where the volumes are, or what a
+// claim that waits would need on the node. That a volume cannot be reached from
+// a node is a fact, so no label is proposed.
+func (p *Plugin) Advise(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) framework.Advice {
+	claims := p.claims.Get(state)
+	if len(claims.missing) > 0 {
+		return missing(claims.missing)
+	}
+	var details, elsewhere []string
+	for _, b := range claims.bound {
+		if volume.CheckNodeAffinity(b.pv, node.Node.Labels) != nil {
+			details = append(details, fmt.Sprintf("claim %s is bound to volume %s that is only on %s", b.claim.Name, b.pv.Name, place(b.pv)))
+			elsewhere = append(elsewhere, b.claim.Name)
+		}
+	}
+	var remedies []framework.Remedy
+	if _, stuck := p.decide(claims.waiting, node.Node); stuck != nil {
+		detail, remedy := stuck.advise(node.Node)
+		details, elsewhere = append(details, detail), append(elsewhere, stuck.claim.Name)
+		if len(details) == 1 && remedy != "" {
+			remedies = append(remedies, framework.Remedy{Kind: framework.ChangeClaim, Description: remedy})
+		}
+	}
+	if len(details) == 0 {
+		return framework.Advice{}
+	}
+	remedies = append(remedies, framework.Remedy{Kind: framework.ChangePod, Description: "use another claim than " + strings.Join(elsewhere, ", ")})
+	return framework.Advice{Detail: strings.Join(details, "; "), Remedies: remedies}
+}
+
+func missing(claims []*corev1.PersistentVolumeClaim) framework.Advice {
+	details, names := make([]string, len(claims)), make([]string, len(claims))
+	for i, claim := range claims {
+		details[i] = fmt.Sprintf("claim %s is bound to volume %s that does not exist", claim.Name, claim.Spec.VolumeName)
+		names[i] = claim.Name
+	}
+	return framework.Advice{Detail: strings.Join(details, "; "), Remedies: []framework.Remedy{
+		{Kind: framework.ChangeClaim, Description: "make claim " + strings.Join(names, ", ") + " anew"},
+	}}
+}
+
+// advise says what keeps a claim from a volume on the node, and what would have
+// to be done; that is empty if nothing can be.
+func (w *waiting) advise(node *corev1.Node) (detail, remedy string) {
+	name := w.claim.Name
+	switch {
+	case w.pv != nil:
+		return fmt.Sprintf("claim %s is being bound to volume %s that is only on %s", name, w.pv.Name, place(w.pv)), ""
+	case w.node != "" && w.node != node.Name:
+		return fmt.Sprintf("the volume of claim %s is being made on %s", name, w.node), ""
+	}
+	asked := w.claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	class := cmp.Or(volume.GetPersistentVolumeClaimClass(w.claim), `""`)
+	add := fmt.Sprintf("add a volume of class %s with %s that the node can use", class, asked.String())
+	if w.class == nil || w.class.Provisioner == "" || w.class.Provisioner == volume.NotSupportedProvisioner {
+		return fmt.Sprintf("claim %s finds no free volume of class %s with %s on the node", name, class, asked.String()), add
+	}
+	if !storageclass.Allows(w.class, node.Labels) {
+		return fmt.Sprintf("claim %s is of class %s whose volumes are made only on %s", name, class, topologies(w.class)), add
+	}
+	return fmt.Sprintf("claim %s finds no volume of class %s on the node", name, class), add
+}
+
+// place is where a volume can be used.
+func place(pv *corev1.PersistentVolume) string {
+	if pv.Spec.NodeAffinity == nil {
+		return "no node"
+	}
+	return framework.Where(pv.Spec.NodeAffinity.Required)
+}
+
+// topologies is where volumes of a class are made.
+func topologies(class *storagev1.StorageClass) string {
+	alternatives := make([]string, len(class.AllowedTopologies))
+	for i, t := range class.AllowedTopologies {
+		parts := make([]string, len(t.MatchLabelExpressions))
+		for j, r := range t.MatchLabelExpressions {
+			parts[j] = framework.Requirement(corev1.NodeSelectorRequirement{Key: r.Key, Operator: corev1.NodeSelectorOpIn, Values: r.Values})
+		}
+		alternatives[i] = strings.Join(parts, " and ")
+	}
+	return strings.Join(alternatives, " or ")
+}
