@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +71,16 @@ func startDriver(t *testing.T, c *testcluster.Cluster) *driver.Driver {
 	return d
 }
 
+// specifications returns the files in the machine's folder that the driver writes.
+func specifications(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("/var/run/cdi/driver.example.com-*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
 func prints(t *testing.T, c *testcluster.Cluster, pod, container string, wants ...string) {
 	t.Helper()
 	testcluster.Eventually(t, "what "+pod+" prints", func() error {
@@ -98,6 +109,7 @@ func prepared(t *testing.T, d *driver.Driver, want int) {
 func TestDevices(t *testing.T) {
 	c := testcluster.Start(t, testcluster.Options{})
 	c.LoadBusybox(t)
+	stale := specifications(t) // of tests that were killed
 	d := startDriver(t, c)
 	defer func() { d.Stop() }()
 	if err := d.Publish(t.Context(), "dev-0", "dev-1"); err != nil {
@@ -146,8 +158,8 @@ func TestDevices(t *testing.T) {
 		}
 		return nil
 	})
-	if left, _ := filepath.Glob("/var/run/cdi/driver.example.com-*.json"); len(left) > 0 {
-		t.Errorf("specifications of devices are left: %v", left)
+	if left := specifications(t); !slices.Equal(left, stale) {
+		t.Errorf("specifications of devices are left: %v, before there were %v", left, stale)
 	}
 	// A driver that fails is named, and the pod starts once it works.
 	d.Fail("the device is on fire")
@@ -161,4 +173,5 @@ func TestDevices(t *testing.T) {
 	d.Fail("")
 	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/fourth", "--timeout=120s")
 	c.Kubectl(t, "delete", "pod", "fourth")
+	prepared(t, d, 0) // which takes its files out of the machine's folder
 }
