@@ -14,10 +14,8 @@ import (
 	"navarch.dev/navarch/cmd/navarch/localcluster"
 	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/client"
-	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/rpc"
 	"navarch.dev/navarch/internal/telemetry"
-	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
 // accessConfig says how a tool reaches a cluster: by the data folder of a
@@ -150,60 +148,6 @@ func chooseNode(nodes []corev1.Node, name string) (*corev1.Node, error) {
 		return nil, usageError{fmt.Errorf("flag --node: required, since the cluster has several nodes (%s)", strings.Join(names, ", "))}
 	}
 	return nil, fmt.Errorf("flag --node: no node %q (have %s)", name, strings.Join(names, ", "))
-}
-
-// objectRef is KIND/NAME of the command line.
-type objectRef struct {
-	kind            *kinds.Kind
-	namespace, name string
-}
-
-// String returns "pod shop/web" or "node n1".
-func (o objectRef) String() string {
-	if o.namespace == "" {
-		return o.kind.Singular + " " + o.name
-	}
-	return o.kind.Singular + " " + o.namespace + "/" + o.name
-}
-
-// resource returns what the Store calls the object's kind.
-func (o objectRef) resource() *storev1.Resource {
-	return &storev1.Resource{Group: o.kind.Group, Version: o.kind.Version, Resource: o.kind.Resource}
-}
-
-// parseObjectRef reads KIND/NAME, the kind by any of the names that kubectl
-// knows it by.
-func parseObjectRef(text, namespace string) (objectRef, error) {
-	kindName, name, ok := strings.Cut(text, "/")
-	if !ok || kindName == "" || name == "" || strings.Contains(name, "/") {
-		return objectRef{}, usageError{fmt.Errorf("%q must be KIND/NAME, as in deployment/web", text)}
-	}
-	kind, ok := findKind(strings.ToLower(kindName))
-	if !ok {
-		return objectRef{}, usageError{fmt.Errorf("%q is no kind of object: name one as kubectl does, as in deployment, deploy or deployments.apps", kindName)}
-	}
-	if !kind.Namespaced {
-		namespace = ""
-	}
-	return objectRef{kind: kind, namespace: namespace, name: name}, nil
-}
-
-func findKind(name string) (*kinds.Kind, bool) {
-	resource, group, qualified := strings.Cut(name, ".")
-	for _, k := range kinds.Default().All() {
-		if k.CreateOnly || qualified && group != k.Group {
-			continue
-		}
-		if resource == k.Resource || resource == k.Singular {
-			return k, true
-		}
-		for _, short := range k.ShortNames {
-			if resource == short {
-				return k, true
-			}
-		}
-	}
-	return nil, false
 }
 
 // addNamespaceFlag adds -n.

@@ -29,7 +29,7 @@ func newExplainCommand() *cobra.Command {
 			"Of a pod also why it is where it is, or nowhere: per node, per scheduler plugin.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ref, err := parseObjectRef(args[0], namespace)
+			name, err := parseObjectName(args[0], namespace)
 			if err != nil {
 				return err
 			}
@@ -38,6 +38,10 @@ func newExplainCommand() *cobra.Command {
 				return err
 			}
 			defer access.Close()
+			ref, err := access.object(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
 			return explain(cmd.Context(), cmd.OutOrStdout(), access, ref)
 		},
 	}
@@ -52,13 +56,13 @@ func explain(ctx context.Context, out io.Writer, access *access, ref objectRef) 
 		return err
 	}
 	c := client.New(conn, "navarch-cli")
-	obj := ref.kind.New()
-	if err := c.Get(ctx, ref.namespace, ref.name, obj); err != nil {
+	obj, err := c.GetNamed(ctx, ref.kind, ref.namespace, ref.name)
+	if err != nil {
 		return err
 	}
 	switch {
 	case obj.GetDeletionTimestamp() != nil:
-		return explainDeletion(ctx, out, c, ref, obj)
+		return explainDeletion(ctx, out, access, c, ref, obj)
 	case ref.kind.Kind == "Pod":
 		return explainPod(ctx, out, access, ref)
 	}
@@ -66,8 +70,12 @@ func explain(ctx context.Context, out io.Writer, access *access, ref objectRef) 
 	return err
 }
 
-func explainDeletion(ctx context.Context, out io.Writer, c *client.Client, ref objectRef, obj kinds.Object) error {
-	blockers, err := deletion.NewInspector(c).Blockers(ctx, ref.kind, obj)
+func explainDeletion(ctx context.Context, out io.Writer, access *access, c *client.Client, ref objectRef, obj kinds.Object) error {
+	registry, err := access.kinds(ctx)
+	if err != nil {
+		return err
+	}
+	blockers, err := deletion.NewInspector(c, registry).Blockers(ctx, ref.kind, obj)
 	if err != nil {
 		return err
 	}

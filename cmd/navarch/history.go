@@ -27,7 +27,7 @@ func newHistoryCommand() *cobra.Command {
 			"revisions (its --compact-interval, at least); an object that was deleted within that time has a history too.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ref, err := parseObjectRef(args[0], namespace)
+			name, err := parseObjectName(args[0], namespace)
 			if err != nil {
 				return err
 			}
@@ -42,6 +42,10 @@ func newHistoryCommand() *cobra.Command {
 				return err
 			}
 			defer access.Close()
+			ref, err := access.object(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
 			return showHistory(cmd.Context(), cmd.OutOrStdout(), access, ref, limit, output)
 		},
 	}

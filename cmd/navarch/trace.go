@@ -26,7 +26,7 @@ func newTraceCommand() *cobra.Command {
 		Short: "Show an object's trace, from the request that caused it to running containers",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ref, err := parseObjectRef(args[0], namespace)
+			name, err := parseObjectName(args[0], namespace)
 			if err != nil {
 				return err
 			}
@@ -38,6 +38,10 @@ func newTraceCommand() *cobra.Command {
 				return err
 			}
 			defer access.Close()
+			ref, err := access.object(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
 			return showTrace(cmd.Context(), cmd.OutOrStdout(), access, ref, output)
 		},
 	}

@@ -225,6 +225,17 @@ func (c *Client) Delete(ctx context.Context, obj kinds.Object, opts DeleteOption
 	return c.DeleteNamed(ctx, kind, obj.GetNamespace(), obj.GetName(), opts)
 }
 
+// GetNamed reads the newest version of the object of a kind, which may be a custom
+// one, that has a name.
+func (c *Client) GetNamed(ctx context.Context, kind *kinds.Kind, namespace, name string) (kinds.Object, error) {
+	resp, err := c.store.Get(ctx, &storev1.GetRequest{Resource: resourceOf(kind), Namespace: namespace, Name: name})
+	if err != nil {
+		return nil, apistatus.FromGRPC(err)
+	}
+	obj := kind.New()
+	return obj, replace(resp.GetObject(), kind, obj)
+}
+
 // DeleteNamed deletes the object of a kind, which may be a custom one, that has
 // a name.
 func (c *Client) DeleteNamed(ctx context.Context, kind *kinds.Kind, namespace, name string, opts DeleteOptions) error {

@@ -103,7 +103,7 @@ func (c *Controller) lead(ctx context.Context) error {
 		return err
 	}
 	shared := runner.Deps{
-		Client: c.client, Informers: informers, Telemetry: c.tel, Metrics: c.metrics, Feed: c.feed,
+		Client: c.client, Informers: informers, Kinds: inv.Registry(), Telemetry: c.tel, Metrics: c.metrics, Feed: c.feed,
 		Workers: c.cfg.Workers,
 		Events: func(component string) runner.EventRecorder {
 			r := events.NewRecorder(c.client, component, "", c.tel)

@@ -60,6 +60,12 @@ func (s suite) testCustomResources(t *testing.T) {
 		t.Errorf("after scale and status the boat is %q", got)
 	}
 	s.KubectlInput(t, boat("argo", `{"captain":"Jason"}`), "apply", "--server-side", "--force-conflicts", "-f", "-")
+	testcluster.Contains(t, "history", s.Navarch(t, "history", "bt/argo", "--data-dir", s.Dir), "scale", "spec.oars: 4 -> 50")
+	s.Kubectl(t, "patch", "boat", "argo", "--type=merge", "-p", `{"metadata":{"finalizers":["example.com/anchor"]}}`)
+	s.Kubectl(t, "delete", "boat", "argo", "--wait=false")
+	testcluster.Contains(t, "what holds it", s.Navarch(t, "explain", "boats.fleet.example.com/argo", "--data-dir", s.Dir), "boat default/argo is being deleted", "finalizer example.com/anchor")
+	s.Kubectl(t, "patch", "boat", "argo", "--type=merge", "-p", `{"metadata":{"finalizers":[]}}`)
+	s.Kubectl(t, "get", "apiservice", "v1.fleet.example.com")
 	testcluster.Contains(t, "delete", s.Kubectl(t, "delete", crd, "--timeout=60s"), `"boats.fleet.example.com" deleted`)
 	testcluster.Contains(t, "what is gone", s.KubectlFails(t, "get", "boats"), "could not find the requested resource")
 }

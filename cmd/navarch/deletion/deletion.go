@@ -46,11 +46,15 @@ func Since(obj kinds.Object) time.Time {
 // Inspector finds blockers by reading a cluster.
 type Inspector struct {
 	client *client.Client
+	kinds  *kinds.Registry
 	now    func() time.Time
 }
 
-// NewInspector returns an Inspector that reads through c.
-func NewInspector(c *client.Client) *Inspector { return &Inspector{client: c, now: time.Now} }
+// NewInspector returns an Inspector that reads through c, and looks for dependents
+// among the objects of registry's kinds.
+func NewInspector(c *client.Client, registry *kinds.Registry) *Inspector {
+	return &Inspector{client: c, kinds: registry, now: time.Now}
+}
 
 // Blockers returns what the deletion of an object waits for, nothing if it is
 // about to go. obj must be being deleted.
@@ -139,7 +143,7 @@ func removal(kind *kinds.Kind, obj kinds.Object, name string) string {
 // dependents lists the objects that hold a foreground deletion up.
 func (i *Inspector) dependents(ctx context.Context, owner *kinds.Kind, obj kinds.Object) ([]string, error) {
 	var out []string
-	for _, kind := range kinds.Default().All() {
+	for _, kind := range i.kinds.All() {
 		if kind.CreateOnly || kind.StoredAs != nil || owner.Namespaced && !kind.Namespaced || kind.Kind == "Event" {
 			continue
 		}

@@ -46,7 +46,7 @@ func deleted(t *testing.T, opts client.DeleteOptions, prepare func(*client.Clien
 	if err != nil {
 		t.Fatal(err)
 	}
-	blockers, err := deletion.NewInspector(c).Blockers(ctx, kind, obj)
+	blockers, err := deletion.NewInspector(c, kinds.Default()).Blockers(ctx, kind, obj)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,11 +6,13 @@ package apiservice
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/cache"
 	registrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"navarch.dev/navarch/internal/client"
@@ -20,16 +22,25 @@ import (
 
 // managedLabel marks APIServices that the cluster makes. Those with the value
 // managedOnStart are seen to once after each start, so that somebody may change
-// them.
+// them; those with managedAlways, which are of custom kinds, all the time.
 const (
 	managedLabel   = "kube-aggregator.kubernetes.io/automanaged"
 	managedOnStart = "onstart"
+	managedAlways  = "true"
 )
 
+// customPriority is that of the versions of custom kinds, as in Kubernetes.
+var customPriority = kinds.Priority{Group: 1000, Version: 100}
+
+// byVersion is the index of definitions by the names of the APIServices of the
+// versions in which they are served.
+const byVersion = "version"
+
 type registration struct {
-	client   *client.Client
-	services *client.Informer[*registrationv1.APIService]
-	// wanted are those of the served versions, by name.
+	client      *client.Client
+	services    *client.Informer[*registrationv1.APIService]
+	definitions *client.Informer[*kinds.Definition]
+	// wanted are those of the versions that are served by every cluster, by name.
 	wanted map[string]*registrationv1.APIService
 
 	mu sync.Mutex // guards what follows
@@ -46,10 +57,43 @@ func NewRegistration(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &registration{client: deps.Client, services: services, wanted: builtin(), present: make(map[string]bool), settled: make(map[string]bool)}
+	definitions, err := client.InformerFor[*kinds.Definition](deps.Informers, cache.Indexers{byVersion: versionsOf})
+	if err != nil {
+		return nil, err
+	}
+	r := &registration{
+		client: deps.Client, services: services, definitions: definitions,
+		wanted: builtin(), present: make(map[string]bool), settled: make(map[string]bool),
+	}
 	var c *runner.Controller
 	c = runner.New("apiserviceregistration", r, deps, runner.Options{Background: func(context.Context) { c.Enqueue(r.start()...) }})
+	runner.Watch(c, definitions, runner.Input[*kinds.Definition]{Keys: served})
+	runner.Watch(c, services, runner.Input[*registrationv1.APIService]{Keys: func(s *registrationv1.APIService) []string {
+		if _, builtin := r.wanted[s.Name]; builtin {
+			return nil
+		}
+		return []string{s.Name}
+	}})
 	return c, nil
+}
+
+// served returns the names of the APIServices of a definition's versions.
+func served(d *kinds.Definition) []string {
+	var names []string
+	for _, v := range d.Spec.Versions {
+		if v.Served {
+			names = append(names, nameOf(schema.GroupVersion{Group: d.Spec.Group, Version: v.Name}))
+		}
+	}
+	return names
+}
+
+func versionsOf(v any) ([]string, error) {
+	d, ok := v.(*kinds.Definition)
+	if !ok {
+		return nil, fmt.Errorf("index a %T: not a CustomResourceDefinition", v)
+	}
+	return served(d), nil
 }
 
 // builtin returns the APIServices of the kinds' versions.
@@ -58,7 +102,7 @@ func builtin() map[string]*registrationv1.APIService {
 	for _, k := range kinds.Default().All() {
 		gv := k.GVK().GroupVersion()
 		if p, ok := kinds.BuiltinPriority(gv); ok {
-			all[nameOf(gv)] = local(gv, p)
+			all[nameOf(gv)] = local(gv, p, managedOnStart)
 		}
 	}
 	return all
@@ -67,9 +111,9 @@ func builtin() map[string]*registrationv1.APIService {
 func nameOf(gv schema.GroupVersion) string { return gv.Version + "." + gv.Group }
 
 // local is the APIService of a version that the cluster serves.
-func local(gv schema.GroupVersion, p kinds.Priority) *registrationv1.APIService {
+func local(gv schema.GroupVersion, p kinds.Priority, managed string) *registrationv1.APIService {
 	return &registrationv1.APIService{
-		ObjectMeta: metav1.ObjectMeta{Name: nameOf(gv), Labels: map[string]string{managedLabel: managedOnStart}},
+		ObjectMeta: metav1.ObjectMeta{Name: nameOf(gv), Labels: map[string]string{managedLabel: managed}},
 		Spec: registrationv1.APIServiceSpec{
 			Group: gv.Group, Version: gv.Version, GroupPriorityMinimum: p.Group, VersionPriority: p.Version,
 		},
@@ -91,16 +135,25 @@ func (r *registration) start() []string {
 	return names
 }
 
-// Reconcile sees to one APIService, once.
+// Reconcile sees to one APIService: once to one that every cluster has.
 func (r *registration) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
+	want, err := r.custom(key)
+	if err != nil {
+		return runner.Done(), err
+	}
+	if have, ok := r.services.GetByKey(key); want != nil || ok && have.Labels[managedLabel] == managedAlways {
+		return runner.Done(), r.align(ctx, key, want, managedAlways)
+	}
 	r.mu.Lock()
 	done, present := r.settled[key], r.present[key]
 	r.mu.Unlock()
 	if done {
 		return runner.Done(), nil
 	}
-	if err := r.settle(ctx, key, present); err != nil {
-		return runner.Done(), err
+	if have, exists := r.services.GetByKey(key); !exists || present && have.Labels[managedLabel] == managedOnStart {
+		if err := r.align(ctx, key, r.wanted[key], managedOnStart); err != nil {
+			return runner.Done(), err
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,8 +161,23 @@ func (r *registration) Reconcile(ctx context.Context, key string) (runner.Outcom
 	return runner.Done(), nil
 }
 
-func (r *registration) settle(ctx context.Context, key string, present bool) error {
-	want := r.wanted[key]
+// custom returns the APIService of a version of custom kinds; nil if none is
+// served in it.
+func (r *registration) custom(key string) (*registrationv1.APIService, error) {
+	if _, builtin := r.wanted[key]; builtin {
+		return nil, nil
+	}
+	definitions, err := r.definitions.ByIndex(byVersion, key)
+	if err != nil || len(definitions) == 0 {
+		return nil, err
+	}
+	version, group, _ := strings.Cut(key, ".")
+	return local(schema.GroupVersion{Group: group, Version: version}, customPriority, managedAlways), nil
+}
+
+// align makes an APIService as it is wanted, or if it is nil removes it. One that
+// does not carry the mark is somebody else's.
+func (r *registration) align(ctx context.Context, key string, want *registrationv1.APIService, mark string) error {
 	have, exists := r.services.GetByKey(key)
 	switch {
 	case !exists && want == nil:
@@ -119,8 +187,8 @@ func (r *registration) settle(ctx context.Context, key string, present bool) err
 			return fmt.Errorf("register the API %s: %w", key, err)
 		}
 		return nil
-	case have.Labels[managedLabel] != managedOnStart || !present:
-		return nil // somebody else's
+	case have.Labels[managedLabel] != mark:
+		return nil
 	case want == nil:
 		err := r.client.Delete(ctx, have, client.DeleteOptions{UID: have.UID})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {

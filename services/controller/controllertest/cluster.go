@@ -63,7 +63,7 @@ func New(t testing.TB, opts ...storetest.Option) *Cluster {
 		// A test acts as an administrator, its controllers as what they are.
 		Client: client.New(store.Conn(storetest.Admin()), "controllertest"), Events: recorded, t: t, ctx: t.Context(), gates: gates, Inventory: inv,
 		Deps: runner.Deps{
-			Client: c, Informers: client.NewInformers(c), Telemetry: tel, Metrics: metrics, Feed: runner.NewFeed(),
+			Client: c, Informers: client.NewInformers(c), Kinds: inv.Registry(), Telemetry: tel, Metrics: metrics, Feed: runner.NewFeed(),
 			Events: func(string) runner.EventRecorder { return recorded },
 		},
 	}

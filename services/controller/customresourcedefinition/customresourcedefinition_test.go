@@ -127,7 +127,7 @@ func widget(name string, owners ...metav1.OwnerReference) *unstructured.Unstruct
 	return u
 }
 
-// create makes widgets.
+// create makes objects of custom kinds.
 func create(t *testing.T, c *controllertest.Cluster, objs ...*unstructured.Unstructured) {
 	t.Helper()
 	for _, u := range objs {
@@ -136,7 +136,7 @@ func create(t *testing.T, c *controllertest.Cluster, objs ...*unstructured.Unstr
 			t.Fatal(err)
 		}
 		resp, err := c.Store().Create(t.Context(), &storev1.CreateRequest{
-			Resource: widgetResource(), Namespace: u.GetNamespace(), Object: &storev1.Object{Object: body},
+			Resource: resourceOf(u), Namespace: u.GetNamespace(), Object: &storev1.Object{Object: body},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -106,7 +106,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	if !ok {
 		return runner.Done(), nil
 	}
-	status, recheck, err := r.observe(budget, time.Now())
+	status, recheck, err := r.observe(ctx, budget, time.Now())
 	if err != nil {
 		status = *budget.Status.DeepCopy()
 		status.DisruptionsAllowed = 0
@@ -132,7 +132,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 }
 
 // observe returns what a budget's status should be, and when to look again.
-func (r *reconciler) observe(budget *policyv1.PodDisruptionBudget, now time.Time) (policyv1.PodDisruptionBudgetStatus, runner.Outcome, error) {
+func (r *reconciler) observe(ctx context.Context, budget *policyv1.PodDisruptionBudget, now time.Time) (policyv1.PodDisruptionBudgetStatus, runner.Outcome, error) {
 	status := *budget.Status.DeepCopy()
 	selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
 	if err != nil {
@@ -144,7 +144,7 @@ func (r *reconciler) observe(budget *policyv1.PodDisruptionBudget, now time.Time
 			pods = append(pods, pod)
 		}
 	}
-	expected, desired, unmanaged, err := r.expect(budget, pods)
+	expected, desired, unmanaged, err := r.expect(ctx, budget, pods)
 	if err != nil {
 		return status, runner.Done(), err
 	}

@@ -1,6 +1,7 @@
 package disruption
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -30,7 +31,7 @@ type tally struct {
 // many must be healthy. A number of pods that must be available is taken as it
 // is; everything else is a share of what the pods' controllers want, and
 // unmanaged says that some pods have no controller.
-func (r *reconciler) expect(budget *policyv1.PodDisruptionBudget, pods []*corev1.Pod) (expected, desired int32, unmanaged bool, err error) {
+func (r *reconciler) expect(ctx context.Context, budget *policyv1.PodDisruptionBudget, pods []*corev1.Pod) (expected, desired int32, unmanaged bool, err error) {
 	least, most := budget.Spec.MinAvailable, budget.Spec.MaxUnavailable
 	switch {
 	case most == nil && least == nil:
@@ -38,7 +39,7 @@ func (r *reconciler) expect(budget *policyv1.PodDisruptionBudget, pods []*corev1
 	case most == nil && least.Type == intstr.Int:
 		return int32(len(pods)), least.IntVal, false, nil
 	}
-	expected, unmanaged, err = r.workloads.scale(pods)
+	expected, unmanaged, err = r.workloads.scale(ctx, pods)
 	if err != nil {
 		return 0, 0, false, err
 	}

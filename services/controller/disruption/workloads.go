@@ -1,10 +1,12 @@
 package disruption
 
 import (
+	"context"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,10 +15,13 @@ import (
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/controller/runner"
+	"navarch.dev/navarch/services/controller/scale"
 )
 
 // workloads knows how many pods each controller of pods wants.
 type workloads struct {
+	client                 *client.Client
+	kinds                  *kinds.Registry
 	deployments            *client.Informer[*appsv1.Deployment]
 	replicaSets            *client.Informer[*appsv1.ReplicaSet]
 	statefulSets           *client.Informer[*appsv1.StatefulSet]
@@ -24,7 +29,7 @@ type workloads struct {
 }
 
 func newWorkloads(deps runner.Deps) (*workloads, error) {
-	w := &workloads{}
+	w := &workloads{client: deps.Client, kinds: deps.Kinds}
 	var err error
 	if w.deployments, err = client.InformerFor[*appsv1.Deployment](deps.Informers, nil); err != nil {
 		return nil, err
@@ -41,7 +46,7 @@ func newWorkloads(deps runner.Deps) (*workloads, error) {
 
 // scale returns how many pods the controllers of the given ones want together.
 // unmanaged says that some have no controller.
-func (w *workloads) scale(pods []*corev1.Pod) (sum int32, unmanaged bool, err error) {
+func (w *workloads) scale(ctx context.Context, pods []*corev1.Pod) (sum int32, unmanaged bool, err error) {
 	looked, counted := make(map[types.UID]bool), make(map[types.UID]bool)
 	for _, pod := range pods {
 		ref := metav1.GetControllerOfNoCopy(pod)
@@ -53,7 +58,7 @@ func (w *workloads) scale(pods []*corev1.Pod) (sum int32, unmanaged bool, err er
 			continue
 		}
 		looked[ref.UID] = true
-		uid, replicas, err := w.scaleOf(ref, pod.Namespace)
+		uid, replicas, err := w.scaleOf(ctx, ref, pod.Namespace)
 		if err != nil {
 			return 0, false, err
 		}
@@ -70,7 +75,7 @@ func (w *workloads) scale(pods []*corev1.Pod) (sum int32, unmanaged bool, err er
 
 // scaleOf returns how many pods the workload that a controller reference leads
 // to wants. The uid is empty if it is gone.
-func (w *workloads) scaleOf(ref *metav1.OwnerReference, namespace string) (types.UID, int32, error) {
+func (w *workloads) scaleOf(ctx context.Context, ref *metav1.OwnerReference, namespace string) (types.UID, int32, error) {
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
 		return "", 0, fmt.Errorf("read the controller reference: %w", err)
@@ -87,13 +92,25 @@ func (w *workloads) scaleOf(ref *metav1.OwnerReference, namespace string) (types
 			return rc.UID, ptr.Deref(rc.Spec.Replicas, 1), nil
 		}
 	default:
-		kind, ok := kinds.Default().ForGVK(gv.WithKind(ref.Kind))
-		if !ok {
-			return "", 0, fmt.Errorf("no matches for kind %q in version %q", ref.Kind, ref.APIVersion)
-		}
-		return "", 0, fmt.Errorf("%s does not implement the scale subresource", kind.GroupResource())
+		return w.scaleOfOther(ctx, gv.WithKind(ref.Kind), ref, namespace)
 	}
 	return "", 0, nil
+}
+
+// scaleOfOther asks the Store for the scale of an object of another kind.
+func (w *workloads) scaleOfOther(ctx context.Context, gvk schema.GroupVersionKind, ref *metav1.OwnerReference, namespace string) (types.UID, int32, error) {
+	kind, err := scale.KindOf(w.kinds, gvk)
+	if err != nil {
+		return "", 0, err
+	}
+	s, err := scale.Get(ctx, w.client, kind, namespace, ref.Name)
+	if apierrors.IsNotFound(err) || err == nil && s.UID != ref.UID {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("read the scale of %s %q: %w", kind.Kind, ref.Name, err)
+	}
+	return s.UID, s.Spec.Replicas, nil
 }
 
 // scaleOfReplicaSet returns the set's scale or, if it is a Deployment's, the

@@ -31,6 +31,7 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/extension"
+	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/usage"
 	"navarch.dev/navarch/services/controller/backends"
 	"navarch.dev/navarch/services/controller/horizontalpodautoscaler/exposition"
@@ -44,6 +45,7 @@ const period = 15 * time.Second
 
 type reconciler struct {
 	client   *client.Client
+	kinds    *kinds.Registry
 	events   runner.EventRecorder
 	hpas     *client.Informer[*autoscalingv2.HorizontalPodAutoscaler]
 	pods     *client.Informer[*corev1.Pod]
@@ -66,7 +68,7 @@ type Sources struct {
 // use, and agents connects to those who read what pods expose.
 func From(connector extension.Connector, used *usage.Source, agents usage.Dialer) func(Inputs) Sources {
 	return func(in Inputs) Sources {
-		apis := metricsapi.New(in.APIs, connector)
+		apis := metricsapi.New(in.APIs, in.Kinds, connector)
 		return Sources{
 			Figures: &figures{apis, &figuresOfAgents{used, in.Nodes}}, Pages: exposition.NewAgents(agents, in.Nodes), APIs: apis,
 		}
@@ -77,6 +79,8 @@ func From(connector extension.Connector, used *usage.Source, agents usage.Dialer
 type Inputs struct {
 	Nodes *client.Informer[*corev1.Node]
 	APIs  *client.Informer[*registrationv1.APIService]
+	// Kinds are those that are served, custom ones too.
+	Kinds *kinds.Registry
 }
 
 // New returns the controller of HorizontalPodAutoscalers.
@@ -98,8 +102,8 @@ func New(deps runner.Deps, sources func(Inputs) Sources) (*runner.Controller, er
 		return nil, err
 	}
 	r := &reconciler{
-		client: deps.Client, events: deps.Events("horizontal-pod-autoscaler"), hpas: hpas, pods: behind.Pods, backends: behind,
-		sources: sources(Inputs{nodes, apis}), memory: newMemory(),
+		client: deps.Client, kinds: deps.Kinds, events: deps.Events("horizontal-pod-autoscaler"), hpas: hpas, pods: behind.Pods, backends: behind,
+		sources: sources(Inputs{nodes, apis, deps.Kinds}), memory: newMemory(),
 	}
 	c := runner.New("horizontalpodautoscaler", r, deps, runner.Options{Trace: hpas.TraceContext})
 	runner.Watch(c, hpas, runner.Input[*autoscalingv2.HorizontalPodAutoscaler]{

@@ -96,7 +96,7 @@ func TestScalesByRegisteredMetrics(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newAdapter(t, tt.answers)
 			c := startWith(t, 80, idle, exposes(), func(_ *controllertest.Cluster, in horizontalpodautoscaler.Inputs, s *horizontalpodautoscaler.Sources) {
-				s.APIs = metricsapi.New(in.APIs, extension.Connector{Services: a})
+				s.APIs = metricsapi.New(in.APIs, in.Kinds, extension.Connector{Services: a})
 				s.Figures = horizontalpodautoscaler.FiguresOf(s.APIs)
 			})
 			for _, registered := range tt.registered {
@@ -140,7 +140,7 @@ func TestSaysWhatRegisteredServersSay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newAdapter(t, nil)
 			c := startWith(t, 80, exposing{"web-a": "jobs 100\n", "web-b": "jobs 100\n"}, exposes(), func(_ *controllertest.Cluster, in horizontalpodautoscaler.Inputs, s *horizontalpodautoscaler.Sources) {
-				s.APIs = metricsapi.New(in.APIs, extension.Connector{Services: a})
+				s.APIs = metricsapi.New(in.APIs, in.Kinds, extension.Connector{Services: a})
 				s.Figures = horizontalpodautoscaler.FiguresOf(s.APIs)
 			})
 			c.Apply(apiService(tt.registered))

@@ -152,6 +152,10 @@ func (inv *Inventory) Kinds() []*kinds.Kind {
 	return out
 }
 
+// Registry returns the kinds, which follow the definitions once the inventory
+// has been started.
+func (inv *Inventory) Registry() *kinds.Registry { return inv.registry }
+
 // Kind returns the kind of a resource.
 func (inv *Inventory) Kind(gvr schema.GroupVersionResource) (*kinds.Kind, bool) {
 	return inv.registry.ForResource(gvr)

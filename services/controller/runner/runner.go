@@ -88,6 +88,8 @@ type EventRecorder interface {
 type Deps struct {
 	Client    *client.Client
 	Informers *client.Informers
+	// Kinds are those that are served at the moment, custom ones too.
+	Kinds *kinds.Registry
 	// Events returns a recorder whose events come from the named component,
 	// for example "deployment-controller".
 	Events    func(component string) EventRecorder

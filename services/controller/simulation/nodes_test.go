@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/services/controller/runner"
 )
@@ -78,7 +79,7 @@ func newNodes(t *testing.T, c *client.Client, seed uint64) *nodes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deps := runner.Deps{Client: c, Informers: client.NewInformers(c), Telemetry: tel, Metrics: metrics, Feed: runner.NewFeed()}
+	deps := runner.Deps{Client: c, Informers: client.NewInformers(c), Kinds: kinds.Default(), Telemetry: tel, Metrics: metrics, Feed: runner.NewFeed()}
 	if n.pods, err = client.InformerFor[*corev1.Pod](deps.Informers, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -73,9 +73,10 @@ type connected struct {
 	transport *http.Transport
 }
 
-// New returns APIs that are found in an informer.
-func New(services *client.Informer[*registrationv1.APIService], connector extension.Connector) *APIs {
-	return &APIs{services: services, connector: connector, kinds: kinds.Default(), transports: make(map[schema.GroupVersion]connected)}
+// New returns APIs that are found in an informer. registry has the kinds whose
+// metrics may be asked for.
+func New(services *client.Informer[*registrationv1.APIService], registry *kinds.Registry, connector extension.Connector) *APIs {
+	return &APIs{services: services, connector: connector, kinds: registry, transports: make(map[schema.GroupVersion]connected)}
 }
 
 // find returns the first of some versions that another server serves.
