@@ -60,7 +60,7 @@ func (s suite) testCustomResources(t *testing.T) {
 		t.Errorf("after scale and status the boat is %q", got)
 	}
 	s.KubectlInput(t, boat("argo", `{"captain":"Jason"}`), "apply", "--server-side", "--force-conflicts", "-f", "-")
-	testcluster.Contains(t, "history", s.Navarch(t, "history", "bt/argo", "--data-dir", s.Dir), "scale", "spec.oars: 4 -> 50")
+	testcluster.Contains(t, "history", s.Navarch(t, "history", "bt/argo", "--data-dir", s.Dir), "spec.oars: 4 → 50")
 	s.Kubectl(t, "patch", "boat", "argo", "--type=merge", "-p", `{"metadata":{"finalizers":["example.com/anchor"]}}`)
 	s.Kubectl(t, "delete", "boat", "argo", "--wait=false")
 	testcluster.Contains(t, "what holds it", s.Navarch(t, "explain", "boats.fleet.example.com/argo", "--data-dir", s.Dir), "boat default/argo is being deleted", "finalizer example.com/anchor")
