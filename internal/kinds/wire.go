@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 
 	"google.golang.org/protobuf/types/known/anypb"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -23,8 +24,17 @@ type message interface {
 // k8s.io/api struct, for example "k8s.io.api.core.v1.Pod".
 func MessageName(obj runtime.Object) string {
 	t := reflect.TypeOf(obj).Elem()
-	return strings.NewReplacer("/", ".", "-", "_").Replace(t.PkgPath()) + "." + t.Name()
+	if name, ok := messageNames.Load(t); ok {
+		return name.(string)
+	}
+	name := strings.NewReplacer("/", ".", "-", "_").Replace(t.PkgPath()) + "." + t.Name()
+	messageNames.Store(t, name)
+	return name
 }
+
+// messageNames remembers what MessageName has returned by reflect.Type: it is
+// asked for with every message that is encoded or decoded.
+var messageNames sync.Map
 
 // Encode wraps an object as its published message. TypeMeta is not part of
 // the message; the Any's type URL tells the kind. Objects of custom kinds are
