@@ -98,10 +98,7 @@ func (c *Controller) lead(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	informers := client.NewInformers(c.client)
-	inv, err := inventory.New(c.client)
-	if err != nil {
-		return err
-	}
+	var inv *inventory.Inventory
 	shared := runner.Deps{
 		Client: c.client, Informers: informers, Kinds: inv.Registry(), Telemetry: c.tel, Metrics: c.metrics, Feed: c.feed,
 		Workers: c.cfg.Workers,
@@ -111,11 +108,19 @@ func (c *Controller) lead(ctx context.Context) error {
 			return r
 		},
 	}
-	all, err := c.assemble(deps{Deps: shared, inventory: inv, usage: usage.New(c.agents, usageAge, c.tel.Log), agents: c.agents})
+	all, err := c.assemble(deps{
+		Deps: shared, usage: usage.New(c.agents, usageAge, c.tel.Log), agents: c.agents,
+		inventory: func() (_ *inventory.Inventory, err error) {
+			if inv == nil {
+				inv, err = inventory.New(c.client)
+			}
+			return inv, err
+		},
+	})
 	if err != nil {
 		return err
 	}
-	if informers.Start(ctx) == nil && inv.Start(ctx, &wg) == nil {
+	if informers.Start(ctx) == nil && (inv == nil || inv.Start(ctx, &wg) == nil) {
 		c.setRunning(all)
 		defer c.setRunning(nil)
 		c.tel.Log.Info("controllers are running", "count", len(all))

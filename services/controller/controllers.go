@@ -44,7 +44,9 @@ import (
 // and the agents that know more.
 type deps struct {
 	runner.Deps
-	inventory *inventory.Inventory
+	// inventory returns the one that all share. It follows every object, so it
+	// is made for the first that asks.
+	inventory func() (*inventory.Inventory, error)
 	usage     *usage.Source
 	agents    usage.Dialer
 }
@@ -63,6 +65,17 @@ type factory struct {
 // plain is the factory of a controller that has no options.
 func plain(name string, make func(runner.Deps) (*runner.Controller, error)) factory {
 	return factory{name, func(d deps) (*runner.Controller, error) { return make(d.Deps) }}
+}
+
+// whole is the factory of a controller that works on all kinds.
+func whole(name string, make func(runner.Deps, *inventory.Inventory) (*runner.Controller, error)) factory {
+	return factory{name, func(d deps) (*runner.Controller, error) {
+		inv, err := d.inventory()
+		if err != nil {
+			return nil, err
+		}
+		return make(d.Deps, inv)
+	}}
 }
 
 // controllers lists every controller that the configuration asks for.
@@ -90,9 +103,9 @@ func controllers(cfg *Config) []factory {
 		plain("resourceclaim", resourceclaim.New),
 		plain("resourceclaimrelease", resourceclaim.NewRelease),
 		plain("pvprotection", pvprotection.New),
-		{"namespace", func(d deps) (*runner.Controller, error) { return namespace.New(d.Deps, d.inventory) }},
-		{"resourcequota", func(d deps) (*runner.Controller, error) { return resourcequota.New(d.Deps, d.inventory) }},
-		{"garbagecollector", func(d deps) (*runner.Controller, error) { return garbagecollector.New(d.Deps, d.inventory) }},
+		whole("namespace", namespace.New),
+		whole("resourcequota", resourcequota.New),
+		whole("garbagecollector", garbagecollector.New),
 		{"nodelifecycle", func(d deps) (*runner.Controller, error) {
 			return nodelifecycle.New(d.Deps, cfg.NodeLifecycle)
 		}},
@@ -101,9 +114,7 @@ func controllers(cfg *Config) []factory {
 		{"bootstraptoken", func(d deps) (*runner.Controller, error) { return bootstraptoken.New(d.Deps, nil) }},
 		plain("clusterroleaggregation", clusterroleaggregation.New),
 		plain("apiserviceregistration", apiservice.NewRegistration),
-		{"customresourcedefinition", func(d deps) (*runner.Controller, error) {
-			return customresourcedefinition.New(d.Deps, d.inventory)
-		}},
+		whole("customresourcedefinition", customresourcedefinition.New),
 		{"apiserviceavailability", func(d deps) (*runner.Controller, error) {
 			return apiservice.NewAvailability(d.Deps, d.apiServers(cfg))
 		}},
