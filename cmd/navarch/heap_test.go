@@ -4,14 +4,58 @@ import (
 	"context"
 	"runtime"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestHeapsMayGrow(t *testing.T) {
 	for live, want := range map[uint64]int{0: 100, 50 << 20: 100, 512 << 20: 100, 800 << 20: 64, 1 << 30: 50, 2 << 30: 40, 20 << 30: 40} {
-		if got := percentOf(live); got != want {
+		if got := percentOf(live, false); got != want {
 			t.Errorf("a heap of %d MiB may grow by %d %%, want %d", live>>20, got, want)
 		}
 	}
+	for live, want := range map[uint64]int{0: 300, 50 << 20: 300, 128 << 20: 200, 512 << 20: 100, 1 << 30: 50, 20 << 30: 40} {
+		if got := percentOf(live, true); got != want {
+			t.Errorf("a busy heap of %d MiB may grow by %d %%, want %d", live>>20, got, want)
+		}
+	}
+}
+
+// A collection at each letter, a second apart or more; what the heap may grow by:
+//
+//	alone   at once   at once      5 s later          alone
+//	 100 ──── 300 ────── 300 ──────── 100, released ── 100
+func TestBurstsMayGrowMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		percent, released := usualPercent, 0
+		p := newPacer(func() uint64 { return 50 << 20 })
+		p.set, p.release = func(to int) { percent = to }, func() { released++ }
+		steps := []struct {
+			wait     time.Duration
+			collect  bool
+			percent  int
+			released int
+		}{
+			{time.Hour, true, 100, 0},
+			{busyWithin / 2, true, 300, 0},
+			{busyWithin / 2, true, 300, 0},
+			{calmAfter - time.Millisecond, true, 300, 0}, // not calm yet
+			{calmAfter - time.Millisecond, false, 300, 0},
+			{time.Millisecond, false, 100, 1},
+			{time.Hour, true, 100, 1},
+			{time.Hour, false, 100, 1},
+		}
+		for n, s := range steps {
+			time.Sleep(s.wait)
+			if s.collect {
+				p.collected()
+			}
+			synctest.Wait()
+			if percent != s.percent || released != s.released {
+				t.Fatalf("step %d: the heap may grow by %d %% and was released %d times, want %d and %d", n, percent, released, s.percent, s.released)
+			}
+		}
+	})
 }
 
 func TestEveryCollectionIsNoticed(t *testing.T) {
