@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -21,8 +22,12 @@ const (
 	boundPods      = "/api/v1/namespaces/" + boundNamespace + "/pods"
 	deployments    = "/apis/apps/v1/namespaces/" + boundNamespace + "/deployments"
 	replicaSets    = "/apis/apps/v1/namespaces/" + boundNamespace + "/replicasets"
-	// boundWithin is how long a side may take until all pods have nodes.
-	boundWithin = 20 * time.Minute
+	// boundWithin is how long a side may take until all pods have nodes, and
+	// stalledAfter how long until one more has.
+	boundWithin  = 20 * time.Minute
+	stalledAfter = 3 * time.Minute
+	// forgottenWithin is how long a side may take until all are gone.
+	forgottenWithin = 10 * time.Minute
 )
 
 // workload is pods that get their nodes. What is measured is the time from
@@ -63,10 +68,12 @@ func (w workload) measure(ctx context.Context, p *peers) ([]line, error) {
 		if err := p.calm(ctx); err != nil {
 			return err
 		}
-		took, used, err := t.spend(func() error { return t.bind(ctx, w, pods) })
+		took, used, err := t.bind(ctx, w, pods)
 		if err != nil {
 			return err
 		}
+		perPod := used.each(pods)
+		fmt.Fprintf(os.Stderr, "  round %d: %s: %.0f pods/s, %s each\n", t.round, t.name, float64(pods)/took.Seconds(), perPod)
 		rate.add(t, float64(pods)/took.Seconds())
 		rate.addSpent(t, used, pods)
 		return t.forgetBound(ctx)
@@ -74,30 +81,34 @@ func (w workload) measure(ctx context.Context, p *peers) ([]line, error) {
 	return []line{rate.atLeast(fmt.Sprintf(w.name, pods), perSecond, w.target)}, err
 }
 
-// bind creates the workload's objects and waits until its pods have nodes.
-func (s *server) bind(ctx context.Context, w workload, pods int) error {
+// bind creates the workload's objects and waits until its pods have nodes. It
+// returns what that took. Connections are made and requests encoded before.
+func (t turn) bind(ctx context.Context, w workload, pods int) (time.Duration, spent, error) {
 	ctx, cancel := context.WithTimeout(ctx, boundWithin)
 	defer cancel()
-	var bodies [][]byte
+	var creates []request
 	for _, obj := range w.objects(pods) {
 		body, err := encode(obj)
 		if err != nil {
-			return err
+			return 0, spent{}, err
 		}
-		bodies = append(bodies, body)
+		creates = append(creates, request{method: http.MethodPost, path: w.path, contentType: jsonType, body: body})
 	}
-	watch, err := s.watchBound(ctx, pods)
+	await, err := t.watchBound(ctx, pods)
 	if err != nil {
-		return err
+		return 0, spent{}, err
 	}
-	create := func(ctx context.Context, c *http.Client, n int) error {
-		_, err := s.do(ctx, c, request{method: http.MethodPost, path: w.path, contentType: jsonType, body: bodies[n]})
-		return err
+	callers, err := t.dialAll(ctx, min(clients, len(creates)))
+	if err != nil {
+		return 0, spent{}, err
 	}
-	if err := s.inParallel(ctx, len(bodies), create); err != nil {
-		return fmt.Errorf("create: %w", err)
-	}
-	return watch(pods, w.apart)
+	defer closeAll(callers)
+	return t.spend(func() error {
+		if err := callAll(ctx, callers, creates); err != nil {
+			return fmt.Errorf("create: %w", err)
+		}
+		return await(pods, w.apart)
+	})
 }
 
 // watchBound begins to watch pods that have nodes, of which there will be at
@@ -124,11 +135,20 @@ func (s *server) watchBound(ctx context.Context, most int) (await func(pods int,
 	}()
 	return func(pods int, apart bool) error {
 		taken := make(map[string]int)
+		stalled := time.NewTimer(stalledAfter)
+		defer stalled.Stop()
 		for seen := range pods {
-			name, ok := <-names
+			var name string
+			var ok bool
+			select {
+			case name, ok = <-names:
+			case <-stalled.C:
+				return fmt.Errorf("%d of %d pods have nodes, and none has got one for %s", seen, pods, stalledAfter)
+			}
 			if !ok {
 				return fmt.Errorf("%d of %d pods have nodes: the watch ended: %w", seen, pods, ended)
 			}
+			stalled.Reset(stalledAfter)
 			if taken[name]++; apart && taken[name] > 1 {
 				return fmt.Errorf("two pods that keep apart are on node %s", name)
 			}
@@ -182,6 +202,8 @@ func stringField(json []byte, name string) string {
 // forgetBound removes what a workload has made, as nobody does it for it: no
 // garbage is collected and no agent runs.
 func (s *server) forgetBound(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, forgottenWithin)
+	defer cancel()
 	c := s.client()
 	defer c.CloseIdleConnections()
 	for _, path := range []string{deployments, replicaSets, boundPods} {

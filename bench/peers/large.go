@@ -95,7 +95,7 @@ func (t turn) fill(ctx context.Context, pods int, bound *pair) ([]string, error)
 		}
 		return out
 	}}
-	took, used, err := t.spend(func() error { return t.bind(ctx, w, pods) })
+	took, used, err := t.bind(ctx, w, pods)
 	if err != nil {
 		return nil, err
 	}

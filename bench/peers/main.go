@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"syscall"
@@ -109,6 +110,9 @@ func run(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	var lines []line
+	if o.dir, err = filepath.Abs(o.dir); err != nil { // programs look for relative names in folders of their own
+		return 0, fmt.Errorf("flag -dir: %w", err)
+	}
 	for _, services := range []arrangement{none, apiOnly, full} {
 		rows := slices.DeleteFunc(allRows(), func(r row) bool { return r.services != services || !o.wanted(r) })
 		if len(rows) == 0 {
@@ -125,19 +129,23 @@ func run(ctx context.Context) (int, error) {
 }
 
 // measure starts the services of an arrangement and measures its rows. It
-// returns those that it has, also if one fails.
+// returns those that it has, also if one fails. It tells of each on the way, as
+// somebody may end a run that takes too long.
 func measure(ctx context.Context, o options, services arrangement, rows []row) (lines []line, err error) {
-	p, err := start(ctx, o, services)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	p, err := start(ctx, fail, o, services)
 	if err != nil {
-		return nil, err
+		return nil, reason(ctx, err)
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
 	for _, r := range rows {
 		fmt.Fprintf(os.Stderr, "measuring %s …\n", r.name)
 		more, err := r.measure(ctx, p)
 		if err != nil {
-			return lines, fmt.Errorf("measure %s: %w", r.name, err)
+			return lines, fmt.Errorf("measure %s: %w", r.name, reason(ctx, err))
 		}
+		_ = writeTable(os.Stderr, more)
 		lines = append(lines, more...)
 	}
 	return lines, nil

@@ -18,6 +18,7 @@ var unusedControllers = []string{
 	"endpointslice", "endpoints", "endpointslicemirroring", "persistentvolume", "localpath", "ephemeralvolume", "pvcprotection",
 	"pvprotection", "namespace", "resourcequota", "garbagecollector", "nodelifecycle", "serviceaccount", "serviceaccounttoken",
 	"bootstraptoken", "clusterroleaggregation", "certificateapproving", "certificatecleaning", "podgc", "nodeipam",
+	"resourceclaim", "resourceclaimrelease", "customresourcedefinition",
 }
 
 // startNavarch starts the control plane, all of it in one process.
@@ -36,7 +37,7 @@ func (p *peers) startNavarch(ctx context.Context, s *server, e endpoints, a arra
 	} else {
 		args = append(args, "--without=scheduler,controller")
 	}
-	if err := s.startProgram(p.command(ctx, "navarch", args...), e); err != nil {
+	if err := p.startProgram(s, p.command(ctx, "navarch", args...), e); err != nil {
 		return err
 	}
 	return s.ready(ctx, e)
@@ -48,7 +49,7 @@ func (p *peers) startKube(ctx context.Context, s *server, e endpoints, a arrange
 	if err := writePublicKey(e.file("service-account.key"), e.file("service-account.pub")); err != nil {
 		return err
 	}
-	err := s.startProgram(p.command(ctx, "peers/kube-apiserver", "--etcd-servers="+e.client, "--bind-address=127.0.0.1", "--secure-port="+e.port,
+	err := p.startProgram(s, p.command(ctx, "peers/kube-apiserver", "--etcd-servers="+e.client, "--bind-address=127.0.0.1", "--secure-port="+e.port,
 		"--client-ca-file="+e.file("ca.crt"), "--tls-cert-file="+e.file("store.crt"), "--tls-private-key-file="+e.file("store.key"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+e.file("service-account.pub"),
 		"--service-account-signing-key-file="+e.file("service-account.key"), "--authorization-mode=Node,RBAC",
@@ -69,10 +70,10 @@ func (p *peers) startKube(ctx context.Context, s *server, e endpoints, a arrange
 		"--secure-port=0", "--controllers=deployment-controller,replicaset-controller",
 		"--service-account-private-key-file=" + e.file("service-account.key"),
 	}, clients...)
-	if err := s.startProgram(p.command(ctx, "peers/kube-scheduler", scheduler...), e); err != nil {
+	if err := p.startProgram(s, p.command(ctx, "peers/kube-scheduler", scheduler...), e); err != nil {
 		return err
 	}
-	return s.startProgram(p.command(ctx, "peers/kube-controller-manager", controllers...), e)
+	return p.startProgram(s, p.command(ctx, "peers/kube-controller-manager", controllers...), e)
 }
 
 // writeKubeconfig writes how the first user connects, for programs.

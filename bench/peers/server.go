@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -34,6 +35,10 @@ type peers struct {
 	options
 	work          string
 	navarch, kube *server
+
+	// fail ends the programs and all that is done with them.
+	fail    context.CancelCauseFunc
+	running sync.WaitGroup // counts the programs
 }
 
 // arrangement is which services take part.
@@ -45,13 +50,14 @@ const (
 	full    arrangement = "cluster" // with scheduler and controllers
 )
 
-// start starts both and waits until they are ready.
-func start(ctx context.Context, o options, a arrangement) (*peers, error) {
+// start starts both and waits until they are ready. All ends with ctx, which fail
+// ends.
+func start(ctx context.Context, fail context.CancelCauseFunc, o options, a arrangement) (*peers, error) {
 	work, err := os.MkdirTemp(o.dir, "peers-")
 	if err != nil {
 		return nil, err
 	}
-	p := &peers{options: o, work: work}
+	p := &peers{options: o, work: work, fail: fail}
 	if o.only != "kube" {
 		p.navarch, err = p.startServer(ctx, "navarch", a, p.startNavarch)
 	}
@@ -74,14 +80,8 @@ func start(ctx context.Context, o options, a arrangement) (*peers, error) {
 
 // stop ends all processes and removes their data.
 func (p *peers) stop() error {
-	for _, s := range p.both(0) {
-		for _, c := range append(s.processes, s.etcd) {
-			if c != nil && c.Process != nil {
-				_ = c.Process.Kill()
-				_ = c.Wait()
-			}
-		}
-	}
+	p.fail(errStopped)
+	p.running.Wait()
 	if p.keep {
 		fmt.Fprintf(os.Stderr, "kept %s\n", p.work)
 		return nil
@@ -126,15 +126,40 @@ func (p *peers) startServer(ctx context.Context, name string, a arrangement, pro
 }
 
 // startProgram starts one of a side's programs.
-func (s *server) startProgram(cmd *exec.Cmd, e endpoints) error {
-	if err := logTo(cmd, e.file(filepath.Base(cmd.Path)+".log")); err != nil {
+func (p *peers) startProgram(s *server, cmd *exec.Cmd, e endpoints) error {
+	if err := p.run(cmd, e.file(filepath.Base(cmd.Path)+".log")); err != nil {
+		return err
+	}
+	s.processes = append(s.processes, cmd)
+	return nil
+}
+
+// errStopped is why programs end when they have been measured.
+var errStopped = errors.New("the programs are stopped")
+
+// run starts a program. If it ends by itself nothing that is measured would ever
+// come to an end, so everything else ends with it.
+func (p *peers) run(cmd *exec.Cmd, log string) error {
+	if err := logTo(cmd, log); err != nil {
 		return err
 	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	s.processes = append(s.processes, cmd)
+	p.running.Go(func() {
+		_ = cmd.Wait() // how it ended is in its state
+		said, _ := os.ReadFile(log)
+		p.fail(fmt.Errorf("%s ended: %v; it said: %s", filepath.Base(cmd.Path), cmd.ProcessState, said[max(0, len(said)-2000):]))
+	})
 	return nil
+}
+
+// reason is why something failed: err, unless a program ended before.
+func reason(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errStopped) {
+		return cause
+	}
+	return err
 }
 
 // startEtcd starts an etcd on a fresh folder and returns its client URL.
@@ -154,13 +179,7 @@ func (p *peers) startEtcd(ctx context.Context, dir string) (*exec.Cmd, string, e
 	cmd := p.command(ctx, "etcd", "--name=default", "--data-dir="+filepath.Join(dir, "etcd"), "--log-level=error",
 		"--listen-client-urls="+client, "--advertise-client-urls="+client, "--listen-peer-urls="+member,
 		"--initial-advertise-peer-urls="+member, "--initial-cluster=default="+member, "--quota-backend-bytes=8589934592")
-	if err := logTo(cmd, filepath.Join(dir, "etcd.log")); err != nil {
-		return nil, "", err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, "", fmt.Errorf("start etcd: %w", err)
-	}
-	return cmd, client, nil
+	return cmd, client, p.run(cmd, filepath.Join(dir, "etcd.log"))
 }
 
 func (p *peers) command(ctx context.Context, program string, args ...string) *exec.Cmd {

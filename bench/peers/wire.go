@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sync/errgroup"
 )
 
 // caller makes one request after the other on a connection of its own.
@@ -43,6 +44,46 @@ func callerKinds() []callerKind {
 	}
 }
 
+// dialAll makes so many connections of the plain kind, each of which has been
+// used once.
+func (s *server) dialAll(ctx context.Context, count int) ([]caller, error) {
+	var out []caller
+	for range count {
+		c, err := dialWire(ctx, s)
+		if err == nil {
+			out = append(out, c)
+			err = c.call(ctx, request{method: http.MethodGet, path: "/version"})
+		}
+		if err != nil {
+			closeAll(out)
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// callAll shares requests out among callers, each of which makes one at a time.
+func callAll(ctx context.Context, callers []caller, requests []request) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i, c := range callers {
+		g.Go(func() error {
+			for n := i; n < len(requests) && ctx.Err() == nil; n += len(callers) {
+				if err := c.call(ctx, requests[n]); err != nil {
+					return err
+				}
+			}
+			return ctx.Err()
+		})
+	}
+	return g.Wait()
+}
+
+func closeAll(callers []caller) {
+	for _, c := range callers {
+		c.close()
+	}
+}
+
 // goCaller is net/http's client.
 type goCaller struct {
 	server *server
@@ -65,6 +106,7 @@ func (c goCaller) close() { c.client.CloseIdleConnections() }
 // leaves out what no such connection needs: multiplexing, windows that close.
 type wire struct {
 	conn   *tls.Conn
+	detach func() bool // keeps conn open when the context ends
 	host   string
 	framer *http2.Framer
 	out    bytes.Buffer // what the framer has written
@@ -92,6 +134,7 @@ func dialWire(ctx context.Context, s *server) (caller, error) {
 		return nil, fmt.Errorf("connect to %s: %w", s.name, err)
 	}
 	w := &wire{conn: conn.(*tls.Conn), host: host, stream: 1}
+	w.detach = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	w.framer = http2.NewFramer(&w.out, conn)
 	w.framer.SetReuseFrames()
 	w.framer.SetMaxReadFrameSize(wireFrame)
@@ -110,7 +153,10 @@ func dialWire(ctx context.Context, s *server) (caller, error) {
 		w.framer.WriteWindowUpdate(0, wireWindow))
 }
 
-func (w *wire) close() { _ = w.conn.Close() }
+func (w *wire) close() {
+	w.detach()
+	_ = w.conn.Close()
+}
 
 func (w *wire) call(_ context.Context, r request) error {
 	stream := w.stream
