@@ -16,7 +16,12 @@
 //   - a CronJob that forbids it has no two Jobs at once;
 //   - no namespace has more pods than its quota;
 //   - an eviction leaves what the disruption budget wants;
-//   - a pod is bound once, to a node with room for it;
+//   - a pod is bound once, to a node with room for it and where its volumes are;
+//   - a claim keeps its volume and a volume its claim, no claim has two volumes and
+//     no volume two claims, and a claim for one pod is one pod's;
+//   - no claim is removed under a pod that uses it, and no volume under its claim;
+//   - claims and volumes go only if a user, a retention policy or a reclaim policy
+//     says so;
 //   - nothing has two controllers, and nothing is made for an owner that is gone.
 //
 // When the users rest, everything becomes what they asked for, and nothing is

@@ -51,6 +51,12 @@ func describe(obj kinds.Object) string {
 	case *batchv1.Job:
 		return fmt.Sprintf(" job: active=%d succeeded=%d failed=%d %v", o.Status.Active, o.Status.Succeeded, o.Status.Failed, jobEnd(o))
 	}
+	if o, ok := obj.(*corev1.PersistentVolumeClaim); ok {
+		return fmt.Sprintf(" claim: %s volume=%s deleting=%t owner=%s", o.Status.Phase, o.Spec.VolumeName, o.DeletionTimestamp != nil, owner(o).Name)
+	}
+	if o, ok := obj.(*corev1.PersistentVolume); ok {
+		return fmt.Sprintf(" volume: %s claim=%s deleting=%t %s", o.Status.Phase, holder(o), o.DeletionTimestamp != nil, o.Spec.PersistentVolumeReclaimPolicy)
+	}
 	return fmt.Sprintf(" %T", obj)
 }
 
@@ -80,6 +86,8 @@ func newLedger(t *testing.T, c *client.Client) *ledger {
 	follow[*corev1.Pod](ctx, &wg, l, c)
 	follow[*corev1.Node](ctx, &wg, l, c)
 	follow[*corev1.ResourceQuota](ctx, &wg, l, c)
+	follow[*corev1.PersistentVolumeClaim](ctx, &wg, l, c)
+	follow[*corev1.PersistentVolume](ctx, &wg, l, c)
 	follow[*appsv1.Deployment](ctx, &wg, l, c)
 	follow[*appsv1.ReplicaSet](ctx, &wg, l, c)
 	follow[*appsv1.StatefulSet](ctx, &wg, l, c)
@@ -146,7 +154,7 @@ const remembered = 60
 
 func newAuditor(t *testing.T) *auditor {
 	return &auditor{t: t, state: newState(), invariants: []invariant{
-		ownership{}, &placement{}, quota{}, &rollouts{}, sets{}, statefulSets{}, &jobs{}, cronJobs{},
+		ownership{}, &placement{}, quota{}, &rollouts{}, sets{}, statefulSets{}, &jobs{}, cronJobs{}, &claims{},
 	}}
 }
 
@@ -185,6 +193,12 @@ type state struct {
 	// ReplicaSet had lately.
 	wasReady     map[types.UID]time.Time
 	wasAvailable map[types.UID][]sighting
+	// made is when an object was made, deleting since when it is being deleted,
+	// placed when a pod got its node.
+	made, deleting, placed map[types.UID]time.Time
+	claimGone              map[string]time.Time // by namespace/name
+	// asked are the claims and volumes that users deleted.
+	asked map[types.UID]bool
 }
 
 // sighting is a number as it was from then on.
@@ -202,6 +216,8 @@ func newState() *state {
 		objects: make(map[types.UID]kinds.Object), gone: make(map[types.UID]time.Time),
 		pods: make(map[types.UID]map[types.UID]*corev1.Pod), sets: make(map[types.UID]map[types.UID]*appsv1.ReplicaSet),
 		wasReady: make(map[types.UID]time.Time), wasAvailable: make(map[types.UID][]sighting),
+		made: make(map[types.UID]time.Time), deleting: make(map[types.UID]time.Time), placed: make(map[types.UID]time.Time),
+		claimGone: make(map[string]time.Time), asked: make(map[types.UID]bool),
 	}
 }
 
@@ -213,12 +229,25 @@ func (s *state) apply(e event) {
 	if e.obj == nil {
 		s.gone[e.old.GetUID()] = e.at
 		delete(s.wasAvailable, e.old.GetUID())
+		if claim, ok := e.old.(*corev1.PersistentVolumeClaim); ok {
+			s.claimGone[claim.Namespace+"/"+claim.Name] = e.at
+		}
 		return
+	}
+	uid := e.obj.GetUID()
+	if e.old == nil {
+		s.made[uid] = e.at
+	}
+	if _, noted := s.deleting[uid]; !noted && e.obj.GetDeletionTimestamp() != nil {
+		s.deleting[uid] = e.at
 	}
 	s.objects[e.obj.GetUID()] = e.obj
 	switch o := e.obj.(type) {
 	case *corev1.Pod:
 		place(s.pods, owner(o).UID, o)
+		if _, noted := s.placed[uid]; !noted && o.Spec.NodeName != "" {
+			s.placed[uid] = e.at
+		}
 		if old, ok := e.old.(*corev1.Pod); isReady(o) && isActive(o) || ok && isReady(old) && isActive(old) {
 			s.wasReady[o.UID] = e.at
 		}
@@ -279,4 +308,30 @@ func (s *state) countActive(owner types.UID) (n int32) {
 		}
 	}
 	return n
+}
+
+// all returns the objects of a kind, in no order.
+func all[T kinds.Object](s *state) (out []T) {
+	for _, obj := range s.objects {
+		if o, ok := obj.(T); ok {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// find returns an object by its name, the zero value if there is none.
+func find[T kinds.Object](s *state, namespace, name string) (found T) {
+	for _, obj := range s.objects {
+		if o, ok := obj.(T); ok && o.GetName() == name && o.GetNamespace() == namespace {
+			return o
+		}
+	}
+	return found
+}
+
+// claimOf returns the claim that a volume is for, nil if it is gone.
+func (s *state) claimOf(pv *corev1.PersistentVolume) *corev1.PersistentVolumeClaim {
+	claim, _ := s.objects[holder(pv)].(*corev1.PersistentVolumeClaim)
+	return claim
 }

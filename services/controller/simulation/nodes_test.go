@@ -21,13 +21,14 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/localpath"
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/services/controller/runner"
 )
 
 const (
 	nodeCount = 5
-	nodeCPU   = "3" // thirty pods
+	nodeCPU   = "4" // forty pods
 	// renewal is how often a node renews its lease.
 	renewal = 10 * time.Second
 )
@@ -85,6 +86,12 @@ func newNodes(t *testing.T, c *client.Client, seed uint64) *nodes {
 	}
 	kubelets := runner.New("kubelet", n, deps, runner.Options{})
 	runner.Primary(kubelets, n.pods)
+	reclaimer := &reclaimer{nodes: n}
+	if reclaimer.volumes, err = client.InformerFor[*corev1.PersistentVolume](deps.Informers, nil); err != nil {
+		t.Fatal(err)
+	}
+	reclaimers := runner.New("reclaimer", reclaimer, deps, runner.Options{})
+	runner.Primary(reclaimers, reclaimer.volumes)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); wg.Wait() })
@@ -92,14 +99,16 @@ func newNodes(t *testing.T, c *client.Client, seed uint64) *nodes {
 		t.Fatal(err)
 	}
 	wg.Go(func() { kubelets.Run(ctx) })
+	wg.Go(func() { reclaimers.Run(ctx) })
 	wg.Go(func() { n.renew(ctx) })
 	return n
 }
 
 func (n *nodes) register(ctx context.Context, name string) error {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-		corev1.LabelHostname: name, corev1.LabelTopologyZone: "zone-" + name[len(name)-1:],
-	}}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: map[string]string{corev1.LabelHostname: name, corev1.LabelTopologyZone: "zone-" + name[len(name)-1:]},
+		Annotations: map[string]string{localpath.DirAnnotation: "/data/" + name},
+	}}
 	if err := n.client.Create(ctx, node); err != nil {
 		return err
 	}
@@ -194,6 +203,11 @@ func (n *nodes) Reconcile(ctx context.Context, key string) (runner.Outcome, erro
 	}
 	if wait := time.Until(f.next); wait > 0 {
 		return runner.RequeueAfter(wait), nil
+	}
+	if f.of == starting {
+		if ok, err := n.hasVolumes(ctx, pod); err != nil || !ok {
+			return runner.RequeueAfter(renewal), err
+		}
 	}
 	err := n.fulfil(ctx, pod, f)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {

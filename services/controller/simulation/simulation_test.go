@@ -3,6 +3,7 @@ package simulation_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/testseed"
 )
 
@@ -38,7 +40,7 @@ func (w *world) catchUp() {
 
 // live lets users do things for a while.
 func (w *world) live(d time.Duration) {
-	total := 0
+	deeds, total := slices.Concat(deeds, storageDeeds), 0
 	for _, one := range deeds {
 		total += one.weight
 	}
@@ -70,9 +72,16 @@ func (w *world) settle() {
 		change(w, &batchv1.Job{}, "default", name, func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(false) })
 	}
 	w.tolerate(w.Delete(w.t.Context(), &batchv1.CronJob{ObjectMeta: metaOf("nightly")}, client.DeleteOptions{}))
+	w.catchUp()
+	for _, pod := range all[*corev1.Pod](w.auditor.state) {
+		if isReader(pod) {
+			w.tolerate(w.Delete(w.t.Context(), pod.DeepCopy(), client.DeleteOptions{UID: pod.UID}))
+		}
+	}
 	for range 180 {
 		time.Sleep(time.Minute)
 		w.catchUp()
+		w.unstick()
 		if w.unsettled() == "" {
 			break
 		}
@@ -82,23 +91,45 @@ func (w *world) settle() {
 	}
 }
 
+// unstick deletes pods that cannot start, as a claim of theirs is on its way
+// out, and waits for them.
+func (w *world) unstick() {
+	w.t.Helper()
+	for _, pod := range all[*corev1.Pod](w.auditor.state) {
+		if pod.Status.Phase != corev1.PodPending || pod.Spec.NodeName == "" || !isActive(pod) {
+			continue
+		}
+		for _, name := range claimNames(pod) {
+			if claim := find[*corev1.PersistentVolumeClaim](w.auditor.state, pod.Namespace, name); claim != nil && claim.DeletionTimestamp != nil {
+				w.tolerate(w.Delete(w.t.Context(), pod.DeepCopy(), client.DeleteOptions{UID: pod.UID}))
+			}
+		}
+	}
+}
+
 // unsettled names something that is not yet as it was asked for, "" if all is.
 func (w *world) unsettled() string {
 	for _, obj := range w.auditor.state.objects {
 		if ref := owner(obj); ref.UID != "" && w.auditor.state.objects[ref.UID] == nil {
 			return fmt.Sprintf("%T %s has lost its owner %s %s", obj, obj.GetName(), ref.Kind, ref.Name)
 		}
-		if obj.GetDeletionTimestamp() != nil {
-			return fmt.Sprintf("%T %s is still being deleted", obj, obj.GetName())
-		}
-		if asked := unmet(obj); asked != "" {
+		if asked := unmet(w.auditor.state, obj); asked != "" {
 			return fmt.Sprintf("%T %s %s", obj, obj.GetName(), asked)
 		}
 	}
 	return ""
 }
 
-func unmet(obj any) string {
+func unmet(st *state, obj kinds.Object) string {
+	switch o := obj.(type) {
+	case *corev1.PersistentVolumeClaim:
+		return claimUnmet(st, o)
+	case *corev1.PersistentVolume:
+		return volumeUnmet(st, o)
+	}
+	if obj.GetDeletionTimestamp() != nil {
+		return "is still being deleted"
+	}
 	switch o := obj.(type) {
 	case *appsv1.Deployment:
 		s, n := o.Status, *o.Spec.Replicas
@@ -110,6 +141,7 @@ func unmet(obj any) string {
 		if s.ObservedGeneration != o.Generation || s.UpdatedReplicas != n || s.Replicas != n || s.ReadyReplicas != n {
 			return fmt.Sprintf("of %d pods has %+v", n, s)
 		}
+		return setUnmet(st, o)
 	case *appsv1.DaemonSet:
 		s := o.Status
 		if s.ObservedGeneration != o.Generation || s.DesiredNumberScheduled != nodeCount || s.UpdatedNumberScheduled != nodeCount || s.NumberAvailable != nodeCount {

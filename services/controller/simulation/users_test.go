@@ -320,6 +320,7 @@ func (w *world) prepare(ctx context.Context) {
 			Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("6")}},
 		},
 	}
+	objs = append(objs, storageObjects()...)
 	for _, app := range []string{"web-0", "web-1", "db-0"} {
 		objs = append(objs, &policyv1.PodDisruptionBudget{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: app},

@@ -36,8 +36,10 @@ func (statefulSets) check(s *state, e event) error {
 	return nil
 }
 
-func ordinal(pod *corev1.Pod) int {
-	n, err := strconv.Atoi(pod.Name[strings.LastIndex(pod.Name, "-")+1:])
+func ordinal(pod *corev1.Pod) int { return ordinalIn(pod.Name[strings.LastIndex(pod.Name, "-")+1:]) }
+
+func ordinalIn(text string) int {
+	n, err := strconv.Atoi(text)
 	if err != nil {
 		return -1
 	}
