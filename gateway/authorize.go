@@ -74,14 +74,10 @@ func (g *Gateway) recovered(next http.Handler) http.Handler {
 				return
 			}
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-				panic(p) // net/http cuts the connection
-			}
-			stack := debug.Stack()
-			if elsewhere, ok := p.(*rest.Panic); ok {
-				stack = elsewhere.Stack
+				panic(p) // the server cuts the stream or the connection
 			}
 			g.tel.Log.ErrorContext(r.Context(), "request panicked", "method", r.Method, "path", r.URL.Path,
-				"panic", fmt.Sprint(p), "stack", string(stack))
+				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			reply.Error(w, r, errors.New("this request caused an internal error"))
 		}()
 		next.ServeHTTP(w, r)

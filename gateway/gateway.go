@@ -15,7 +15,7 @@
 //	podstream   logs, exec, attach, port-forward, proxy
 //	discovery   /api and /apis
 //	openapi     /openapi/v2 and /openapi/v3
-//	coalesce    fewer system calls on busy connections
+//	h2          the HTTP/2 server
 //	aggregation what other API servers serve
 package gateway
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"navarch.dev/navarch/gateway/caller"
-	"navarch.dev/navarch/gateway/coalesce"
+	"navarch.dev/navarch/gateway/h2"
 )
 
 // Limits of the HTTP server that keep a client from holding what it does not
@@ -45,14 +45,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxConcurrentStreams},
 		ErrorLog:          slog.NewLogLogger(g.tel.Log.Handler(), slog.LevelDebug),
 	}
+	h2.Configure(server, maxConcurrentStreams)
 	following, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go g.others.Run(following)
 	served := make(chan error, 1)
-	go func() { served <- server.ServeTLS(coalesce.Listener(listener), "", "") }()
+	go func() { served <- server.ServeTLS(h2.Listener(listener), "", "") }()
 	g.tel.Log.InfoContext(ctx, "serving the Kubernetes API", "address", listener.Addr().String())
 	select {
 	case err := <-served:

@@ -75,12 +75,11 @@ type Options struct {
 type Handler struct {
 	Options
 	subresources map[string]routes.Subresource
-	workers      *workers
 }
 
 // New returns a Handler.
 func New(o Options) *Handler {
-	return &Handler{Options: o, subresources: routes.Subresources(), workers: newWorkers(o.Stopping)}
+	return &Handler{Options: o, subresources: routes.Subresources()}
 }
 
 // verbOf returns the Kubernetes verb of a request that is no watch.
@@ -103,20 +102,6 @@ func verbOf(method string, t routes.Target) string {
 
 // ServeResource answers a request for an existing resource.
 func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes.Target) {
-	if h.lasting(r, t) {
-		h.serve(w, r, t)
-		return
-	}
-	h.workers.do(func() { h.serve(w, r, t) })
-}
-
-// lasting says whether a request may take long in which little is done for it:
-// it would keep a worker from others.
-func (h *Handler) lasting(r *http.Request, t routes.Target) bool {
-	return h.subresources[t.Subresource].Stream || r.Method == http.MethodGet && (t.Name == "" || t.Watch || strings.Contains(r.URL.RawQuery, "watch"))
-}
-
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t routes.Target) {
 	ctx, err := caller.Enter(r)
 	if err != nil {
 		reply.Error(w, r, err)
