@@ -16,6 +16,8 @@ import (
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/client/events"
 	"navarch.dev/navarch/internal/client/leader"
+	"navarch.dev/navarch/internal/customkinds"
+	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/internal/usage"
 	controllerv1 "navarch.dev/navarch/proto/navarch/controller/v1"
@@ -98,9 +100,13 @@ func (c *Controller) lead(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	informers := client.NewInformers(c.client)
+	custom, err := customkinds.New(c.client, kinds.NewRegistry())
+	if err != nil {
+		return err
+	}
 	var inv *inventory.Inventory
 	shared := runner.Deps{
-		Client: c.client, Informers: informers, Kinds: inv.Registry(), Telemetry: c.tel, Metrics: c.metrics, Feed: c.feed,
+		Client: c.client, Informers: informers, Kinds: custom.Registry(), Telemetry: c.tel, Metrics: c.metrics, Feed: c.feed,
 		Workers: c.cfg.Workers,
 		Events: func(component string) runner.EventRecorder {
 			r := events.NewRecorder(c.client, component, "", c.tel)
@@ -110,17 +116,18 @@ func (c *Controller) lead(ctx context.Context) error {
 	}
 	all, err := c.assemble(deps{
 		Deps: shared, usage: usage.New(c.agents, usageAge, c.tel.Log), agents: c.agents,
-		inventory: func() (_ *inventory.Inventory, err error) {
+		inventory: func() *inventory.Inventory {
 			if inv == nil {
-				inv, err = inventory.New(c.client)
+				inv = inventory.New(c.client, custom)
 			}
-			return inv, err
+			return inv
 		},
 	})
 	if err != nil {
 		return err
 	}
-	if informers.Start(ctx) == nil && (inv == nil || inv.Start(ctx, &wg) == nil) {
+	wg.Go(func() { custom.Run(ctx) })
+	if informers.Start(ctx) == nil && known(ctx, custom) && (inv == nil || inv.Start(ctx, &wg) == nil) {
 		c.setRunning(all)
 		defer c.setRunning(nil)
 		c.tel.Log.Info("controllers are running", "count", len(all))
@@ -132,6 +139,17 @@ func (c *Controller) lead(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// known waits until the custom kinds that there are are known; false if ctx ended
+// first.
+func known(ctx context.Context, custom *customkinds.Follower) bool {
+	select {
+	case <-custom.Synced():
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (c *Controller) assemble(d deps) ([]*runner.Controller, error) {

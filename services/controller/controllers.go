@@ -46,7 +46,7 @@ type deps struct {
 	runner.Deps
 	// inventory returns the one that all share. It follows every object, so it
 	// is made for the first that asks.
-	inventory func() (*inventory.Inventory, error)
+	inventory func() *inventory.Inventory
 	usage     *usage.Source
 	agents    usage.Dialer
 }
@@ -69,13 +69,7 @@ func plain(name string, make func(runner.Deps) (*runner.Controller, error)) fact
 
 // whole is the factory of a controller that works on all kinds.
 func whole(name string, make func(runner.Deps, *inventory.Inventory) (*runner.Controller, error)) factory {
-	return factory{name, func(d deps) (*runner.Controller, error) {
-		inv, err := d.inventory()
-		if err != nil {
-			return nil, err
-		}
-		return make(d.Deps, inv)
-	}}
+	return factory{name, func(d deps) (*runner.Controller, error) { return make(d.Deps, d.inventory()) }}
 }
 
 // controllers lists every controller that the configuration asks for.

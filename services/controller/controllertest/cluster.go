@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/customkinds"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/telemetry"
@@ -37,6 +38,8 @@ type Cluster struct {
 	t     testing.TB
 	ctx   context.Context
 	gates *gates
+
+	custom *customkinds.Follower
 }
 
 // New returns a cluster without controllers. Make them from its Deps, then
@@ -54,16 +57,16 @@ func New(t testing.TB, opts ...storetest.Option) *Cluster {
 		t.Fatal(err)
 	}
 	c := client.New(conn, "controllertest")
-	inv, err := inventory.New(c)
+	custom, err := customkinds.New(c, kinds.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
 	recorded := &Events{}
 	return &Cluster{
 		// A test acts as an administrator, its controllers as what they are.
-		Client: client.New(store.Conn(storetest.Admin()), "controllertest"), Events: recorded, t: t, ctx: t.Context(), gates: gates, Inventory: inv,
+		Client: client.New(store.Conn(storetest.Admin()), "controllertest"), Events: recorded, t: t, ctx: t.Context(), gates: gates, Inventory: inventory.New(c, custom), custom: custom,
 		Deps: runner.Deps{
-			Client: c, Informers: client.NewInformers(c), Kinds: inv.Registry(), Telemetry: tel, Metrics: metrics, Feed: runner.NewFeed(),
+			Client: c, Informers: client.NewInformers(c), Kinds: custom.Registry(), Telemetry: tel, Metrics: metrics, Feed: runner.NewFeed(),
 			Events: func(string) runner.EventRecorder { return recorded },
 		},
 	}
@@ -90,6 +93,7 @@ func (c *Cluster) Start(all ...*runner.Controller) {
 	if err := c.Deps.Informers.Start(ctx); err != nil {
 		c.t.Fatal(err)
 	}
+	wg.Go(func() { c.custom.Run(ctx) })
 	if err := c.Inventory.Start(ctx, &wg); err != nil {
 		c.t.Fatal(err)
 	}

@@ -61,20 +61,17 @@ type entry struct {
 }
 
 // New returns an inventory of every stored kind but events, which are many,
-// short-lived and owned by nobody.
-func New(c *client.Client) (*Inventory, error) {
-	inv := &Inventory{client: c, registry: kinds.NewRegistry(), entries: make(map[schema.GroupVersionResource]*entry)}
-	var err error
-	if inv.custom, err = customkinds.New(c, inv.registry); err != nil {
-		return nil, err
-	}
+// short-lived and owned by nobody. Whoever has the follower of custom kinds runs
+// it.
+func New(c *client.Client, custom *customkinds.Follower) *Inventory {
+	inv := &Inventory{client: c, registry: custom.Registry(), custom: custom, entries: make(map[schema.GroupVersionResource]*entry)}
 	for _, kind := range inv.registry.Stock() {
 		if !kind.CreateOnly && kind.StoredAs == nil && kind.Kind != "Event" {
 			inv.entries[kind.GVR()] = inv.entry(kind)
 		}
 	}
 	inv.custom.OnChange(inv.update)
-	return inv, nil
+	return inv
 }
 
 func (inv *Inventory) entry(kind *kinds.Kind) *entry {
@@ -152,10 +149,6 @@ func (inv *Inventory) Kinds() []*kinds.Kind {
 	return out
 }
 
-// Registry returns the kinds, which follow the definitions once the inventory
-// has been started.
-func (inv *Inventory) Registry() *kinds.Registry { return inv.registry }
-
 // Kind returns the kind of a resource.
 func (inv *Inventory) Kind(gvr schema.GroupVersionResource) (*kinds.Kind, bool) {
 	return inv.registry.ForResource(gvr)
@@ -229,7 +222,7 @@ func (inv *Inventory) Start(ctx context.Context, wg *sync.WaitGroup) error {
 		})
 	}
 	wg.Go(func() {
-		inv.custom.Run(ctx)
+		<-ctx.Done()
 		inv.mu.Lock()
 		defer inv.mu.Unlock()
 		inv.run = nil
