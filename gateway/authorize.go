@@ -10,13 +10,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/rest"
-	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
@@ -42,27 +40,8 @@ func (g *Gateway) authorize(r *http.Request) error {
 	if who.Anonymous() {
 		return rest.Anonymous(r)
 	}
-	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: r.URL.Path, Verb: strings.ToLower(r.Method)},
-	}}
-	body, err := kinds.Encode(review)
-	if err != nil {
-		return err
-	}
-	resp, err := g.store.Create(who.NewContext(r.Context()), &storev1.CreateRequest{
-		Resource: &storev1.Resource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"},
-		Object:   &storev1.Object{Object: body},
-	})
-	if err != nil {
-		return fmt.Errorf("ask whether the path may be seen: %w", err)
-	}
-	if err := kinds.Decode(resp.GetObject().GetObject(), review); err != nil {
-		return err
-	}
-	if !review.Status.Allowed {
-		return rest.ForbiddenPath(who.Identity.Name, r)
-	}
-	return nil
+	_, err = g.store.Authorize(who.NewContext(r.Context()), &storev1.AuthorizeRequest{Verb: strings.ToLower(r.Method), Path: r.URL.Path})
+	return err
 }
 
 // recovered turns a panic of one request into an error of that request.

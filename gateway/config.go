@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"navarch.dev/navarch/gateway/audit"
 )
 
 // Config says how the gateway serves.
@@ -23,6 +25,9 @@ type Config struct {
 	RequestTimeout time.Duration
 	// ShutdownTimeout is how long requests may finish after Run was told to end.
 	ShutdownTimeout time.Duration
+
+	// Audit says what is recorded of requests; the zero value: nothing.
+	Audit audit.Config
 
 	// Listener is used instead of Listen if it is not nil.
 	Listener net.Listener
@@ -53,6 +58,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Listen, "listen", c.Listen, "address of the Kubernetes API (HTTPS)")
 	fs.Int64Var(&c.MaxBodyBytes, "max-body-bytes", c.MaxBodyBytes, "the most bytes that a request's body may hold")
 	fs.DurationVar(&c.RequestTimeout, "request-timeout", c.RequestTimeout, "how long a request may take that is no watch and no stream")
+	c.Audit.AddFlags(fs)
 	fs.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "how long requests may finish when the gateway stops")
 }
 
@@ -71,5 +77,5 @@ func (c *Config) Validate() error {
 	if c.ShutdownTimeout < 0 {
 		errs = append(errs, errors.New("shutdown-timeout must not be negative"))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Audit.Validate())...)
 }

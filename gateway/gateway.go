@@ -17,6 +17,8 @@
 //	openapi     /openapi/v2 and /openapi/v3
 //	h2          the HTTP/2 server
 //	aggregation what other API servers serve
+//	attributes  what a request asks for, to authorization and audit policies
+//	audit       the audit log
 package gateway
 
 import (
@@ -32,6 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/gateway/aggregation"
+	"navarch.dev/navarch/gateway/audit"
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/discovery"
 	"navarch.dev/navarch/gateway/envelope"
@@ -66,6 +69,7 @@ type Gateway struct {
 	metrics   *metrics.Handler
 	streams   *podstream.Connector
 	others    *aggregation.Aggregator
+	audit     *audit.Log // nil: nothing is recorded
 	handler   http.Handler
 	stopping  chan struct{}
 	stop      func()
@@ -109,6 +113,13 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Audit.Enabled() {
+		if g.audit, err = audit.New(cfg.Audit, tel, stub); err != nil {
+			return nil, err
+		}
+		handler = g.audit.Handler(handler)
+	}
+	handler = g.recovered(handler)
 	g.handler = handler
 	return g, nil
 }
@@ -155,7 +166,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 			return nil, fmt.Errorf("register %s: %w", path, err)
 		}
 	}
-	return g.recovered(g.proxying(legible(g.others.Handler(slashless(routes.Direct(registry, resources{g}, mux)))))), nil
+	return g.proxying(legible(g.others.Handler(slashless(routes.Direct(registry, resources{g}, mux))))), nil
 }
 
 // index lists the paths that clients can begin at.

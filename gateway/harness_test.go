@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -49,8 +50,13 @@ func (allow) Authorize(_ context.Context, a access.Attributes) (access.Decision,
 }
 
 func (allow) Review(_ context.Context, user identity.Identity, _ *kinds.Kind, _ string, obj kinds.Object) error {
-	if review, ok := obj.(*authorizationv1.SelfSubjectAccessReview); ok {
+	switch review := obj.(type) {
+	case *authorizationv1.SelfSubjectAccessReview:
 		review.Status.Allowed = user.Name != "stranger"
+	case *authenticationv1.TokenReview:
+		if review.Status.Authenticated = review.Spec.Token == "good"; review.Status.Authenticated {
+			review.Status.User.Username = "robot"
+		}
 	}
 	return nil
 }
@@ -103,7 +109,7 @@ func newCluster(t testing.TB, opts ...storetest.Option) *cluster {
 func newStore(t testing.TB, opts ...storetest.Option) *storetest.Store {
 	t.Helper()
 	return storetest.New(t, append(opts, storetest.WithControl(func(access.Reader) (access.Control, error) {
-		return access.Control{Authorizer: allow{}, Reviewer: allow{}, Authenticator: allow{}, Documents: map[string]access.Document{
+		return access.Control{Authorizer: allow{}, Reviewer: allow{}, Authenticator: allow{}, Impersonator: allow{}, Documents: map[string]access.Document{
 			"/openid/v1/jwks": {ContentType: "application/jwk-set+json", Content: []byte(`{"keys":[]}`)},
 		}}, nil
 	}))...)

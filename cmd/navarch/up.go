@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"navarch.dev/navarch/cmd/navarch/localcluster"
+	"navarch.dev/navarch/gateway/audit"
 )
 
 // readyFD is where a detached supervisor reports to the command that started
@@ -46,6 +47,7 @@ func newUpCommand() *cobra.Command {
 	fs.BoolVar(&detach, "detach", false, "return when the cluster is ready; it goes on in the background")
 	fs.BoolVar(&options.SplitServices, "split-services", false, "run each service of the control plane as a process of its own")
 	addSchedulerConfigFlag(fs, &options.SchedulerConfig)
+	options.Audit.AddFlags(fs)
 	fs.StringArrayVar(&options.RegistryMirrors, "registry-mirror", nil, "HOST=URL: pull images of registry HOST from URL, in which host.navarch.internal is this machine (may be repeated)")
 	fs.BoolVar(&options.FastFailover, "fast-failover", false, "replace the pods of a failed node within seconds; nodes that cannot reach the Store stop theirs")
 	fs.StringVar(&options.BinDir, "bin-dir", localcluster.BinDir(), "folder of runc, navarch-shim and, in cni/, the CNI plugins")
@@ -71,6 +73,9 @@ func up(ctx context.Context, out io.Writer, options localcluster.Options) error 
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	err := checkSchedulerConfig(options.SchedulerConfig)
+	if err == nil {
+		err = checkAudit(&options.Audit)
+	}
 	var cluster *localcluster.Cluster
 	if err == nil {
 		cluster, err = localcluster.Prepare(ctx, log, options)
@@ -94,6 +99,14 @@ func checkSchedulerConfig(file string) error {
 		return nil
 	}
 	if _, _, err := readSchedulerConfig(file); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// checkAudit is the same for the audit policy.
+func checkAudit(config *audit.Config) error {
+	if err := config.Check(); err != nil {
 		return usageError{err}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/internal/extension"
@@ -31,7 +32,7 @@ func (a *Aggregator) Handler(next http.Handler) http.Handler {
 		} else {
 			path = r.URL.Path
 		}
-		gv, rest, ok := versionOf(path)
+		gv, rest, ok := attributes.Version(path)
 		if !ok || document && len(rest) > 0 {
 			merged.ServeHTTP(w, r)
 			return
@@ -41,7 +42,7 @@ func (a *Aggregator) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		ask := attributesOf(r, gv, rest)
+		ask := attributes.Below(r, gv, rest)
 		if document {
 			ask = &storev1.AuthorizeRequest{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
 		}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"navarch.dev/navarch/internal/audittrail"
 	"navarch.dev/navarch/internal/identity"
 )
 
@@ -92,13 +93,14 @@ func known(id identity.Identity) Caller {
 }
 
 // NewContext returns ctx with what the Store is told about the caller in its
-// outgoing metadata.
+// outgoing metadata. Calls in it are what the request asks for, and audited if
+// the request is.
 func (c Caller) NewContext(ctx context.Context) context.Context {
 	md := c.metadata
 	if have, ok := metadata.FromOutgoingContext(ctx); ok {
 		md = metadata.Join(have, md)
 	}
-	return metadata.NewOutgoingContext(ctx, md)
+	return audittrail.Ask(metadata.NewOutgoingContext(ctx, md))
 }
 
 // Enter returns the context in which a request is served: with the client's

@@ -13,7 +13,6 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,18 +27,22 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/usage"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
 // Handler serves the group.
 type Handler struct {
-	store *client.Client
-	usage *usage.Source
+	store      *client.Client
+	authorizer storev1.StoreServiceClient
+	usage      *usage.Source
 }
 
 // New returns a handler. store carries both the gateway's own calls and, with
 // their identity in the context, those of users.
 func New(store grpc.ClientConnInterface, agents usage.Dialer, log *slog.Logger) *Handler {
-	return &Handler{store: client.New(store, "navarch-gateway"), usage: usage.New(agents, 0, log)}
+	return &Handler{
+		store: client.New(store, "navarch-gateway"), authorizer: storev1.NewStoreServiceClient(store), usage: usage.New(agents, 0, log),
+	}
 }
 
 // Kinds are the resources of the group, for discovery. They can be read, not
@@ -120,26 +123,11 @@ func (h *Handler) authorize(ctx context.Context, who caller.Caller, q query) err
 	if q.name == "" {
 		verb = "list"
 	}
-	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Group: metricsv1beta1.GroupName, Version: metricsv1beta1.SchemeGroupVersion.Version, Resource: q.resource,
-			Verb: verb, Namespace: q.namespace, Name: q.name,
-		},
-	}}
-	if !who.Anonymous() {
-		if err := h.store.Create(who.NewContext(ctx), review); err != nil {
-			return fmt.Errorf("ask whether usage may be seen: %w", err)
-		}
-	}
-	if review.Status.Allowed {
-		return nil
-	}
-	scope := "at the cluster scope"
-	if q.namespace != "" {
-		scope = fmt.Sprintf("in the namespace %q", q.namespace)
-	}
-	return apierrors.NewForbidden(metricsv1beta1.Resource(q.resource), q.name, fmt.Errorf("User %q cannot %s resource %q in API group %q %s",
-		who.Identity.Name, verb, q.resource, metricsv1beta1.GroupName, scope))
+	_, err := h.authorizer.Authorize(who.NewContext(ctx), &storev1.AuthorizeRequest{
+		Resource: &storev1.Resource{Group: metricsv1beta1.GroupName, Version: metricsv1beta1.SchemeGroupVersion.Version, Resource: q.resource},
+		Verb:     verb, Namespace: q.namespace, Name: q.name,
+	})
+	return err
 }
 
 func (h *Handler) listNodes(ctx context.Context, q query) (reply.Message, error) {

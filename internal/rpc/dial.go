@@ -31,6 +31,7 @@ func Dial(tel telemetry.Set, target string, config *tls.Config, extra ...grpc.Di
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(
 			otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}))),
+		grpc.WithChainUnaryInterceptor(HandHeader),
 		grpc.WithResolvers(addressListBuilder{}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize), grpc.MaxCallSendMsgSize(maxMessageSize)),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),

@@ -55,7 +55,9 @@ func (c *localConn) Invoke(ctx context.Context, method string, args, reply any, 
 		return status.FromContextError(err).Err()
 	}
 	receive := func(in any) error { return handOver(in, args) }
-	resp, err := m.handler(m.service, c.incoming(ctx), receive, c.server.edge.unary)
+	served, header := c.incoming(ctx, method)
+	defer header.handOver()
+	resp, err := m.handler(m.service, served, receive, c.server.edge.unary)
 	if err != nil {
 		return err
 	}
@@ -72,10 +74,10 @@ func plain(opts []grpc.CallOption) bool {
 	return true
 }
 
-// incoming returns the server's context of a unary call: it ends with the
-// client's, and has none of its values but the caller, the trace and the
-// metadata.
-func (c *localConn) incoming(ctx context.Context) context.Context {
+// incoming returns the server's context of a call: it ends with the client's,
+// and has none of its values but the caller, the trace and the metadata. The
+// header is nil if the client does not want it.
+func (c *localConn) incoming(ctx context.Context, method string) (context.Context, *localHeader) {
 	values := c.values
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		values = metadata.NewIncomingContext(values, md)
@@ -83,7 +85,12 @@ func (c *localConn) incoming(ctx context.Context) context.Context {
 	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
 		values = trace.ContextWithRemoteSpanContext(values, span)
 	}
-	return serverContext{Context: ctx, values: values}
+	var header *localHeader
+	if use := headerUser(ctx); use != nil {
+		header = &localHeader{method: method, use: use}
+		values = grpc.NewContextWithServerTransportStream(values, header)
+	}
+	return serverContext{Context: ctx, values: values}, header
 }
 
 // serverContext ends with one context and has the values of another.

@@ -36,8 +36,14 @@ func Receive[Req, Resp any](ctx context.Context, conn grpc.ClientConnInterface, 
 	if err := stream.CloseSend(); err != nil {
 		return err
 	}
+	header := headerUser(ctx)
 	for {
 		resp, err := stream.Recv()
+		if header != nil {
+			md, _ := raw.Header() // without one, err says why
+			header(md)
+			header = nil
+		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -61,7 +67,9 @@ func receiveLocally[Req, Resp any](ctx context.Context, conn *localConn, m strea
 	if err := ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	s := &localStream{ctx: conn.incoming(ctx), request: req, use: func(message any) error {
+	served, header := conn.incoming(ctx, m.info.FullMethod)
+	defer header.handOver()
+	s := &localStream{ctx: served, header: header, request: req, use: func(message any) error {
 		resp, ok := message.(*Resp)
 		if !ok {
 			return fmt.Errorf("receive a %T: want a %T", message, resp)
@@ -78,6 +86,7 @@ func receiveLocally[Req, Resp any](ctx context.Context, conn *localConn, m strea
 // localStream is the server's side of a stream to its caller.
 type localStream struct {
 	ctx     context.Context //nolint:containedctx // as in every stream
+	header  *localHeader    // nil: nobody looks at it
 	request any             // nil once it is received
 	use     func(message any) error
 	failed  error
@@ -85,15 +94,25 @@ type localStream struct {
 
 func (s *localStream) Context() context.Context { return s.ctx }
 
-// Nobody looks at headers and trailers.
-func (*localStream) SetHeader(metadata.MD) error  { return nil }
-func (*localStream) SendHeader(metadata.MD) error { return nil }
-func (*localStream) SetTrailer(metadata.MD)       {}
+// SetHeader implements grpc.ServerStream.
+func (s *localStream) SetHeader(md metadata.MD) error {
+	if s.header == nil {
+		return nil
+	}
+	return s.header.SetHeader(md)
+}
+
+// SendHeader implements grpc.ServerStream.
+func (s *localStream) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
+
+// SetTrailer implements grpc.ServerStream. Nobody looks at trailers.
+func (*localStream) SetTrailer(metadata.MD) {}
 
 func (s *localStream) SendMsg(message any) error {
 	if err := s.ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
+	s.header.handOver()
 	if s.failed == nil {
 		s.failed = s.use(message)
 	}

@@ -38,6 +38,9 @@ type clientKey struct{}
 func (f *fixture) Get(ctx context.Context, req *storev1.GetRequest) (*storev1.GetResponse, error) {
 	f.caller, f.span = identity.FromContext(ctx), trace.SpanContextFromContext(ctx)
 	f.metadata, f.value = metadata.ValueFromIncomingContext(ctx, "fixture"), ctx.Value(clientKey{})
+	if err := grpc.SetHeader(ctx, metadata.Pairs("said", "first")); err == nil {
+		_ = grpc.SetHeader(ctx, metadata.Pairs("said", "second"))
+	}
 	switch req.GetName() {
 	case "wait":
 		ctx, cancel := context.WithCancel(ctx)
@@ -54,6 +57,11 @@ func (f *fixture) Get(ctx context.Context, req *storev1.GetRequest) (*storev1.Ge
 
 func (f *fixture) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingServer[storev1.WatchResponse]) error {
 	f.caller = identity.FromContext(stream.Context())
+	_ = stream.SetHeader(metadata.Pairs("said", "by the stream"))
+	_ = grpc.SetHeader(stream.Context(), metadata.Pairs("said", "by its context"))
+	if req.GetResourceVersion() == "none" {
+		return apierrors.NewBadRequest("none")
+	}
 	for range 3 {
 		started := &storev1.WatchStarted{ResourceVersion: req.GetResourceVersion()}
 		if err := stream.Send(&storev1.WatchResponse{Message: &storev1.WatchResponse_Started{Started: started}}); err != nil {
@@ -308,6 +316,53 @@ func TestReceive(t *testing.T) {
 		err := rpc.Receive(t.Context(), conn, storev1.StoreService_List_FullMethodName, &storev1.ListRequest{}, func(*storev1.ListResponse) error { return nil })
 		if status.Code(err) != codes.Unimplemented {
 			t.Errorf("error = %v, want Unimplemented", err)
+		}
+	})
+}
+
+// TestOnHeader: whoever wants the header of an answer gets it once, with an error
+// too, and before a stream's first message.
+func TestOnHeader(t *testing.T) {
+	onBothPaths(t, identity.Service(identity.Gateway), func(t *testing.T, _ *fixture, conn grpc.ClientConnInterface) {
+		store := storev1.NewStoreServiceClient(conn)
+		var said [][]string
+		ctx := rpc.OnHeader(t.Context(), func(md metadata.MD) { said = append(said, md.Get("said")) })
+		want := func(what string, want ...string) {
+			t.Helper()
+			if diff := cmp.Diff([][]string{want}, said); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", what, diff)
+			}
+			said = nil
+		}
+		if _, err := store.Get(ctx, &storev1.GetRequest{Name: "x"}); err != nil {
+			t.Error(err)
+		}
+		want("a call", "first", "second")
+		if _, err := store.Get(ctx, &storev1.GetRequest{Name: "absent"}); !apierrors.IsNotFound(apistatus.FromGRPC(err)) {
+			t.Error(err)
+		}
+		want("a call that fails", "first", "second")
+		if _, err := store.Get(ctx, &storev1.GetRequest{Name: "panic"}); err == nil {
+			t.Error("no error")
+		}
+		want("a call that panics", "first", "second")
+		err := rpc.Receive(ctx, conn, storev1.StoreService_Watch_FullMethodName, &storev1.WatchRequest{}, func(*storev1.WatchResponse) error {
+			if len(said) != 1 {
+				t.Errorf("%d headers before a message", len(said))
+			}
+			return nil
+		})
+		if !apierrors.IsResourceExpired(apistatus.FromGRPC(err)) {
+			t.Error(err)
+		}
+		want("a stream", "by the stream", "by its context")
+		err = rpc.Receive(ctx, conn, storev1.StoreService_Watch_FullMethodName, &storev1.WatchRequest{ResourceVersion: "none"}, func(*storev1.WatchResponse) error { return nil })
+		if !apierrors.IsBadRequest(apistatus.FromGRPC(err)) {
+			t.Error(err)
+		}
+		want("a stream without messages", "by the stream", "by its context")
+		if _, err := store.Get(t.Context(), &storev1.GetRequest{Name: "x"}); err != nil || said != nil {
+			t.Errorf("a call whose header is not wanted: %v, %q", err, said)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"navarch.dev/navarch/internal/audittrail"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/services/store/access"
 )
@@ -68,7 +69,12 @@ func (s *Store) actAs(ctx context.Context, user identity.Identity) (identity.Ide
 		return identity.Identity{}, apierrors.NewForbidden(schema.GroupResource{Resource: "users"}, as[0],
 			fmt.Errorf("User %q cannot impersonate anybody here", user.Name))
 	}
-	return s.control.Impersonator.Impersonate(ctx, user, identityIn(ctx, as[0], actAsUID, actAsGroup, actAsExtra))
+	acting, err := s.control.Impersonator.Impersonate(ctx, user, identityIn(ctx, as[0], actAsUID, actAsGroup, actAsExtra))
+	if err == nil && audittrail.Wanted(ctx) {
+		info := audittrail.UserInfo(acting)
+		s.sendTrail(ctx, audittrail.Trail{ImpersonatedUser: &info})
+	}
+	return acting, err
 }
 
 func bearerToken(ctx context.Context) string {
@@ -123,6 +129,7 @@ func unescaped(text string) string {
 // authorize refuses the call unless its attributes are allowed.
 func (s *Store) authorize(ctx context.Context, a access.Attributes) error {
 	d, err := s.control.Authorizer.Authorize(ctx, a)
+	s.noteDecision(ctx, d, err)
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("authorize %s: %w", a.User.Name, err))
 	}

@@ -39,8 +39,8 @@ func (s *Store) Connect(ctx context.Context, req *storev1.ConnectRequest) (*stor
 	if err != nil {
 		return nil, err
 	}
-	if err := s.judgeStream(ctx, sc, req.GetOptions()); err != nil {
-		return nil, sc.told(err)
+	if err := s.conclude(ctx, sc, s.judgeStream(ctx, sc, req.GetOptions())); err != nil {
+		return nil, err
 	}
 	if sc.subresource == "proxy" {
 		return s.connectProxy(ctx, v, req.GetPort())

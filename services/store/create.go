@@ -22,7 +22,7 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 		return nil, err
 	}
 	ctx, span := s.span(ctx, "store.Create", sc)
-	defer func() { err = sc.told(err); finish(span, err) }()
+	defer func() { err = s.conclude(ctx, sc, err); finish(span, err) }()
 	switch {
 	case sc.kind.CreateOnly:
 		return s.review(ctx, sc, req)
@@ -34,6 +34,7 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 		return nil, err
 	}
 	sc.warnings.Add(warnings...)
+	s.noteObject(ctx, sc, obj)
 	w := sc.write(req.GetOptions())
 	v, err := s.registry.Create(ctx, w, obj)
 	if err != nil {

@@ -42,6 +42,7 @@ func (s *Store) Authorize(ctx context.Context, req *storev1.AuthorizeRequest) (*
 // resource.
 func (s *Store) authorizePath(ctx context.Context, a access.Attributes) error {
 	d, err := s.control.Authorizer.Authorize(ctx, a)
+	s.noteDecision(ctx, d, err)
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("authorize %s: %w", a.User.Name, err))
 	}

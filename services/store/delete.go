@@ -23,7 +23,7 @@ func (s *Store) Delete(ctx context.Context, req *storev1.DeleteRequest) (resp *s
 		return nil, err
 	}
 	ctx, span := s.span(ctx, "store.Delete", sc)
-	defer func() { err = sc.told(err); finish(span, err) }()
+	defer func() { err = s.conclude(ctx, sc, err); finish(span, err) }()
 	w := sc.deletion(req.GetOptions())
 	v, removed, err := s.deleteOne(ctx, w, req.GetOptions())
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *Store) DeleteCollection(ctx context.Context, req *storev1.DeleteCollect
 		return nil, err
 	}
 	ctx, span := s.span(ctx, "store.DeleteCollection", sc)
-	defer func() { err = sc.told(err); finish(span, err) }()
+	defer func() { err = s.conclude(ctx, sc, err); finish(span, err) }()
 	p, err := s.page(ctx, sc, &storev1.ListRequest{}, selector)
 	if err != nil {
 		return nil, err

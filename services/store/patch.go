@@ -23,7 +23,7 @@ func (s *Store) Patch(ctx context.Context, req *storev1.PatchRequest) (resp *sto
 		return nil, err
 	}
 	ctx, span := s.span(ctx, "store.Patch", sc)
-	defer func() { err = sc.told(err); finish(span, err) }()
+	defer func() { err = s.conclude(ctx, sc, err); finish(span, err) }()
 	opts := registry.PatchOptions{
 		Type: req.GetType(), Patch: req.GetPatch(), Validation: req.GetOptions().GetFieldValidation(), Force: req.GetForce(),
 	}

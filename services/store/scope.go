@@ -32,6 +32,9 @@ type scope struct {
 	fromUser bool
 	// warnings are what the caller is to be told, whether the call succeeds or not.
 	warnings *admission.Warnings
+	// annotations are what is noted in the audit log; nil if nobody audits the
+	// call.
+	annotations *admission.Annotations
 }
 
 // target is what a request names.
@@ -63,6 +66,7 @@ func (s *Store) enter(ctx context.Context, t target) (scope, error) {
 	sc := scope{
 		kind: kind, user: user, namespace: t.namespace, name: t.name, subresource: t.subresource, verb: t.verb,
 		fromUser: identity.FromContext(ctx).InGroup(identity.GroupGateways), warnings: &admission.Warnings{},
+		annotations: annotations(ctx),
 	}
 	err = s.authorize(ctx, access.Attributes{
 		User: user, Verb: t.verb, Group: kind.Group, Version: kind.Version, Resource: kind.Resource,
@@ -153,12 +157,16 @@ func (sc scope) write(opts *storev1.WriteOptions) registry.Write {
 	return registry.Write{
 		Kind: sc.kind, Namespace: sc.namespace, Name: sc.name, Subresource: sc.subresource,
 		User: sc.user, DryRun: opts.GetDryRun(), Manager: opts.GetFieldManager(),
-		FromUser: sc.fromUser, Verb: sc.verb, Warnings: sc.warnings, Validation: opts.GetFieldValidation(),
+		FromUser: sc.fromUser, Verb: sc.verb, Warnings: sc.warnings, Annotations: sc.annotations, Validation: opts.GetFieldValidation(),
 	}
 }
 
-// told adds to an error what the caller is to be told beside it.
-func (sc scope) told(err error) error { return apistatus.WithWarnings(err, sc.warnings.All()) }
+// conclude adds to a call's error what the caller is to be told beside it, and
+// tells who audits the call what was noted.
+func (s *Store) conclude(ctx context.Context, sc scope, err error) error {
+	s.noteAdmission(ctx, sc)
+	return apistatus.WithWarnings(err, sc.warnings.All())
+}
 
 // form returns the form of answer that a write asks for.
 func form(opts *storev1.WriteOptions) cache.Form {

@@ -22,7 +22,7 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 		return nil, err
 	}
 	ctx, span := s.span(ctx, "store.Update", sc)
-	defer func() { err = sc.told(err); finish(span, err) }()
+	defer func() { err = s.conclude(ctx, sc, err); finish(span, err) }()
 	if sc.subresource == "scale" {
 		return s.updateScale(ctx, sc, req)
 	}
@@ -31,6 +31,7 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 		return nil, err
 	}
 	sc.warnings.Add(warnings...)
+	s.noteObject(ctx, sc, obj)
 	w := sc.write(req.GetOptions())
 	v, err := s.registry.Update(ctx, w, obj)
 	if err != nil {

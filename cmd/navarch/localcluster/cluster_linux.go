@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/gateway/audit"
 	"navarch.dev/navarch/internal/atomicfile"
 )
 
@@ -41,6 +42,8 @@ type Options struct {
 	RegistryMirrors []string
 	// SchedulerConfig is a file of a KubeSchedulerConfiguration; empty is none.
 	SchedulerConfig string
+	// Audit says what is recorded of requests.
+	Audit audit.Config
 	// FastFailover replaces the pods of a failed node within seconds.
 	FastFailover bool
 	// BinDir holds runc, navarch-shim and, in cni/, the CNI plugins.
@@ -84,6 +87,11 @@ func Prepare(ctx context.Context, log *slog.Logger, options Options) (c *Cluster
 	if options.SchedulerConfig != "" {
 		if options.SchedulerConfig, err = filepath.Abs(options.SchedulerConfig); err != nil {
 			return nil, fmt.Errorf("flag --scheduler-config: %w", err)
+		}
+	}
+	if options.Audit.Enabled() {
+		if err := options.Audit.MakeAbsolute(); err != nil {
+			return nil, err
 		}
 	}
 	l, err := NewLayout(options.DataDir)

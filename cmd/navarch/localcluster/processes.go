@@ -47,6 +47,7 @@ func (c *Cluster) controlPlane() []processSpec {
 		controller = append(controller, "--fast-failover")
 	}
 	gateway := append([]string{"--listen", c.gatewayAddresses()}, c.frontProxy()...)
+	gateway = append(gateway, c.options.Audit.Args()...)
 	var scheduler []string
 	if c.options.SchedulerConfig != "" {
 		scheduler = []string{"--scheduler-config", c.options.SchedulerConfig}

@@ -71,6 +71,8 @@ type Request struct {
 	// Warnings takes what the user is to be told beside the answer; nil drops
 	// it.
 	Warnings *Warnings
+	// Annotations takes what is to be noted in the audit log; nil drops it.
+	Annotations *Annotations
 }
 
 // creates says whether the request makes a new object.

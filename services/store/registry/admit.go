@@ -47,7 +47,7 @@ func madeRules(o Options, reader access.Reader, t *tracker) admission.Chain {
 func (w Write) request(operation admission.Operation, obj, old kinds.Object) *admission.Request {
 	return &admission.Request{
 		Operation: operation, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, Subresource: w.Subresource, User: w.User, Verb: w.Verb,
-		Object: obj, Old: old, DryRun: w.DryRun, Warnings: w.Warnings,
+		Object: obj, Old: old, DryRun: w.DryRun, Warnings: w.Warnings, Annotations: w.Annotations,
 		Judged: w.judged || w.User.Name == identity.Store,
 	}
 }

@@ -146,6 +146,8 @@ type Write struct {
 	// Warnings takes what the writer is to be told beside the answer; nil
 	// drops it.
 	Warnings *admission.Warnings
+	// Annotations takes what is to be noted in the audit log; nil drops it.
+	Annotations *admission.Annotations
 	// Validation is how strictly the writer's fields are judged.
 	Validation storev1.FieldValidation
 

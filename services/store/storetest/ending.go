@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+
+	"navarch.dev/navarch/internal/rpc"
 )
 
 // ending ends the context of a stream with the stream. The channel below it
@@ -32,4 +34,12 @@ func (s endingStream) RecvMsg(m any) error {
 		s.cancel()
 	}
 	return err
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (e ending) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	invoke := func(ctx context.Context, method string, args, reply any, _ *grpc.ClientConn, opts ...grpc.CallOption) error {
+		return e.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+	}
+	return rpc.HandHeader(ctx, method, args, reply, nil, invoke, opts...)
 }

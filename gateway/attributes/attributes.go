@@ -1,4 +1,6 @@
-package aggregation
+// Package attributes reads from a request what it asks for, as authorization and
+// audit policies see it, whether its resource is known or not.
+package attributes
 
 import (
 	"net/http"
@@ -12,9 +14,9 @@ import (
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
-// versionOf returns the version of an API that a path is in, and the segments
+// Version returns the version of an API that a path is in, and the segments
 // after it.
-func versionOf(path string) (gv schema.GroupVersion, rest []string, ok bool) {
+func Version(path string) (gv schema.GroupVersion, rest []string, ok bool) {
 	segments := strings.Split(strings.Trim(path, "/"), "/")
 	switch {
 	case len(segments) >= 2 && segments[0] == "api":
@@ -25,11 +27,24 @@ func versionOf(path string) (gv schema.GroupVersion, rest []string, ok bool) {
 	return gv, nil, false
 }
 
-// attributesOf returns what a request below a version asks for, as
-// authorization sees it.
-func attributesOf(r *http.Request, gv schema.GroupVersion, rest []string) *storev1.AuthorizeRequest {
+// Of returns what a request asks for: a resource, or a path that is none.
+func Of(r *http.Request) *storev1.AuthorizeRequest {
+	gv, rest, ok := Version(r.URL.Path)
+	if !ok {
+		return ofPath(r)
+	}
+	return Below(r, gv, rest)
+}
+
+func ofPath(r *http.Request) *storev1.AuthorizeRequest {
+	return &storev1.AuthorizeRequest{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
+}
+
+// Below returns what a request below a version asks for. rest is the path after
+// the version.
+func Below(r *http.Request, gv schema.GroupVersion, rest []string) *storev1.AuthorizeRequest {
 	if len(rest) == 0 {
-		return &storev1.AuthorizeRequest{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
+		return ofPath(r)
 	}
 	a := &storev1.AuthorizeRequest{Verb: verbOf(r.Method)}
 	// The old forms of watches and proxies have the verb in the path.
