@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/types/known/anypb"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -51,6 +52,8 @@ type Informer[T kinds.Object] struct {
 	opts       InformerOptions
 	projection storev1.Projection
 	newObject  func() (T, error)
+	// decode fills an object from its message.
+	decode func(*anypb.Any, T) error
 	// trim drops what the copy need not hold; nil keeps all.
 	trim func(T)
 	// quiet passes over updates that change nothing of what is kept.
@@ -105,6 +108,7 @@ func newInformer[T kinds.Object](c *Client, kind *kinds.Kind, opts InformerOptio
 	}
 	return &Informer[T]{
 		client: c, kind: kind, opts: opts, newObject: newObject,
+		decode:  func(message *anypb.Any, obj T) error { return kinds.Decode(message, obj) },
 		indexer: cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers),
 		traces:  make(map[string]*storev1.TraceContext),
 		synced:  make(chan struct{}),
@@ -264,7 +268,7 @@ func (i *Informer[T]) apply(e *storev1.WatchEvent, initial map[string]bool) erro
 	if err != nil {
 		return err
 	}
-	if err := kinds.Decode(e.GetObject().GetObject(), obj); err != nil {
+	if err := i.decode(e.GetObject().GetObject(), obj); err != nil {
 		return err
 	}
 	if i.trim != nil {

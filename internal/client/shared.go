@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"sync"
 
+	"google.golang.org/protobuf/types/known/anypb"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/internal/client/interning"
@@ -65,8 +67,22 @@ func addInformer[T kinds.Object](s *Informers, indexers cache.Indexers, trim fun
 	if err != nil {
 		return nil, err
 	}
+	if pods, ok := any(i).(*Informer[*corev1.Pod]); ok {
+		trimPod, _ := any(trim).(func(*corev1.Pod))
+		pods.trim, pods.decode = nil, s.podDecoder(trimPod)
+	}
 	s.byType[reflect.TypeFor[T]()] = i
 	return i, nil
+}
+
+// podDecoder decodes pods that share what they have in common.
+func (s *Informers) podDecoder(trim func(*corev1.Pod)) func(*anypb.Any, *corev1.Pod) error {
+	return func(message *anypb.Any, pod *corev1.Pod) error {
+		if err := kinds.CheckMessage(message, pod); err != nil {
+			return err
+		}
+		return s.parts.Decode(message.GetValue(), pod, trim)
+	}
 }
 
 // InformerFor returns the set's informer for all objects of type T, with the

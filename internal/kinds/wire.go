@@ -64,11 +64,19 @@ func Decode(any *anypb.Any, obj runtime.Object) error {
 	if !ok {
 		return fmt.Errorf("decode %T: it has no Protobuf message", obj)
 	}
-	if name := strings.TrimPrefix(any.GetTypeUrl(), typeURLPrefix); name != MessageName(obj) {
-		return fmt.Errorf("decode %T: the message is a %q", obj, name)
+	if err := CheckMessage(any, obj); err != nil {
+		return err
 	}
 	if err := m.Unmarshal(any.GetValue()); err != nil {
 		return fmt.Errorf("decode %T: %w", obj, err)
+	}
+	return nil
+}
+
+// CheckMessage says whether an Any holds a message of obj's type.
+func CheckMessage(any *anypb.Any, obj runtime.Object) error {
+	if name := strings.TrimPrefix(any.GetTypeUrl(), typeURLPrefix); name != MessageName(obj) {
+		return fmt.Errorf("decode %T: the message is a %q", obj, name)
 	}
 	return nil
 }

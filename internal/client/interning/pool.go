@@ -37,8 +37,9 @@ type Pool struct {
 	young, old map[string]any
 	// size is that of the keys of young.
 	size int
-	// scratch is where keys are made.
-	scratch []byte
+	// scratch is where keys are made, rest what a message holds beside the part
+	// that is looked for.
+	scratch, rest []byte
 }
 
 // Share makes the object share what it has in common with others. The caller
@@ -76,21 +77,34 @@ func text[S ~string](s *S) { *s = S(unique.Make(string(*s)).Value()) }
 // known returns the part of the key in scratch: part itself if it is a new one.
 // Should parts of two types have one key, the later displaces the other.
 func known[T any](p *Pool, part T) T {
+	if have, ok := get[T](p); ok {
+		return have
+	}
 	if len(p.scratch) > longest {
 		p.scratch = nil
 		return part
 	}
-	if have, ok := p.young[string(p.scratch)].(T); ok {
-		return have
+	keep(p, part)
+	return part
+}
+
+// get returns the part of the key in scratch, if there is one.
+func get[T any](p *Pool) (part T, ok bool) {
+	if part, ok = p.young[string(p.scratch)].(T); ok {
+		return part, true
 	}
-	if have, ok := p.old[string(p.scratch)].(T); ok {
-		part = have
+	if part, ok = p.old[string(p.scratch)].(T); ok {
+		keep(p, part)
 	}
+	return part, ok
+}
+
+// keep remembers the part of the key in scratch.
+func keep[T any](p *Pool, part T) {
 	if p.young == nil || p.size > generation {
 		p.old, p.young, p.size = p.young, make(map[string]any), 0
 	}
 	p.young[string(p.scratch)], p.size = part, p.size+len(p.scratch)
-	return part
 }
 
 // add adds a string to the key.

@@ -108,7 +108,11 @@ func TestPodsStayTheSame(t *testing.T) {
 		}
 		pod = decoded(t, pod)
 		want := pod.DeepCopy()
-		pool.Share(pod)
+		if rnd.IntN(2) == 0 {
+			pool.Share(pod)
+		} else {
+			pod = decodedBy(t, &pool, pod)
+		}
 		if diff := cmp.Diff(want, pod); diff != "" {
 			t.Fatalf("a pod that shares (-want +got):\n%s", diff)
 		}
@@ -147,6 +151,7 @@ func TestPoolsAreSharedByGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for n := range 200 {
 				pool.Share(podOf(t, n%3, n))
+				decodedBy(t, &pool, podOf(t, n%3, n))
 			}
 		})
 	}
