@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +18,10 @@ import (
 
 // truncated is the annotation of events that lack an object which was too large.
 const truncated = "audit.k8s.io/truncated"
+
+// patches are the annotations that have a part of an object, which only those
+// levels record that have objects.
+const patches = "patch.webhook.admission.k8s.io/"
 
 // record is the event of a request as it becomes known.
 type record struct {
@@ -39,7 +44,9 @@ func (r *record) take(t audittrail.Trail) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, value := range t.Annotations {
-		r.annotate(key, value)
+		if r.verdict.records(Request) || !strings.HasPrefix(key, patches) {
+			r.annotate(key, value)
+		}
 	}
 	if t.ImpersonatedUser != nil && r.event.ImpersonatedUser == nil {
 		r.event.ImpersonatedUser = t.ImpersonatedUser

@@ -25,10 +25,13 @@ import (
 // suite is the cluster that all tests of this package share.
 type suite struct {
 	*testcluster.Cluster
+
+	audit string // the audit log's file
 }
 
 func TestWebhooks(t *testing.T) {
-	s := suite{testcluster.Start(t, testcluster.Options{Nodes: 2})}
+	audit, args := auditing(t)
+	s := suite{Cluster: testcluster.Start(t, testcluster.Options{Nodes: 2, Args: args}), audit: audit}
 	s.LoadBusybox(t)
 	for _, tc := range []struct {
 		name string
@@ -44,6 +47,7 @@ func TestWebhooks(t *testing.T) {
 		{"one in a pod", s.testInPod},
 		{"a policy that judges", s.testPolicy},
 		{"a policy that changes", s.testMutatingPolicy},
+		{"an audit log", s.testAudit},
 	} {
 		t.Run(tc.name, tc.test)
 	}

@@ -86,19 +86,36 @@ func (p podSecurity) judge(ctx context.Context, r *Request, meta *metav1.ObjectM
 	if err != nil {
 		return err
 	}
-	policy, _ := podsecurity.PolicyOf(ns.GetLabels())
+	policy, errs := podsecurity.PolicyOf(ns.GetLabels())
+	if len(errs) > 0 {
+		r.Annotations.Add(podsecurity.ErrorAnnotation, fmt.Sprintf("Failed to parse policy: %v", errs.ToAggregate()))
+	}
+	if enforce {
+		r.Annotations.Add(podsecurity.EnforcedAnnotation, policy.Enforce.String())
+	}
 	if policy.Allows() {
 		return nil
 	}
-	if enforce {
-		if found := policy.Enforce.Evaluate(meta, spec); len(found) > 0 {
-			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), fmt.Errorf("violates PodSecurity %q: %s", policy.Enforce, found))
+	// What is demanded twice is judged once.
+	known := make(map[podsecurity.Standard]podsecurity.Violations, 2)
+	evaluate := func(standard podsecurity.Standard) podsecurity.Violations {
+		if found, ok := known[standard]; ok {
+			return found
 		}
-		if policy.Warn == policy.Enforce {
-			return nil
+		known[standard] = standard.Evaluate(meta, spec)
+		return known[standard]
+	}
+	if r.Annotations.Wanted() {
+		if found := evaluate(policy.Audit); len(found) > 0 {
+			r.Annotations.Add(podsecurity.ViolationsAnnotation, fmt.Sprintf("would violate PodSecurity %q: %s", policy.Audit, found))
 		}
 	}
-	if found := policy.Warn.Evaluate(meta, spec); len(found) > 0 {
+	if enforce {
+		if found := evaluate(policy.Enforce); len(found) > 0 {
+			return apierrors.NewForbidden(r.Kind.GroupResource(), r.Title(), fmt.Errorf("violates PodSecurity %q: %s", policy.Enforce, found))
+		}
+	}
+	if found := evaluate(policy.Warn); len(found) > 0 {
 		r.Warnings.Add(fmt.Sprintf("would violate PodSecurity %q: %s", policy.Warn, found))
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/storetest"
 )
 
 const restrictedDetail = `allowPrivilegeEscalation != false (container "c" must set securityContext.allowPrivilegeEscalation=false), ` +
@@ -123,5 +124,43 @@ func TestPodSecurityRefusesLabelsWithoutMeaning(t *testing.T) {
 	want := `Namespace "x" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: "strict": must be one of privileged, baseline, restricted`
 	if err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+// TestPodSecurityAudit: who audits a request is told what is enforced, and what
+// breaks the standard that is only audited.
+func TestPodSecurityAudit(t *testing.T) {
+	const prefix = "pod-security.kubernetes.io/"
+	s := storetest.New(t)
+	mustCreate(t, s.Client(storetest.Admin()), namespace("open"), namespace("audited", "audit", "restricted"),
+		namespace("strict", "enforce", "restricted", "audit", "restricted", "audit-version", "v1.30"))
+	c, ctx, noted := s.Audited(t)
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "audited", Name: "d"}, Spec: appsv1.DeploymentSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}}, Spec: podOf("x").Spec},
+	}}
+	for _, tc := range []struct {
+		name    string
+		obj     kinds.Object
+		refused bool
+		want    map[string]string
+	}{
+		{"an open namespace", in("open", podOf("x")), false, map[string]string{prefix + "enforce-policy": "privileged:latest"}},
+		{"an audited one", in("audited", podOf("x")), false, map[string]string{
+			prefix + "enforce-policy": "privileged:latest", prefix + "audit-violations": `would violate PodSecurity "restricted:latest": ` + restrictedDetail,
+		}},
+		{"a template", deployment, false, map[string]string{prefix + "audit-violations": `would violate PodSecurity "restricted:latest": ` + restrictedDetail}},
+		{"one that refuses", in("strict", podOf("x")), true, map[string]string{
+			prefix + "enforce-policy": "restricted:latest", prefix + "audit-violations": `would violate PodSecurity "restricted:v1.30": ` + restrictedDetail,
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if err := c.Create(ctx, tc.obj); (err != nil) != tc.refused {
+				t.Errorf("it ends with %v", err)
+			}
+			if diff := cmp.Diff(tc.want, noted()); diff != "" {
+				t.Errorf("the annotations differ (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

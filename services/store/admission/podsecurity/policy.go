@@ -13,6 +13,13 @@ const (
 	versionOf    = "-version"
 )
 
+// The annotations of audited requests that bring in pods.
+const (
+	EnforcedAnnotation   = labelPrefix + "enforce-policy"
+	ViolationsAnnotation = labelPrefix + "audit-violations"
+	ErrorAnnotation      = labelPrefix + "error"
+)
+
 // Policy is what a namespace demands.
 type Policy struct {
 	// Enforce is the standard without which no pod is let in.

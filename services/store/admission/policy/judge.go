@@ -29,8 +29,9 @@ func (p *policy[P]) matches(ctx context.Context, in *expression.Inputs) (bool, e
 	return matched, err
 }
 
-// judge returns what does not hold of a request that a policy is about.
-func judge(ctx context.Context, p *policy[validations], in *expression.Inputs) []finding {
+// judge returns what does not hold of a request that a policy is about, and adds
+// to noted what the policy has to say to the audit log.
+func judge(ctx context.Context, p *policy[validations], in *expression.Inputs, noted *notes) []finding {
 	matched, err := p.matches(ctx, in)
 	switch {
 	case err != nil:
@@ -45,18 +46,18 @@ func judge(ctx context.Context, p *policy[validations], in *expression.Inputs) [
 		holds, err := one.condition.Evaluate(ctx, in, &budget)
 		switch {
 		case errors.Is(err, expression.ErrOutOfBudget):
-			return append(found, p.failed(err)...)
+			return append(found, at(i, p.failed(err))...)
 		case err != nil:
-			found = append(found, p.failed(err)...)
+			found = append(found, at(i, p.failed(err))...)
 		case holds != true:
 			reason := metav1.StatusReasonInvalid
 			if one.Reason != nil {
 				reason = *one.Reason
 			}
-			found = append(found, finding{reason: reason, message: one.explain(ctx, in, &budget)})
+			found = append(found, finding{reason: reason, message: one.explain(ctx, in, &budget), index: i})
 		}
 	}
-	return append(found, annotate(ctx, p, in)...)
+	return append(found, annotate(ctx, p, in, noted)...)
 }
 
 // explain returns the message of a validation that does not hold.
@@ -77,17 +78,30 @@ func (v *validation) explain(ctx context.Context, in *expression.Inputs, budget 
 	return "failed expression: " + strings.TrimSpace(v.Expression)
 }
 
-// annotate evaluates what would be written to an audit log. A failure refuses
-// the request, whatever the binding says.
-func annotate(ctx context.Context, p *policy[validations], in *expression.Inputs) []finding {
+// at says which validation findings are of.
+func at(index int, found []finding) []finding {
+	for i := range found {
+		found[i].index = index
+	}
+	return found
+}
+
+// annotate evaluates what is noted in the audit log. A failure refuses the
+// request, whatever the binding says.
+func annotate(ctx context.Context, p *policy[validations], in *expression.Inputs, noted *notes) []finding {
 	budget := expression.PolicyBudget
-	for _, annotation := range p.rules.annotations {
-		if _, err := annotation.Evaluate(ctx, in, &budget); err != nil {
+	for i := range p.rules.annotations {
+		one := &p.rules.annotations[i]
+		value, err := one.value.Evaluate(ctx, in, &budget)
+		if err != nil {
 			found := p.failed(err)
 			for i := range found {
 				found[i].always = true
 			}
 			return found
+		}
+		if text, ok := value.(string); ok { // null is for nothing to say
+			noted.take(one.key, text)
 		}
 	}
 	return nil

@@ -46,9 +46,15 @@ type validating struct {
 // validations are what must hold.
 type validations struct {
 	each []validation
-	// annotations are for an audit log, which there is not; those that fail
-	// still count.
-	annotations []expression.Checked
+	// annotations are for the audit log. Those that fail count whether there is
+	// one or not.
+	annotations []annotation
+}
+
+// annotation makes a value for the audit log.
+type annotation struct {
+	key   string
+	value expression.Checked
 }
 
 type validation struct {
@@ -75,8 +81,9 @@ func (v *validating) read(obj kinds.Object) *policy[validations] {
 		}
 		p.rules.each = append(p.rules.each, one)
 	}
-	for _, annotation := range spec.AuditAnnotations {
-		p.rules.annotations = append(p.rules.annotations, expression.Check(strings.TrimSpace(annotation.ValueExpression), d, cel.StringType, cel.NullType))
+	for _, one := range spec.AuditAnnotations {
+		value := expression.Check(strings.TrimSpace(one.ValueExpression), d, cel.StringType, cel.NullType)
+		p.rules.annotations = append(p.rules.annotations, annotation{one.Key, value})
 	}
 	var kindErr, matchErr error
 	p.params, kindErr = paramKind(v.Kinds, spec.ParamKind)
@@ -99,7 +106,8 @@ func defineVariables(variables []admissionv1.Variable, d expression.Declarations
 // Mutate implements admission.Plugin.
 func (*validating) Mutate(context.Context, *admission.Request) error { return nil }
 
-// Validate implements admission.Plugin.
+// Validate implements admission.Plugin. Every policy is heard, also after one that
+// refuses the request: for what others warn of and note.
 func (v *validating) Validate(ctx context.Context, r *admission.Request) error {
 	if exempt(r) {
 		return nil
@@ -108,16 +116,25 @@ func (v *validating) Validate(ctx context.Context, r *admission.Request) error {
 	if err != nil {
 		return err
 	}
+	var refused error
+	var failed failures
 	for _, p := range policies {
-		if err := v.apply(ctx, p, r); err != nil {
-			return err
-		}
+		refused = earlier(refused, v.apply(ctx, p, r, &failed))
 	}
-	return nil
+	failed.note(r)
+	return refused
+}
+
+// earlier returns the first error that is one.
+func earlier(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
 }
 
 // apply applies a policy to a request, if it is about it.
-func (v *validating) apply(ctx context.Context, p *policy[validations], r *admission.Request) error {
+func (v *validating) apply(ctx context.Context, p *policy[validations], r *admission.Request, failed *failures) error {
 	kind, err := v.matcher.Match(ctx, p.constraints, r)
 	if err == nil && kind == nil {
 		return nil
@@ -128,12 +145,13 @@ func (v *validating) apply(ctx context.Context, p *policy[validations], r *admis
 	if err != nil {
 		return p.misconfigured(r, nil, err)
 	}
+	var refused error
+	var noted notes
 	for _, b := range p.bindings {
-		if err := v.applyBinding(ctx, p, b, r, kind); err != nil {
-			return err
-		}
+		refused = earlier(refused, v.applyBinding(ctx, p, b, trial{request: r, kind: kind, failures: failed, notes: &noted}))
 	}
-	return nil
+	noted.add(r, p.name)
+	return refused
 }
 
 // misconfigured is the refusal of a request for a policy or binding that cannot
@@ -172,36 +190,47 @@ func codeOf(reason metav1.StatusReason) int32 {
 	return http.StatusUnprocessableEntity
 }
 
-func (v *validating) applyBinding(ctx context.Context, p *policy[validations], b *binding, r *admission.Request, kind *kinds.Kind) error {
+// trial is a request to which a policy is applied.
+type trial struct {
+	request  *admission.Request
+	kind     *kinds.Kind // as which the policy sees it
+	failures *failures
+	notes    *notes
+}
+
+func (v *validating) applyBinding(ctx context.Context, p *policy[validations], b *binding, a trial) error {
+	r := a.request
 	params, err := v.bound(ctx, p.params, b, r)
 	if err != nil {
 		return p.misconfigured(r, b, err)
 	}
+	var refused error
 	for _, param := range params {
-		in, err := v.inputs(ctx, r, kind)
+		in, err := v.inputs(ctx, r, a.kind)
 		if err != nil {
-			return p.misconfigured(r, b, err)
+			return earlier(refused, p.misconfigured(r, b, err))
 		}
 		in.Params, in.Variables = param, p.variables
-		for _, f := range judge(ctx, p, in) {
-			if err := p.enforce(r, b, f); err != nil {
-				return err
-			}
+		for _, f := range judge(ctx, p, in, a.notes) {
+			refused = earlier(refused, p.enforce(b, f, a))
 		}
 	}
-	return nil
+	return refused
 }
 
 // finding is something that does not hold.
 type finding struct {
 	reason  metav1.StatusReason
 	message string
+	// index is that of the validation.
+	index int
 	// always refuses the request, whatever the binding says.
 	always bool
 }
 
 // enforce does what a binding says about a finding.
-func (p *policy[P]) enforce(r *admission.Request, b *binding, f finding) error {
+func (p *policy[P]) enforce(b *binding, f finding, a trial) error {
+	r := a.request
 	if f.always {
 		return p.refusal(r, b, f.reason, f.message)
 	}
@@ -212,6 +241,8 @@ func (p *policy[P]) enforce(r *admission.Request, b *binding, f finding) error {
 			refused = p.refusal(r, b, f.reason, f.message)
 		case admissionv1.Warn:
 			r.Warnings.Add(fmt.Sprintf("Validation failed for ValidatingAdmissionPolicy '%s' with binding '%s': %s", p.name, b.name, f.message))
+		case admissionv1.Audit:
+			a.failures.add(failure{Message: f.message, Policy: p.name, Binding: b.name, ExpressionIndex: f.index, ValidationActions: b.actions})
 		}
 	}
 	return refused

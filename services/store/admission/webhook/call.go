@@ -28,7 +28,7 @@ func (d *dispatcher) match(ctx context.Context, h *hook, r *admission.Request) (
 	if ok, err := d.meets(ctx, h, r, kind); err != nil || !ok {
 		return nil, err
 	}
-	return &invocation{hook: h, request: r, kind: kind}, nil
+	return &invocation{hook: h, request: r, kind: kind, log: d.log}, nil
 }
 
 // meets says whether a request that matches a hook meets its conditions too.
@@ -88,6 +88,7 @@ func (i *invocation) call(ctx context.Context, mutates bool) (*reviewv1.Admissio
 	if err != nil {
 		return nil, i.failed("received invalid webhook response: %w", err)
 	}
+	i.takeNotes(ctx, response.AuditAnnotations)
 	for _, warning := range response.Warnings {
 		r.Warnings.Add(warning)
 	}

@@ -50,8 +50,8 @@ func (m *mutating) Mutate(ctx context.Context, r *admission.Request) error {
 	if r.Rounds.Second() && !equality.Semantic.DeepEqual(notes.last, r.Object) {
 		notes.changed() // by the other rules
 	}
-	for _, h := range hooks {
-		if err := m.ask(ctx, h, r, notes); err != nil {
+	for n, h := range hooks {
+		if err := m.ask(ctx, n, h, r, notes); err != nil {
 			return err
 		}
 	}
@@ -61,8 +61,9 @@ func (m *mutating) Mutate(ctx context.Context, r *admission.Request) error {
 	return nil
 }
 
-// ask asks one hook, if it matches and, in the second round, is due.
-func (m *mutating) ask(ctx context.Context, h *hook, r *admission.Request, notes *memory) error {
+// ask asks one hook, the nth of all, if it matches and, in the second round, is
+// due.
+func (m *mutating) ask(ctx context.Context, n int, h *hook, r *admission.Request, notes *memory) error {
 	if r.Rounds.Second() && !notes.due[h.key()] {
 		return nil
 	}
@@ -70,8 +71,13 @@ func (m *mutating) ask(ctx context.Context, h *hook, r *admission.Request, notes
 	if err != nil || i == nil {
 		return err
 	}
-	changed, err := i.mutate(ctx)
-	if err != nil && !m.admits(ctx, h, err) {
+	at := place{n: n}
+	if r.Rounds.Second() {
+		at.round = 1
+	}
+	changed, err := i.mutate(ctx, at)
+	i.noteMutation(at, changed)
+	if err != nil && !m.admits(ctx, h, r, at.key(mutationPrefix), err) {
 		return refusal(err)
 	}
 	if err != nil {
@@ -89,7 +95,7 @@ func (m *mutating) ask(ctx context.Context, h *hook, r *admission.Request, notes
 
 // mutate asks the hook and applies its patch. It says whether that changed the
 // object.
-func (i *invocation) mutate(ctx context.Context) (bool, error) {
+func (i *invocation) mutate(ctx context.Context, at place) (bool, error) {
 	response, err := i.call(ctx, true)
 	if err != nil || len(response.Patch) == 0 {
 		return false, err
@@ -106,7 +112,11 @@ func (i *invocation) mutate(ctx context.Context) (bool, error) {
 	case *response.PatchType != reviewv1.PatchTypeJSONPatch:
 		return false, &callError{webhook: i.hook.spec.Name, err: fmt.Errorf("unsupported patch type %q", *response.PatchType)}
 	}
-	return i.apply(patch)
+	changed, err := i.apply(patch)
+	if err == nil {
+		i.notePatch(at, response.Patch)
+	}
+	return changed, err
 }
 
 // apply changes the request's object by a patch.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	reviewv1 "k8s.io/api/admission/v1"
@@ -28,6 +29,7 @@ type invocation struct {
 	hook    *hook
 	request *admission.Request
 	kind    *kinds.Kind
+	log     *slog.Logger
 }
 
 // objectKind returns the kind of what is written.

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"navarch.dev/navarch/services/store/admission"
@@ -44,7 +45,8 @@ func (v *validating) askAll(ctx context.Context, asked []*invocation) error {
 	var wg sync.WaitGroup
 	for n, i := range asked {
 		wg.Go(func() {
-			if _, err := i.call(ctx, false); err != nil && !v.admits(ctx, i.hook, err) {
+			key := fmt.Sprintf(validationKey, n)
+			if _, err := i.call(ctx, false); err != nil && !v.admits(ctx, i.hook, i.request, key, err) {
 				errs[n] = refusal(err)
 			}
 		})

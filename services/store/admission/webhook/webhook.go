@@ -78,11 +78,13 @@ func (d *dispatcher) hooks(ctx context.Context, r *admission.Request) ([]*hook, 
 	return d.source.current(ctx)
 }
 
-// admits says whether a failed hook lets the request pass, and logs it.
-func (d *dispatcher) admits(ctx context.Context, h *hook, err error) bool {
+// admits says whether a failed hook lets the request pass, logs it, and notes it
+// for the audit log under a key.
+func (d *dispatcher) admits(ctx context.Context, h *hook, r *admission.Request, key string, err error) bool {
 	if !isCallError(err) || !h.ignoresFailure() {
 		return false
 	}
+	r.Annotations.Add(failedOpen+key, h.spec.Name)
 	d.log.WarnContext(ctx, "a webhook could not be asked, and is ignored", "configuration", h.configuration, "webhook", h.spec.Name, "error", err)
 	return true
 }

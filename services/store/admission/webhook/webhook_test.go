@@ -581,3 +581,37 @@ func TestNotYetGiven(t *testing.T) {
 		}
 	}
 }
+
+// TestNotes: what hooks want to have noted, and what they do, is told to who
+// audits the request.
+func TestNotes(t *testing.T) {
+	changes := hooktest.New(t, func(r *reviewv1.AdmissionRequest) *reviewv1.AdmissionResponse {
+		response := hooktest.Patch(`[{"op":"add","path":"/data/b","value":"2"}]`)(r)
+		response.AuditAnnotations = map[string]string{"seen": "yes", "not a key": "no"}
+		return response
+	})
+	refuses := hooktest.New(t, func(*reviewv1.AdmissionRequest) *reviewv1.AdmissionResponse {
+		return &reviewv1.AdmissionResponse{AuditAnnotations: map[string]string{"why": "because"}}
+	})
+	broken := hooktest.Raw(t, http.StatusTeapot, "")
+	ignored := func(w *admissionv1.ValidatingWebhook) { w.FailurePolicy = ptr.To(admissionv1.Ignore) }
+	s, _ := newStore(t, mutatingOn("m", "configmaps", changes.Client("/"), nil),
+		mutatingOn("n", "configmaps", broken.Client("/"), func(w *admissionv1.MutatingWebhook) { w.FailurePolicy = ptr.To(admissionv1.Ignore) }),
+		validatingOn("u", "configmaps", broken.Client("/"), ignored), validatingOn("v", "configmaps", refuses.Client("/"), nil))
+	c, ctx, noted := s.Audited(t)
+	if err := c.Create(ctx, configMap("x")); err == nil {
+		t.Error("it was created")
+	}
+	want := map[string]string{
+		"mutation.webhook.admission.k8s.io/round_0_index_0":               `{"configuration":"m","webhook":"m.example.com","mutated":true}`,
+		"patch.webhook.admission.k8s.io/round_0_index_0":                  `{"configuration":"m","webhook":"m.example.com","patch":[{"op":"add","path":"/data/b","value":"2"}],"patchType":"JSONPatch"}`,
+		"m.example.com/seen":                                              "yes",
+		"mutation.webhook.admission.k8s.io/round_0_index_1":               `{"configuration":"n","webhook":"n.example.com","mutated":false}`,
+		"failed-open.mutation.webhook.admission.k8s.io/round_0_index_1":   "n.example.com",
+		"failed-open.validating.webhook.admission.k8s.io/round_0_index_0": "u.example.com",
+		"v.example.com/why":                                               "because",
+	}
+	if diff := cmp.Diff(want, noted()); diff != "" {
+		t.Errorf("the annotations differ (-want +got):\n%s", diff)
+	}
+}
