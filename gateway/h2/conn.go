@@ -72,6 +72,8 @@ type conn struct {
 	// sending says that a goroutine sends, and sent is told when that changes.
 	sending bool
 	sent    sync.Cond
+	// sender is the stream whose handler sent last; 0 if that was nobody's.
+	sender uint32
 	// wrote is when it was sent last.
 	wrote time.Time
 	// finish makes who sends close the connection after that.
@@ -157,7 +159,7 @@ func (c *conn) greeting() {
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: receiveWindow},
 	)
 	c.appendWindowUpdate(0, receiveWindow-firstWindow)
-	c.kick(false)
+	c.kick(nil)
 }
 
 // next takes a frame. An error ends the connection.
@@ -205,7 +207,7 @@ func (c *conn) end(reason error) {
 	defer c.mu.Unlock()
 	if broken && c.err == nil {
 		c.appendGoAway(code)
-		c.kick(false)
+		c.kick(nil)
 		// The client learns why, if it takes that soon.
 		_ = c.rw.SetWriteDeadline(time.Now().Add(closeGrace))
 		for c.sending && c.err == nil {
@@ -240,7 +242,7 @@ func (c *conn) goAway() {
 	}
 	c.leaving = true
 	c.appendGoAway(http2.ErrCodeNo)
-	c.kick(false)
+	c.kick(nil)
 	c.left()
 }
 

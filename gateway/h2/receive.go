@@ -47,7 +47,7 @@ func (c *conn) consumed(st *stream, n int) {
 			c.appendWindowUpdate(st.id, more)
 		}
 	}
-	c.kick(false)
+	c.kick(nil)
 }
 
 func (c *conn) settings(f *http2.SettingsFrame) error {
@@ -63,7 +63,7 @@ func (c *conn) settings(f *http2.SettingsFrame) error {
 		return err
 	}
 	c.appendFrame(http2.FrameSettings, http2.FlagSettingsAck, 0, 0)
-	c.kick(false) // which wakes who waits for a window
+	c.kick(nil) // which wakes who waits for a window
 	return c.flooded()
 }
 
@@ -97,7 +97,7 @@ func (c *conn) ping(f *http2.PingFrame) error {
 	defer c.mu.Unlock()
 	c.appendFrame(http2.FramePing, http2.FlagPingAck, 0, len(f.Data))
 	c.out = append(c.out, f.Data[:]...)
-	c.kick(false)
+	c.kick(nil)
 	return c.flooded()
 }
 
@@ -273,7 +273,7 @@ func (c *conn) reset(id uint32, code http2.ErrCode) {
 		return
 	}
 	c.appendReset(id, code)
-	c.kick(false)
+	c.kick(nil)
 	if st := c.streams[id]; st != nil {
 		c.drop(st, http2.StreamError{StreamID: id, Code: code})
 	}

@@ -157,7 +157,7 @@ func (w *response) send(p []byte, end bool) error {
 	if end && err == nil && !short {
 		st.answered = true
 	}
-	c.kick(true)
+	c.kick(st)
 	return err
 }
 
@@ -251,7 +251,7 @@ func (c *conn) inform(st *stream, status int, header http.Header) {
 	}
 	c.encode(status, header)
 	c.appendHeaders(st.id, false)
-	c.kick(false)
+	c.kick(nil)
 }
 
 // encode encodes a header with a status, or a trailer, whose is 0. The caller holds

@@ -18,14 +18,17 @@ const (
 	mostControl = 10_000
 )
 
-// kick makes what is in out be sent: by its caller, who is a handler, if that may be
-// and nobody else does; mu is free meanwhile. The caller holds mu.
-func (c *conn) kick(handler bool) {
+// kick makes what is in out be sent if nobody does: by its caller, if that is the
+// handler of a stream and may, with mu free meanwhile. The caller holds mu.
+func (c *conn) kick(handler *stream) {
 	if c.sending || len(c.out) == 0 || c.err != nil {
 		return
 	}
 	c.sending = true
-	if handler && (len(c.out) >= mostOut || time.Since(c.wrote) >= pause) {
+	// To hand over the end of an answer takes longer than to send it.
+	last := handler != nil && handler.answered && c.sender == handler.id
+	if handler != nil && (last || len(c.out) >= mostOut || time.Since(c.wrote) >= pause) {
+		c.sender = handler.id
 		c.sendOut()
 	}
 	if c.sending {
@@ -38,6 +41,7 @@ func (c *conn) send() {
 	for more := true; more; {
 		runtime.Gosched() // to the end of the queue: others may have more to send
 		c.mu.Lock()
+		c.sender = 0
 		c.sendOut()
 		more = c.sending
 		c.mu.Unlock()
@@ -86,10 +90,10 @@ func (c *conn) write(frames []byte) error {
 func (c *conn) block(st *stream) {
 	full := len(c.out) >= mostOut
 	if full && !c.sending {
-		c.kick(true)
+		c.kick(st)
 		return // there may be room by now
 	}
-	c.kick(true)
+	c.kick(st)
 	if st.err == nil && c.err == nil && (st.window <= 0 || c.window <= 0 || len(c.out) >= mostOut) {
 		c.blocked = append(c.blocked, st)
 		st.room.Wait()

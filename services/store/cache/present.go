@@ -95,18 +95,50 @@ func (p present) get(key string) *Version {
 // the value that the kind's WatchField has in those that are wanted; without
 // such a field it picks nothing out.
 func (p present) ascend(only *string, prefix, after string, yield func(*Version) bool) {
-	from := &Version{Key: max(prefix, after)}
-	visit := func(v *Version) bool {
-		if !strings.HasPrefix(v.Key, prefix) {
-			return false
-		}
-		return v.Key == after || yield(v)
+	from := &Version{Key: prefix}
+	switch {
+	case strings.HasPrefix(after, prefix):
+		from.Key = after + "\x00"
+	case after > prefix: // and so beyond all that are looked for
+		return
 	}
 	if only == nil || p.byValue == nil {
-		p.byKey.AscendGreaterOrEqual(from, visit)
+		// To compare keys would take longer than all the rest: they are all over
+		// the memory.
+		end := p.from(beyond(prefix))
+		p.byKey.AscendGreaterOrEqual(from, func(v *Version) bool { return v != end && yield(v) })
 		return
 	}
 	from.fields = make([]string, p.field+1)
 	from.fields[p.field] = *only
-	p.byValue.AscendGreaterOrEqual(from, func(v *Version) bool { return v.fields[p.field] == *only && visit(v) })
+	p.byValue.AscendGreaterOrEqual(from, func(v *Version) bool {
+		return v.fields[p.field] == *only && strings.HasPrefix(v.Key, prefix) && yield(v)
+	})
+}
+
+// from returns the first version whose key is not less than another; nil if there
+// is none, or if that is "".
+func (p present) from(key string) (found *Version) {
+	if key == "" {
+		return nil
+	}
+	p.byKey.AscendGreaterOrEqual(&Version{Key: key}, func(v *Version) bool {
+		found = v
+		return false
+	})
+	return found
+}
+
+// beyond returns the least key that is greater than all that begin with prefix; ""
+// if there is none.
+func beyond(prefix string) string {
+	end := []byte(prefix)
+	for len(end) > 0 {
+		last := len(end) - 1
+		if end[last]++; end[last] != 0 {
+			return string(end)
+		}
+		end = end[:last]
+	}
+	return ""
 }

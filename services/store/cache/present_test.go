@@ -155,18 +155,24 @@ func (m *movement) checkPresent() {
 	}
 }
 
-// checkSnapshot compares each node's part of a snapshot with the truth.
+// checkSnapshot compares each node's part of a snapshot, and all of it, with the
+// truth.
 func (m *movement) checkSnapshot(what string, s cache.Snapshot, state map[string]place) {
 	m.t.Helper()
-	for _, node := range append([]string{"nowhere"}, m.nodes...) {
-		for _, from := range []struct{ prefix, after string }{{"/pods/", ""}, {"/pods/a/", ""}, {"/pods/b/", "/pods/b/p13"}, {"/pods/", "/pods/a/p2"}} {
-			if diff := cmp.Diff(expected(state, &node, from.prefix, from.after), m.shown(s.Only(&node), from.prefix, from.after)); diff != "" {
-				m.t.Errorf("pods of node %q %s, %+v (-want +got):\n%s", node, what, from, diff)
+	nowhere := "nowhere"
+	nodes := []*string{nil, &nowhere}
+	for _, node := range m.nodes {
+		nodes = append(nodes, &node)
+	}
+	for _, node := range nodes {
+		for _, from := range []struct{ prefix, after string }{
+			{"/pods/", ""}, {"/pods/a/", ""}, {"/pods/b/", "/pods/b/p13"}, {"/pods/", "/pods/a/p2"},
+			{"/pods/a/", "/pods/b/p13"}, {"/pods/b/", "/pods/a/p2"}, {"/pods/a/p1", "/pods/a/p1"},
+		} {
+			if diff := cmp.Diff(expected(state, node, from.prefix, from.after), m.shown(s.Only(node), from.prefix, from.after)); diff != "" {
+				m.t.Errorf("%s, %+v (-want +got):\n%s", what, from, diff)
 			}
 		}
-	}
-	if diff := cmp.Diff(expected(state, nil, "/pods/", ""), m.shown(s.Only(nil), "/pods/", "")); diff != "" {
-		m.t.Errorf("all pods %s (-want +got):\n%s", what, diff)
 	}
 }
 
