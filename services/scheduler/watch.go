@@ -30,8 +30,9 @@ func (s *Scheduler) podAdded(pod *corev1.Pod) {
 		s.cache.SetPod(pod)
 		s.queue.Happened(framework.Event{Resource: framework.AssignedPod, Action: framework.Add, New: pod})
 	case s.waits(pod):
-		s.nominations.set(snapshot.NewPodInfo(pod), pod.Status.NominatedNodeName)
-		s.enqueue(pod)
+		info := snapshot.NewPodInfo(pod)
+		s.nominations.set(info, pod.Status.NominatedNodeName)
+		s.enqueue(info)
 	}
 }
 
@@ -43,11 +44,12 @@ func (s *Scheduler) podUpdated(old, pod *corev1.Pod) {
 		s.cache.RemovePod(pod.UID)
 		s.queue.Happened(framework.Event{Resource: framework.AssignedPod, Action: framework.Delete, Old: old})
 	case s.waits(pod):
+		info := snapshot.NewPodInfo(pod)
 		// An update that does not speak of the nomination may be older than it.
 		if now := pod.Status.NominatedNodeName; now != old.Status.NominatedNodeName {
-			s.nominations.set(snapshot.NewPodInfo(pod), now)
+			s.nominations.set(info, now)
 		}
-		s.enqueue(pod)
+		s.enqueue(info)
 	case s.waits(old):
 		s.nominations.remove(pod.UID)
 		s.queue.Delete(pod.UID)
@@ -55,11 +57,10 @@ func (s *Scheduler) podUpdated(old, pod *corev1.Pod) {
 }
 
 // enqueue adds a waiting pod, or its new version, to the queue.
-func (s *Scheduler) enqueue(pod *corev1.Pod) {
-	info := snapshot.NewPodInfo(pod)
+func (s *Scheduler) enqueue(info *snapshot.PodInfo) {
 	s.queue.Add(info)
 	if gates := s.profiles.PreEnqueue(info); !gates.Success() {
-		s.conditions.set(pod, corev1.PodReasonSchedulingGated, gatedMessage, "")
+		s.conditions.set(info.Pod, corev1.PodReasonSchedulingGated, gatedMessage, "")
 	}
 }
 

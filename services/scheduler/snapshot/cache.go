@@ -103,10 +103,14 @@ func (c *Cache) RemoveNode(name string) {
 func (c *Cache) SetPod(pod *corev1.Pod) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if state, ok := c.pods[pod.UID]; ok {
-		c.detach(state)
+	state, known := c.pods[pod.UID]
+	if !known {
+		c.attach(&podState{info: NewPodInfo(pod), node: pod.Spec.NodeName})
+		return
 	}
-	c.attach(&podState{info: NewPodInfo(pod), node: pod.Spec.NodeName})
+	info := state.info.Renewed(pod)
+	c.detach(state)
+	c.attach(&podState{info: info, node: pod.Spec.NodeName})
 }
 
 // RemovePod removes a pod, if it is there.

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
@@ -30,15 +31,13 @@ func NewPodInfo(pod *corev1.Pod) *PodInfo {
 	resizable := resource.PodResourcesOptions{
 		UseStatusResources: pod.Spec.NodeName != "", InPlacePodLevelResourcesVerticalScalingEnabled: true,
 	}
-	withDefaults := resizable
-	withDefaults.NonMissingContainerRequests = nonMissing()
-	p := &PodInfo{
-		Pod:      pod,
-		Requests: NewResources(resource.PodRequests(pod, resizable)),
-		Load:     NewResources(resource.PodRequests(pod, withDefaults)),
-		Ports:    hostPorts(pod),
+	p := &PodInfo{Pod: pod, Requests: NewResources(resource.PodRequests(pod, resizable)), Ports: hostPorts(pod)}
+	p.Load, p.Wanted = p.Requests, p.Requests.names()
+	if !asksForAll(&pod.Spec) {
+		withDefaults := resizable
+		withDefaults.NonMissingContainerRequests = nonMissing()
+		p.Load = NewResources(resource.PodRequests(pod, withDefaults))
 	}
-	p.Wanted = p.Requests.names()
 	if a := pod.Spec.Affinity; a != nil {
 		if a.PodAffinity != nil {
 			p.Affinity = newPodTerms(pod, a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
@@ -51,6 +50,52 @@ func NewPodInfo(pod *corev1.Pod) *PodInfo {
 	}
 	return p
 }
+
+// asksForAll says whether every container asks for what is assumed of those that
+// ask for nothing.
+func asksForAll(spec *corev1.PodSpec) bool {
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			_, cpu := list[i].Resources.Requests[corev1.ResourceCPU]
+			_, memory := list[i].Resources.Requests[corev1.ResourceMemory]
+			if !cpu || !memory {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Renewed works a newer version of the pod out. Nothing is worked out where the
+// two have all that counts in common, as the versions before and after a binding
+// have in the copy of an informer.
+func (p *PodInfo) Renewed(pod *corev1.Pod) *PodInfo {
+	if !asksByStatus(p.Pod) && !asksByStatus(pod) && sharesDemand(p.Pod, pod) {
+		out := *p
+		out.Pod = pod
+		return &out
+	}
+	return NewPodInfo(pod)
+}
+
+// asksByStatus says whether the status may have a say in what a pod asks for.
+func asksByStatus(pod *corev1.Pod) bool {
+	s := &pod.Status
+	return len(s.InitContainerStatuses)+len(s.ContainerStatuses)+len(s.AllocatedResources)+len(s.NodeAllocatableResourceClaimStatuses) > 0 ||
+		s.Resources != nil || resource.IsPodResizeInfeasible(pod)
+}
+
+// sharesDemand says whether two pods have in common, and not just alike, what
+// their infos are worked out from.
+func sharesDemand(a, b *corev1.Pod) bool {
+	return a.Namespace == b.Namespace && maps.Equal(a.Labels, b.Labels) &&
+		shared(a.Spec.Containers, b.Spec.Containers) && shared(a.Spec.InitContainers, b.Spec.InitContainers) &&
+		a.Spec.Affinity == b.Spec.Affinity && a.Spec.Resources == b.Spec.Resources && a.Spec.HostNetwork == b.Spec.HostNetwork &&
+		len(a.Spec.Overhead)+len(b.Spec.Overhead) == 0
+}
+
+// shared says whether two lists are one in memory.
+func shared[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // Key is "namespace/name".
 func (p *PodInfo) Key() string { return p.Pod.Namespace + "/" + p.Pod.Name }
