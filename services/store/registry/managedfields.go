@@ -33,6 +33,7 @@ type tracker struct {
 	kinds *kinds.Registry
 	// shared are the kinds whose objects are shown in several versions.
 	shared map[schema.GroupKind]bool
+	pods   trackedPods
 
 	mu       sync.Mutex // guards the fields below
 	types    managedfields.TypeConverter
@@ -48,7 +49,7 @@ type managerKey struct {
 }
 
 func newTracker(k *kinds.Registry) *tracker {
-	t := &tracker{kinds: k, shared: make(map[schema.GroupKind]bool), managers: make(map[managerKey]*managedfields.FieldManager)}
+	t := &tracker{kinds: k, shared: make(map[schema.GroupKind]bool), pods: newTrackedPods(), managers: make(map[managerKey]*managedfields.FieldManager)}
 	for _, kind := range k.All() {
 		if kind.StoredAs == nil {
 			continue
@@ -191,7 +192,16 @@ func (t *tracker) trackNew(w Write, obj kinds.Object) error {
 	if w.applied || !w.FromUser && len(obj.GetManagedFields()) == 0 {
 		return nil
 	}
-	return t.update(w, obj, t.empty(w.Kind))
+	key := t.pods.key(w, obj)
+	if t.pods.take(key, obj) {
+		obj.GetObjectKind().SetGroupVersionKind(w.Kind.GVK())
+		return nil
+	}
+	if err := t.update(w, obj, t.empty(w.Kind)); err != nil {
+		return err
+	}
+	t.pods.add(key, obj)
+	return nil
 }
 
 // track records what a write other than an apply changed.
