@@ -34,32 +34,6 @@ func (ownership) check(s *state, e event) error {
 	return fmt.Errorf("%T %s is made for %s %s, which is not there", e.obj, e.obj.GetName(), ref.Kind, ref.Name)
 }
 
-// quota: no namespace has more pods than it may.
-type quota struct{}
-
-func (quota) check(s *state, e event) error {
-	pod, ok := e.obj.(*corev1.Pod)
-	if !ok || e.old != nil || pod.Namespace != limited {
-		return nil
-	}
-	pods := int64(0)
-	for _, obj := range s.objects {
-		if other, ok := obj.(*corev1.Pod); ok && other.Namespace == limited && isActive(other) {
-			pods++
-		}
-	}
-	for _, obj := range s.objects {
-		q, ok := obj.(*corev1.ResourceQuota)
-		if !ok || q.Namespace != limited {
-			continue
-		}
-		if hard := q.Spec.Hard[corev1.ResourcePods]; pods > hard.Value() {
-			return fmt.Errorf("namespace %s has %d pods, its quota is %s", limited, pods, hard.String())
-		}
-	}
-	return nil
-}
-
 // placement: a pod is bound once, to a node with room for it.
 type placement struct{}
 

@@ -2,7 +2,6 @@ package simulation_test
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -41,7 +40,7 @@ func newCluster(t *testing.T, seed uint64) *cluster {
 	c.ledger = newLedger(t, c.Client)
 	c.services = []*service{
 		c.newService(identity.Controller, seed^1<<60, func(conn grpc.ClientConnInterface) (runnable, error) {
-			return controller.New(controller.DefaultConfig(), telemetry.Discard("controller"), conn, noAgents{})
+			return controller.New(controller.DefaultConfig(), telemetry.Discard("controller"), conn, agents{func() *nodes { return c.nodes }, seed ^ 5<<60})
 		}),
 		c.newService(identity.Scheduler, seed^2<<60, func(conn grpc.ClientConnInterface) (runnable, error) {
 			cfg := scheduler.DefaultConfig()
@@ -92,13 +91,6 @@ func (s *service) start() {
 func (s *service) restart() {
 	s.stop()
 	s.start()
-}
-
-// noAgents is how the nodes' agents are reached, which are none.
-type noAgents struct{}
-
-func (noAgents) Dial(context.Context, string, string) (grpc.ClientConnInterface, error) {
-	return nil, errors.New("the nodes of a simulation have no agents")
 }
 
 // mostLate is the longest that a call or a message of a watch takes.

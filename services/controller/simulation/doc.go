@@ -14,7 +14,10 @@
 //   - a Job runs no more pods than its parallelism, makes none that it does not
 //     need, and says of itself exactly what its pods did;
 //   - a CronJob that forbids it has no two Jobs at once;
-//   - no namespace has more pods than its quota;
+//   - no write makes more of anything than a ResourceQuota allows: pods, what they
+//     request, objects by kind, claims and storage by class, within scopes;
+//   - an autoscaler keeps its workload within its limits, scales it no faster than
+//     its policies say, and not to and fro within its stabilization windows;
 //   - an eviction leaves what the disruption budget wants;
 //   - a pod is bound once, to a node with room for it and where its volumes are;
 //   - a claim keeps its volume and a volume its claim, no claim has two volumes and
@@ -24,8 +27,8 @@
 //     says so;
 //   - nothing has two controllers, and nothing is made for an owner that is gone.
 //
-// When the users rest, everything becomes what they asked for, and nothing is
-// left of what they deleted.
+// When the users rest, everything becomes what they asked for, nothing is left of
+// what they deleted, quotas have counted right, and autoscalers follow the load.
 //
 // The services see the Store late, each watch and each call by a time of its
 // own, and are killed now and then. The package has tests only.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -86,8 +87,10 @@ func newLedger(t *testing.T, c *client.Client) *ledger {
 	follow[*corev1.Pod](ctx, &wg, l, c)
 	follow[*corev1.Node](ctx, &wg, l, c)
 	follow[*corev1.ResourceQuota](ctx, &wg, l, c)
+	follow[*corev1.ConfigMap](ctx, &wg, l, c)
 	follow[*corev1.PersistentVolumeClaim](ctx, &wg, l, c)
 	follow[*corev1.PersistentVolume](ctx, &wg, l, c)
+	follow[*autoscalingv2.HorizontalPodAutoscaler](ctx, &wg, l, c)
 	follow[*appsv1.Deployment](ctx, &wg, l, c)
 	follow[*appsv1.ReplicaSet](ctx, &wg, l, c)
 	follow[*appsv1.StatefulSet](ctx, &wg, l, c)
@@ -154,7 +157,7 @@ const remembered = 60
 
 func newAuditor(t *testing.T) *auditor {
 	return &auditor{t: t, state: newState(), invariants: []invariant{
-		ownership{}, &placement{}, quota{}, &rollouts{}, sets{}, statefulSets{}, &jobs{}, cronJobs{}, &claims{},
+		ownership{}, &placement{}, quotas{}, &rollouts{}, sets{}, statefulSets{}, &jobs{}, cronJobs{}, &claims{}, &autoscaling{},
 	}}
 }
 
@@ -197,6 +200,8 @@ type state struct {
 	// placed when a pod got its node.
 	made, deleting, placed map[types.UID]time.Time
 	claimGone              map[string]time.Time // by namespace/name
+	// killed is when the Controller was killed last.
+	killed time.Time
 	// asked are the claims and volumes that users deleted.
 	asked map[types.UID]bool
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,6 +44,7 @@ type nodes struct {
 	rng  *rand.Rand
 	down map[string]bool
 	due  map[types.UID]*fate
+	load int64
 }
 
 // fate is what a node is going to do with a pod, and when.
@@ -227,7 +227,7 @@ func stageOf(pod *corev1.Pod) (stage, bool) {
 		return starting, true
 	case !isReady(pod):
 		return unready, true
-	case pod.Labels[batchv1.JobNameLabel] != "":
+	case pod.Spec.RestartPolicy == corev1.RestartPolicyNever:
 		return running, true
 	}
 	return 0, false
@@ -266,6 +266,9 @@ func (n *nodes) fulfil(ctx context.Context, pod *corev1.Pod, f fate) error {
 		pod.Status.Phase = corev1.PodSucceeded
 	default:
 		pod.Status.Phase = corev1.PodRunning
+		if pod.Status.StartTime == nil {
+			pod.Status.StartTime = ptr.To(metav1.Now())
+		}
 		pod.Status.PodIP = n.address()
 		pod.Status.PodIPs = []corev1.PodIP{{IP: pod.Status.PodIP}}
 	}

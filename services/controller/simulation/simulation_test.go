@@ -9,6 +9,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -40,7 +41,7 @@ func (w *world) catchUp() {
 
 // live lets users do things for a while.
 func (w *world) live(d time.Duration) {
-	deeds, total := slices.Concat(deeds, storageDeeds), 0
+	deeds, total := slices.Concat(deeds, storageDeeds, quotaDeeds, autoscalingDeeds), 0
 	for _, one := range deeds {
 		total += one.weight
 	}
@@ -113,6 +114,11 @@ func (w *world) unsettled() string {
 		if ref := owner(obj); ref.UID != "" && w.auditor.state.objects[ref.UID] == nil {
 			return fmt.Sprintf("%T %s has lost its owner %s %s", obj, obj.GetName(), ref.Kind, ref.Name)
 		}
+		if hpa, ok := obj.(*autoscalingv2.HorizontalPodAutoscaler); ok {
+			if left := autoscalerUnmet(w.auditor.state, hpa, w.nodes.loadNow()); left != "" {
+				return "the autoscaler " + left
+			}
+		}
 		if asked := unmet(w.auditor.state, obj); asked != "" {
 			return fmt.Sprintf("%T %s %s", obj, obj.GetName(), asked)
 		}
@@ -147,8 +153,10 @@ func unmet(st *state, obj kinds.Object) string {
 		if s.ObservedGeneration != o.Generation || s.DesiredNumberScheduled != nodeCount || s.UpdatedNumberScheduled != nodeCount || s.NumberAvailable != nodeCount {
 			return fmt.Sprintf("has %+v", s)
 		}
+	case *corev1.ResourceQuota:
+		return quotaUnmet(st, o)
 	case *batchv1.Job:
-		if jobEnd(o) == "" {
+		if jobEnd(o) == "" && o.Namespace != limited {
 			return fmt.Sprintf("has not ended: %+v", o.Status)
 		}
 	}

@@ -60,6 +60,7 @@ func storageObjects() []kinds.Object {
 		change(c)
 		objs = append(objs, c)
 	}
+	slices.SortFunc(objs, byName)
 	return objs
 }
 
@@ -201,6 +202,10 @@ func (w *world) freeVolume() {
 	})
 }
 
+func byName[T kinds.Object](a, b T) int {
+	return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(fmt.Sprintf("%T", a), fmt.Sprintf("%T", b)), cmp.Compare(a.GetName(), b.GetName()))
+}
+
 // some returns one of the objects of a kind, as they were written last, that
 // satisfies a condition; the zero value if there is none.
 func some[T kinds.Object](w *world, ok func(T) bool) (chosen T) {
@@ -209,8 +214,6 @@ func some[T kinds.Object](w *world, ok func(T) bool) (chosen T) {
 	if len(fit) == 0 {
 		return chosen
 	}
-	slices.SortFunc(fit, func(a, b T) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
-	})
-	return fit[w.rng.IntN(len(fit))]
+	slices.SortFunc(fit, byName)
+	return fit[w.rng.IntN(len(fit))].DeepCopyObject().(T)
 }

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -19,9 +18,6 @@ import (
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
 )
-
-// limited is the namespace with a quota.
-const limited = "limited"
 
 // guarded is how many pods a disruption budget wants of each application.
 const guarded = 2
@@ -47,14 +43,13 @@ var deeds = []deed{
 	{"edit a job", 4, (*world).editJob},
 	{"delete a job", 4, func(w *world) { w.remove(&batchv1.Job{}, w.pick("sum-0", "sum-1", "sum-2")) }},
 	{"create a cronjob", 1, (*world).createCronJob},
-	{"change the quota", 3, (*world).changeQuota},
 	{"delete a pod", 12, (*world).deletePod},
 	{"evict a pod", 12, (*world).evictPod},
 	{"let a pod fall ill", 12, (*world).sickenPod},
 	{"let a node fail", 2, (*world).failNode},
 	{"let nodes return", 4, (*world).healNodes},
 	{"cordon or uncordon a node", 3, (*world).cordon},
-	{"kill a service", 3, func(w *world) { w.services[w.rng.IntN(len(w.services))].restart() }},
+	{"kill a service", 3, (*world).killService},
 }
 
 func (w *world) pick(names ...string) string { return names[w.rng.IntN(len(names))] }
@@ -95,7 +90,7 @@ func template(app, image string) corev1.PodTemplateSpec {
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{
 			Name: "main", Image: image,
-			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}},
+			Resources: corev1.ResourceRequirements{Requests: hard("cpu", "100m", "memory", "64Mi"), Limits: hard("cpu", "400m")},
 		}}},
 	}
 }
@@ -238,12 +233,6 @@ func (w *world) createCronJob() {
 	}))
 }
 
-func (w *world) changeQuota() {
-	change(w, &corev1.ResourceQuota{}, limited, "pods", func(q *corev1.ResourceQuota) {
-		q.Spec.Hard[corev1.ResourcePods] = *resource.NewQuantity(4+w.rng.Int64N(8), resource.DecimalSI)
-	})
-}
-
 // somePod returns a pod that satisfies a condition, nil if there is none.
 func (w *world) somePod(ok func(*corev1.Pod) bool) *corev1.Pod {
 	l := &corev1.PodList{}
@@ -310,17 +299,18 @@ func (w *world) cordon() {
 	})
 }
 
+func (w *world) killService() {
+	n := w.rng.IntN(len(w.services))
+	w.services[n].restart()
+	if n == 0 {
+		w.auditor.state.killed = time.Now()
+	}
+}
+
 // prepare makes what the deeds count on.
 func (w *world) prepare(ctx context.Context) {
 	w.t.Helper()
-	objs := []kinds.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: limited}},
-		&corev1.ResourceQuota{
-			ObjectMeta: metav1.ObjectMeta{Namespace: limited, Name: "pods"},
-			Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("6")}},
-		},
-	}
-	objs = append(objs, storageObjects()...)
+	objs := append(quotaObjects(), storageObjects()...)
 	for _, app := range []string{"web-0", "web-1", "db-0"} {
 		objs = append(objs, &policyv1.PodDisruptionBudget{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: app},
