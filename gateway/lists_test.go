@@ -46,6 +46,7 @@ func TestCompressedLists(t *testing.T) {
 		{"a page in Protobuf", "application/vnd.kubernetes.protobuf", "?limit=70", true},
 		{"a short page", "application/json", "?limit=3", false},
 		{"by label", "application/json", "?labelSelector=odd%3Dtrue", true},
+		{"by label in Protobuf", "application/vnd.kubernetes.protobuf", "?labelSelector=odd%3Dtrue", true},
 		{"for people", "application/json", "?pretty=true", true},
 		{"YAML", "application/yaml", "", true},
 		{"a table", table, "?includeObject=Object", true},

@@ -11,6 +11,9 @@ import (
 const (
 	// pause is how long a connection has been quiet when a handler sends by itself.
 	pause = 100 * time.Microsecond
+	// muchOut is from how many bytes on a handler sends by itself on a busy
+	// connection, too.
+	muchOut = 64 << 10
 	// mostOut is how many bytes wait to be sent before handlers have to wait.
 	mostOut = 128 << 10
 	// mostControl is how many answers to what a client may send without end wait
@@ -27,7 +30,7 @@ func (c *conn) kick(handler *stream) {
 	c.sending = true
 	// To hand over the end of an answer takes longer than to send it.
 	last := handler != nil && handler.answered && c.sender == handler.id
-	if handler != nil && (last || len(c.out) >= mostOut || time.Since(c.wrote) >= pause) {
+	if handler != nil && (last || len(c.out) >= muchOut || time.Since(c.wrote) >= pause) {
 		c.sender = handler.id
 		c.sendOut()
 	}

@@ -42,7 +42,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, 
 	req := &storev1.ListRequest{
 		Resource: resource(t), Namespace: t.Namespace, LabelSelector: o.labels, FieldSelector: o.fields,
 		ResourceVersion: o.resourceVersion, ResourceVersionMatch: o.match, PageSize: o.limit, PageToken: o.token,
-		Encoding: encoding(f), Projection: p, Packing: packing(r, whole),
+		Encoding: encoding(f), Projection: p, Packing: packing(r, f, whole),
 	}
 	l := &lister{target: t, format: f}
 	if whole {
@@ -64,11 +64,16 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, 
 }
 
 // packing returns how the Store shall send the objects.
-func packing(r *http.Request, whole bool) storev1.Packing {
-	if whole || !reply.AcceptsGzip(r) {
+func packing(r *http.Request, f negotiate.Format, whole bool) storev1.Packing {
+	switch {
+	case whole:
 		return storev1.Packing_PACKING_UNSPECIFIED
+	case reply.AcceptsGzip(r):
+		return storev1.Packing_PACKING_DEFLATED
+	case f.Media == negotiate.Protobuf:
+		return storev1.Packing_PACKING_JOINED
 	}
-	return storev1.Packing_PACKING_DEFLATED
+	return storev1.Packing_PACKING_UNSPECIFIED
 }
 
 // listKind returns what the list says it is.
@@ -99,6 +104,27 @@ func (plainList) Deflated([]byte, int64, uint32) error {
 	return errors.New("the Store compressed what it was not asked to")
 }
 
+// longPart is from how many bytes on a part of a list is written by itself: to copy
+// it behind others would take longer.
+const longPart = 16 << 10
+
+// gathered writes short parts together and long ones by themselves.
+type gathered struct {
+	short *bufio.Writer
+	long  io.Writer // what short writes to
+}
+
+// Write implements io.Writer.
+func (g gathered) Write(p []byte) (int, error) {
+	if len(p) < longPart {
+		return g.short.Write(p)
+	}
+	if err := g.short.Flush(); err != nil {
+		return 0, err
+	}
+	return g.long.Write(p)
+}
+
 // listBody is a list as the body of a response.
 type listBody struct {
 	w        http.ResponseWriter
@@ -123,11 +149,11 @@ func (b *listBody) release() {
 func (b *listBody) open(deflated bool) listWriter {
 	if !deflated {
 		b.buffered.Reset(b.plain)
-		return plainList{b.buffered}
+		return plainList{gathered{b.buffered, b.plain}}
 	}
 	reply.BeginGzip(b.w, http.StatusOK)
 	b.buffered.Reset(b.w)
-	b.splice = reply.NewSplice(b.buffered)
+	b.splice = reply.NewSplice(gathered{b.buffered, b.w})
 	return b.splice
 }
 
@@ -282,7 +308,7 @@ func (l *lister) separate() {
 	l.begun = true
 }
 
-// chunk writes several items that are compressed.
+// chunk writes several items.
 func (l *lister) chunk(c *storev1.Chunk) error {
 	l.head = l.head[:0]
 	if l.format.Media == negotiate.Protobuf {
@@ -291,6 +317,10 @@ func (l *lister) chunk(c *storev1.Chunk) error {
 		l.separate()
 	}
 	if _, err := l.w.Write(l.head); err != nil {
+		return err
+	}
+	if content := c.GetContent(); content != nil {
+		_, err := l.w.Write(content)
 		return err
 	}
 	return l.w.Deflated(c.GetBlocks(), c.GetSize(), c.GetCrc32())

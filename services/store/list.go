@@ -42,11 +42,8 @@ func (s *Store) List(req *storev1.ListRequest, stream grpc.ServerStreamingServer
 	if err != nil {
 		return err
 	}
-	out := listSender{versions: page.versions, form: f, stream: stream}
-	if req.GetPacking() == storev1.Packing_PACKING_DEFLATED && out.long() {
-		return out.deflated(header)
-	}
-	return out.plain(header)
+	out := listSender{all: selector.Everything(), versions: page.versions, form: f, stream: stream}
+	return out.send(header, req.GetPacking())
 }
 
 // page is one page of a list.

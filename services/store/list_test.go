@@ -12,13 +12,13 @@ import (
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/apistatus"
 	"navarch.dev/navarch/internal/client"
-	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/backend/memory"
@@ -33,10 +33,12 @@ const (
 
 func configMaps() *storev1.Resource { return &storev1.Resource{Version: "v1", Resource: "configmaps"} }
 
-// listed is what a list shows: "name=i" of every ConfigMap.
+// listed is what a list shows: "name=i" of every ConfigMap, and how many chunks
+// without compression held those.
 type listed struct {
 	header *storev1.ListHeader
 	items  []string
+	chunks int
 }
 
 // list reads ConfigMaps of the namespace default.
@@ -60,12 +62,77 @@ func list(t testing.TB, c *client.Client, req *storev1.ListRequest) (listed, err
 			l.header = h
 		}
 		for _, o := range resp.GetObjects().GetObjects() {
-			var cm corev1.ConfigMap
-			if err := kinds.Decode(o.GetObject(), &cm); err != nil {
+			var cm corev1.ConfigMap // of whose metadata alone the message is the same
+			if err := cm.Unmarshal(o.GetObject().GetValue()); err != nil {
 				t.Fatal(err)
 			}
 			l.items = append(l.items, cm.Name+"="+cm.Data["i"])
 		}
+		for _, chunk := range resp.GetChunks().GetChunks() {
+			var part corev1.ConfigMapList // as the body of a list would be read
+			if err := part.Unmarshal(chunk.GetContent()); err != nil || int64(len(chunk.GetContent())) != chunk.GetSize() {
+				t.Fatalf("a chunk of %d bytes, of which there are %d: %v", chunk.GetSize(), len(chunk.GetContent()), err)
+			}
+			for _, cm := range part.Items {
+				l.items = append(l.items, cm.Name+"="+cm.Data["i"])
+			}
+			l.chunks++
+		}
+	}
+}
+
+// TestJoinedLists reads lists that may be joined, twice with a change between.
+func TestJoinedLists(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	const length = 300
+	long := strings.Repeat("long ", 200)
+	for n := range length {
+		cm := configMap(fmt.Sprintf("m-%03d", n), map[string]string{"i": "0", "long": long})
+		cm.Labels = map[string]string{"odd": strconv.FormatBool(n%2 == 1)}
+		if err := c.Create(t.Context(), cm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		req    *storev1.ListRequest
+		joined bool
+	}{
+		{"all", &storev1.ListRequest{}, true},
+		{"a page", &storev1.ListRequest{PageSize: 200}, true},
+		{"a short page", &storev1.ListRequest{PageSize: 10}, false},
+		{"by label", &storev1.ListRequest{LabelSelector: "odd=true"}, false},
+		{"by field", &storev1.ListRequest{FieldSelector: "metadata.name!=m-007"}, false},
+		{"metadata", &storev1.ListRequest{Projection: storev1.Projection_PROJECTION_METADATA}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for range 2 {
+				changed := new(corev1.ConfigMap)
+				if err := c.Get(t.Context(), "default", "m-005", changed); err != nil {
+					t.Fatal(err)
+				}
+				changed.Data["i"] += "!"
+				if err := c.Update(t.Context(), changed); err != nil {
+					t.Fatal(err)
+				}
+				plain, err := list(t, c, proto.CloneOf(tc.req))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req := proto.CloneOf(tc.req)
+				req.Packing = storev1.Packing_PACKING_JOINED
+				got, err := list(t, c, req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(plain.items, got.items); diff != "" || len(got.items) == 0 {
+					t.Errorf("joined (-plain +joined):\n%s", diff)
+				}
+				if (got.chunks > 0) != tc.joined || got.header.GetItemsSize() != plain.header.GetItemsSize() || got.header.GetDeflated() {
+					t.Errorf("%d chunks, items of %d bytes; plain of %d", got.chunks, got.header.GetItemsSize(), plain.header.GetItemsSize())
+				}
+			}
+		})
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 
 // listSender sends the objects of a list.
 type listSender struct {
+	// all says that they are not picked out of others.
+	all      bool
 	versions []*cache.Version
 	form     cache.Form
 	stream   grpc.ServerStreamingServer[storev1.ListResponse]
@@ -47,6 +49,19 @@ func (l *listSender) long() bool {
 		}
 	}
 	return false
+}
+
+// send sends the objects as far as possible as they are asked for.
+func (l *listSender) send(h *storev1.ListHeader, packing storev1.Packing) error {
+	switch {
+	case packing == storev1.Packing_PACKING_DEFLATED && l.long():
+		h.Deflated = true
+		return l.packed(h, cache.Chunks(l.versions, l.form.Encoding))
+	// A picked list would take the place of the chunks that others share.
+	case packing == storev1.Packing_PACKING_JOINED && l.form.Encoding != storev1.Encoding_ENCODING_JSON && l.all && l.long():
+		return l.packed(h, cache.Joined(l.versions))
+	}
+	return l.plain(h)
 }
 
 func (l *listSender) header(h *storev1.ListHeader) error {
@@ -98,10 +113,8 @@ func (l *listSender) objects(objects []*storev1.Object) error {
 	return l.stream.Send(&storev1.ListResponse{Message: &storev1.ListResponse_Objects{Objects: &storev1.ObjectBatch{Objects: objects}}})
 }
 
-// deflated sends the objects in compressed chunks.
-func (l *listSender) deflated(h *storev1.ListHeader) error {
-	h.Deflated = true
-	chunks := cache.Chunks(l.versions, l.form.Encoding)
+// packed sends the objects in chunks.
+func (l *listSender) packed(h *storev1.ListHeader, chunks iter.Seq2[*storev1.Chunk, error]) error {
 	if l.form.Encoding != storev1.Encoding_ENCODING_JSON {
 		made, err := collect(chunks)
 		if err != nil {
@@ -120,7 +133,7 @@ func (l *listSender) deflated(h *storev1.ListHeader) error {
 		if err != nil {
 			return err
 		}
-		if err := b.add(c, len(c.GetBlocks())); err != nil {
+		if err := b.add(c, len(c.GetBlocks())+len(c.GetContent())); err != nil {
 			return err
 		}
 	}

@@ -15,7 +15,17 @@ import (
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
-// chunk is some neighbouring objects of a list, compressed.
+// pack is how a chunk holds objects.
+type pack int
+
+const (
+	deflatedProtobuf pack = iota
+	deflatedJSON
+	joinedProtobuf
+	packs // how many there are
+)
+
+// chunk is some neighbouring objects of a list.
 type chunk struct {
 	message *storev1.Chunk
 	// versions are the serial numbers of what it holds.
@@ -36,6 +46,8 @@ const (
 // keySeed makes it unforeseeable after which keys chunks end.
 var keySeed = maphash.MakeSeed()
 
+func endsChunk(key string) bool { return maphash.String(keySeed, key)%chunkLength == 0 }
+
 // run is some neighbouring versions of a list that make a chunk.
 type run struct {
 	versions []*Version
@@ -51,7 +63,7 @@ func runs(versions []*Version) iter.Seq[run] {
 		begin, size := 0, 0
 		for i, v := range versions {
 			size += len(v.wire)
-			ends := maphash.String(keySeed, v.Key)%chunkLength == 0 || i+1-begin == maxChunkLength || size >= maxChunkSize
+			ends := v.serial%2 == 1 || i+1-begin == maxChunkLength || size >= maxChunkSize
 			if !ends && i+1 < len(versions) {
 				continue
 			}
@@ -67,9 +79,22 @@ func runs(versions []*Version) iter.Seq[run] {
 // chunks of whole objects in an encoding. The chunks are shared and must not be
 // changed.
 func Chunks(versions []*Version, e storev1.Encoding) iter.Seq2[*storev1.Chunk, error] {
+	if e == storev1.Encoding_ENCODING_JSON {
+		return chunks(versions, deflatedJSON)
+	}
+	return chunks(versions, deflatedProtobuf)
+}
+
+// Joined is Chunks for chunks of Protobuf that are not compressed: what lies one
+// behind the other is read faster than objects all over the memory.
+func Joined(versions []*Version) iter.Seq2[*storev1.Chunk, error] {
+	return chunks(versions, joinedProtobuf)
+}
+
+func chunks(versions []*Version, p pack) iter.Seq2[*storev1.Chunk, error] {
 	return func(yield func(*storev1.Chunk, error) bool) {
 		for r := range runs(versions) {
-			c, err := r.chunk(e)
+			c, err := r.chunk(p)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -83,15 +108,15 @@ func Chunks(versions []*Version, e storev1.Encoding) iter.Seq2[*storev1.Chunk, e
 
 // chunk returns the run's chunk, the one that is kept if that is still of the
 // same versions.
-func (r run) chunk(e storev1.Encoding) (*chunk, error) {
+func (r run) chunk(p pack) (*chunk, error) {
 	first := r.versions[0]
 	m := first.recall()
-	kept := m.chunkOf(e, r.cut)
+	kept := m.chunkOf(p, r.cut)
 	old := kept.Load()
 	if old != nil && old.holds(r.versions) {
 		return old, nil
 	}
-	c, err := r.deflate(e)
+	c, err := r.pack(p)
 	if err != nil {
 		return nil, err
 	}
@@ -111,26 +136,50 @@ func (c *chunk) cost() int {
 	if c == nil {
 		return 0
 	}
-	return wrapperCost + cap(c.message.GetBlocks()) + 8*cap(c.versions)
+	return wrapperCost + cap(c.message.GetBlocks()) + cap(c.message.GetContent()) + 8*cap(c.versions)
 }
 
-// deflate makes the run's chunk.
-func (r run) deflate(e storev1.Encoding) (*chunk, error) {
-	d := deflaters.Get().(*deflater)
-	defer deflaters.Put(d)
-	d.reset()
+// pack makes the run's chunk.
+func (r run) pack(p pack) (*chunk, error) {
 	c := &chunk{message: new(storev1.Chunk), versions: make([]uint64, len(r.versions))}
 	for i, v := range r.versions {
 		c.versions[i] = v.serial
-		if err := d.add(v, e, i == 0); err != nil {
-			return nil, err
+	}
+	if p == joinedProtobuf {
+		r.join(c.message)
+		return c, nil
+	}
+	return c, r.deflate(c.message, p)
+}
+
+// join puts the objects into a message as they are.
+func (r run) join(message *storev1.Chunk) {
+	size := 0
+	for _, v := range r.versions {
+		size += ItemSize(len(v.wire))
+	}
+	content := make([]byte, 0, size)
+	for _, v := range r.versions {
+		content = append(appendItemHead(content, len(v.wire)), v.wire...)
+	}
+	message.Content, message.Size = content, int64(size)
+}
+
+// deflate puts the objects into a message compressed.
+func (r run) deflate(message *storev1.Chunk, p pack) error {
+	d := deflaters.Get().(*deflater)
+	defer deflaters.Put(d)
+	d.reset()
+	for i, v := range r.versions {
+		if err := d.add(v, p, i == 0); err != nil {
+			return err
 		}
 	}
 	if err := d.writer.Flush(); err != nil {
-		return nil, fmt.Errorf("compress a list: %w", err)
+		return fmt.Errorf("compress a list: %w", err)
 	}
-	c.message.Blocks, c.message.Size, c.message.Crc32 = bytes.Clone(d.blocks.Bytes()), d.size, d.crc
-	return c, nil
+	message.Blocks, message.Size, message.Crc32 = bytes.Clone(d.blocks.Bytes()), d.size, d.crc
+	return nil
 }
 
 // deflater compresses one chunk after the other.
@@ -159,19 +208,17 @@ func (d *deflater) reset() {
 }
 
 // add adds a version as it stands in a list.
-func (d *deflater) add(v *Version, e storev1.Encoding, first bool) error {
-	obj, err := v.Encode(Form{Encoding: e})
+func (d *deflater) add(v *Version, p pack, first bool) error {
+	d.head = d.head[:0]
+	if p == deflatedProtobuf {
+		d.head = appendItemHead(d.head, len(v.wire))
+		return d.write(d.head, v.wire)
+	}
+	content, err := v.JSON()
 	if err != nil {
 		return err
 	}
-	d.head = d.head[:0]
-	content := obj.GetJson()
-	switch {
-	case e != storev1.Encoding_ENCODING_JSON:
-		content = obj.GetObject().GetValue()
-		d.head = protowire.AppendTag(d.head, itemsField, protowire.BytesType)
-		d.head = protowire.AppendVarint(d.head, uint64(len(content)))
-	case !first:
+	if !first {
 		d.head = append(d.head, ',')
 	}
 	return d.write(d.head, content)
@@ -190,6 +237,12 @@ func (d *deflater) write(parts ...[]byte) error {
 
 // itemsField is the number of the field "items" of every Kubernetes list.
 const itemsField = 2
+
+// appendItemHead appends what precedes a message as an item of a list message.
+func appendItemHead(b []byte, message int) []byte {
+	b = protowire.AppendTag(b, itemsField, protowire.BytesType)
+	return protowire.AppendVarint(b, uint64(message))
+}
 
 // ItemSize returns how many bytes a message takes as an item of a list message.
 func ItemSize(message int) int { return protowire.SizeTag(itemsField) + protowire.SizeBytes(message) }

@@ -23,9 +23,9 @@ type memo struct {
 	metadata lazy[*storev1.Object]
 	metaJSON lazy[[]byte]
 	views    views
-	// chunks are those of lists that begin with the version: by encoding, and
-	// whole or cut.
-	chunks [2][2]atomic.Pointer[chunk]
+	// chunks are those of lists that begin with the version: by how they hold it,
+	// and whole or cut.
+	chunks [packs][2]atomic.Pointer[chunk]
 
 	// The budget's mutex guards the fields below.
 	queued, dropped bool
@@ -33,15 +33,12 @@ type memo struct {
 }
 
 // chunkOf returns where a chunk that begins with the version is kept.
-func (m *memo) chunkOf(e storev1.Encoding, cut bool) *atomic.Pointer[chunk] {
-	encoding, length := 0, 0
-	if e == storev1.Encoding_ENCODING_JSON {
-		encoding = 1
-	}
+func (m *memo) chunkOf(p pack, cut bool) *atomic.Pointer[chunk] {
+	length := 0
 	if cut {
 		length = 1
 	}
-	return &m.chunks[encoding][length]
+	return &m.chunks[p][length]
 }
 
 // Costs that are only estimated.

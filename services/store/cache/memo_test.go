@@ -16,7 +16,7 @@ import (
 )
 
 // stored returns a version of a ConfigMap as a cache holds it.
-func stored(t *testing.T, b *Budget, n int) *Version {
+func stored(t testing.TB, b *Budget, n int) *Version {
 	t.Helper()
 	obj := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("m-%d", n), Labels: map[string]string{"b": "2", "a": "1"}},

@@ -23,7 +23,7 @@ import (
 // when it has not been asked for in a while.
 type Version struct {
 	kind *kinds.Kind
-	// serial is a number that no other version has.
+	// serial is a number that no other version has; see newSerial.
 	serial uint64
 	// Key is the object's key in the backend.
 	Key string
@@ -45,9 +45,19 @@ type Version struct {
 	budget atomic.Pointer[Budget]
 }
 
-// serials are the versions' serial numbers, by which one can be told from another
+// serials counts the versions' serial numbers, by which one can be told from another
 // without keeping it.
 var serials atomic.Uint64
+
+// newSerial returns a serial number for a version of a key. It is odd if a list's
+// chunk ends after the version, so that who looks for that need not look at the key.
+func newSerial(key string) uint64 {
+	serial := serials.Add(1) << 1
+	if endsChunk(key) {
+		serial++
+	}
+	return serial
+}
 
 // Kind returns the version's kind.
 func (v *Version) Kind() *kinds.Kind { return v.kind }
@@ -143,7 +153,7 @@ func DecodeWritten(kind *kinds.Kind, kv backend.KeyValue) (*Version, *storev1.Wr
 // newVersion takes obj over.
 func newVersion(kind *kinds.Kind, key string, obj kinds.Object, trace *storev1.TraceContext, body []byte, revision int64) *Version {
 	v := &Version{
-		kind: kind, serial: serials.Add(1), Key: key, Revision: revision, Trace: trace,
+		kind: kind, serial: newSerial(key), Key: key, Revision: revision, Trace: trace,
 		wire: withResourceVersion(kind, body, ResourceVersion(revision)), bodySize: len(body),
 		name: tail(key, obj.GetName()), namespace: obj.GetNamespace(), labels: newLabelSet(obj.GetLabels()), fields: fieldValues(kind, obj),
 	}
@@ -223,7 +233,7 @@ func withResourceVersion(kind *kinds.Kind, body []byte, rv string) []byte {
 // or that left a watcher's sight, at a revision.
 func (v *Version) GoneAt(revision int64) *Version {
 	return &Version{
-		kind: v.kind, serial: serials.Add(1), Key: v.Key, Revision: revision, Trace: v.Trace,
+		kind: v.kind, serial: newSerial(v.Key), Key: v.Key, Revision: revision, Trace: v.Trace,
 		wire: withResourceVersion(v.kind, v.Body(), ResourceVersion(revision)), bodySize: v.bodySize,
 		name: v.name, namespace: v.namespace, labels: v.labels, fields: v.fields,
 	}

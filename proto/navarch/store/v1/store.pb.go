@@ -202,6 +202,10 @@ const (
 	// Lists of whole objects that are long enough to be worth it are sent in
 	// ListResponse.chunks, which the header says; others as above.
 	Packing_PACKING_DEFLATED Packing = 1
+	// Lists of all objects of a namespace or of the cluster, whole and in Protobuf,
+	// are sent in ListResponse.chunks with content if they are long enough to be
+	// worth it; others as above.
+	Packing_PACKING_JOINED Packing = 2
 )
 
 // Enum value maps for Packing.
@@ -209,10 +213,12 @@ var (
 	Packing_name = map[int32]string{
 		0: "PACKING_UNSPECIFIED",
 		1: "PACKING_DEFLATED",
+		2: "PACKING_JOINED",
 	}
 	Packing_value = map[string]int32{
 		"PACKING_UNSPECIFIED": 0,
 		"PACKING_DEFLATED":    1,
+		"PACKING_JOINED":      2,
 	}
 )
 
@@ -1297,16 +1303,19 @@ func (x *ChunkBatch) GetChunks() []*Chunk {
 
 // Chunk is some neighbouring objects of a list as they stand in its body: JSON
 // texts with commas between them (and none after the last), or fields "items" of
-// a Protobuf message. It is compressed so that chunks can be put one after the
-// other, with other blocks between them, into one stream.
+// a Protobuf message. It may be compressed, so that chunks can be put one after
+// the other, with other blocks between them, into one stream.
 type Chunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Blocks of RFC 1951. They end at the end of a byte, refer to nothing before
 	// them, and none of them is marked as the last of a stream.
 	Blocks []byte `protobuf:"bytes,1,opt,name=blocks,proto3" json:"blocks,omitempty"`
-	// The length and the CRC-32 (as gzip has it) of what was compressed.
-	Size          int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	Crc32         uint32 `protobuf:"fixed32,3,opt,name=crc32,proto3" json:"crc32,omitempty"`
+	// The length and, if it was compressed, the CRC-32 (as gzip has it) of the
+	// content.
+	Size  int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Crc32 uint32 `protobuf:"fixed32,3,opt,name=crc32,proto3" json:"crc32,omitempty"`
+	// The content, in a chunk that is not compressed.
+	Content       []byte `protobuf:"bytes,4,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1360,6 +1369,13 @@ func (x *Chunk) GetCrc32() uint32 {
 		return x.Crc32
 	}
 	return 0
+}
+
+func (x *Chunk) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
 }
 
 type WatchRequest struct {
@@ -3870,11 +3886,12 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\aobjects\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\aobjects\"=\n" +
 	"\n" +
 	"ChunkBatch\x12/\n" +
-	"\x06chunks\x18\x01 \x03(\v2\x17.navarch.store.v1.ChunkR\x06chunks\"I\n" +
+	"\x06chunks\x18\x01 \x03(\v2\x17.navarch.store.v1.ChunkR\x06chunks\"c\n" +
 	"\x05Chunk\x12\x16\n" +
 	"\x06blocks\x18\x01 \x01(\fR\x06blocks\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x14\n" +
-	"\x05crc32\x18\x03 \x01(\aR\x05crc32\"\xdc\x03\n" +
+	"\x05crc32\x18\x03 \x01(\aR\x05crc32\x12\x18\n" +
+	"\acontent\x18\x04 \x01(\fR\acontent\"\xdc\x03\n" +
 	"\fWatchRequest\x126\n" +
 	"\bresource\x18\x01 \x01(\v2\x1a.navarch.store.v1.ResourceR\bresource\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
@@ -4084,10 +4101,11 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x14ResourceVersionMatch\x12&\n" +
 	"\"RESOURCE_VERSION_MATCH_UNSPECIFIED\x10\x00\x12)\n" +
 	"%RESOURCE_VERSION_MATCH_NOT_OLDER_THAN\x10\x01\x12 \n" +
-	"\x1cRESOURCE_VERSION_MATCH_EXACT\x10\x02*8\n" +
+	"\x1cRESOURCE_VERSION_MATCH_EXACT\x10\x02*L\n" +
 	"\aPacking\x12\x17\n" +
 	"\x13PACKING_UNSPECIFIED\x10\x00\x12\x14\n" +
-	"\x10PACKING_DEFLATED\x10\x01*\x88\x01\n" +
+	"\x10PACKING_DEFLATED\x10\x01\x12\x12\n" +
+	"\x0ePACKING_JOINED\x10\x02*\x88\x01\n" +
 	"\x0fFieldValidation\x12 \n" +
 	"\x1cFIELD_VALIDATION_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17FIELD_VALIDATION_IGNORE\x10\x01\x12\x19\n" +
