@@ -323,4 +323,5 @@ func (w *world) prepare(ctx context.Context) {
 		}
 	}
 	time.Sleep(time.Minute) // the default service accounts are made
+	w.catchUp()
 }
