@@ -37,6 +37,7 @@ import (
 	"navarch.dev/navarch/services/controller/serviceaccount"
 	"navarch.dev/navarch/services/controller/serviceaccounttoken"
 	"navarch.dev/navarch/services/controller/statefulset"
+	"navarch.dev/navarch/services/controller/validatingadmissionpolicystatus"
 )
 
 // deps is what controllers are made from: what every one needs, the inventory
@@ -107,6 +108,7 @@ func controllers(cfg *Config) []factory {
 		{"serviceaccounttoken", func(d deps) (*runner.Controller, error) { return serviceaccounttoken.New(d.Deps, cfg.RootCA) }},
 		{"bootstraptoken", func(d deps) (*runner.Controller, error) { return bootstraptoken.New(d.Deps, nil) }},
 		plain("clusterroleaggregation", clusterroleaggregation.New),
+		plain("validatingadmissionpolicystatus", validatingadmissionpolicystatus.New),
 		plain("apiserviceregistration", apiservice.NewRegistration),
 		whole("customresourcedefinition", customresourcedefinition.New),
 		{"apiserviceavailability", func(d deps) (*runner.Controller, error) {

@@ -42,6 +42,7 @@ func (s suite) testPolicy(t *testing.T) {
 	t.Cleanup(func() {
 		s.Kubectl(t, "delete", "validatingadmissionpolicybinding/limited", "validatingadmissionpolicy/replica-limit")
 	})
+	s.Kubectl(t, "wait", "validatingadmissionpolicy/replica-limit", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=1m") // its types are checked
 	create := []string{"-n", "policy", "create", "deployment", "web", "--image=" + testcluster.BusyboxImage, "--replicas=3"}
 	testcluster.Contains(t, "kubectl create", s.KubectlFails(t, create...),
 		`error: failed to create deployment: deployments.apps "web" is forbidden: ValidatingAdmissionPolicy 'replica-limit' with binding 'limited' denied request: `+
