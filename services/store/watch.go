@@ -81,6 +81,9 @@ type watch struct {
 	watcher *cache.Watcher
 	batch   []*storev1.WatchEvent
 	size    int
+	// alone is what a message of the first event of batch alone holds; nil if there
+	// is none.
+	alone *storev1.WatchResponse_Events
 }
 
 // begin says that the watch is live and sends the present objects, where they
@@ -262,12 +265,15 @@ func viewed(v *cache.Version, kind *kinds.Kind) (*cache.Version, error) {
 
 // add puts an event into the message to be sent, which goes once it is large.
 func (w *watch) add(t storev1.WatchEvent_Type, v *cache.Version) error {
-	obj, err := v.Encode(w.form)
+	event, alone, err := v.Event(t, w.form)
 	if err != nil {
 		return err
 	}
-	w.batch = append(w.batch, &storev1.WatchEvent{Type: t, Object: obj, ResourceVersion: cache.ResourceVersion(v.Revision)})
-	if w.size += weight(obj); w.size >= batchBytes {
+	if len(w.batch) == 0 {
+		w.alone = alone
+	}
+	w.batch = append(w.batch, event)
+	if w.size += weight(event.GetObject()); w.size >= batchBytes {
 		return w.flush()
 	}
 	return nil
@@ -289,9 +295,15 @@ func (w *watch) flush() error {
 	if len(w.batch) == 0 {
 		return nil
 	}
+	events, rest := w.alone, w.batch[:0]
+	if events == nil || len(w.batch) > 1 {
+		events = &storev1.WatchResponse_Events{Events: &storev1.WatchEvents{Events: w.batch}}
+		rest = nil // who receives the message may keep it
+	}
 	n := len(w.batch)
-	err := w.stream.Send(&storev1.WatchResponse{Message: &storev1.WatchResponse_Events{Events: &storev1.WatchEvents{Events: w.batch}}})
-	w.batch, w.size = nil, 0
+	clear(rest[:cap(rest)]) // a watch that sleeps keeps nothing alive
+	w.batch, w.size, w.alone = rest, 0, nil
+	err := w.stream.Send(&storev1.WatchResponse{Message: events})
 	w.sent.Add(float64(n))
 	return err
 }

@@ -26,6 +26,8 @@ type memo struct {
 	// chunks are those of lists that begin with the version: by how they hold it,
 	// and whole or cut.
 	chunks [packs][2]atomic.Pointer[chunk]
+	// told is what the last watcher was told of the version.
+	told atomic.Pointer[told]
 
 	// The budget's mutex guards the fields below.
 	queued, dropped bool
@@ -46,6 +48,7 @@ const (
 	memoCost      = 512 // a memo and the version that it keeps alive
 	decodedFactor = 4   // a decoded object, in lengths of its message
 	wrapperCost   = 400 // an encoded message's wrapper
+	toldCost      = 300 // a watcher's message around that
 )
 
 // lazy is a value made when first asked for.
