@@ -71,8 +71,12 @@ func (p *Pool) spec(message []byte, out *corev1.PodSpec) error {
 	kept.NodeName = ""
 	_, p.scratch, _ = cut(append(p.scratch[:0], specKey...), message, nodeNameField)
 	known(p, &kept)
+	p.size += specSize
 	return nil
 }
+
+// specSize is about what a spec takes beside its parts.
+const specSize = 1 << 10
 
 // specKey begins the keys of specs, as no encoding of a part does.
 var specKey = []byte{0}
