@@ -130,7 +130,8 @@ func (r *reconciler) owner(ctx context.Context, namespace string, ref metav1.Own
 }
 
 // deleteDependents has the dependents of an owner that is being deleted in the
-// foreground looked at, and lets the owner go when none blocks it.
+// foreground looked at, and lets the owner go when none blocks it. One that waits
+// for the owner in turn, in a circle, is made to block nobody.
 func (r *reconciler) deleteDependents(ctx context.Context, owner inventory.Found) error {
 	dependents, err := r.inventory.Dependents(owner.UID)
 	if err != nil {
@@ -138,17 +139,54 @@ func (r *reconciler) deleteDependents(ctx context.Context, owner inventory.Found
 	}
 	blocked := false
 	for _, d := range dependents {
-		blocked = blocked || slices.ContainsFunc(d.OwnerReferences, func(ref metav1.OwnerReference) bool {
-			return ref.UID == owner.UID && blocks(ref)
-		})
 		if d.DeletionTimestamp == nil {
 			r.controller.Enqueue(keyOf(d.Kind, d.Namespace, d.Name))
+		}
+		if !blocksOwner(d, owner.UID) {
+			continue
+		}
+		blocked = true
+		circle, err := r.waitsFor(d, owner.UID, make(map[types.UID]bool))
+		if err != nil {
+			return err
+		}
+		if circle {
+			return r.unblock(ctx, d) // which brings us back
 		}
 	}
 	if blocked {
 		return nil // the end of each dependent brings us back
 	}
 	return r.dropFinalizer(ctx, owner, metav1.FinalizerDeleteDependents)
+}
+
+func blocksOwner(obj inventory.Found, owner types.UID) bool {
+	return slices.ContainsFunc(obj.OwnerReferences, func(ref metav1.OwnerReference) bool { return ref.UID == owner && blocks(ref) })
+}
+
+// waitsFor says whether an object that is being deleted waits for the end of
+// another, over any number of others. seen are those that were looked at.
+func (r *reconciler) waitsFor(obj inventory.Found, other types.UID, seen map[types.UID]bool) (bool, error) {
+	if !deletesDependents(obj.Object) || seen[obj.UID] {
+		return false, nil
+	}
+	seen[obj.UID] = true
+	dependents, err := r.inventory.Dependents(obj.UID)
+	if err != nil {
+		return false, err
+	}
+	for _, d := range dependents {
+		if !blocksOwner(d, obj.UID) {
+			continue
+		}
+		if d.UID == other {
+			return true, nil
+		}
+		if found, err := r.waitsFor(d, other, seen); found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
 }
 
 // orphan frees an owner's dependents, then the owner.

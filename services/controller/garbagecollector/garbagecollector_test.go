@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/services/controller/controllertest"
 	"navarch.dev/navarch/services/controller/garbagecollector"
 )
@@ -154,4 +156,26 @@ func TestOwnersOfOtherScopes(t *testing.T) {
 	names(c, "the one whose owner is not in its namespace gone", "of-node", "owner")
 	c.Remove(node, "")
 	names(c, "the node's gone with it", "owner")
+}
+
+// TestCircles has owners that wait for each other.
+func TestCircles(t *testing.T) {
+	for name, deleted := range map[string][]int{"one is deleted": {0}, "two are": {0, 2}, "all are": {0, 1, 2}} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t)
+			all := []*corev1.ConfigMap{configMap("a"), configMap("b"), configMap("c")}
+			c.Apply(all[0], all[1], all[2])
+			for i, cm := range all {
+				refs := configMap("", all[(i+2)%3]).OwnerReferences
+				controllertest.Change(c, cm, "", func(cm *corev1.ConfigMap) { cm.OwnerReferences = refs })
+			}
+			for _, i := range deleted {
+				err := c.Client.Delete(t.Context(), all[i], client.DeleteOptions{Propagation: metav1.DeletePropagationForeground})
+				if err != nil && !apierrors.IsNotFound(err) { // another's deletion may have been faster
+					t.Fatal(err)
+				}
+			}
+			names(c, "nothing left")
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/services/controller/inventory"
 )
@@ -16,6 +17,17 @@ import (
 func (r *reconciler) dropReferences(ctx context.Context, obj inventory.Found, drop []metav1.OwnerReference) error {
 	kept := slices.DeleteFunc(slices.Clone(obj.OwnerReferences), func(ref metav1.OwnerReference) bool { return hasUID(drop, ref.UID) })
 	return r.patchMetadata(ctx, obj, "ownerReferences", kept)
+}
+
+// unblock lets the owners of an object go before it.
+func (r *reconciler) unblock(ctx context.Context, obj inventory.Found) error {
+	refs := slices.Clone(obj.OwnerReferences)
+	for i := range refs {
+		if blocks(refs[i]) {
+			refs[i].BlockOwnerDeletion = ptr.To(false)
+		}
+	}
+	return r.patchMetadata(ctx, obj, "ownerReferences", refs)
 }
 
 // dropFinalizer takes a finalizer off an object.

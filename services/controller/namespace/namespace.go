@@ -76,20 +76,38 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 }
 
 // empty deletes what the inventory knows in the namespace and is not being
-// deleted yet, and returns what is left.
+// deleted yet, and returns what is left. Pods go first, alone: they may rely on
+// the rest, as on the policies that keep others from reaching them (KEP-5080).
 func (r *reconciler) empty(ctx context.Context, namespace string) (left []remaining, failure error) {
-	var errs []error
-	for _, kind := range r.kinds() {
-		objs := r.inventory.InNamespace(kind, namespace)
-		if len(objs) == 0 {
-			continue
+	all := r.kinds()
+	pods := slices.IndexFunc(all, func(kind *kinds.Kind) bool { return kind.Kind == "Pod" && kind.Group == corev1.GroupName })
+	found := r.inventory.InNamespace(all[pods], namespace)
+	if len(found) == 0 {
+		// One that was created just before the namespace was deleted may not be in
+		// the inventory yet.
+		if found, failure = r.client.ListMetadata(ctx, all[pods], namespace); failure != nil {
+			return nil, fmt.Errorf("list the pods that are left: %w", failure)
 		}
-		left = append(left, remainingOf(kind, objs))
-		if slices.ContainsFunc(objs, func(o *inventory.Object) bool { return o.DeletionTimestamp == nil }) {
-			errs = append(errs, r.deleteAll(ctx, kind, namespace))
+	}
+	if len(found) > 0 {
+		return []remaining{remainingOf(all[pods], found)}, r.deleteSome(ctx, all[pods], namespace, found)
+	}
+	var errs []error
+	for _, kind := range all {
+		if objs := r.inventory.InNamespace(kind, namespace); len(objs) > 0 {
+			left = append(left, remainingOf(kind, objs))
+			errs = append(errs, r.deleteSome(ctx, kind, namespace, objs))
 		}
 	}
 	return left, errors.Join(errs...)
+}
+
+// deleteSome deletes what there is of a kind unless all of it is being deleted.
+func (r *reconciler) deleteSome(ctx context.Context, kind *kinds.Kind, namespace string, objs []*inventory.Object) error {
+	if !slices.ContainsFunc(objs, func(o *inventory.Object) bool { return o.DeletionTimestamp == nil }) {
+		return nil
+	}
+	return r.deleteAll(ctx, kind, namespace)
 }
 
 func (r *reconciler) deleteAll(ctx context.Context, kind *kinds.Kind, namespace string) error {

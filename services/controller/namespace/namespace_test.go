@@ -50,3 +50,27 @@ func says(n *corev1.Namespace, t corev1.NamespaceConditionType, message string) 
 	}
 	return false
 }
+
+// TestPodsGoFirst has a pod that is held back; what it may rely on stays as long.
+func TestPodsGoFirst(t *testing.T) {
+	c := controllertest.New(t)
+	c.Start(c.Controller(namespace.New(c.Deps, c.Inventory)))
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "held", Finalizers: []string{"example.com/hold"}}, Spec: controllertest.Template("web", "web:1").Spec}
+	c.Apply(ns, pod, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "relied-on"}})
+	c.Remove(ns, "")
+	controllertest.Await(c, "the pod named as what remains", func(all []*corev1.Namespace) bool {
+		for _, n := range all {
+			if n.Name == "team" {
+				return says(n, corev1.NamespaceContentRemaining, "pods has 1 resource instances")
+			}
+		}
+		return false
+	})
+	controllertest.Await(c, "the pod being deleted", func(all []*corev1.Pod) bool { return len(all) == 1 && all[0].DeletionTimestamp != nil })
+	if err := c.Client.Get(t.Context(), "team", "relied-on", &corev1.ConfigMap{}); err != nil {
+		t.Errorf("what the pod may rely on: %v", err)
+	}
+	controllertest.Change(c, pod, "", func(p *corev1.Pod) { p.Finalizers = nil })
+	controllertest.Await(c, "nothing left", func(all []*corev1.ConfigMap) bool { return len(all) == 0 })
+}

@@ -117,6 +117,75 @@ func TestScaleDownOneAfterTheOther(t *testing.T) {
 	controllertest.Await(c, "then the one before", deleted("db-1"))
 }
 
+// TestScaleDownHalts has pods that are not healthy while the set is scaled down.
+func TestScaleDownHalts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		unready []string
+		want    string // the pods left
+	}{
+		"the last one goes, as no other ails": {[]string{"db-2"}, "db-0"},
+		"those after the only one that ails":  {[]string{"db-1"}, "db-0"},
+		"one that is not the first that ails": {[]string{"db-1", "db-2"}, "db-0 db-1 db-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := db(3)
+			c := byHand(t, set)
+			for i := range 3 {
+				name := fmt.Sprint("db-", i)
+				controllertest.Await(c, name, func(all []*corev1.Pod) bool { return len(all) == i+1 })
+				run(t, c, name, true)
+			}
+			observed(t, c, 3, 3)
+			for _, name := range tt.unready {
+				run(t, c, name, false)
+			}
+			observed(t, c, 3, int32(3-len(tt.unready)))
+			controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr.To[int32](1) })
+			controllertest.Await(c, "the change seen", func(all []*appsv1.StatefulSet) bool { return all[0].Status.ObservedGeneration == all[0].Generation })
+			podsAre(t, c, tt.want)
+		})
+	}
+}
+
+// TestUpdateHaltsAtABrokenPod has a pod of the old version that is not ready: in
+// order, nothing is updated before it is; with parallel management it goes first.
+func TestUpdateHaltsAtABrokenPod(t *testing.T) {
+	for policy, want := range map[appsv1.PodManagementPolicyType]string{
+		appsv1.OrderedReadyPodManagement: "",
+		appsv1.ParallelPodManagement:     "db-1",
+	} {
+		t.Run(string(policy), func(t *testing.T) {
+			set := db(3)
+			set.Spec.PodManagementPolicy = policy
+			c := byHand(t, set)
+			for i := range 3 {
+				name := fmt.Sprint("db-", i)
+				controllertest.Await(c, name, func(all []*corev1.Pod) bool { return len(all) > i })
+				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+				controllertest.Change(c, pod, "", func(p *corev1.Pod) { p.Finalizers = []string{"example.com/slow"} })
+				run(t, c, name, true)
+			}
+			observed(t, c, 3, 3)
+			run(t, c, "db-1", false)
+			observed(t, c, 3, 2)
+			controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.Template.Spec.Containers[0].Image = "db:2" })
+			controllertest.Await(c, "a new revision", func(all []*appsv1.StatefulSet) bool {
+				s := all[0].Status
+				return s.ObservedGeneration == all[0].Generation && s.UpdateRevision != s.CurrentRevision
+			})
+			controllertest.Await(c, "what is deleted", func(all []*corev1.Pod) bool {
+				var going []*corev1.Pod
+				for _, pod := range all {
+					if pod.DeletionTimestamp != nil {
+						going = append(going, pod)
+					}
+				}
+				return len(all) == 3 && names(going) == want
+			})
+		})
+	}
+}
+
 func TestAnEndedPodIsMadeAgain(t *testing.T) {
 	for _, phase := range []corev1.PodPhase{corev1.PodFailed, corev1.PodSucceeded} {
 		t.Run(string(phase), func(t *testing.T) {

@@ -95,7 +95,7 @@ func (ro *rollout) fill(ctx context.Context) (goOn bool, err error) {
 		switch {
 		case pod == nil:
 			err = ro.create(ctx, first(ro.set)+i)
-		case pod.DeletionTimestamp == nil && (podset.IsFinished(pod) || ro.isStuck(i)):
+		case pod.DeletionTimestamp == nil && podset.IsFinished(pod):
 			err = ro.control.Delete(ctx, ro.set, []*corev1.Pod{pod})
 		case ro.isHealthy(pod):
 			continue
@@ -110,18 +110,15 @@ func (ro *rollout) fill(ctx context.Context) (goOn bool, err error) {
 	return goOn, nil
 }
 
-// isStuck says whether the pod of a slot is not available and of a revision
-// that it would be updated from anyway. Waiting for it to become healthy first
-// would let a broken version block its own repair.
-func (ro *rollout) isStuck(slot int) bool {
-	return slot >= ro.partition() && ro.set.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType &&
-		!podset.IsReady(ro.slots[slot]) && !isOf(ro.slots[slot], ro.update)
-}
-
-// shrink removes surplus pods, the highest ordinal first.
+// shrink removes surplus pods, the highest ordinal first. With ordered management
+// one that is not healthy is left for somebody to look at, unless it is the last
+// one of these: whatever ails it may have begun with those before it.
 func (ro *rollout) shrink(ctx context.Context) (goOn bool, err error) {
-	for _, pod := range ro.surplus {
-		if pod.DeletionTimestamp == nil {
+	for i, pod := range ro.surplus {
+		switch {
+		case ro.isOrdered() && !ro.isHealthy(pod) && slices.ContainsFunc(ro.surplus[i+1:], func(p *corev1.Pod) bool { return !ro.isHealthy(p) }):
+			return false, nil
+		case pod.DeletionTimestamp == nil:
 			err = ro.control.Delete(ctx, ro.set, []*corev1.Pod{pod})
 		}
 		if err != nil || ro.isOrdered() {
@@ -161,34 +158,34 @@ func (ro *rollout) maxUnavailable() int {
 }
 
 // roll deletes pods of old revisions, from the highest ordinal down to the
-// partition, as many as may be down; fill makes them anew.
+// partition, as many as may be down; fill makes them anew. Those that are down
+// anyway go first: they must not use up what others may be down.
 func (ro *rollout) roll(ctx context.Context) (bool, error) {
 	if ro.set.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
 		return true, nil
 	}
 	unavailable := 0
-	for _, pod := range ro.slots {
+	var healthy, broken []*corev1.Pod // of old revisions
+	for i := len(ro.slots) - 1; i >= 0; i-- {
+		pod := ro.slots[i]
 		if !ro.isHealthy(pod) {
 			unavailable++
 		}
+		switch {
+		case i < ro.partition() || pod == nil || pod.DeletionTimestamp != nil || isOf(pod, ro.update):
+		case ro.isHealthy(pod):
+			healthy = append(healthy, pod)
+		default:
+			broken = append(broken, pod)
+		}
 	}
-	for i := len(ro.slots) - 1; i >= ro.partition(); i-- {
-		pod := ro.slots[i]
-		if pod == nil || pod.DeletionTimestamp != nil || isOf(pod, ro.update) {
-			continue
-		}
-		healthy := ro.isHealthy(pod)
-		if healthy && unavailable >= ro.maxUnavailable() {
-			return false, nil
-		}
+	spare := min(max(ro.maxUnavailable()-unavailable, 0), len(healthy))
+	for _, pod := range slices.Concat(broken, healthy[:spare]) {
 		if err := ro.control.Delete(ctx, ro.set, []*corev1.Pod{pod}); err != nil {
 			return false, err
 		}
-		if healthy {
-			unavailable++
-		}
 	}
-	return true, nil
+	return spare == len(healthy), nil
 }
 
 // nextAvailable asks to be called when the next ready pod becomes available.
