@@ -189,13 +189,18 @@ func (c *cluster) clientset(contentType string) *kubernetes.Clientset {
 	return cs
 }
 
-// http returns a plain client; user "" has no certificate.
-func (c *cluster) http(user string) *http.Client {
+// tls is the configuration of a user's connections; "" is nobody.
+func (c *cluster) tls(user string) *tls.Config {
 	config := &tls.Config{RootCAs: c.authority.Pool()}
 	if user != "" {
 		config.Certificates = []tls.Certificate{*c.certificate(identity.Identity{Name: user})}
 	}
-	transport := &http.Transport{TLSClientConfig: config, DisableCompression: true}
+	return config
+}
+
+// http returns a plain client; user "" has no certificate.
+func (c *cluster) http(user string) *http.Client {
+	transport := &http.Transport{TLSClientConfig: c.tls(user), DisableCompression: true}
 	c.t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }

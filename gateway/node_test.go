@@ -102,6 +102,10 @@ func (n *node) Exec(stream grpc.BidiStreamingServer[nodev1.ExecRequest, nodev1.E
 				break
 			}
 		}
+	case "echo":
+		if err := out(start.GetCommand()[1]); err != nil {
+			return err
+		}
 	case "hang":
 		<-stream.Context().Done()
 		return stream.Context().Err()

@@ -1,6 +1,7 @@
 package podworker
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -283,7 +284,7 @@ func (w *worker) report(now time.Time, soonest func(time.Time)) {
 		soonest(w.retryWrite.until)
 		return
 	}
-	if w.uneventful() {
+	if w.uneventful() || w.replacing() {
 		if w.writeAfter.IsZero() {
 			w.writeAfter = now.Add(statusHold)
 		}
@@ -324,6 +325,12 @@ func (w *worker) uneventful() bool {
 		}
 	}
 	return true
+}
+
+// replacing says that a container is started anew because its specification has
+// changed: it runs again before anybody needs to know, or fails to.
+func (w *worker) replacing() bool {
+	return w.phase == phaseRunning && slices.ContainsFunc(w.containers, func(c *container) bool { return c.mustRestart && !c.running() })
 }
 
 func (w *worker) endStartSpan() {

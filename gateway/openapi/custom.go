@@ -36,17 +36,24 @@ func customName(k *kinds.Kind, kind string) string {
 func (m *models) custom(k *kinds.Kind) string {
 	name := customName(k, k.Kind)
 	s := m.schemaOf(k)
-	properties, ok := s["properties"].(object)
-	if !ok {
-		properties = make(object)
-		s["properties"] = properties
+	if !m.oneOf && s[preserve] == true {
+		s = make(object) // clients of v2 take properties for all that there can be
+	} else {
+		properties, ok := s["properties"].(object)
+		if !ok {
+			properties = make(object)
+			s["properties"] = properties
+		}
+		m.meta(properties)
 	}
-	m.meta(properties)
 	s["type"] = "object"
 	s["x-kubernetes-group-version-kind"] = []gvk{gvkOf(k.GVK())}
 	m.written[name] = s
 	return name
 }
+
+// preserve marks schemas of objects that may have other fields, too.
+const preserve = "x-kubernetes-preserve-unknown-fields"
 
 // meta adds to a schema's properties those of all objects.
 func (m *models) meta(properties object) {
@@ -116,6 +123,13 @@ func (m *models) fit(s object, props *apiextensionsv1.JSONSchemaProps) {
 				delete(s, word)
 			}
 			return
+		}
+		if s[preserve] == true {
+			delete(s, "items")
+			delete(s, "properties")
+			if s["type"] == "object" || s["type"] == "array" {
+				delete(s, "type")
+			}
 		}
 	}
 	if items, ok := s["items"].(object); ok && props.Items != nil && props.Items.Schema != nil {

@@ -13,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/klog/v2"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 )
@@ -36,6 +38,9 @@ func (c *Connector) logs(w http.ResponseWriter, r *http.Request, t podTarget) er
 	stream, err := node.Logs(ctx, req)
 	if err != nil {
 		return err
+	}
+	if wsstream.IsWebSocketRequest(r) {
+		return c.logsOverWebSocket(w, r, t, &logReader{stream: stream})
 	}
 	flush := http.NewResponseController(w).Flush
 	written := false
@@ -62,6 +67,49 @@ func (c *Connector) logs(w http.ResponseWriter, r *http.Request, t podTarget) er
 			}
 		}
 	}
+}
+
+// logsOverWebSocket sends a log in messages, as clients ask for that cannot read an
+// answer while it comes.
+func (c *Connector) logsOverWebSocket(w http.ResponseWriter, r *http.Request, t podTarget, log *logReader) error {
+	if err := log.fill(); err != nil && !errors.Is(err, io.EOF) {
+		return err // what is wrong can still be said in the answer
+	}
+	reader := wsstream.NewReaderWithLogger(klog.Logger{}, log, true, wsstream.NewDefaultReaderProtocols())
+	if err := reader.Copy(w, r); err != nil && r.Context().Err() == nil {
+		c.Log.WarnContext(r.Context(), "log stream broke off", "namespace", t.pod.Namespace, "pod", t.pod.Name, "error", err)
+	}
+	return nil
+}
+
+// logReader reads what an agent sends of a log.
+type logReader struct {
+	stream interface {
+		Recv() (*nodev1.LogsResponse, error)
+	}
+	ahead []byte // what came and was not read
+}
+
+// fill waits until there is something to read.
+func (l *logReader) fill() error {
+	for len(l.ahead) == 0 {
+		resp, err := l.stream.Recv()
+		if err != nil {
+			return err
+		}
+		l.ahead = resp.GetData()
+	}
+	return nil
+}
+
+// Read implements io.Reader.
+func (l *logReader) Read(p []byte) (int, error) {
+	if err := l.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(p, l.ahead)
+	l.ahead = l.ahead[n:]
+	return n, nil
 }
 
 // logsRequest reads and checks the parameters of pods/log.

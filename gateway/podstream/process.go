@@ -131,10 +131,7 @@ func (c *Connector) run(w http.ResponseWriter, r *http.Request, t podTarget, sta
 		client.awaitClose()
 		cancel()
 	}()
-	status := joinProcess(ctx, client, node, open)
-	if body, err := json.Marshal(status); err == nil {
-		_, _ = client.failure.Write(body) // the client may have gone
-	}
+	client.end(joinProcess(ctx, client, node, open))
 	return nil
 }
 

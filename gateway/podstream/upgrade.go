@@ -1,6 +1,7 @@
 package podstream
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/remotecommand"
 	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
@@ -27,8 +29,10 @@ var errAnswered = errors.New("the upgrade failed and was answered")
 type clientStreams struct {
 	stdin, resize  io.Reader
 	stdout, stderr io.Writer
-	// failure takes the Status that says how it ended.
+	// failure takes what says how it ended: a Status or, inWords, the message of a
+	// failure.
 	failure io.Writer
+	inWords bool
 	// awaitClose returns once the connection is closed.
 	awaitClose func()
 	close      func()
@@ -47,6 +51,19 @@ func (s *clientStreams) write(out output) error {
 		}
 	}
 	return nil
+}
+
+// end tells the client how the process ended. The client may have gone.
+func (s *clientStreams) end(status *metav1.Status) {
+	if s.inWords {
+		if status.Status != metav1.StatusSuccess {
+			_, _ = io.WriteString(s.failure, status.Message)
+		}
+		return
+	}
+	if body, err := json.Marshal(status); err == nil {
+		_, _ = s.failure.Write(body)
+	}
 }
 
 // upgrade turns a request into the streams that start asks for.
@@ -70,7 +87,16 @@ const (
 	channelCount
 )
 
-// upgradeWebSocket serves the channel protocols, versions 4 and 5.
+// The protocols of WebSockets before version 4, in which only a failure is told of,
+// in its own words. The first is that of clients who name none.
+const (
+	firstProtocol       = ""
+	firstProtocolBinary = "channel.k8s.io"
+	firstProtocolBase64 = "base64.channel.k8s.io"
+)
+
+// upgradeWebSocket serves the channel protocols: versions 4 and 5, and those
+// before.
 func upgradeWebSocket(w http.ResponseWriter, r *http.Request, start *nodev1.ExecStart) (*clientStreams, error) {
 	channels := make([]wsstream.ChannelType, channelCount)
 	use := func(wanted bool, channel int, kind wsstream.ChannelType) {
@@ -88,14 +114,21 @@ func upgradeWebSocket(w http.ResponseWriter, r *http.Request, start *nodev1.Exec
 		remotecommand.StreamProtocolV5Name: {Binary: true, Channels: channels},
 		remotecommand.StreamProtocolV4Name: {Binary: true, Channels: channels},
 		"v4.base64.channel.k8s.io":         {Binary: false, Channels: channels},
+		firstProtocol:                      {Binary: true, Channels: channels},
+		firstProtocolBinary:                {Binary: true, Channels: channels},
+		firstProtocolBase64:                {Binary: false, Channels: channels},
 	})
 	conn.SetIdleTimeout(idleTimeout)
 	// The library logs as an error that a connection ends; it has to.
-	_, streams, err := conn.Open(w, r.WithContext(klog.NewContext(r.Context(), klog.Logger{})))
+	protocol, streams, err := conn.Open(w, r.WithContext(klog.NewContext(r.Context(), klog.Logger{})))
 	if err != nil {
 		return nil, errAnswered
 	}
 	s := &clientStreams{failure: streams[channelError]}
+	switch protocol {
+	case firstProtocol, firstProtocolBinary, firstProtocolBase64:
+		s.inWords = true
+	}
 	s.awaitClose = func() { _, _ = io.Copy(io.Discard, streams[channelError]) }
 	s.close = func() { _ = conn.Close() } // it is over either way
 	if start.GetStdin() {
