@@ -49,6 +49,7 @@ func TestStatuses(t *testing.T) {
 		{"unknown patch", "PATCH", configMaps + "/a", "{}", admin, []string{"Content-Type", "application/json"}, 415, "UnsupportedMediaType", "application/merge-patch+json"},
 		{"broken Protobuf", "POST", configMaps, "k8s\x00\xff", admin, []string{"Content-Type", "application/vnd.kubernetes.protobuf"}, 400, "BadRequest", "envelope"},
 		{"broken YAML", "POST", configMaps, "a: [", admin, []string{"Content-Type", "application/yaml"}, 400, "BadRequest", "YAML"},
+		{"a table of a question", "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "{}", admin, []string{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}, 406, "NotAcceptable", ""},
 		{"nothing acceptable", "GET", configMaps, "", admin, []string{"Accept", "image/png"}, 406, "NotAcceptable", "application/json"},
 		{"unknown field", "POST", configMaps + "?fieldValidation=Strict", `{"metadata":{"name":"x"},"foo":1}`, admin, nil, 400, "BadRequest", `unknown field "foo"`},
 		{"wrong dryRun", "POST", configMaps + "?dryRun=Some", `{"metadata":{"name":"x"}}`, admin, nil, 422, "Invalid", "dryRun"},

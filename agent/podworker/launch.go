@@ -66,7 +66,7 @@ func (w *worker) launch(c *container) {
 	}
 	c.launching, c.settled, c.counted = true, false, false
 	if c.waitReason == "" || c.waitReason == "CrashLoopBackOff" {
-		c.waitReason, c.waitMessage = "ContainerCreating", ""
+		c.waitReason, c.waitMessage = w.beingMade(), ""
 	}
 	if c.present {
 		w.retire(c)

@@ -2,11 +2,14 @@ package podworker
 
 import (
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/internal/client"
@@ -264,5 +267,45 @@ func TestStaticPodHasMirror(t *testing.T) {
 	}
 	if o := metav1.GetControllerOf(got); o == nil || o.Kind != "Node" || o.Name != "n1" {
 		t.Errorf("owner = %v", o)
+	}
+}
+
+// TestChangedImageIsNoOutage changes the image of a container that is ready: it is
+// started anew, and nobody is told that it was down for a moment.
+func TestChangedImageIsNoOutage(t *testing.T) {
+	b := newBench(t)
+	var down atomic.Bool
+	b.watch.AddHandler(client.Handler[*corev1.Pod]{OnUpdate: func(old, pod *corev1.Pod) {
+		if isReady(old) && !isReady(pod) {
+			down.Store(true)
+		}
+	}})
+	b.pod("web", nil)
+	pod := b.until("web", "ready", isReady).DeepCopy()
+	pod.Spec.Containers[0].Image = "app:2"
+	if err := b.client.Update(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	b.until("web", "started anew", func(p *corev1.Pod) bool {
+		return isReady(p) && p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].Image == "app:2"
+	})
+	if down.Load() {
+		t.Error("it was told that the pod was not ready")
+	}
+}
+
+// TestDeletedPodCanBeSeen has a pod that ends at once: whoever deletes it can look
+// at it ending.
+func TestDeletedPodCanBeSeen(t *testing.T) {
+	b := newBench(t)
+	b.pod("web", func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30) })
+	pod := b.until("web", "ready", isReady)
+	asked := time.Now()
+	if err := b.client.Delete(t.Context(), pod, client.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("web", "gone", func(p *corev1.Pod) bool { return p == nil })
+	if shown := time.Since(asked); shown < leastShown {
+		t.Errorf("it was gone after %v", shown)
 	}
 }

@@ -177,21 +177,26 @@ func (w *worker) setState(c *container, cs *corev1.ContainerStatus) {
 	}
 }
 
+// The reasons for which containers wait while their pod is being made.
+const (
+	reasonCreating     = "ContainerCreating"
+	reasonInitializing = "PodInitializing" // in pods with init containers, which wait for this reason too
+)
+
 func (w *worker) whyWaiting(c *container) string {
 	if c.waitReason != "" {
 		return c.waitReason
 	}
-	if c.role != roleInit && c.role != roleSidecar || w.waitsForInit(c) {
-		for _, other := range w.containers {
-			if other.role == roleInit || other.role == roleSidecar {
-				return "PodInitializing"
-			}
-		}
-	}
-	return "ContainerCreating"
+	return w.beingMade()
 }
 
-func (w *worker) waitsForInit(c *container) bool { return c != w.containers[0] }
+// beingMade is why a container waits that nothing is wrong with.
+func (w *worker) beingMade() string {
+	if slices.ContainsFunc(w.containers, func(c *container) bool { return c.role == roleInit || c.role == roleSidecar }) {
+		return reasonInitializing
+	}
+	return reasonCreating
+}
 
 func terminated(st *runtime.ContainerStatus) corev1.ContainerStateTerminated {
 	message := st.TerminationMessage
@@ -320,7 +325,7 @@ func (w *worker) uneventful() bool {
 		return false
 	}
 	for _, c := range w.containers {
-		if c.waitReason != "" && c.waitReason != "ContainerCreating" || c.present || c.last != nil {
+		if c.waitReason != "" && c.waitReason != w.beingMade() || c.present || c.last != nil {
 			return false
 		}
 	}
@@ -330,7 +335,7 @@ func (w *worker) uneventful() bool {
 // replacing says that a container is started anew because its specification has
 // changed: it runs again before anybody needs to know, or fails to.
 func (w *worker) replacing() bool {
-	return w.phase == phaseRunning && slices.ContainsFunc(w.containers, func(c *container) bool { return c.mustRestart && !c.running() })
+	return w.phase == phaseRunning && slices.ContainsFunc(w.containers, func(c *container) bool { return c.mustRestart })
 }
 
 func (w *worker) endStartSpan() {

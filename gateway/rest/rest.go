@@ -155,9 +155,13 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t routes.Target) 
 }
 
 // offer is what objects of a kind can be answered in: those of custom kinds have
-// no Protobuf message, but their metadata has.
+// no Protobuf message, but their metadata has. What is asked, as an access review,
+// is nothing to be tabulated.
 func offer(kind *kinds.Kind) negotiate.Offer {
-	if kind.Custom == nil {
+	switch {
+	case kind.CreateOnly:
+		return negotiate.Plain
+	case kind.Custom == nil:
 		return negotiate.Objects
 	}
 	return func(f negotiate.Format) bool {

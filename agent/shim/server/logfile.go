@@ -181,12 +181,13 @@ func (w *lineWriter) emit(now time.Time, tag byte, part []byte) {
 	w.rest = w.rest[:0]
 }
 
-// flush writes a last line that has no end, as a whole one.
+// flush writes a last line that has no end, as a part of one: whoever reads the
+// log gets what was written and no more.
 func (w *lineWriter) flush() {
 	if len(w.rest) == 0 {
 		return
 	}
 	w.out = w.out[:0]
-	w.emit(time.Now().UTC(), 'F', nil)
+	w.emit(time.Now().UTC(), 'P', nil)
 	w.log.write(w.out)
 }

@@ -19,7 +19,7 @@ func TestLineWriter(t *testing.T) {
 	}{
 		{"one line", []string{"a\n"}, []string{"F a"}},
 		{"a line in pieces", []string{"a", "b", "c\nd\n"}, []string{"F abc", "F d"}},
-		{"no end", []string{"a\nb"}, []string{"F a", "F b"}},
+		{"no end", []string{"a\nb"}, []string{"F a", "P b"}},
 		{"empty lines", []string{"\n\n"}, []string{"F ", "F "}},
 		{"just fits", []string{long + "\n"}, []string{"F " + long}},
 		{"too long", []string{long + "yz\n"}, []string{"P " + long, "F yz"}},
