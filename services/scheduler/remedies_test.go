@@ -53,3 +53,29 @@ func TestExplainSaysWhatWouldHelp(t *testing.T) {
 		return c.nodeOf("waits") == "n1"
 	})
 }
+
+// TestExplainSaysWhatNoNodeHelps: what keeps a pod from every node is said of
+// each.
+func TestExplainSaysWhatNoNodeHelps(t *testing.T) {
+	c := start(t, schedtest.Node("n1"), schedtest.Node("n2"))
+	c.create(schedtest.Pod("waits").Claims("data").Pod())
+	c.until("waits is told that it waits", func() bool {
+		p, ok := c.pods.Get("default", "waits")
+		return ok && scheduledCondition(p) != nil && scheduledCondition(p).Reason == corev1.PodReasonUnschedulable
+	})
+	resp, err := (&service{scheduler: c.scheduler}).Explain(t.Context(), &schedulerv1.ExplainRequest{Namespace: "default", Name: "waits"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := resp.GetDiagnosis().GetNodes()
+	if len(nodes) != 2 {
+		t.Fatalf("%v", nodes)
+	}
+	for _, n := range nodes {
+		r := n.GetRejections()[0]
+		if r.GetDetail() != "claim data does not exist" || len(r.GetRemedies()) != 1 || r.GetRemedies()[0].GetDescription() != "create claim data" ||
+			r.GetRemedies()[0].GetKind() != schedulerv1.RemedyKind_REMEDY_KIND_CHANGE_CLAIM {
+			t.Errorf("%s: %v", n.GetNodeName(), r)
+		}
+	}
+}

@@ -66,6 +66,24 @@ func (p *Profile) Advise(ctx context.Context, state *CycleState, pod *snapshot.P
 	return Advice{}
 }
 
+// PodAdvisor is a PreFilter that knows what would have to change for a pod that
+// it keeps off every node.
+type PodAdvisor interface {
+	PreFilter
+	// AdvisePod is asked of a pod that PreFilter has rejected.
+	AdvisePod(ctx context.Context, pod *snapshot.PodInfo) Advice
+}
+
+// AdvisePod returns what the plugin that rejected the pod as such knows.
+func (p *Profile) AdvisePod(ctx context.Context, pod *snapshot.PodInfo, verdict *Status) Advice {
+	for _, pl := range p.preFilter {
+		if a, ok := pl.(PodAdvisor); ok && pl.Name() == verdict.Plugin() {
+			return a.AdvisePod(ctx, pod)
+		}
+	}
+	return Advice{}
+}
+
 // Evict is the remedy of taking pods away.
 func Evict(pods ...*snapshot.PodInfo) Remedy {
 	names := keys(pods)

@@ -54,8 +54,9 @@ func Explain(ctx context.Context, profile *framework.Profile, cache *snapshot.Ca
 	}
 	if status.Rejected() {
 		e.Diagnosis.PreFilter = status
+		advice := profile.AdvisePod(ctx, pod, status)
 		for _, n := range nodes.Nodes() {
-			e.Nodes = append(e.Nodes, NodeVerdict{Node: n.Name(), Rejections: []Rejection{{Status: status}}})
+			e.Nodes = append(e.Nodes, NodeVerdict{Node: n.Name(), Rejections: []Rejection{{Status: status, Advice: advice}}})
 		}
 		return e, nil
 	}

@@ -8,11 +8,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/component-helpers/storage/ephemeral"
 	"k8s.io/component-helpers/storage/volume"
 
 	"navarch.dev/navarch/internal/storageclass"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
+	"navarch.dev/navarch/services/scheduler/storage"
 )
 
 // Advise implements framework.Advisor: it says where the volumes are, or what a
@@ -43,6 +45,61 @@ func (p *Plugin) Advise(_ context.Context, state *framework.CycleState, _ *snaps
 	}
 	remedies = append(remedies, framework.Remedy{Kind: framework.ChangePod, Description: "use another claim than " + strings.Join(elsewhere, ", ")})
 	return framework.Advice{Detail: strings.Join(details, "; "), Remedies: remedies}
+}
+
+// AdvisePod implements framework.PodAdvisor: it says which claims are not there,
+// on their way out, or not bound though they do not wait for the pod's node.
+func (p *Plugin) AdvisePod(_ context.Context, pod *snapshot.PodInfo) framework.Advice {
+	var details, remedies []string
+	add := func(remedy, detail string, args ...any) {
+		details = append(details, fmt.Sprintf(detail, args...))
+		if remedy != "" {
+			remedies = append(remedies, remedy)
+		}
+	}
+	for _, ref := range storage.ClaimsOf(pod.Pod) {
+		claim, ok := p.storage.Claim(pod.Pod.Namespace, ref.Name)
+		switch {
+		case !ok && ref.Ephemeral:
+			add("", "claim %s of the pod itself is being made", ref.Name)
+		case !ok:
+			add("create claim "+ref.Name, "claim %s does not exist", ref.Name)
+		case claim.Status.Phase == corev1.ClaimLost:
+			add("make claim "+ref.Name+" anew", "claim %s is bound to volume %s that does not exist", ref.Name, claim.Spec.VolumeName)
+		case claim.DeletionTimestamp != nil:
+			add("make claim "+ref.Name+" anew once it is gone", "claim %s is being deleted", ref.Name)
+		case ref.Ephemeral && ephemeral.VolumeIsForPod(pod.Pod, claim) != nil:
+			add("delete claim "+ref.Name, "claim %s is not the pod's own", ref.Name)
+		case storage.IsBound(claim) || claim.Spec.VolumeName == "" && p.delayed(claim):
+		case claim.Spec.VolumeName != "":
+			add("", "claim %s is being bound to volume %s", ref.Name, claim.Spec.VolumeName)
+		default:
+			p.adviseUnbound(claim, add)
+		}
+	}
+	advice := framework.Advice{Detail: strings.Join(details, "; ")}
+	if len(remedies) > 0 {
+		advice.Remedies = []framework.Remedy{{Kind: framework.ChangeClaim, Description: strings.Join(remedies, " and ")}}
+	}
+	return advice
+}
+
+// adviseUnbound says why a claim that is to be bound at once is not: its class
+// makes no volumes, or has not made this one.
+func (p *Plugin) adviseUnbound(claim *corev1.PersistentVolumeClaim, add func(remedy, detail string, args ...any)) {
+	asked := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	name := volume.GetPersistentVolumeClaimClass(claim)
+	class, ok := p.storage.Class(name)
+	switch {
+	case name == "":
+		add("add a volume without a class with "+asked.String(), "claim %s has no class, and finds no free volume with %s", claim.Name, asked.String())
+	case !ok:
+		add("create class "+name, "claim %s is of class %s that does not exist, and finds no free volume", claim.Name, name)
+	case class.Provisioner == volume.NotSupportedProvisioner:
+		add("add a volume of class "+name+" with "+asked.String(), "claim %s finds no free volume of class %s with %s", claim.Name, name, asked.String())
+	default:
+		add("see that "+class.Provisioner+" runs", "the volume of claim %s is being made by %s", claim.Name, class.Provisioner)
+	}
 }
 
 func missing(claims []*corev1.PersistentVolumeClaim) framework.Advice {

@@ -67,6 +67,47 @@ func TestAdvise(t *testing.T) {
 	}
 }
 
+// TestAdvisePod: no node will do for a pod that uses claim data.
+func TestAdvisePod(t *testing.T) {
+	now := schedtest.Class("now", "example.com/disk")
+	now.VolumeBindingMode = nil
+	hand := schedtest.Class("hand", volume.NotSupportedProvisioner)
+	hand.VolumeBindingMode = nil
+	lost := schedtest.Bound(schedtest.Claim("data", ""), "pv-1")
+	lost.Status.Phase = corev1.ClaimLost
+	going := schedtest.Claim("data", "")
+	going.DeletionTimestamp = &metav1.Time{}
+	half := schedtest.Claim("data", "")
+	half.Spec.VolumeName = "pv-1"
+	for _, tt := range []struct {
+		name   string
+		have   []metav1.Object
+		detail string
+		remedy string
+	}{
+		{"not there", nil, "claim data does not exist", "create claim data"},
+		{"lost", []metav1.Object{lost}, "claim data is bound to volume pv-1 that does not exist", "make claim data anew"},
+		{"being deleted", []metav1.Object{going}, "claim data is being deleted", "make claim data anew once it is gone"},
+		{"being bound", []metav1.Object{half}, "claim data is being bound to volume pv-1", ""},
+		{"no class", []metav1.Object{schedtest.Claim("data", "")}, "claim data has no class, and finds no free volume with 1Gi", "add a volume without a class with 1Gi"},
+		{"a class that is not there", []metav1.Object{schedtest.Claim("data", "gone")}, "claim data is of class gone that does not exist, and finds no free volume", "create class gone"},
+		{"volumes made by hand", []metav1.Object{hand, schedtest.Claim("data", "hand")}, "claim data finds no free volume of class hand with 1Gi", "add a volume of class hand with 1Gi"},
+		{"a volume that is to come", []metav1.Object{now, schedtest.Claim("data", "now")}, "the volume of claim data is being made by example.com/disk", "see that example.com/disk runs"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, pod := New(DefaultArgs(), schedtest.NewStorage(tt.have...), NewReservations()), schedtest.Pod("p").Claims("data").Info()
+			if _, s := p.PreFilter(t.Context(), &framework.CycleState{}, pod, nodes()); !s.Rejected() {
+				t.Fatalf("%v", s)
+			}
+			var remedies []string
+			if tt.remedy != "" {
+				remedies = []string{tt.remedy}
+			}
+			expectAdvice(t, p.AdvisePod(t.Context(), pod), tt.detail, remedies)
+		})
+	}
+}
+
 // TestAdviseReserved: another pod's binding has taken the claim's volume.
 func TestAdviseReserved(t *testing.T) {
 	s := schedtest.NewStorage(schedtest.Class("static", volume.NotSupportedProvisioner), schedtest.Claim("data", "static"), schedtest.Volume("pv-1", "static", "n2"))
