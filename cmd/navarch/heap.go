@@ -78,11 +78,12 @@ func (p *pacer) collected() {
 	defer p.mu.Unlock()
 	busy := time.Since(p.last) < busyWithin
 	p.last = time.Now()
-	p.adopt(percentOf(p.live(), busy || p.calm != nil))
+	live := p.live()
+	p.adopt(percentOf(live, busy || p.calm != nil))
 	switch {
 	case p.calm != nil:
 		p.calm.Reset(calmAfter)
-	case busy:
+	case busy && percentOf(live, true) > percentOf(live, false): // else there is nothing to give back
 		p.calm = time.AfterFunc(calmAfter, p.calmed)
 	}
 }

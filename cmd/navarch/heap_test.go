@@ -58,6 +58,25 @@ func TestBurstsMayGrowMore(t *testing.T) {
 	})
 }
 
+// A large heap gets no more in a burst, so that nothing is given back after it:
+// to look for that would cost a collection of all of it.
+func TestLargeHeapsAreLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		percent, released := usualPercent, 0
+		p := newPacer(func() uint64 { return 1 << 30 })
+		p.set, p.release = func(to int) { percent = to }, func() { released++ }
+		for range 3 {
+			p.collected()
+			time.Sleep(busyWithin / 2)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if percent != 50 || released != 0 {
+			t.Errorf("a heap of 1 GiB may grow by %d %% and was released %d times, want 50 and 0", percent, released)
+		}
+	})
+}
+
 func TestEveryCollectionIsNoticed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	noticed := make(chan struct{})
