@@ -35,14 +35,18 @@ func NewClock(b backend.Backend) *Clock { return &Clock{backend: b} }
 // Now returns the newest revision.
 func (c *Clock) Now(ctx context.Context) (int64, error) {
 	c.mu.Lock()
+	if !c.asking {
+		// Nobody else can be waiting for this question, so that it is put without
+		// another goroutine.
+		c.asking = true
+		c.mu.Unlock()
+		defer c.goOn(ctx)
+		return c.put(ctx)
+	}
 	if c.waiting == nil {
 		c.waiting = &question{done: make(chan struct{})}
 	}
 	q := c.waiting
-	if !c.asking {
-		c.asking = true
-		go c.ask(context.WithoutCancel(ctx))
-	}
 	c.mu.Unlock()
 	select {
 	case <-q.done:
@@ -50,6 +54,17 @@ func (c *Clock) Now(ctx context.Context) (int64, error) {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+// goOn has the questions be put of those who came while one was being put.
+func (c *Clock) goOn(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		c.asking = false
+		return
+	}
+	go c.ask(context.WithoutCancel(ctx))
 }
 
 // ask puts questions until nobody waits.
