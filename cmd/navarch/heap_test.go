@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,20 +22,28 @@ func TestHeapsMayGrow(t *testing.T) {
 	}
 }
 
-// A collection at each letter, a second apart or more; what the heap may grow by:
+// pacerOf returns the pacer of a heap of a size, and what it has set and how often
+// it has released.
+func pacerOf(live uint64) (p *pacer, percent, released *atomic.Int64) {
+	percent, released = new(atomic.Int64), new(atomic.Int64)
+	percent.Store(usualPercent)
+	p = newPacer(func() uint64 { return live })
+	p.set, p.release = func(to int) { percent.Store(int64(to)) }, func() { released.Add(1) }
+	return p, percent, released
+}
+
+// Collections of a small heap, and what it may grow by after each:
 //
 //	alone   at once   at once      5 s later          alone
 //	 100 ──── 300 ────── 300 ──────── 100, released ── 100
 func TestBurstsMayGrowMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		percent, released := usualPercent, 0
-		p := newPacer(func() uint64 { return 50 << 20 })
-		p.set, p.release = func(to int) { percent = to }, func() { released++ }
+		p, percent, released := pacerOf(50 << 20)
 		steps := []struct {
 			wait     time.Duration
 			collect  bool
-			percent  int
-			released int
+			percent  int64
+			released int64
 		}{
 			{time.Hour, true, 100, 0},
 			{busyWithin / 2, true, 300, 0},
@@ -51,8 +60,9 @@ func TestBurstsMayGrowMore(t *testing.T) {
 				p.collected()
 			}
 			synctest.Wait()
-			if percent != s.percent || released != s.released {
-				t.Fatalf("step %d: the heap may grow by %d %% and was released %d times, want %d and %d", n, percent, released, s.percent, s.released)
+			if percent.Load() != s.percent || released.Load() != s.released {
+				t.Fatalf("step %d: the heap may grow by %d %% and was released %d times, want %d and %d",
+					n, percent.Load(), released.Load(), s.percent, s.released)
 			}
 		}
 	})
@@ -62,17 +72,15 @@ func TestBurstsMayGrowMore(t *testing.T) {
 // to look for that would cost a collection of all of it.
 func TestLargeHeapsAreLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		percent, released := usualPercent, 0
-		p := newPacer(func() uint64 { return 1 << 30 })
-		p.set, p.release = func(to int) { percent = to }, func() { released++ }
+		p, percent, released := pacerOf(1 << 30)
 		for range 3 {
 			p.collected()
 			time.Sleep(busyWithin / 2)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if percent != 50 || released != 0 {
-			t.Errorf("a heap of 1 GiB may grow by %d %% and was released %d times, want 50 and 0", percent, released)
+		if percent.Load() != 50 || released.Load() != 0 {
+			t.Errorf("a heap of 1 GiB may grow by %d %% and was released %d times, want 50 and 0", percent.Load(), released.Load())
 		}
 	})
 }
