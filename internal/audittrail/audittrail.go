@@ -77,7 +77,7 @@ func Ask(ctx context.Context) context.Context {
 
 // Wanted says whether a call asks for a trail. Only gateways may.
 func Wanted(ctx context.Context) bool {
-	return len(metadata.ValueFromIncomingContext(ctx, askKey)) > 0 && identity.FromContext(ctx).InGroup(identity.GroupGateways)
+	return identity.FromContext(ctx).InGroup(identity.GroupGateways) && len(metadata.ValueFromIncomingContext(ctx, askKey)) > 0
 }
 
 // Send adds to the answer's header. It must come before a stream's first
