@@ -240,13 +240,14 @@ func autoscalerUnmet(s *state, hpa *autoscalingv2.HorizontalPodAutoscaler, load 
 	}
 	n, least, most := *d.Spec.Replicas, *hpa.Spec.MinReplicas, hpa.Spec.MaxReplicas
 	_, down := paces(hpa)
-	wanted := min(max(int32(math.Ceil(float64(load)/wantedUse)), least), most)
-	ratio := float64(load) / float64(n) / wantedUse
-	switch {
-	case n < least || n > most:
+	if n < least || n > most {
 		return fmt.Sprintf("leaves %d pods, its limits are %d and %d", n, least, most)
-	case ratio > 1.15 && n < wanted, ratio < 0.85 && n > wanted && !down.disabled:
-		return fmt.Sprintf("leaves %d pods with a load for %d", n, wanted)
+	}
+	// What a pod uses is told in whole thousandths.
+	ratio := math.Ceil(float64(load)/float64(n)) / wantedUse
+	wanted := min(max(int32(math.Ceil(ratio*float64(n))), least), most)
+	if ratio > 1.1 && n < wanted || ratio < 0.9 && n > wanted && !down.disabled {
+		return fmt.Sprintf("leaves %d pods with a load of %d, which is one for %d", n, load, wanted)
 	}
 	return ""
 }
