@@ -4,12 +4,10 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/internal/client"
@@ -291,21 +289,5 @@ func TestChangedImageIsNoOutage(t *testing.T) {
 	})
 	if down.Load() {
 		t.Error("it was told that the pod was not ready")
-	}
-}
-
-// TestDeletedPodCanBeSeen has a pod that ends at once: whoever deletes it can look
-// at it ending.
-func TestDeletedPodCanBeSeen(t *testing.T) {
-	b := newBench(t)
-	b.pod("web", func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30) })
-	pod := b.until("web", "ready", isReady)
-	asked := time.Now()
-	if err := b.client.Delete(t.Context(), pod, client.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	b.until("web", "gone", func(p *corev1.Pod) bool { return p == nil })
-	if shown := time.Since(asked); shown < leastShown {
-		t.Errorf("it was gone after %v", shown)
 	}
 }

@@ -23,9 +23,6 @@ const (
 	// hookExtra is what a container gets to end after its preStop hook took all
 	// of the grace period.
 	hookExtra = 2 * time.Second
-	// leastShown is how long a pod that is deleted with time to end can be seen
-	// ending, however fast it is: clients look at what they have just deleted.
-	leastShown = 200 * time.Millisecond
 )
 
 // podGrace returns how long the pod's containers have to end.
@@ -50,9 +47,6 @@ func (w *worker) beginStopping(now time.Time) {
 	w.cancelOps()
 	w.endSpan()
 	w.graceEnd = now.Add(w.podGrace())
-	if w.podGrace() > leastGrace {
-		w.shownUntil = now.Add(leastShown)
-	}
 	w.leaveServices()
 	for _, c := range w.containers {
 		c.endProbes()
@@ -209,10 +203,6 @@ func (w *worker) finish() {
 		return
 	}
 	w.phase = phaseTearingDown // until the Store has answered
-	if wait := time.Until(w.shownUntil); wait > 0 && w.pod.DeletionTimestamp != nil {
-		time.AfterFunc(wait, func() { w.send(w.finish) })
-		return
-	}
 	pod, status := w.pod.DeepCopy(), w.makeStatus(time.Now())
 	ctx := context.WithoutCancel(w.ctx)
 	w.operate(func() func() {

@@ -91,8 +91,6 @@ type worker struct {
 	refenceAt             time.Time
 
 	graceEnd time.Time // when stopping containers are killed
-	// shownUntil is when a pod that was deleted may be gone at the earliest.
-	shownUntil time.Time
 	// left is closed when a stopping pod gets no new traffic; nil if it got none.
 	left       chan struct{}
 	status     *corev1.PodStatus

@@ -27,7 +27,7 @@ var groupPriorities = map[string]int32{
 	"autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300, "networking.k8s.io": 17200, "policy": 17100,
 	"rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800, "apiextensions.k8s.io": 16700, "admissionregistration.k8s.io": 16700,
 	"scheduling.k8s.io": 16600, "coordination.k8s.io": 16500, "node.k8s.io": 16300, "discovery.k8s.io": 16200, "resource.k8s.io": 16200,
-	"flowcontrol.apiserver.k8s.io": 16100,
+	"flowcontrol.apiserver.k8s.io": 16100, "storagemigration.k8s.io": 15800,
 }
 
 // versionPriorities are those that are not generalPriority.

@@ -26,6 +26,7 @@ func builtin() []*Kind {
 		nodeKinds(),
 		certificatesKinds(),
 		flowcontrolKinds(),
+		storageMigrationKinds(),
 		admissionKinds(),
 		registrationKinds(),
 		extensionKinds(),

@@ -21,7 +21,7 @@ type rules[O Object] struct {
 	validateStatus func(obj, old O) field.ErrorList
 	parts          map[string]Part
 	warnings       func(obj O) []string
-	grace          func(obj O) int64
+	grace          func(obj O) *int64
 }
 
 // plain is the strategy of a kind that has neither spec nor status: what is
@@ -160,11 +160,11 @@ func part[O interface {
 	}
 }
 
-func measure[O Object](f func(O) int64) func(Object) int64 {
+func measure[O Object](f func(O) *int64) func(Object) *int64 {
 	if f == nil {
 		return nil
 	}
-	return func(obj Object) int64 { return f(obj.(O)) }
+	return func(obj Object) *int64 { return f(obj.(O)) }
 }
 
 // fields makes a FieldsFunc of a function over the kind's own type.

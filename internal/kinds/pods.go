@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
 )
@@ -52,12 +53,12 @@ func reportGates(p *corev1.Pod) {
 
 // podGracePeriod is the time a pod gets to end. A pod that no node has, or
 // that has ended, needs none.
-func podGracePeriod(p *corev1.Pod) int64 {
+func podGracePeriod(p *corev1.Pod) *int64 {
 	ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 	if p.Spec.NodeName == "" || ended {
-		return 0
+		return nil
 	}
-	return pointerOr(p.Spec.TerminationGracePeriodSeconds, podspec.DefaultTerminationGracePeriodSeconds)
+	return ptr.To(pointerOr[int64](p.Spec.TerminationGracePeriodSeconds, podspec.DefaultTerminationGracePeriodSeconds))
 }
 
 func podFieldNames() []string {

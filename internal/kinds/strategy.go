@@ -47,8 +47,9 @@ type Strategy struct {
 	// time, what that brings about beside the marks that all kinds have.
 	MarkDeleted func(obj Object)
 	// GracePeriod returns the seconds an object lingers on deletion when the
-	// request does not say; nil and 0 mean that it goes at once.
-	GracePeriod func(obj Object) int64
+	// request does not say. Where it or its result is nil the object goes at once,
+	// whatever the request says.
+	GracePeriod func(obj Object) *int64
 }
 
 // Part is how a subresource writes a part of its object.

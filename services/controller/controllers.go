@@ -37,6 +37,7 @@ import (
 	"navarch.dev/navarch/services/controller/serviceaccount"
 	"navarch.dev/navarch/services/controller/serviceaccounttoken"
 	"navarch.dev/navarch/services/controller/statefulset"
+	"navarch.dev/navarch/services/controller/storageversionmigration"
 	"navarch.dev/navarch/services/controller/validatingadmissionpolicystatus"
 )
 
@@ -111,6 +112,7 @@ func controllers(cfg *Config) []factory {
 		plain("validatingadmissionpolicystatus", validatingadmissionpolicystatus.New),
 		plain("apiserviceregistration", apiservice.NewRegistration),
 		whole("customresourcedefinition", customresourcedefinition.New),
+		plain("storageversionmigration", storageversionmigration.New),
 		{"apiserviceavailability", func(d deps) (*runner.Controller, error) {
 			return apiservice.NewAvailability(d.Deps, d.apiServers(cfg))
 		}},

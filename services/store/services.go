@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -77,7 +78,9 @@ func (s *Store) firstServices() ([]kinds.Object, error) {
 			},
 		},
 	}
-	return []kinds.Object{api, dns}, nil
+	// Where cluster IPs come from is the Store's configuration; this says so.
+	from := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: apiService}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{prefix.Masked().String()}}}
+	return []kinds.Object{api, dns, from}, nil
 }
 
 // gateways returns the configured addresses, which have been validated.

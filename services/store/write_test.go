@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"k8s.io/utils/ptr"
+
 	"navarch.dev/navarch/internal/apistatus"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
@@ -145,6 +147,16 @@ func TestPodDeletionWaitsForTheAgent(t *testing.T) {
 	}
 	if err := reread(t, c, unscheduled); !apierrors.IsNotFound(err) {
 		t.Errorf("an unscheduled pod lingers: %v", err)
+	}
+	instant := pod("instant")
+	instant.Spec.TerminationGracePeriodSeconds = ptr.To[int64](0)
+	create(t, c, instant)
+	bind(t, c, &storev1.Binding{Namespace: "default", Name: "instant", NodeName: "n1"})
+	if err := c.Delete(ctx, instant, client.DeleteOptions{GracePeriodSeconds: ptr.To[int64](60)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reread(t, c, instant); err != nil || *instant.DeletionGracePeriodSeconds != 60 {
+		t.Errorf("a pod that needs no time does not get what was asked for: %v", err)
 	}
 	bind(t, c, &storev1.Binding{Namespace: "default", Name: "p", NodeName: "n1"})
 	if err := c.Delete(ctx, p, client.DeleteOptions{}); err != nil {

@@ -29,9 +29,6 @@ const (
 	managedAlways  = "true"
 )
 
-// customPriority is that of the versions of custom kinds, as in Kubernetes.
-var customPriority = kinds.Priority{Group: 1000, Version: 100}
-
 // byVersion is the index of definitions by the names of the APIServices of the
 // versions in which they are served.
 const byVersion = "version"
@@ -172,7 +169,7 @@ func (r *registration) custom(key string) (*registrationv1.APIService, error) {
 		return nil, err
 	}
 	version, group, _ := strings.Cut(key, ".")
-	return local(schema.GroupVersion{Group: group, Version: version}, customPriority, managedAlways), nil
+	return local(schema.GroupVersion{Group: group, Version: version}, kinds.CustomPriority, managedAlways), nil
 }
 
 // align makes an APIService as it is wanted, or if it is nil removes it. One that

@@ -96,13 +96,15 @@ func gracePeriod(kind *kinds.Kind, obj kinds.Object, opts *storev1.DeleteOptions
 		return 0
 	}
 	grace := kind.Strategy.GracePeriod(obj)
-	if grace == 0 || opts.GracePeriodSeconds == nil {
-		return grace
+	switch {
+	case grace == nil:
+		return 0
+	case opts.GracePeriodSeconds == nil:
+		return *grace
+	case opts.GetGracePeriodSeconds() < 0:
+		return 1
 	}
-	if requested := opts.GetGracePeriodSeconds(); requested >= 0 {
-		return requested
-	}
-	return 1
+	return opts.GetGracePeriodSeconds()
 }
 
 // shorten lets an object that is being deleted go earlier, never later. A
