@@ -345,6 +345,26 @@ func TestPing(t *testing.T) {
 	}
 }
 
+// TestWhatIsSentIsNotHeld has an answer go on for long, as a watch does.
+func TestWhatIsSentIsNotHeld(t *testing.T) {
+	flushed := make(chan bool, 1)
+	c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "an event")
+		_ = http.NewResponseController(w).Flush()
+		flushed <- w.(*response).hold == nil
+		<-r.Context().Done()
+	})
+	go func() {
+		for range c.seen { // it is read so that the server goes on
+		}
+	}()
+	c.greet()
+	c.headers(1, true)
+	if !<-flushed {
+		t.Error("what has been sent is still held")
+	}
+}
+
 // TestEarlyAnswers has a request be answered before all of it has come.
 func TestEarlyAnswers(t *testing.T) {
 	c := connect(t, func(w http.ResponseWriter, _ *http.Request) {

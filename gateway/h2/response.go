@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -15,6 +16,10 @@ import (
 // more: the length of a short one is told, and it goes in one piece. Larger pieces
 // make frames as large as most clients take.
 const mostHeld = 16 << 10
+
+// holds are what is held in, by answers that hold something: one that goes on for
+// long, as a watch, mostly does not.
+var holds = sync.Pool{New: func() any { return new([mostHeld]byte) }}
 
 // response is the answer to a request. It belongs to one goroutine.
 type response struct {
@@ -28,7 +33,8 @@ type response struct {
 	sent     bool  // the header has been sent
 	declared int64 // how long the answer is to be; -1 if that is not said
 	written  int64
-	held     []byte
+	held     []byte // in hold
+	hold     *[mostHeld]byte
 }
 
 // Header implements http.ResponseWriter.
@@ -79,11 +85,20 @@ func (w *response) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
-	if w.held == nil {
-		w.held = takeBuffer()
+	if w.hold == nil {
+		w.hold = holds.Get().(*[mostHeld]byte)
+		w.held = w.hold[:0]
 	}
 	w.held = append(w.held, p...)
 	return len(p), nil
+}
+
+// release gives up what was held.
+func (w *response) release() {
+	if w.hold != nil {
+		holds.Put(w.hold)
+		w.hold, w.held = nil, nil
+	}
 }
 
 // Flush implements http.Flusher.
@@ -112,7 +127,6 @@ func (w *response) EnableFullDuplex() error { return nil }
 func (w *response) end() any {
 	w.WriteHeader(http.StatusOK)
 	err := w.send(nil, true)
-	giveBuffer(w.held)
 	if err == nil && !w.head && w.declared > w.written {
 		err = http.ErrContentLength
 	}
@@ -124,6 +138,7 @@ func (w *response) end() any {
 
 // send sends what is held and p, and the header if that has not been.
 func (w *response) send(p []byte, end bool) error {
+	defer w.release()
 	held := w.held
 	if w.head {
 		held, p = nil, nil
@@ -149,7 +164,6 @@ func (w *response) send(p []byte, end bool) error {
 		c.appendData(st.id, 0, true, nil, nil)
 	}
 	err := c.sendData(st, last, held, p)
-	w.held = w.held[:0]
 	if err == nil && len(trailer) > 0 && !short {
 		c.encode(0, trailer)
 		c.appendHeaders(st.id, true)
