@@ -41,7 +41,7 @@ type registration struct {
 	wanted map[string]*registrationv1.APIService
 
 	mu sync.Mutex // guards what follows
-	// present are those that were there at start.
+	// present are those that were there at start; nil before that.
 	present map[string]bool
 	// settled are the names that were seen to.
 	settled map[string]bool
@@ -60,7 +60,7 @@ func NewRegistration(deps runner.Deps) (*runner.Controller, error) {
 	}
 	r := &registration{
 		client: deps.Client, services: services, definitions: definitions,
-		wanted: builtin(), present: make(map[string]bool), settled: make(map[string]bool),
+		wanted: builtin(), settled: make(map[string]bool),
 	}
 	var c *runner.Controller
 	c = runner.New("apiserviceregistration", r, deps, runner.Options{Background: func(context.Context) { c.Enqueue(r.start()...) }})
@@ -121,6 +121,7 @@ func local(gv schema.GroupVersion, p kinds.Priority, managed string) *registrati
 func (r *registration) start() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.present = make(map[string]bool)
 	var names []string
 	for _, s := range r.services.List() {
 		r.present[s.Name] = true
@@ -142,9 +143,9 @@ func (r *registration) Reconcile(ctx context.Context, key string) (runner.Outcom
 		return runner.Done(), r.align(ctx, key, want, managedAlways)
 	}
 	r.mu.Lock()
-	done, present := r.settled[key], r.present[key]
+	early, done, present := r.present == nil, r.settled[key], r.present[key]
 	r.mu.Unlock()
-	if done {
+	if early || done { // the start has all of them looked at
 		return runner.Done(), nil
 	}
 	if have, exists := r.services.GetByKey(key); !exists || present && have.Labels[managedLabel] == managedOnStart {
