@@ -10,8 +10,10 @@ import (
 )
 
 // keepDecision takes the conditions from what was sent to the approval
-// subresource. Everything else, the certificate above all, is not its.
+// subresource, and as all writes of a status may the annotations. Everything else,
+// the certificate above all, is not its.
 func keepDecision(to, sent, old *certificatesv1.CertificateSigningRequest) {
+	to.Annotations = sent.Annotations
 	to.Status.Conditions = sent.Status.Conditions
 	stampConditions(to, old)
 }

@@ -125,7 +125,7 @@ func TestCertificateRequests(t *testing.T) {
 	if err := jane.Create(ctx, certificateRequest(t, "m", certificatesv1.KubeAPIServerClientSignerName, identity.GroupMasters)); !apierrors.IsForbidden(err) {
 		t.Errorf("request for a master's certificate: %v", err)
 	}
-	approval := []byte(`{"spec":{"username":"root"},"status":{"certificate":"aGVsbG8=","conditions":[{"type":"Approved","status":"True","reason":"Fine"}]}}`)
+	approval := []byte(`{"metadata":{"annotations":{"why":"asked"}},"spec":{"username":"root"},"status":{"certificate":"aGVsbG8=","conditions":[{"type":"Approved","status":"True","reason":"Fine"}]}}`)
 	if err := jane.Patch(ctx, other, types.MergePatchType, approval, "approval"); !apierrors.IsForbidden(err) {
 		t.Errorf("approve for another signer: %v", err)
 	}
@@ -135,6 +135,8 @@ func TestCertificateRequests(t *testing.T) {
 	switch condition := csr.Status.Conditions[0]; {
 	case csr.Spec.Username != "jane", len(csr.Status.Certificate) > 0:
 		t.Errorf("the approval changed more than conditions: %+v", csr)
+	case csr.Annotations["why"] != "asked":
+		t.Errorf("the approval lost an annotation: %v", csr.Annotations)
 	case condition.LastUpdateTime.IsZero(), condition.LastTransitionTime.IsZero():
 		t.Errorf("the approval does not say when: %+v", condition)
 	}

@@ -75,7 +75,7 @@ containers: [{name: c, command: [cat, /v/k], volumeMounts: [{name: v, mountPath:
 	s.untilEvent(t, "recovers", `configmap "comes-later" not found`)
 	s.Kubectl(t, "create", "configmap", "comes-later", "--from-literal=k=here now")
 	s.untilPhase(t, "recovers", corev1.PodSucceeded)
-	if log := s.log(t, "recovers", corev1.PodLogOptions{}); log != "here now\n" {
+	if log := s.log(t, "recovers", corev1.PodLogOptions{}); log != "here now" {
 		t.Errorf("it wrote %q", log)
 	}
 }
