@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +23,8 @@ func slotDir() string { return filepath.Join(runtimeDir, "slots") }
 func slotFile(slot int) string { return filepath.Join(slotDir(), strconv.Itoa(slot)) }
 
 // claimSlot claims the wanted slot for a data folder, or the first free one if
-// wanted is negative. A claim whose data folder has gone is free.
+// wanted is negative. A claim whose data folder has gone is free, unless its
+// cluster's bridge is still there: somebody has removed the folder alone.
 func claimSlot(dataDir string, wanted int) (int, error) {
 	unlock, err := lockSlots()
 	if err != nil {
@@ -37,16 +41,29 @@ func claimSlot(dataDir string, wanted int) (int, error) {
 		}
 		return wanted, os.WriteFile(slotFile(wanted), []byte(dataDir+"\n"), 0o644)
 	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return 0, fmt.Errorf("look at the machine's addresses: %w", err)
+	}
 	for slot := range maxSlots {
 		owner, err := slotOwner(slot)
 		if err != nil {
 			return 0, err
 		}
-		if owner == "" || owner == dataDir {
+		if owner == "" && !taken(slot, addresses) || owner == dataDir {
 			return slot, os.WriteFile(slotFile(slot), []byte(dataDir+"\n"), 0o644)
 		}
 	}
 	return 0, fmt.Errorf("%d clusters are running on this machine, which is the most: stop one with 'navarch down --data-dir DIR'", maxSlots)
+}
+
+// taken says whether one of the machine's addresses is in a slot's range of nodes.
+func taken(slot int, addresses []net.Addr) bool {
+	nodes := (&State{Slot: slot}).NodeCIDR()
+	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		address, err := netip.ParsePrefix(a.String())
+		return err == nil && nodes.Contains(address.Addr().Unmap())
+	})
 }
 
 func slotLock() string { return filepath.Join(slotDir(), ".lock") }
