@@ -46,7 +46,7 @@ func Below(r *http.Request, gv schema.GroupVersion, rest []string) *storev1.Auth
 	if len(rest) == 0 {
 		return ofPath(r)
 	}
-	a := &storev1.AuthorizeRequest{Verb: verbOf(r.Method)}
+	a := &storev1.AuthorizeRequest{Verb: VerbOf(r.Method)}
 	// The old forms of watches and proxies have the verb in the path.
 	if (rest[0] == "watch" || rest[0] == "proxy") && len(rest) > 1 {
 		a.Verb, rest = rest[0], rest[1:]
@@ -75,7 +75,7 @@ func ofCollection(a *storev1.AuthorizeRequest, query url.Values) {
 	switch a.Verb {
 	case "get":
 		a.Verb = "list"
-		if values, ok := query["watch"]; ok && isTrue(values[0]) {
+		if Flag(query, "watch") {
 			a.Verb = "watch"
 		}
 	case "delete":
@@ -93,10 +93,16 @@ func ofCollection(a *storev1.AuthorizeRequest, query url.Values) {
 	}
 }
 
-// isTrue reads a flag of a query as Kubernetes does: it is set unless it says no.
-func isTrue(value string) bool { return !strings.EqualFold(value, "false") && value != "0" }
+// Flag reads a boolean parameter of a query as the Kubernetes API does: it is set
+// if it is there, unless it says "false" or "0".
+func Flag(query url.Values, name string) bool {
+	values := query[name]
+	return len(values) > 0 && values[0] != "0" && !strings.EqualFold(values[0], "false")
+}
 
-func verbOf(method string) string {
+// VerbOf is the verb by which RBAC knows a method, of a request for one object or
+// one that is passed on.
+func VerbOf(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodHead:
 		return "get"

@@ -16,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
+	"navarch.dev/navarch/gateway/attributes"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 )
 
@@ -117,7 +118,7 @@ func logsRequest(pod *corev1.Pod, q url.Values, now time.Time) (*nodev1.LogsRequ
 	p := logParameters{query: q}
 	req := &nodev1.LogsRequest{
 		Namespace: pod.Namespace, Pod: pod.Name, PodUid: string(pod.UID),
-		Follow: flag(q, "follow"), Previous: flag(q, "previous"), Timestamps: flag(q, "timestamps"),
+		Follow: attributes.Flag(q, "follow"), Previous: attributes.Flag(q, "previous"), Timestamps: attributes.Flag(q, "timestamps"),
 		TailLines: p.number("tailLines", 0), LimitBytes: p.number("limitBytes", 1), Stream: q.Get("stream"),
 	}
 	if seconds := p.number("sinceSeconds", 1); seconds != nil {
@@ -173,10 +174,4 @@ func (p *logParameters) number(name string, least int64) *int64 {
 		return nil
 	}
 	return &n
-}
-
-// flag reads a boolean parameter as the Kubernetes API does.
-func flag(q url.Values, name string) bool {
-	values, ok := q[name]
-	return ok && len(values) > 0 && values[0] != "0" && values[0] != "false"
 }

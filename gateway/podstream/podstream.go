@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/routes"
 	"navarch.dev/navarch/internal/kinds"
@@ -137,7 +138,7 @@ func (c *Connector) authorize(ctx context.Context, t routes.Target, query url.Va
 
 // streamOptions is what the Store's webhooks and policies are told of a request.
 func streamOptions(subresource string, query url.Values) (*anypb.Any, error) {
-	stdin, stdout, stderr, tty := flag(query, "stdin"), flag(query, "stdout"), flag(query, "stderr"), flag(query, "tty")
+	stdin, stdout, stderr, tty := attributes.Flag(query, "stdin"), attributes.Flag(query, "stdout"), attributes.Flag(query, "stderr"), attributes.Flag(query, "tty")
 	switch subresource {
 	case "exec":
 		return kinds.Encode(&corev1.PodExecOptions{

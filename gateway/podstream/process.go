@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/remotecommand"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/reply"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 )
@@ -100,7 +101,7 @@ func startRequest(t podTarget, q url.Values) (*nodev1.ExecStart, error) {
 	}
 	start := &nodev1.ExecStart{
 		Namespace: t.pod.Namespace, Pod: t.pod.Name, Container: name,
-		Stdin: flag(q, "stdin"), Stdout: flag(q, "stdout"), Stderr: flag(q, "stderr"), Tty: flag(q, "tty"),
+		Stdin: attributes.Flag(q, "stdin"), Stdout: attributes.Flag(q, "stdout"), Stderr: attributes.Flag(q, "stderr"), Tty: attributes.Flag(q, "tty"),
 	}
 	if start.Tty {
 		start.Stderr = false // a terminal has one output

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/proxy"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/podconn"
@@ -111,22 +112,9 @@ func (c *Connector) locate(ctx context.Context, method string, t ProxyTarget) (*
 	}
 	return c.Store.Connect(ctx, &storev1.ConnectRequest{
 		Resource:  &storev1.Resource{Version: "v1", Resource: t.Resource},
-		Namespace: t.Namespace, Name: t.Name, Subresource: "proxy", Verb: verbOf(method), Port: t.Port,
+		Namespace: t.Namespace, Name: t.Name, Subresource: "proxy", Verb: attributes.VerbOf(method), Port: t.Port,
 		Options: encoded,
 	})
-}
-
-// verbOf is the verb by which RBAC knows a proxied request's method.
-func verbOf(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead:
-		return "get"
-	case http.MethodPost:
-		return "create"
-	case http.MethodPut:
-		return "update"
-	}
-	return strings.ToLower(method)
 }
 
 // dial connects to the located port: within the pod if there is one, from here

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/envelope"
 	"navarch.dev/navarch/gateway/negotiate"
 	"navarch.dev/navarch/gateway/reply"
@@ -187,7 +188,7 @@ func queryDeleteOptions(q url.Values) (*metav1.DeleteOptions, error) {
 	}
 	o.GracePeriodSeconds = seconds
 	if _, ok := q["orphanDependents"]; ok {
-		v := truthy(q, "orphanDependents")
+		v := attributes.Flag(q, "orphanDependents")
 		o.OrphanDependents = &v
 	}
 	if v := q.Get("propagationPolicy"); v != "" {

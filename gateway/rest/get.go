@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/envelope"
 	"navarch.dev/navarch/gateway/negotiate"
 	"navarch.dev/navarch/gateway/reply"
@@ -62,7 +63,7 @@ func (h *Handler) json(w http.ResponseWriter, r *http.Request, code int, f negot
 			return err
 		}
 		body = text
-	case truthy(r.URL.Query(), "pretty"):
+	case attributes.Flag(r.URL.Query(), "pretty"):
 		body = reply.Indent(body)
 	case !bytes.HasSuffix(body, newline):
 		body = append(body[:len(body):len(body)], '\n') // a copy: the Store shares these bytes

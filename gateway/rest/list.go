@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/envelope"
 	"navarch.dev/navarch/gateway/negotiate"
 	"navarch.dev/navarch/gateway/reply"
@@ -38,7 +39,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, 
 	if err != nil {
 		return err
 	}
-	whole := f.Media == negotiate.YAML || f.Media == negotiate.JSON && truthy(q, "pretty") // what is rewritten as a whole
+	whole := f.Media == negotiate.YAML || f.Media == negotiate.JSON && attributes.Flag(q, "pretty") // what is rewritten as a whole
 	req := &storev1.ListRequest{
 		Resource: resource(t), Namespace: t.Namespace, LabelSelector: o.labels, FieldSelector: o.fields,
 		ResourceVersion: o.resourceVersion, ResourceVersionMatch: o.match, PageSize: o.limit, PageToken: o.token,

@@ -16,22 +16,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/negotiate"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
 // maxFieldManager is the length that the API allows a field manager's name.
 const maxFieldManager = 128
-
-// truthy reads a boolean parameter as the Kubernetes API does: present means
-// true unless it says "false" or "0".
-func truthy(q url.Values, name string) bool {
-	values, ok := q[name]
-	if !ok || len(values) == 0 {
-		return false
-	}
-	return values[0] != "0" && !strings.EqualFold(values[0], "false")
-}
 
 // integer reads a number; absent is nil.
 func integer(q url.Values, name string) (*int64, error) {
@@ -85,10 +76,10 @@ var matches = map[metav1.ResourceVersionMatch]storev1.ResourceVersionMatch{
 func parseListOptions(q url.Values) (listOptions, error) {
 	o := listOptions{
 		labels: q.Get("labelSelector"), fields: q.Get("fieldSelector"), resourceVersion: q.Get("resourceVersion"),
-		token: q.Get("continue"), watch: truthy(q, "watch"), bookmarks: truthy(q, "allowWatchBookmarks"),
+		token: q.Get("continue"), watch: attributes.Flag(q, "watch"), bookmarks: attributes.Flag(q, "allowWatchBookmarks"),
 	}
 	if _, ok := q["sendInitialEvents"]; ok {
-		v := truthy(q, "sendInitialEvents")
+		v := attributes.Flag(q, "sendInitialEvents")
 		o.initialEvents = &v
 	}
 	limit, err := integer(q, "limit")

@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/envelope"
 	"navarch.dev/navarch/gateway/negotiate"
@@ -140,7 +141,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t routes.Target) 
 		return
 	}
 	q := r.URL.Query()
-	watch := t.Watch || t.Subresource == "" && truthy(q, "watch")
+	watch := t.Watch || t.Subresource == "" && attributes.Flag(q, "watch")
 	err := transformable(format, t, watch)
 	switch {
 	case err != nil:

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/negotiate"
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/routes"
@@ -91,7 +92,7 @@ func (h *Handler) patch(w http.ResponseWriter, r *http.Request, t routes.Target,
 	}
 	resp, err := h.Store.Patch(r.Context(), &storev1.PatchRequest{
 		Resource: resource(t), Namespace: t.Namespace, Name: t.Name, Subresource: t.Subresource,
-		Type: kind, Patch: body, Force: truthy(q, "force"), Options: options,
+		Type: kind, Patch: body, Force: attributes.Flag(q, "force"), Options: options,
 	})
 	if err != nil {
 		return err
