@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -101,7 +102,11 @@ func (f *fixture) names(w *cache.Watcher) (names []string, revision int64, more 
 	return names, revision, w.Woken()
 }
 
-func closed(ch <-chan struct{}) bool {
+// woken tells whether something woke a watcher, once whatever may wake it has
+// come to rest: the cache reaches a revision before it wakes who waits for it.
+// The test runs in a synctest bubble.
+func woken(ch <-chan struct{}) bool {
+	synctest.Wait()
 	select {
 	case <-ch:
 		return true
@@ -113,6 +118,10 @@ func closed(ch <-chan struct{}) bool {
 // A watcher of one node's pods is woken by their changes, coming and going
 // included, and by no others; how far it has come it knows all the same.
 func TestWatchersOfANodeSleepThroughOthers(t *testing.T) {
+	synctest.Test(t, watchersOfANodeSleepThroughOthers)
+}
+
+func watchersOfANodeSleepThroughOthers(t *testing.T) {
 	f := newFixture(t)
 	n1, n2 := "n1", "n2"
 	all, one, two := f.watch(nil), f.watch(&n1), f.watch(&n2)
@@ -121,8 +130,8 @@ func TestWatchersOfANodeSleepThroughOthers(t *testing.T) {
 	_, _, moreTwo := f.names(two)
 
 	f.put("a", "n1")
-	if !closed(moreAll) || !closed(moreOne) || closed(moreTwo) {
-		t.Errorf("woken by a pod on n1: all %t, n1 %t, n2 %t", closed(moreAll), closed(moreOne), closed(moreTwo))
+	if !woken(moreAll) || !woken(moreOne) || woken(moreTwo) {
+		t.Errorf("woken by a pod on n1: all %t, n1 %t, n2 %t", woken(moreAll), woken(moreOne), woken(moreTwo))
 	}
 	revision := f.put("a", "n2")
 	for name, w := range map[string]*cache.Watcher{"all": all, "n1": one} {
@@ -210,6 +219,10 @@ func TestHistoriesOfLargeObjectsAreShort(t *testing.T) {
 // others, and misses none: not those from before it began, if it resumes, nor
 // those of a time when others watched the same.
 func TestWatchersOfANamespaceOrAnObjectSleepThroughOthers(t *testing.T) {
+	synctest.Test(t, watchersOfANamespaceOrAnObjectSleepThroughOthers)
+}
+
+func watchersOfANamespaceOrAnObjectSleepThroughOthers(t *testing.T) {
 	f := newFixture(t)
 	before := f.put("x/a", "")
 	inX, inY := cache.Part{Prefix: "/pods/x/"}, cache.Part{Prefix: "/pods/y/"}
@@ -218,14 +231,14 @@ func TestWatchersOfANamespaceOrAnObjectSleepThroughOthers(t *testing.T) {
 	watchers := map[string]*cache.Watcher{
 		"x": f.watchPart(inX), "y": f.watchPart(inY), "x/a": f.watchPart(oneInX), "all": f.watchPart(everything),
 	}
-	woken := func() string {
-		var names []string
+	names := func() string {
+		var woke []string
 		for _, name := range []string{"x", "x/a", "y", "all"} {
-			if closed(watchers[name].Woken()) {
-				names = append(names, name)
+			if woken(watchers[name].Woken()) {
+				woke = append(woke, name)
 			}
 		}
-		return fmt.Sprint(names)
+		return fmt.Sprint(woke)
 	}
 	for _, step := range []struct {
 		change func() int64
@@ -237,7 +250,7 @@ func TestWatchersOfANamespaceOrAnObjectSleepThroughOthers(t *testing.T) {
 		{func() int64 { return f.remove("x/a") }, "[x x/a all]"},
 	} {
 		revision := step.change()
-		if got := woken(); got != step.want {
+		if got := names(); got != step.want {
 			t.Errorf("woken at %d: %s, want %s", revision, got, step.want)
 		}
 	}
@@ -274,6 +287,10 @@ func TestWatchersOfANamespaceOrAnObjectSleepThroughOthers(t *testing.T) {
 
 // A watcher that is stopped leaves the others of its lane in their places.
 func TestStoppedWatchersAreNotWoken(t *testing.T) {
+	synctest.Test(t, stoppedWatchersAreNotWoken)
+}
+
+func stoppedWatchersAreNotWoken(t *testing.T) {
 	f := newFixture(t)
 	var all []*cache.Watcher
 	for range 5 {
@@ -285,7 +302,7 @@ func TestStoppedWatchersAreNotWoken(t *testing.T) {
 	}
 	f.put("x/a", "")
 	for i, w := range all {
-		if got, want := closed(w.Woken()), i == 2 || i == 3; got != want {
+		if got, want := woken(w.Woken()), i == 2 || i == 3; got != want {
 			t.Errorf("watcher %d is woken: %t, want %t", i, got, want)
 		}
 	}
