@@ -1,6 +1,7 @@
 package externaletcd_test
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/url"
@@ -17,6 +18,8 @@ import (
 	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/identity"
+	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/backend/backendtest"
 	"navarch.dev/navarch/services/store/backend/etcd"
 	"navarch.dev/navarch/services/store/storetest"
 )
@@ -84,19 +87,57 @@ func (m *member) start(t *testing.T) *embed.Etcd {
 	return e
 }
 
-func (m *member) store(t *testing.T) *client.Client {
+func (m *member) backend(t *testing.T) *etcd.Backend {
 	t.Helper()
 	b, err := etcd.Open(t.Context(), m.files, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	return storetest.New(t, storetest.WithBackend(b)).Client(storetest.Admin())
+	return b
+}
+
+func (m *member) store(t *testing.T) *client.Client {
+	t.Helper()
+	return storetest.New(t, storetest.WithBackend(m.backend(t))).Client(storetest.Admin())
+}
+
+// An external etcd keeps what every backend promises.
+func TestBackend(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	e := m.start(t)
+	t.Cleanup(e.Close)
+	b := m.backend(t)
+	backendtest.Run(t, func(*testing.T) backend.Backend { return b })
+}
+
+// A watch ends with an error, rather than fall silent, when its etcd goes.
+func TestWatchOfAnEtcdThatGoes(t *testing.T) {
+	t.Parallel()
+	m := newMember(t)
+	e := m.start(t)
+	b := m.backend(t)
+	r, err := b.Commit(t.Context(), backend.Op{Type: backend.Put, Key: "/a", Value: []byte("v")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got error
+	for batch := range b.Watch(t.Context(), "/a", r.Revision) {
+		if len(batch.Events) == 1 {
+			e.Close()
+		}
+		got = batch.Err
+	}
+	if !errors.Is(got, backend.ErrUnavailable) {
+		t.Errorf("the watch ended with %v, want ErrUnavailable", got)
+	}
 }
 
 // Two Stores on one etcd are one cluster, and an etcd that comes back has lost
 // nothing.
 func TestTwoStores(t *testing.T) {
+	t.Parallel()
 	m := newMember(t)
 	e := m.start(t)
 	t.Cleanup(func() { e.Close() })

@@ -13,6 +13,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"iter"
 	"time"
 )
 
@@ -53,10 +54,10 @@ type Backend interface {
 	// Commit applies all operations as one transaction, at one revision, if
 	// every condition holds. Otherwise it changes nothing.
 	Commit(ctx context.Context, ops ...Op) (Result, error)
-	// Watch delivers the changes of keys that begin with a prefix, from a
-	// revision on (that revision included). The channel is closed when ctx
-	// ends or after a Batch with an error.
-	Watch(ctx context.Context, prefix string, revision int64) <-chan Batch
+	// Watch yields the changes of keys that begin with a prefix, from a
+	// revision on (that revision included), as they come. The watch is open
+	// while it is iterated; it ends with ctx or after a Batch with an error.
+	Watch(ctx context.Context, prefix string, revision int64) iter.Seq[Batch]
 	// RequestProgress asks that the open watches of a prefix deliver a Batch
 	// that says how far they have come. It may be lost; ask again.
 	RequestProgress(ctx context.Context, prefix string) error

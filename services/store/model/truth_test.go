@@ -42,10 +42,9 @@ func observe(t *testing.T, b backend.Backend) *truth {
 	tr := &truth{backend: b, revision: 1}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	batches := b.Watch(ctx, prefix, 1)
 	go func() {
 		defer close(done)
-		for batch := range batches {
+		for batch := range b.Watch(ctx, prefix, 1) {
 			if batch.Err != nil {
 				if ctx.Err() == nil {
 					t.Errorf("the observer was disturbed: %v", batch.Err)

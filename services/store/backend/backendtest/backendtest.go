@@ -163,6 +163,22 @@ func readThePast(t *testing.T, b backend.Backend, dir string) {
 	}
 }
 
+// started begins a watch, which lasts as long as ctx, and returns what it yields.
+func started(ctx context.Context, b backend.Backend, prefix string, revision int64) <-chan backend.Batch {
+	out := make(chan backend.Batch)
+	go func() {
+		defer close(out)
+		for batch := range b.Watch(ctx, prefix, revision) {
+			select {
+			case out <- batch:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
 // collect reads events until it has n.
 func collect(t *testing.T, batches <-chan backend.Batch, n int) []backend.Event {
 	t.Helper()
@@ -185,7 +201,7 @@ func watch(t *testing.T, b backend.Backend, dir string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	one := put(t, b, dir+"a", "1", 0)
-	fromStart := b.Watch(ctx, dir, one)
+	fromStart := started(ctx, b, dir, one)
 	two := put(t, b, dir+"a", "2", one)
 	put(t, b, "/other"+dir, "x", backend.Any)
 	r, err := b.Commit(ctx, backend.Op{Type: backend.Delete, Key: dir + "a", Expect: two})
@@ -200,7 +216,7 @@ func watch(t *testing.T, b backend.Backend, dir string) {
 	if diff := cmp.Diff(want, collect(t, fromStart, 3)); diff != "" {
 		t.Errorf("watched from the start (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(want[1:], collect(t, b.Watch(ctx, dir, two), 2)); diff != "" {
+	if diff := cmp.Diff(want[1:], collect(t, started(ctx, b, dir, two), 2)); diff != "" {
 		t.Errorf("watched from the second revision (-want +got):\n%s", diff)
 	}
 }
@@ -217,7 +233,7 @@ func watchKeepsRevisions(t *testing.T, b backend.Backend, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch := <-b.Watch(ctx, dir, r.Revision)
+	batch := <-started(ctx, b, dir, r.Revision)
 	if len(batch.Events) != len(ops) {
 		t.Errorf("the first batch has %d of the transaction's %d changes: %v", len(batch.Events), len(ops), batch.Err)
 	}
@@ -230,7 +246,7 @@ func progress(t *testing.T, b backend.Backend, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batches := b.Watch(ctx, dir, now+1)
+	batches := started(ctx, b, dir, now+1)
 	awaitProgress(ctx, t, b, dir, batches, put(t, b, "/elsewhere"+dir, "x", backend.Any))
 }
 
@@ -243,9 +259,9 @@ func progressBesideNew(t *testing.T, b backend.Backend, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batches := b.Watch(ctx, dir+"old/", now+1)
+	batches := started(ctx, b, dir+"old/", now+1)
 	elsewhere := put(t, b, "/elsewhere"+dir, "x", backend.Any)
-	b.Watch(ctx, dir+"new/", elsewhere+1)
+	started(ctx, b, dir+"new/", elsewhere+1)
 	awaitProgress(ctx, t, b, dir+"old/", batches, elsewhere)
 }
 
@@ -276,7 +292,7 @@ func progressOfResumed(t *testing.T, b backend.Backend, dir string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	first := put(t, b, dir+"k0", "v", 0)
-	present := b.Watch(ctx, dir, first+1)
+	present := started(ctx, b, dir, first+1)
 	for i := range 4 {
 		put(t, b, fmt.Sprintf("%sk%d", dir, i+1), "v", 0)
 	}
@@ -337,11 +353,11 @@ func compaction(t *testing.T, b backend.Backend, dir string) {
 	if page, err := b.List(ctx, dir, backend.ListOptions{Revision: second}); err != nil || len(page.Items) != 2 {
 		t.Errorf("list at the compaction: %+v, %v", page, err)
 	}
-	if batch := <-b.Watch(ctx, dir, first); !errors.Is(batch.Err, backend.ErrCompacted) {
+	if batch := <-started(ctx, b, dir, first); !errors.Is(batch.Err, backend.ErrCompacted) {
 		t.Errorf("watch from before the compaction: %+v", batch)
 	}
 	third := put(t, b, dir+"a", "3", second)
-	if got := collect(t, b.Watch(ctx, dir, third), 1); got[0].Revision != third {
+	if got := collect(t, started(ctx, b, dir, third), 1); got[0].Revision != third {
 		t.Errorf("watch from after the compaction: %+v", got)
 	}
 }
@@ -353,7 +369,7 @@ func expiry(t *testing.T, b backend.Backend, dir string) {
 	if err != nil || !r.Committed {
 		t.Fatalf("put with a TTL: %+v, %v", r, err)
 	}
-	if e := collect(t, b.Watch(ctx, dir, r.Revision+1), 1); !e[0].Deleted {
+	if e := collect(t, started(ctx, b, dir, r.Revision+1), 1); !e[0].Deleted {
 		t.Errorf("instead of expiring: %+v", e)
 	}
 }
@@ -377,7 +393,7 @@ func concurrentWriters(t *testing.T, b backend.Backend, dir string) {
 	wg.Wait()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	for i, e := range collect(t, b.Watch(ctx, key, start+1), writers*each) {
+	for i, e := range collect(t, started(ctx, b, key, start+1), writers*each) {
 		if want := fmt.Sprint(i + 1); string(e.Value) != want {
 			t.Fatalf("event %d counts %s, want %s", i, e.Value, want)
 		}

@@ -41,11 +41,16 @@ type Backend struct {
 	// kv is what the client speaks to. Transactions go there directly: the
 	// client's own way of putting them together copies them several times.
 	kv etcdserverpb.KVClient
+	// watcher is where watches go directly, for the same reason.
+	watcher etcdserverpb.WatchClient
 	// server is nil with an external cluster.
 	server  *server
 	leases  *leases
 	watches *watches
 	log     *slog.Logger
+	// open ends with Close.
+	open  context.Context
+	close context.CancelFunc
 }
 
 // Open starts the embedded etcd, or connects to the external one, and returns
@@ -55,16 +60,17 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Backend, error) {
 		return nil, fmt.Errorf("configure etcd: %w", err)
 	}
 	b := &Backend{log: log, watches: newWatches()}
+	b.open, b.close = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if len(cfg.Endpoints) == 0 {
 		if b.server, err = startServer(ctx, cfg, log); err != nil {
 			return nil, err
 		}
-		b.client, b.kv = b.server.client(), b.server.kv()
+		b.client, b.kv, b.watcher = b.server.client(), b.server.kv(), b.server.watcher()
 	} else if b.client, err = dial(cfg, log); err != nil {
 		return nil, err
 	} else {
-		b.kv = clientv3.RetryKVClient(b.client)
+		b.kv, b.watcher = clientv3.RetryKVClient(b.client), etcdserverpb.NewWatchClient(b.client.ActiveConnection())
 	}
 	b.leases = newLeases(b.client)
 	if _, err := b.Revision(ctx); err != nil {
@@ -101,6 +107,7 @@ func (b *Backend) Stopped() <-chan struct{} {
 
 // Close implements backend.Backend. It stops the embedded etcd.
 func (b *Backend) Close() error {
+	b.close()
 	err := b.client.Close()
 	if errors.Is(err, context.Canceled) {
 		err = nil

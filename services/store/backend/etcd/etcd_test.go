@@ -1,6 +1,7 @@
 package etcd_test
 
 import (
+	"errors"
 	"log/slog"
 	"testing"
 
@@ -24,6 +25,27 @@ func TestConformance(t *testing.T) {
 	b := open(t, t.TempDir())
 	t.Cleanup(func() { _ = b.Close() })
 	backendtest.Run(t, func(*testing.T) backend.Backend { return b })
+}
+
+// Whoever watches learns that the backend is closed.
+func TestCloseEndsWatches(t *testing.T) {
+	b := open(t, t.TempDir())
+	r, err := b.Commit(t.Context(), backend.Op{Type: backend.Put, Key: "/a", Value: []byte("v")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got error
+	for batch := range b.Watch(t.Context(), "/a", r.Revision) {
+		if len(batch.Events) == 1 {
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		got = batch.Err
+	}
+	if !errors.Is(got, backend.ErrUnavailable) {
+		t.Errorf("the watch ended with %v, want ErrUnavailable", got)
+	}
 }
 
 func TestRestart(t *testing.T) {

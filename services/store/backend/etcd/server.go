@@ -75,6 +75,11 @@ func (s *server) kv() etcdserverpb.KVClient {
 	return adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(s.etcd.Server))
 }
 
+// watcher is the part of client that watches go to.
+func (s *server) watcher() etcdserverpb.WatchClient {
+	return adapter.WatchServerToWatchClient(v3rpc.NewWatchServer(s.etcd.Server))
+}
+
 func (s *server) stopped() <-chan struct{} { return s.etcd.Server.StopNotify() }
 
 func (s *server) close() { s.etcd.Close() }

@@ -4,53 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"io"
+	"iter"
+	"math"
 	"sync"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc"
 
 	"navarch.dev/navarch/services/store/backend"
 )
 
-// watchHeader keeps the streams of different watches apart.
-const watchHeader = "navarch-watch"
-
 // watches are the open watches.
 //
-// The client puts watches of equal metadata into one stream, which must not
-// happen: a request for progress concerns a whole stream. etcd answers it only
-// when all of the stream's watches have reached the revisions they begin at, so
-// that a new one, which begins at the next revision, would keep the others from
-// learning how far they are. And the answer goes to every watch that the stream
-// has by the time it is sent: also to one that was added after the question and
-// still lacks changes of the past, for which it is not true.
+// Each has a stream of its own: a request for progress concerns a whole stream.
+// etcd answers it only when all of the stream's watches have reached the
+// revisions they begin at, so that a new one, which begins at the next
+// revision, would keep the others from learning how far they are. And the
+// answer goes to every watch that the stream has by the time it is sent: also to
+// one that was added after the question and still lacks changes of the past, for
+// which it is not true.
 type watches struct {
-	mu   sync.Mutex // guards the fields below
-	last uint64
+	mu   sync.Mutex // guards open
 	open map[*watch]struct{}
 }
 
 // watch is one open watch.
 type watch struct {
 	prefix string
-	// key is the metadata that no other watch has.
-	key string
-
-	mu sync.RWMutex // guards ended; held while etcd is asked something
-	// ended says that the stream is gone: to ask would open another.
-	ended bool
+	stream etcdserverpb.Watch_WatchClient
+	// sending is held while something is sent on the stream.
+	sending sync.Mutex
 }
 
 func newWatches() *watches { return &watches{open: make(map[*watch]struct{})} }
-
-// prepare returns a watch that nobody asks for its progress yet.
-func (ws *watches) prepare(prefix string) *watch {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	ws.last++
-	return &watch{prefix: prefix, key: strconv.FormatUint(ws.last, 10)}
-}
 
 func (ws *watches) add(w *watch) {
 	ws.mu.Lock()
@@ -60,11 +49,8 @@ func (ws *watches) add(w *watch) {
 
 func (ws *watches) remove(w *watch) {
 	ws.mu.Lock()
+	defer ws.mu.Unlock()
 	delete(ws.open, w)
-	ws.mu.Unlock()
-	w.mu.Lock()
-	w.ended = true
-	w.mu.Unlock()
 }
 
 func (ws *watches) of(prefix string) []*watch {
@@ -79,96 +65,126 @@ func (ws *watches) of(prefix string) []*watch {
 	return found
 }
 
-// streamContext returns ctx as everything that concerns a watch uses it.
-func (b *Backend) streamContext(ctx context.Context, w *watch) context.Context {
-	ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs(watchHeader, w.key))
+// Watch implements backend.Backend. The changes are read from etcd's stream by
+// the goroutine that iterates: the client's own watcher, which can resume a
+// watch and put many into one stream, passes each through several, and whoever
+// watches here knows where to resume.
+func (b *Backend) Watch(ctx context.Context, prefix string, revision int64) iter.Seq[backend.Batch] {
+	return func(yield func(backend.Batch) bool) {
+		err := b.follow(ctx, prefix, revision, yield)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if b.open.Err() != nil {
+			err = fmt.Errorf("%w: it is closed", backend.ErrUnavailable)
+		}
+		yield(backend.Batch{Err: fmt.Errorf("watch %s: %w", prefix, err)})
+	}
+}
+
+// follow hands changes on until somebody wants no more, which is no error, or
+// the watch ends.
+func (b *Backend) follow(ctx context.Context, prefix string, revision int64, yield func(backend.Batch) bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.open, cancel)()
 	if b.server == nil {
 		// A member that has lost its cluster must end the watch, not fall
 		// silent.
 		ctx = clientv3.WithRequireLeader(ctx)
 	}
-	return ctx
-}
-
-// Watch implements backend.Backend.
-func (b *Backend) Watch(ctx context.Context, prefix string, revision int64) <-chan backend.Batch {
-	out := make(chan backend.Batch)
-	w := b.watches.prepare(prefix)
-	// The stream has a context of its own: once it is open, it must not end
-	// before nobody asks it for progress any more.
-	inner, cancel := context.WithCancel(b.streamContext(context.WithoutCancel(ctx), w))
-	opened := context.AfterFunc(ctx, cancel)
-	responses := b.client.Watch(inner, prefix, clientv3.WithPrefix(), clientv3.WithRev(revision), clientv3.WithProgressNotify())
-	opened()
+	stream, err := b.watcher.Watch(ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	if err != nil {
+		return translate(err)
+	}
+	w := &watch{prefix: prefix, stream: stream}
+	if err := w.begin(revision); err != nil {
+		return err
+	}
 	b.watches.add(w)
-	go func() {
-		defer close(out)
-		defer cancel()
-		defer b.watches.remove(w)
-		deliver(ctx, prefix, responses, out)
-	}()
-	return out
-}
-
-// deliver hands responses on until ctx or the watch ends.
-func deliver(ctx context.Context, prefix string, responses clientv3.WatchChan, out chan<- backend.Batch) {
+	defer b.watches.remove(w)
 	for {
-		var batch backend.Batch
-		select {
-		case <-ctx.Done():
-			return
-		case resp, ok := <-responses:
-			if batch = batchOf(prefix, resp); !ok {
-				batch = backend.Batch{Err: fmt.Errorf("watch %s: the stream ended: %w", prefix, backend.ErrUnavailable)}
-			}
+		batch, err := w.next()
+		if err != nil {
+			return err
 		}
-		select {
-		case out <- batch:
-		case <-ctx.Done():
-			return
-		}
-		if batch.Err != nil {
-			return
+		if !yield(batch) {
+			return nil
 		}
 	}
 }
 
-// batchOf translates one response. etcd never splits a revision over
+// begin asks for the changes from a revision on, and waits until etcd has
+// promised them.
+func (w *watch) begin(revision int64) error {
+	err := w.send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
+		CreateRequest: &etcdserverpb.WatchCreateRequest{
+			Key: []byte(w.prefix), RangeEnd: []byte(clientv3.GetPrefixRangeEnd(w.prefix)),
+			StartRevision: revision, ProgressNotify: true,
+		},
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = w.receive()
+	return err
+}
+
+// next waits for what etcd tells next. etcd never splits a revision over
 // responses.
-func batchOf(prefix string, resp clientv3.WatchResponse) backend.Batch {
-	if err := resp.Err(); err != nil {
-		return backend.Batch{Err: fmt.Errorf("watch %s: %w", prefix, translate(err))}
+func (w *watch) next() (backend.Batch, error) {
+	resp, err := w.receive()
+	if err != nil {
+		return backend.Batch{}, err
 	}
-	if resp.IsProgressNotify() {
-		return backend.Batch{Progress: resp.Header.Revision}
+	if len(resp.GetEvents()) == 0 {
+		return backend.Batch{Progress: resp.GetHeader().GetRevision()}, nil
 	}
-	events := make([]backend.Event, len(resp.Events))
-	for i, e := range resp.Events {
+	events := make([]backend.Event, len(resp.GetEvents()))
+	for i, e := range resp.GetEvents() {
+		kv := e.GetKv()
 		events[i] = backend.Event{
-			KeyValue: backend.KeyValue{Key: string(e.Kv.Key), Value: e.Kv.Value, Revision: e.Kv.ModRevision},
-			Deleted:  e.Type == clientv3.EventTypeDelete,
+			KeyValue: backend.KeyValue{Key: string(kv.GetKey()), Value: kv.GetValue(), Revision: kv.GetModRevision()},
+			Deleted:  e.GetType() == mvccpb.DELETE,
 		}
 	}
-	return backend.Batch{Events: events}
+	return backend.Batch{Events: events}, nil
+}
+
+// receive returns a response that does not end the watch.
+func (w *watch) receive() (*etcdserverpb.WatchResponse, error) {
+	resp, err := w.stream.Recv()
+	switch {
+	case err != nil:
+		return nil, translate(err)
+	case resp.GetCompactRevision() != 0:
+		return nil, backend.ErrCompacted
+	case resp.GetCanceled():
+		return nil, fmt.Errorf("%w: etcd ended the watch: %s", backend.ErrUnavailable, resp.GetCancelReason())
+	}
+	return resp, nil
+}
+
+// send sends a request. If the stream has ended, receive says why.
+func (w *watch) send(req *etcdserverpb.WatchRequest) error {
+	w.sending.Lock()
+	defer w.sending.Unlock()
+	err := w.stream.Send(req)
+	if err == nil || errors.Is(err, io.EOF) || w.stream.Context().Err() != nil {
+		return nil
+	}
+	return translate(err)
 }
 
 // RequestProgress implements backend.Backend.
-func (b *Backend) RequestProgress(ctx context.Context, prefix string) error {
-	var errs []error
+func (b *Backend) RequestProgress(_ context.Context, prefix string) error {
 	for _, w := range b.watches.of(prefix) {
-		errs = append(errs, b.requestProgress(ctx, w))
-	}
-	return errors.Join(errs...)
-}
-
-func (b *Backend) requestProgress(ctx context.Context, w *watch) error {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	if w.ended {
-		return nil
-	}
-	if err := b.client.RequestProgress(b.streamContext(ctx, w)); err != nil {
-		return fmt.Errorf("ask etcd for the progress of watches: %w", err)
+		err := w.send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_ProgressRequest{
+			ProgressRequest: &etcdserverpb.WatchProgressRequest{},
+		}})
+		if err != nil {
+			return fmt.Errorf("ask etcd for the progress of a watch of %s: %w", prefix, err)
+		}
 	}
 	return nil
 }

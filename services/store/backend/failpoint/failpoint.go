@@ -10,6 +10,7 @@ package failpoint
 import (
 	"context"
 	"fmt"
+	"iter"
 	"sync"
 
 	"navarch.dev/navarch/services/store/backend"
@@ -126,12 +127,8 @@ func (b *Backend) RequestProgress(ctx context.Context, prefix string) error {
 }
 
 // Watch implements backend.Backend.
-func (b *Backend) Watch(ctx context.Context, prefix string, revision int64) <-chan backend.Batch {
-	out := make(chan backend.Batch)
-	go func() {
-		defer close(out)
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
+func (b *Backend) Watch(ctx context.Context, prefix string, revision int64) iter.Seq[backend.Batch] {
+	return func(yield func(backend.Batch) bool) {
 		for batch := range b.Backend.Watch(ctx, prefix, revision) {
 			switch {
 			case b.strikes(WatchBroke):
@@ -139,17 +136,11 @@ func (b *Backend) Watch(ctx context.Context, prefix string, revision int64) <-ch
 			case b.strikes(WatchCompacted):
 				batch = backend.Batch{Err: fmt.Errorf("failpoint %q: %w", string(WatchCompacted), backend.ErrCompacted)}
 			}
-			select {
-			case out <- batch:
-			case <-ctx.Done():
-				return
-			}
-			if batch.Err != nil {
+			if !yield(batch) || batch.Err != nil {
 				return
 			}
 		}
-	}()
-	return out
+	}
 }
 
 var _ backend.Backend = (*Backend)(nil)

@@ -2,6 +2,7 @@ package failpoint_test
 
 import (
 	"errors"
+	"iter"
 	"testing"
 
 	"navarch.dev/navarch/services/store/backend"
@@ -39,15 +40,23 @@ func TestPointsStrikeAsOftenAsTheyAreArmed(t *testing.T) {
 		t.Errorf("has not written: %v", err)
 	}
 	b.Arm(failpoint.WatchCompacted, 1)
-	if batch := <-b.Watch(ctx, "/a", 1); !errors.Is(batch.Err, backend.ErrCompacted) {
+	if batch := first(b.Watch(ctx, "/a", 1)); !errors.Is(batch.Err, backend.ErrCompacted) {
 		t.Errorf("a compacted watch: %+v", batch)
 	}
 	b.Arm(failpoint.ReadFails, 3)
 	b.Disarm()
-	if batch := <-b.Watch(ctx, "/a", 1); len(batch.Events) != 1 {
+	if batch := first(b.Watch(ctx, "/a", 1)); len(batch.Events) != 1 {
 		t.Errorf("a watch: %+v", batch)
 	}
 	if _, err := b.Revision(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// first returns what a watch yields first, and ends it.
+func first(watch iter.Seq[backend.Batch]) backend.Batch {
+	for batch := range watch {
+		return batch
+	}
+	return backend.Batch{}
 }

@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 
 	"navarch.dev/navarch/services/store/backend"
@@ -20,19 +21,16 @@ type watcher struct {
 }
 
 // Watch implements backend.Backend.
-func (b *Backend) Watch(ctx context.Context, prefix string, revision int64) <-chan backend.Batch {
-	w := &watcher{prefix: prefix, next: revision, wake: make(chan struct{}, 1)}
-	b.mu.Lock()
-	b.watchers[w] = struct{}{}
-	b.mu.Unlock()
-	w.signal()
-	out := make(chan backend.Batch)
-	go func() {
-		defer close(out)
+func (b *Backend) Watch(ctx context.Context, prefix string, revision int64) iter.Seq[backend.Batch] {
+	return func(yield func(backend.Batch) bool) {
+		w := &watcher{prefix: prefix, next: revision, wake: make(chan struct{}, 1)}
+		b.mu.Lock()
+		b.watchers[w] = struct{}{}
+		b.mu.Unlock()
 		defer b.forget(w)
-		b.follow(ctx, w, out)
-	}()
-	return out
+		w.signal()
+		b.follow(ctx, w, yield)
+	}
 }
 
 func (b *Backend) forget(w *watcher) {
@@ -41,8 +39,9 @@ func (b *Backend) forget(w *watcher) {
 	delete(b.watchers, w)
 }
 
-// follow delivers to one watcher until ctx or the watch ends.
-func (b *Backend) follow(ctx context.Context, w *watcher, out chan<- backend.Batch) {
+// follow hands changes to one watcher until it wants no more, ctx or the watch
+// ends.
+func (b *Backend) follow(ctx context.Context, w *watcher, yield func(backend.Batch) bool) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -53,12 +52,7 @@ func (b *Backend) follow(ctx context.Context, w *watcher, out chan<- backend.Bat
 		if len(batch.Events) == 0 && batch.Progress == 0 && batch.Err == nil {
 			continue
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case out <- batch:
-		}
-		if batch.Err != nil {
+		if ctx.Err() != nil || !yield(batch) || batch.Err != nil {
 			return
 		}
 	}
