@@ -36,6 +36,7 @@ func newBinder(s *Scheduler) *binder {
 // PreBind if there is any.
 func (b *binder) submit(a *attempt) {
 	if !a.profile.NeedsPreBind(a.result.State, a.pod) {
+		b.scheduler.queue.Committed(a.pod.Pod.UID)
 		b.enqueue(a)
 		return
 	}

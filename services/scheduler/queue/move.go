@@ -1,36 +1,22 @@
 package queue
 
 import (
-	"slices"
 	"time"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 )
 
-const (
-	// eventsKept is how many events may pile up behind a pod in flight before
-	// those that nobody needs any more are looked for.
-	eventsKept = 256
-	// stuckStep is the least time between two looks for stuck pods.
-	stuckStep = 30 * time.Second
-)
+// stuckStep is the least time between two looks for stuck pods.
+const stuckStep = 30 * time.Second
 
 // Happened tells the queue of an event: unschedulable pods that it can help
 // are tried again.
 func (q *Queue) Happened(e framework.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.counts[inFlight] > 0 {
-		q.events = append(q.events, e)
-		if len(q.events) > eventsKept {
-			q.trimEvents()
-		}
-	}
-	if q.counts[unschedulable] == 0 {
-		return
-	}
-	for _, entry := range q.entries {
-		if entry.place == unschedulable && q.helps(entry, e) {
+	q.flights.happened(e)
+	for entry := range q.parked {
+		if q.helps(entry, e) {
 			q.requeue(entry)
 		}
 	}
@@ -79,6 +65,8 @@ func (q *Queue) put(e *entry, p place) {
 	e.place = p
 	q.counts[p]++
 	switch p {
+	case unschedulable:
+		q.parked[e] = struct{}{}
 	case active:
 		q.active.push(e)
 		q.wake.Signal()
@@ -97,6 +85,8 @@ func (q *Queue) remove(e *entry) {
 	}
 	q.counts[e.place]--
 	switch e.place {
+	case unschedulable:
+		delete(q.parked, e)
 	case active:
 		q.active.remove(e)
 	case backoff:
@@ -176,9 +166,8 @@ func (q *Queue) flushStuck() {
 	q.stuckTimer = nil
 	now := time.Now()
 	var oldest time.Time
-	for _, e := range q.entries {
+	for e := range q.parked {
 		switch {
-		case e.place != unschedulable:
 		case now.Sub(e.pod.Since) >= q.config.StuckAfter:
 			q.requeue(e)
 		case oldest.IsZero() || e.pod.Since.Before(oldest):
@@ -201,27 +190,4 @@ func (q *Queue) Close() {
 			t.Stop()
 		}
 	}
-}
-
-// trimEvents drops the events that no pod in flight has still to see.
-func (q *Queue) trimEvents() {
-	if len(q.events) == 0 {
-		return
-	}
-	end := q.firstEvent + len(q.events)
-	if q.counts[inFlight] == 0 {
-		q.events, q.firstEvent = nil, end
-		return
-	}
-	if len(q.events) <= eventsKept {
-		return
-	}
-	needed := end
-	for _, e := range q.entries {
-		if e.place == inFlight && !e.committed {
-			needed = min(needed, e.firstEvent)
-		}
-	}
-	q.events = slices.Clone(q.events[needed-q.firstEvent:])
-	q.firstEvent = needed
 }

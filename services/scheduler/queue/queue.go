@@ -21,6 +21,7 @@
 package queue
 
 import (
+	"container/list"
 	"context"
 	"sync"
 	"time"
@@ -67,7 +68,9 @@ type entry struct {
 	due time.Time
 	// index is its position in the heap that holds it.
 	index int
-	// firstEvent is the number of the first event after it was popped.
+	// flight is its place among the flights, and firstEvent the number of the
+	// first event after it was popped.
+	flight     *list.Element
 	firstEvent int
 	// committed says that it has a node and needs no events any more.
 	committed bool
@@ -92,10 +95,9 @@ type Queue struct {
 	timer            *time.Timer
 	timerAt          time.Time
 	stuckTimer       *time.Timer
-	// events are those since the oldest pod in flight was popped; the first
-	// of them has the number firstEvent.
-	events     []framework.Event
-	firstEvent int
+	// parked are the unschedulable pods.
+	parked  map[*entry]struct{}
+	flights flights
 }
 
 // New returns an empty queue.
@@ -103,6 +105,7 @@ func New(config Config, rules Rules) *Queue {
 	q := &Queue{
 		config: config, rules: rules,
 		entries: make(map[types.UID]*entry), counts: make(map[place]int),
+		parked: make(map[*entry]struct{}), flights: newFlights(),
 		active:   newHeap(func(a, b *entry) bool { return rules.Less(a.pod, b.pod) }),
 		rejected: newHeap(func(a, b *entry) bool { return a.due.Before(b.due) }),
 		failed:   newHeap(func(a, b *entry) bool { return a.due.Before(b.due) }),
@@ -190,7 +193,8 @@ func (q *Queue) Pop(ctx context.Context) (*framework.QueuedPod, bool) {
 		if e != nil {
 			q.remove(e)
 			q.put(e, inFlight)
-			e.firstEvent, e.committed = q.firstEvent+len(q.events), false
+			e.committed = false
+			q.flights.begin(e)
 			e.pod.Attempts++
 			return e.pod, true
 		}
@@ -206,6 +210,7 @@ func (q *Queue) Committed(uid types.UID) {
 	defer q.mu.Unlock()
 	if e, ok := q.entries[uid]; ok && e.place == inFlight {
 		e.committed = true
+		q.flights.end(e)
 	}
 }
 
@@ -260,8 +265,8 @@ func (q *Queue) Retry(uid types.UID, message string) {
 // back takes a pod out of flight and returns the events that it missed; false
 // if it is gone by now.
 func (q *Queue) back(uid types.UID, message string) (e *entry, since []framework.Event, ok bool) {
-	if e, ok = q.entries[uid]; ok && e.place == inFlight && !e.committed {
-		since = q.events[e.firstEvent-q.firstEvent:]
+	if e, ok = q.entries[uid]; ok {
+		since = q.flights.missed(e)
 	}
 	if e, ok = q.land(uid); !ok {
 		return nil, nil, false
@@ -278,7 +283,7 @@ func (q *Queue) back(uid types.UID, message string) (e *entry, since []framework
 		old := e.pod.PodInfo
 		e.pod.PodInfo, e.latest = e.latest, nil
 		changes := framework.PodChanges(old.Pod, e.pod.Pod)
-		since = append(since[:len(since):len(since)],
+		since = append(since,
 			framework.Event{Resource: framework.WaitingPod, Action: changes, Old: old.Pod, New: e.pod.Pod})
 	}
 	return e, since, true
@@ -291,7 +296,7 @@ func (q *Queue) land(uid types.UID) (*entry, bool) {
 		return nil, false
 	}
 	q.remove(e)
-	q.trimEvents()
+	q.flights.end(e)
 	return e, true
 }
 

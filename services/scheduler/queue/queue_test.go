@@ -168,10 +168,31 @@ func TestEventWhileInFlightIsNotMissed(t *testing.T) {
 		where(t, q, "p", "backoff")
 		q.Reject("early", []string{"fit"}, "no")
 		where(t, q, "early", "backoff")
-		if len(q.events) != 0 {
-			t.Errorf("%d events are kept for nobody", len(q.events))
+		if len(q.flights.events) != 0 {
+			t.Errorf("%d events are kept for nobody", len(q.flights.events))
 		}
 	})
+}
+
+// An event is kept while a pod is in flight that was popped before it, whichever
+// pod lands first.
+func TestEventsAreKeptForTheOldestPodInFlight(t *testing.T) {
+	q := newQueue()
+	defer q.Close()
+	var pods []*framework.QueuedPod
+	for _, name := range []string{"a", "b", "c"} {
+		q.Add(schedtest.Pod(name).Info())
+		pods = append(pods, pop(t, q))
+		q.Happened(gone("node"))
+	}
+	for _, step := range []struct {
+		done, kept int
+	}{{1, 3}, {0, 1}, {2, 0}} {
+		q.Done(pods[step.done].Pod.UID)
+		if n := len(q.flights.events); n != step.kept {
+			t.Errorf("%d events are kept once %s is done, want %d", n, pods[step.done].Pod.Name, step.kept)
+		}
+	}
 }
 
 func TestEventsAreNotKeptForACommittedPod(t *testing.T) {
@@ -189,11 +210,9 @@ func TestEventsAreNotKeptForACommittedPod(t *testing.T) {
 			pod := pop(t, q)
 			q.Happened(gone("useless"))
 			q.Committed(pod.Pod.UID)
-			for range 10 * eventsKept {
-				q.Happened(gone("useless"))
-			}
-			if len(q.events) > eventsKept {
-				t.Errorf("%s: %d events are kept", end.name, len(q.events))
+			q.Happened(gone("useless"))
+			if n := len(q.flights.events); n > 0 {
+				t.Errorf("%s: %d events are kept", end.name, n)
 			}
 			end.call(q, pod)
 			where(t, q, "p", "backoff")
