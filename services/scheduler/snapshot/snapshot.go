@@ -98,7 +98,7 @@ func (s *Snapshot) replace(i int, fresh *NodeInfo) {
 // forget drops what was kept of other nodes, or of nodes in other domains.
 func (s *Snapshot) forget() {
 	s.changes.forget()
-	s.tallies, s.labels, s.terms = lru.New(talliesKept), make(map[string]*Domains), nil
+	s.tallies, s.labels, s.terms = lru.New(talliesKept(len(s.nodes))), make(map[string]*Domains), nil
 }
 
 func (s *Snapshot) rebuild(c *Cache) {

@@ -46,8 +46,23 @@ func (t *Tally) In(n *NodeInfo) int64 {
 // tallyKey is what a tally is of.
 type tallyKey struct{ counter, label, needs string }
 
-// talliesKept is how many tallies a Snapshot remembers.
-const talliesKept = 128
+// talliesLeast and talliesMost are how many tallies a Snapshot remembers at
+// least and at most; in between it is as many as have countsKept counts, of a
+// node each, which are 16 MiB. By default the pods of each ReplicaSet take two,
+// by host and by zone, so that many rolled out together need many.
+const (
+	talliesLeast = 128
+	talliesMost  = 4096
+	countsKept   = 2 << 20
+)
+
+// talliesKept is how many tallies a Snapshot of so many nodes remembers.
+func talliesKept(nodes int) int {
+	return min(max(countsKept/max(nodes, 1), talliesLeast), talliesMost)
+}
+
+// labelsKept is of how many labels a Snapshot remembers the domains.
+const labelsKept = 128
 
 // Tally counts by the domains of a label. Nodes that lack one of the further
 // labels that are needed are in no sum. A tally is kept, and costs only as much
@@ -150,7 +165,7 @@ func (s *Snapshot) domains(label string) *Domains {
 		}
 		d.of[n.place] = i
 	}
-	if len(s.labels) >= talliesKept { // they are few, unless somebody tries
+	if len(s.labels) >= labelsKept { // they are few, unless somebody tries
 		clear(s.labels)
 	}
 	s.labels[label] = d
