@@ -81,7 +81,7 @@ func (m *Manager) claimOf(ctx context.Context, pod *corev1.Pod, ref deviceclaim.
 	if err := m.client.Get(ctx, pod.Namespace, ref.Claim, found); err != nil {
 		return nil, err
 	}
-	if ref.Template != "" {
+	if ref.Own {
 		if err := deviceclaim.CheckOwner(pod, found); err != nil {
 			return nil, err
 		}

@@ -22,6 +22,8 @@ type Ref struct {
 	Template string
 	// Pending says that a claim has yet to be made.
 	Pending bool
+	// Own says that the claim is made for the pod alone, which must own it.
+	Own bool
 }
 
 // Of returns the claims that a pod names, in their order.
@@ -34,7 +36,7 @@ func Of(pod *corev1.Pod) []Ref {
 		case c.ResourceClaimName != nil:
 			ref.Claim = *c.ResourceClaimName
 		case c.ResourceClaimTemplateName != nil:
-			ref.Template = *c.ResourceClaimTemplateName
+			ref.Template, ref.Own = *c.ResourceClaimTemplateName, true
 			ref.Claim, ref.Pending = madeClaim(pod, c.Name)
 		}
 		refs = append(refs, ref)
@@ -55,17 +57,24 @@ func madeClaim(pod *corev1.Pod, name string) (claim string, pending bool) {
 	return "", true
 }
 
+// All returns what Of does and then, without a name, the claim that the Scheduler
+// made for the pod's extended resources, if it did.
+func All(pod *corev1.Pod) []Ref {
+	refs := Of(pod)
+	if e := pod.Status.ExtendedResourceClaimStatus; e != nil && e.ResourceClaimName != "" {
+		refs = append(refs, Ref{Claim: e.ResourceClaimName, Own: true})
+	}
+	return refs
+}
+
 // Names returns the names of the ResourceClaims that a pod has, without those
 // that have yet to be made.
 func Names(pod *corev1.Pod) []string {
 	var names []string
-	for _, ref := range Of(pod) {
+	for _, ref := range All(pod) {
 		if ref.Claim != "" {
 			names = append(names, ref.Claim)
 		}
-	}
-	if e := pod.Status.ExtendedResourceClaimStatus; e != nil && e.ResourceClaimName != "" {
-		names = append(names, e.ResourceClaimName)
 	}
 	return names
 }

@@ -13,6 +13,7 @@ import (
 	"navarch.dev/navarch/services/controller/customresourcedefinition"
 	"navarch.dev/navarch/services/controller/daemonset"
 	"navarch.dev/navarch/services/controller/deployment"
+	"navarch.dev/navarch/services/controller/devicetainteviction"
 	"navarch.dev/navarch/services/controller/disruption"
 	"navarch.dev/navarch/services/controller/endpoints"
 	"navarch.dev/navarch/services/controller/endpointslice"
@@ -98,6 +99,7 @@ func controllers(cfg *Config) []factory {
 		plain("pvcprotection", pvcprotection.New),
 		plain("resourceclaim", resourceclaim.New),
 		plain("resourceclaimrelease", resourceclaim.NewRelease),
+		plain("devicetainteviction", devicetainteviction.New),
 		plain("pvprotection", pvprotection.New),
 		whole("namespace", namespace.New),
 		whole("resourcequota", resourcequota.New),

@@ -337,7 +337,7 @@ func (m *maker) reserve(ctx context.Context, pod *corev1.Pod) error {
 	var errs []error
 	for _, ref := range deviceclaim.Of(pod) {
 		claim, ok := m.claims.Get(pod.Namespace, ref.Claim)
-		if !ok || ref.Template != "" && deviceclaim.CheckOwner(pod, claim) != nil {
+		if !ok || ref.Own && deviceclaim.CheckOwner(pod, claim) != nil {
 			continue
 		}
 		if claim.Status.Allocation == nil || claim.DeletionTimestamp != nil || deviceclaim.IsReserved(claim, pod) || !deviceclaim.HasRoom(claim) {

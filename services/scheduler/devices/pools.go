@@ -20,6 +20,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"navarch.dev/navarch/internal/deviceclaim"
 	"navarch.dev/navarch/internal/expression"
 )
 
@@ -146,15 +147,12 @@ func (p *Pools) add(one *pool, rules []*resourcev1.DeviceTaintRule) {
 func taintsOf(d *device, rules []*resourcev1.DeviceTaintRule) []resourcev1.DeviceTaint {
 	taints := d.Taints
 	for _, rule := range rules {
-		if s := rule.Spec.DeviceSelector; s != nil && is(s.Driver, d.id.Driver) && is(s.Pool, d.id.Pool) && is(s.Device, d.id.Device) {
+		if deviceclaim.Taints(rule, d.id.Driver, d.id.Pool, d.id.Device) {
 			taints = append(slices.Clip(taints), rule.Spec.Taint)
 		}
 	}
 	return taints
 }
-
-// is says whether a value is what is asked for; nil asks for nothing.
-func is(want *string, value string) bool { return want == nil || *want == value }
 
 // node is the one node that has the device, "" if there are others.
 func (d *device) node() string {

@@ -7,6 +7,7 @@ import (
 
 	resourcev1 "k8s.io/api/resource/v1"
 
+	"navarch.dev/navarch/internal/deviceclaim"
 	"navarch.dev/navarch/internal/expression"
 )
 
@@ -176,20 +177,9 @@ func (a *alternative) untolerated(d *device) (out []resourcev1.DeviceTaint) {
 		if taint.Effect != resourcev1.DeviceTaintEffectNoSchedule && taint.Effect != resourcev1.DeviceTaintEffectNoExecute {
 			continue
 		}
-		if !slices.ContainsFunc(a.tolerations, func(t resourcev1.DeviceToleration) bool { return Tolerates(t, taint) }) {
+		if !slices.ContainsFunc(a.tolerations, func(t resourcev1.DeviceToleration) bool { return deviceclaim.Tolerates(t, taint) }) {
 			out = append(out, taint)
 		}
 	}
 	return out
-}
-
-// Tolerates says whether a toleration is for a taint.
-func Tolerates(t resourcev1.DeviceToleration, taint resourcev1.DeviceTaint) bool {
-	switch {
-	case t.Effect != "" && t.Effect != taint.Effect, t.Key != "" && t.Key != taint.Key:
-		return false
-	case t.Operator == resourcev1.DeviceTolerationOpExists:
-		return true
-	}
-	return t.Value == taint.Value
 }
