@@ -5,7 +5,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/storage/volume"
+	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/services/scheduler/schedtest"
 )
@@ -49,19 +51,55 @@ func TestPodGoesWhereAVolumeCanBeBound(t *testing.T) {
 	})
 }
 
+// The space that a driver tells of wakes a pod whose claim waits for it.
+func TestPodGoesWhereThereIsSpace(t *testing.T) {
+	c := start(t, schedtest.Node("n1"), schedtest.Node("n2"))
+	c.create(schedtest.Driver("disk.example.com"))
+	c.create(schedtest.Class("dynamic", "disk.example.com"))
+	c.create(schedtest.Claim("data", "dynamic"))
+	c.create(schedtest.Pod("p").Claims("data").Pod())
+	c.until("the pod says what it lacks", func() bool {
+		pod, ok := c.pods.Get("default", "p")
+		return ok && conditionMessage(pod) == `0/2 nodes are available: 2 node(s) did not have enough free storage. `+
+			`preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.`
+	})
+	told := schedtest.Capacity("dynamic", "n2", "512Mi")
+	told.Namespace = "default"
+	c.create(told)
+	told.Capacity = ptr.To(resource.MustParse("2Gi"))
+	if err := c.Update(t.Context(), told); err != nil {
+		t.Fatal(err)
+	}
+	w := c.scheduler.storage
+	awaitStorage(t, w, "the claim is given its node", func() bool {
+		claim, ok := w.Claim("default", "data")
+		return ok && claim.Annotations[volume.AnnSelectedNode] == "n2"
+	})
+}
+
 // awaitTaken waits until the scheduler sees that it has taken a volume.
 func awaitTaken(t *testing.T, w *storageWatch, pv, claim string) {
+	t.Helper()
+	awaitStorage(t, w, "volume "+pv+" is taken for claim "+claim, func() bool {
+		have, ok := w.Volume(pv)
+		return ok && have.Spec.ClaimRef != nil && have.Spec.ClaimRef.Name == claim
+	})
+}
+
+// awaitStorage waits until something holds of the claims and volumes that the
+// scheduler sees.
+func awaitStorage(t *testing.T, w *storageWatch, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	for {
 		changed := w.Changed()
-		if have, ok := w.Volume(pv); ok && have.Spec.ClaimRef != nil && have.Spec.ClaimRef.Name == claim {
+		if holds() {
 			return
 		}
 		select {
 		case <-changed:
 		case <-deadline:
-			t.Fatalf("volume %s is never taken for claim %s", pv, claim)
+			t.Fatalf("it never happens that %s", what)
 		}
 	}
 }

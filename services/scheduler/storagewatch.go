@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"context"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -19,6 +18,9 @@ import (
 // that are taken by their claim.
 const candidatesIndex = "scheduler-candidates"
 
+// capacityIndex has capacities by class.
+const capacityIndex = "scheduler-capacities"
+
 // attachedIndex has attachments by node.
 const attachedIndex = "scheduler-attached"
 
@@ -31,13 +33,13 @@ type storageWatch struct {
 	volumes *client.Informer[*corev1.PersistentVolume]
 	classes *client.Informer[*storagev1.StorageClass]
 	drivers *client.Informer[*storagev1.CSIDriver]
+	// capacities say what drivers can make volumes of.
+	capacities *client.Informer[*storagev1.CSIStorageCapacity]
 	// csiNodes and attachments say what is attached to nodes, and may be.
 	csiNodes    *client.Informer[*storagev1.CSINode]
 	attachments *client.Informer[*storagev1.VolumeAttachment]
-
-	mu sync.Mutex // guards changed
-	// changed is closed at the next change; nil while nobody waits for one.
-	changed chan struct{}
+	// The signal is of changes of claims, of volumes, and of whether some pod waits.
+	signal
 }
 
 func newStorageWatch(c *client.Client, informers *client.Informers, pods *client.Informer[*corev1.Pod]) (*storageWatch, error) {
@@ -53,6 +55,9 @@ func newStorageWatch(c *client.Client, informers *client.Informers, pods *client
 		return nil, err
 	}
 	if w.drivers, err = client.InformerFor[*storagev1.CSIDriver](informers, nil); err != nil {
+		return nil, err
+	}
+	if w.capacities, err = client.InformerFor[*storagev1.CSIStorageCapacity](informers, cache.Indexers{capacityIndex: classOfCapacity}); err != nil {
 		return nil, err
 	}
 	if w.csiNodes, err = client.InformerFor[*storagev1.CSINode](informers, nil); err != nil {
@@ -71,6 +76,9 @@ func (w *storageWatch) tell(happened func(framework.Event)) {
 	follow(w, w.volumes, framework.PersistentVolume, happened)
 	follow(w, w.classes, framework.StorageClass, happened)
 	follow(w, w.csiNodes, framework.CSINode, happened)
+	// What is bound waits for neither of these.
+	tellAll(w.drivers, framework.CSIDriver, func() {}, happened)
+	tellAll(w.capacities, framework.CSIStorageCapacity, func() {}, happened)
 	w.attachments.AddHandler(client.Handler[*storagev1.VolumeAttachment]{OnDelete: func(a *storagev1.VolumeAttachment) {
 		happened(framework.Event{Resource: framework.VolumeAttachment, Action: framework.Delete, Old: a})
 	}})
@@ -89,25 +97,6 @@ func follow[T kinds.Object](w *storageWatch, informer *client.Informer[T], resou
 		},
 		OnDelete: func(T) { w.wake() },
 	})
-}
-
-func (w *storageWatch) wake() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.changed != nil {
-		close(w.changed)
-		w.changed = nil
-	}
-}
-
-// Changed implements storage.Cluster.
-func (w *storageWatch) Changed() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.changed == nil {
-		w.changed = make(chan struct{})
-	}
-	return w.changed
 }
 
 func freeOf(class string) string { return "class:" + class }
@@ -163,6 +152,19 @@ func (w *storageWatch) CSIDriver(name string) (*storagev1.CSIDriver, bool) {
 	return w.drivers.GetByKey(name)
 }
 
+// Capacities implements storage.Reader.
+func (w *storageWatch) Capacities(class string) []*storagev1.CSIStorageCapacity {
+	found, _ := w.capacities.ByIndex(capacityIndex, class) // the index is always there
+	return found
+}
+
+func classOfCapacity(obj any) ([]string, error) {
+	if c, ok := obj.(*storagev1.CSIStorageCapacity); ok {
+		return []string{c.StorageClassName}, nil
+	}
+	return nil, nil
+}
+
 // Attachments implements storage.Reader.
 func (w *storageWatch) Attachments(node string) []*storagev1.VolumeAttachment {
 	found, _ := w.attachments.ByIndex(attachedIndex, node) // the index is always there
@@ -178,8 +180,7 @@ func nodeOfAttachment(obj any) ([]string, error) {
 
 // PodWaits implements storage.Cluster.
 func (w *storageWatch) PodWaits(pod *corev1.Pod) bool {
-	now, ok := w.pods.Get(pod.Namespace, pod.Name)
-	return ok && now.UID == pod.UID && now.DeletionTimestamp == nil
+	return podWaits(w.pods, pod)
 }
 
 // UpdateClaim implements storage.Cluster.

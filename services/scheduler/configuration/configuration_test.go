@@ -147,7 +147,9 @@ func TestParseRefuses(t *testing.T) {
 		{"a constraint", args("PodTopologySpread", "{defaultingType: List, defaultConstraints: [{topologyKey: '', whenUnsatisfiable: Never, labelSelector: {}, minDomains: 0, nodeTaintsPolicy: x}]}"), at + `.defaultConstraints[0].whenUnsatisfiable: Unsupported value: "Never"`},
 		{"a constraint twice", args("PodTopologySpread", "{defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}, {maxSkew: 2, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]}"), at + `.defaultConstraints[1]: Duplicate value: "{a, DoNotSchedule}"`},
 		{"volume timeout", args("VolumeBinding", "{bindTimeoutSeconds: -1}"), at + ".bindTimeoutSeconds: Invalid value: -1"},
-		{"volume shape", args("VolumeBinding", "{shape: [{utilization: 0, score: 0}]}"), at + ".shape: Forbidden"},
+		{"volume shape", args("VolumeBinding", "{shape: [{utilization: 0, score: 11}]}"), at + ".shape[0].score: Invalid value: 11: must be from 0 to 10"},
+		{"device binding timeout", args("DynamicResources", "{bindingTimeout: 999ms}"), at + ".bindingTimeout: Invalid value"},
+		{"device search timeout", args("DynamicResources", "{filterTimeout: -1s}"), at + ".filterTimeout: Invalid value"},
 		{"preemption", args("DefaultPreemption", "{minCandidateNodesPercentage: 0, minCandidateNodesAbsolute: 0}"), at + ".minCandidateNodesAbsolute: Invalid value: 0: must not be 0 where"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

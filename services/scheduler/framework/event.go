@@ -28,6 +28,10 @@ const (
 	PersistentVolume Resource = "PersistentVolume"
 	// StorageClass is a class of volumes.
 	StorageClass Resource = "StorageClass"
+	// CSIDriver is a storage driver.
+	CSIDriver Resource = "CSIDriver"
+	// CSIStorageCapacity is what a storage driver can make volumes of.
+	CSIStorageCapacity Resource = "CSIStorageCapacity"
 	// CSINode is what the storage drivers of a node can do.
 	CSINode Resource = "CSINode"
 	// VolumeAttachment is a volume that is attached to a node.
@@ -44,7 +48,9 @@ const (
 
 // resources are all of them.
 var resources = []Resource{
-	Node, AssignedPod, WaitingPod, Namespace, PersistentVolumeClaim, PersistentVolume, StorageClass, CSINode, VolumeAttachment,
+	Node, AssignedPod, WaitingPod, Namespace,
+	PersistentVolumeClaim, PersistentVolume, StorageClass, CSIDriver, CSIStorageCapacity, CSINode, VolumeAttachment,
+	ResourceClaim, ResourceSlice, DeviceClass, DeviceTaintRule,
 }
 
 // Action is what happened, as bits that can be combined.

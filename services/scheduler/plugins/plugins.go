@@ -109,7 +109,7 @@ func Defaults() []Enabled {
 		{Name: noderesources.Name, Weight: 1},
 		{Name: volumerestrictions.Name},
 		{Name: nodevolumelimits.Name},
-		{Name: volumebinding.Name},
+		{Name: volumebinding.Name, Weight: 1},
 		{Name: volumezone.Name},
 		{Name: topologyspread.Name, Weight: 2},
 		{Name: interpodaffinity.Name, Weight: 2},

@@ -28,8 +28,9 @@ type Storage struct {
 	classes map[string]*storagev1.StorageClass
 	drivers map[string]*storagev1.CSIDriver
 	nodes   map[string]*storagev1.CSINode
-	// attachments are by name.
+	// attachments and capacities are by name.
 	attachments map[string]*storagev1.VolumeAttachment
+	capacities  map[string]*storagev1.CSIStorageCapacity
 	gone        map[types.UID]bool
 	changed     chan struct{}
 	version     int
@@ -40,7 +41,8 @@ func NewStorage(objects ...metav1.Object) *Storage {
 	s := &Storage{
 		claims: map[types.NamespacedName]*corev1.PersistentVolumeClaim{}, volumes: map[string]*corev1.PersistentVolume{},
 		classes: map[string]*storagev1.StorageClass{}, drivers: map[string]*storagev1.CSIDriver{},
-		nodes: map[string]*storagev1.CSINode{}, attachments: map[string]*storagev1.VolumeAttachment{}, gone: map[types.UID]bool{}, changed: make(chan struct{}),
+		nodes: map[string]*storagev1.CSINode{}, attachments: map[string]*storagev1.VolumeAttachment{},
+		capacities: map[string]*storagev1.CSIStorageCapacity{}, gone: map[types.UID]bool{}, changed: make(chan struct{}),
 	}
 	for _, o := range objects {
 		s.Put(o)
@@ -48,8 +50,8 @@ func NewStorage(objects ...metav1.Object) *Storage {
 	return s
 }
 
-// Put adds or replaces a claim, volume, class, driver, node of drivers or
-// attachment.
+// Put adds or replaces a claim, volume, class, driver, node of drivers,
+// attachment or capacity.
 func (s *Storage) Put(object metav1.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,6 +70,8 @@ func (s *Storage) Put(object metav1.Object) {
 		s.nodes[o.Name] = o.DeepCopy()
 	case *storagev1.VolumeAttachment:
 		s.attachments[o.Name] = o.DeepCopy()
+	case *storagev1.CSIStorageCapacity:
+		s.capacities[o.Name] = o.DeepCopy()
 	}
 	s.wake()
 }
@@ -123,6 +127,19 @@ func (s *Storage) CSIDriver(name string) (*storagev1.CSIDriver, bool) {
 	defer s.mu.Unlock()
 	driver, ok := s.drivers[name]
 	return driver, ok
+}
+
+// Capacities implements storage.Reader.
+func (s *Storage) Capacities(class string) []*storagev1.CSIStorageCapacity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*storagev1.CSIStorageCapacity
+	for _, c := range s.capacities {
+		if c.StorageClassName == class {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // CSINode implements storage.Reader.
@@ -225,6 +242,20 @@ func Class(name, provisioner string) *storagev1.StorageClass {
 	return &storagev1.StorageClass{
 		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: provisioner,
 		VolumeBindingMode: ptr.To(storagev1.VolumeBindingWaitForFirstConsumer),
+	}
+}
+
+// Driver is a CSIDriver that tells of its capacity.
+func Driver(name string) *storagev1.CSIDriver {
+	return &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: storagev1.CSIDriverSpec{StorageCapacity: ptr.To(true)}}
+}
+
+// Capacity is what a driver has for volumes of a class on the nodes with a
+// hostname.
+func Capacity(class, node, size string) *storagev1.CSIStorageCapacity {
+	return &storagev1.CSIStorageCapacity{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "drivers", Name: class + "-" + node}, StorageClassName: class,
+		NodeTopology: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelHostname: node}}, Capacity: ptr.To(resource.MustParse(size)),
 	}
 }
 

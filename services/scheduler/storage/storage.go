@@ -1,4 +1,7 @@
 // Package storage is what scheduler plugins see of claims and volumes.
+//
+//	storage.go   claims, volumes, classes and drivers
+//	migrated.go  volumes of built-in kinds whose place a driver took
 package storage
 
 import (
@@ -28,6 +31,9 @@ type Reader interface {
 	// CSINode returns what the storage drivers of a node can do.
 	CSINode(node string) (*storagev1.CSINode, bool)
 	CSIDriver(name string) (*storagev1.CSIDriver, bool)
+	// Capacities returns what drivers tell of the space that they have for volumes
+	// of a class.
+	Capacities(class string) []*storagev1.CSIStorageCapacity
 	// Attachments returns the volumes that are attached to a node, or are to be.
 	Attachments(node string) []*storagev1.VolumeAttachment
 }

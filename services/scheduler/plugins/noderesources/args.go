@@ -9,6 +9,8 @@ import (
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	configv1 "k8s.io/kube-scheduler/config/v1"
+
+	"navarch.dev/navarch/services/scheduler/shape"
 )
 
 // DefaultArgs returns the arguments of a plugin that has been given none: nodes
@@ -85,29 +87,7 @@ func validateStrategy(path *field.Path, s *configv1.ScoringStrategy) field.Error
 	case s.Type == configv1.RequestedToCapacityRatio && s.RequestedToCapacityRatio == nil:
 		errs = append(errs, field.Required(at, "must be set where type is RequestedToCapacityRatio"))
 	case s.RequestedToCapacityRatio != nil:
-		errs = append(errs, validateShape(at.Child("shape"), s.RequestedToCapacityRatio.Shape)...)
-	}
-	return errs
-}
-
-// validateShape checks the points of a function of utilization.
-func validateShape(path *field.Path, shape []configv1.UtilizationShapePoint) field.ErrorList {
-	if len(shape) == 0 {
-		return field.ErrorList{field.Required(path, "must have at least one point")}
-	}
-	var errs field.ErrorList
-	for i, p := range shape {
-		at := path.Index(i)
-		switch {
-		case p.Utilization < 0 || p.Utilization > 100:
-			errs = append(errs, field.Invalid(at.Child("utilization"), p.Utilization, "must be from 0 to 100"))
-		case i > 0 && p.Utilization <= shape[i-1].Utilization:
-			errs = append(errs, field.Invalid(at.Child("utilization"), p.Utilization,
-				fmt.Sprintf("must be more than that of the point before, %d", shape[i-1].Utilization)))
-		}
-		if p.Score < 0 || p.Score > maxShapeScore {
-			errs = append(errs, field.Invalid(at.Child("score"), p.Score, fmt.Sprintf("must be from 0 to %d", maxShapeScore)))
-		}
+		errs = append(errs, shape.Validate(at.Child("shape"), s.RequestedToCapacityRatio.Shape)...)
 	}
 	return errs
 }

@@ -8,6 +8,7 @@ import (
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/shape"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
@@ -29,7 +30,7 @@ func newScoring(s *configv1.ScoringStrategy) scoring {
 	case configv1.MostAllocated:
 		return scoring{resources: s.Resources, of: taken}
 	case configv1.RequestedToCapacityRatio:
-		return scoring{resources: s.Resources, of: ratio(s.RequestedToCapacityRatio.Shape), drop: true}
+		return scoring{resources: s.Resources, of: shape.Function(s.RequestedToCapacityRatio.Shape), drop: true}
 	default:
 		return scoring{resources: s.Resources, of: left}
 	}
@@ -74,32 +75,4 @@ func left(used, capacity int64) int64 {
 // taken is the share of capacity that is used, from 0 to MaxScore.
 func taken(used, capacity int64) int64 {
 	return min(used, capacity) * framework.MaxScore / capacity
-}
-
-// maxShapeScore is the highest score of a point of a shape.
-const maxShapeScore = 10
-
-// ratio scores by a broken line through points of utilization, in percent, and
-// score, from 0 to maxShapeScore. Outside of the points it is level.
-func ratio(shape []configv1.UtilizationShapePoint) func(used, capacity int64) int64 {
-	xs, ys := make([]int64, len(shape)), make([]int64, len(shape))
-	for i, p := range shape {
-		xs[i], ys[i] = int64(p.Utilization), int64(p.Score)*(framework.MaxScore/maxShapeScore)
-	}
-	return func(used, capacity int64) int64 {
-		x := int64(100)
-		if used <= capacity {
-			x = used * 100 / capacity
-		}
-		for i := range xs {
-			switch {
-			case x > xs[i]:
-			case i == 0:
-				return ys[0]
-			default:
-				return ys[i-1] + (ys[i]-ys[i-1])*(x-xs[i-1])/(xs[i]-xs[i-1])
-			}
-		}
-		return ys[len(ys)-1]
-	}
 }

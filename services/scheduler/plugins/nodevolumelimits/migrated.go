@@ -4,17 +4,17 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	csitranslation "k8s.io/csi-translation-lib"
-	"k8s.io/csi-translation-lib/plugins"
+
+	"navarch.dev/navarch/services/scheduler/storage"
 )
 
 // migrated returns what a volume of a built-in kind is to its driver; nil if no
 // driver attaches it.
 func migrated(pv *corev1.PersistentVolume) *corev1.CSIPersistentVolumeSource {
-	s := &pv.Spec.PersistentVolumeSource
-	if s.AWSElasticBlockStore == nil && s.GCEPersistentDisk == nil && s.AzureDisk == nil && s.Cinder == nil && s.PortworxVolume == nil {
+	if storage.MigratedKind(pv) == "" {
 		return nil
 	}
-	translated, err := csitranslation.New().TranslateInTreePVToCSI(logr.Discard(), pv)
+	translated, err := storage.Migrated(pv)
 	if err != nil {
 		return nil // it is not counted, as its driver will not attach it
 	}
@@ -37,7 +37,7 @@ func handleOfInline(v *corev1.Volume, namespace string) (handle, bool) {
 // driverFor returns the driver that makes the volumes of a provisioner, which may
 // be the name of a built-in kind.
 func driverFor(provisioner string) string {
-	if !isMigrated(provisioner) {
+	if !storage.IsMigrated(provisioner) {
 		return provisioner
 	}
 	driver, err := csitranslation.New().GetCSINameFromInTreeName(provisioner)
@@ -45,15 +45,4 @@ func driverFor(provisioner string) string {
 		return provisioner
 	}
 	return driver
-}
-
-// isMigrated says whether volumes of a built-in kind are counted for the driver
-// that took its place: those that kube-scheduler 1.37 counts.
-func isMigrated(kind string) bool {
-	switch kind {
-	case plugins.AWSEBSInTreePluginName, plugins.GCEPDInTreePluginName, plugins.AzureDiskInTreePluginName,
-		plugins.CinderInTreePluginName, plugins.PortworxVolumePluginName:
-		return true
-	}
-	return false
 }

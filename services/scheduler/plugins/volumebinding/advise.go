@@ -27,8 +27,8 @@ func (p *Plugin) Advise(_ context.Context, state *framework.CycleState, _ *snaps
 	}
 	var details, elsewhere []string
 	for _, b := range claims.bound {
-		if volume.CheckNodeAffinity(b.pv, node.Node.Labels) != nil {
-			details = append(details, fmt.Sprintf("claim %s is bound to volume %s that is only on %s", b.claim.Name, b.pv.Name, place(b.pv)))
+		if p.reaches(b, node.Node) != nil {
+			details = append(details, fmt.Sprintf("claim %s is bound to volume %s that is only on %s", b.claim.Name, b.pv.Name, place(p.as(b, node.Node))))
 			elsewhere = append(elsewhere, b.claim.Name)
 		}
 	}
@@ -115,7 +115,7 @@ func missing(claims []*corev1.PersistentVolumeClaim) framework.Advice {
 
 // advise says what keeps a claim from a volume on the node, and what would have
 // to be done; that is empty if nothing can be.
-func (w *waiting) advise(node *corev1.Node) (detail, remedy string) {
+func (w *obstacle) advise(node *corev1.Node) (detail, remedy string) {
 	name := w.claim.Name
 	switch {
 	case w.pv != nil:
@@ -123,9 +123,12 @@ func (w *waiting) advise(node *corev1.Node) (detail, remedy string) {
 	case w.node != "" && w.node != node.Name:
 		return fmt.Sprintf("the volume of claim %s is being made on %s", name, w.node), ""
 	}
-	asked := w.claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	asked := w.size()
 	class := cmp.Or(volume.GetPersistentVolumeClaimClass(w.claim), `""`)
 	add := fmt.Sprintf("add a volume of class %s with %s that the node can use", class, asked.String())
+	if w.reason == ReasonNoSpace {
+		return w.adviseSpace(node, add)
+	}
 	if w.class == nil || w.class.Provisioner == "" || w.class.Provisioner == volume.NotSupportedProvisioner {
 		return fmt.Sprintf("claim %s finds no free volume of class %s with %s on the node", name, class, asked.String()), add
 	}
@@ -133,6 +136,19 @@ func (w *waiting) advise(node *corev1.Node) (detail, remedy string) {
 		return fmt.Sprintf("claim %s is of class %s whose volumes are made only on %s", name, class, topologies(w.class)), add
 	}
 	return fmt.Sprintf("claim %s finds no volume of class %s on the node", name, class), add
+}
+
+// adviseSpace says how much a volume of the claim's class can have on the node;
+// add is the remedy where it can have none.
+func (w *obstacle) adviseSpace(node *corev1.Node, add string) (detail, remedy string) {
+	name, asked := w.claim.Name, w.size()
+	largest := w.space.largest(node)
+	if largest == nil || limit(largest).IsZero() {
+		return fmt.Sprintf("claim %s needs %s of class %s, and %s has no space that the node can use", name, asked.String(), w.class.Name, w.class.Provisioner), add
+	}
+	most := limit(largest).String()
+	return fmt.Sprintf("claim %s needs %s of class %s, a volume can have %s on the node", name, asked.String(), w.class.Name, most),
+		fmt.Sprintf("make claim %s anew with at most %s", name, most)
 }
 
 // place is where a volume can be used.

@@ -42,6 +42,10 @@ func TestAdvise(t *testing.T) {
 		{"made elsewhere", []metav1.Object{zonal, schedtest.Claim("data", "zonal")},
 			"claim data is of class zonal whose volumes are made only on zone in (b,c)", []string{"add a volume of class zonal with 1Gi that the node can use", another}},
 		{"being made elsewhere", []metav1.Object{dynamic, onNode(schedtest.Claim("data", "dynamic"), "n2")}, "the volume of claim data is being made on n2", []string{another}},
+		{"too little space", []metav1.Object{dynamic, schedtest.Driver("example.com/disk"), schedtest.Capacity("dynamic", "n1", "512Mi"), schedtest.Capacity("dynamic", "n2", "1Gi"), schedtest.Claim("data", "dynamic")},
+			"claim data needs 1Gi of class dynamic, a volume can have 512Mi on the node", []string{"make claim data anew with at most 512Mi", another}},
+		{"no space", []metav1.Object{dynamic, schedtest.Driver("example.com/disk"), schedtest.Capacity("dynamic", "n2", "1Gi"), schedtest.Claim("data", "dynamic")},
+			"claim data needs 1Gi of class dynamic, and example.com/disk has no space that the node can use", []string{"add a volume of class dynamic with 1Gi that the node can use", another}},
 		{"bound elsewhere, and no free volume", []metav1.Object{static, bound("data", "pv-1"), schedtest.Volume("pv-1", "", "n2"), schedtest.Claim("logs", "static")},
 			"claim data is bound to volume pv-1 that is only on n2; claim logs finds no free volume of class static with 1Gi on the node", []string{another + ", logs"}},
 	} {

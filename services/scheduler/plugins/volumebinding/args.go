@@ -7,6 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 	"k8s.io/utils/ptr"
+
+	"navarch.dev/navarch/services/scheduler/shape"
 )
 
 // maxTimeout is the longest time that fits a duration, in seconds.
@@ -19,10 +21,14 @@ func DefaultArgs() *configv1.VolumeBindingArgs {
 	return args
 }
 
-// SetDefaults fills in what the arguments leave open.
+// SetDefaults fills in what the arguments leave open: nodes of whose space the
+// claims take the least are best.
 func SetDefaults(args *configv1.VolumeBindingArgs) {
 	if args.BindTimeoutSeconds == nil {
 		args.BindTimeoutSeconds = ptr.To[int64](600)
+	}
+	if len(args.Shape) == 0 {
+		args.Shape = []configv1.UtilizationShapePoint{{Utilization: 0, Score: 10}, {Utilization: 100, Score: 0}}
 	}
 }
 
@@ -32,8 +38,5 @@ func Validate(path *field.Path, args *configv1.VolumeBindingArgs) field.ErrorLis
 	if s := *args.BindTimeoutSeconds; s < 0 || s > maxTimeout {
 		errs = append(errs, field.Invalid(path.Child("bindTimeoutSeconds"), s, "must be 0, for not waiting, or more"))
 	}
-	if len(args.Shape) > 0 {
-		errs = append(errs, field.Forbidden(path.Child("shape"), "must not be set: nodes are not scored by the capacity of volumes"))
-	}
-	return errs
+	return append(errs, shape.Validate(path.Child("shape"), args.Shape)...)
 }

@@ -65,8 +65,8 @@ func (p *Plugin) write(ctx context.Context, d *decision) (*written, error) {
 		}
 		w.volumes = append(w.volumes, taken.ResourceVersion)
 	}
-	for _, claim := range d.provision {
-		version, err := p.giveNode(ctx, claim, d.node.Name)
+	for _, made := range d.provision {
+		version, err := p.giveNode(ctx, made.claim, d.node.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +131,8 @@ func (p *Plugin) isDone(w *written) (bool, error) {
 		}
 		done = done && bound
 	}
-	for i, claim := range w.provision {
+	for i, made := range w.provision {
+		claim := made.claim
 		now, ok := p.storage.Claim(claim.Namespace, claim.Name)
 		if ok && !reached(now.ResourceVersion, w.claims[i]) {
 			done = false
@@ -162,7 +163,7 @@ func (p *Plugin) isBound(claim *corev1.PersistentVolumeClaim, node *corev1.Node)
 	if !ok {
 		return false, nil // its watch lags behind the claims'
 	}
-	if err := volume.CheckNodeAffinity(pv, node.Labels); err != nil {
+	if err := p.reaches(newBound(now, pv), node); err != nil {
 		return false, fmt.Errorf("persistentvolume %q cannot be used from node %q: %w", pv.Name, node.Name, err)
 	}
 	return true, nil

@@ -57,8 +57,8 @@ func (r *Reservations) add(pod types.UID, node string, d *decision) {
 		r.addOne(pod, b.claim.UID, node, b.pv)
 		r.byName[b.pv.Name] = b.claim.UID
 	}
-	for _, claim := range d.provision {
-		r.addOne(pod, claim.UID, node, nil)
+	for _, made := range d.provision {
+		r.addOne(pod, made.claim.UID, node, nil)
 	}
 }
 
@@ -77,8 +77,8 @@ func (r *Reservations) drop(pod types.UID, d *decision) {
 	for _, b := range d.bind {
 		r.dropOne(pod, b.claim.UID)
 	}
-	for _, claim := range d.provision {
-		r.dropOne(pod, claim.UID)
+	for _, made := range d.provision {
+		r.dropOne(pod, made.claim.UID)
 	}
 }
 
@@ -105,7 +105,7 @@ func (p *Plugin) Reserve(_ context.Context, state *framework.CycleState, pod *sn
 	}
 	d, stuck := p.decide(claims.waiting, claims.nodes.Get(node).Node)
 	if stuck != nil {
-		return framework.NewStatus(framework.Unschedulable, ReasonBindConflict)
+		return framework.NewStatus(framework.Unschedulable, stuck.reason)
 	}
 	p.reserved.add(pod.Pod.UID, node, d)
 	p.decision.Set(state, d)

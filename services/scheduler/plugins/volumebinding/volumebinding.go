@@ -11,6 +11,9 @@
 //
 //	volumebinding.go  the extension points that choose the node
 //	find.go           what is to be bound if the pod goes to a node
+//	space.go          what drivers can make volumes of
+//	migrated.go       volumes of built-in kinds whose place a driver took
+//	score.go          how much is left beside what is bound
 //	reserve.go        what pods that are being bound have taken already
 //	bind.go           writing it and waiting
 //	advise.go         what would have to change on a node that is rejected
@@ -26,6 +29,7 @@ import (
 
 	"navarch.dev/navarch/internal/storageclass"
 	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/shape"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 	"navarch.dev/navarch/services/scheduler/storage"
 )
@@ -38,10 +42,12 @@ const (
 	ReasonUnboundImmediate = "pod has unbound immediate PersistentVolumeClaims"
 	ReasonNodeConflict     = "node(s) didn't match PersistentVolume's node affinity"
 	ReasonBindConflict     = "node(s) didn't find available persistent volumes to bind"
+	ReasonNoSpace          = "node(s) did not have enough free storage"
 	ReasonVolumeMissing    = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 )
 
-// Plugin implements framework.Filter, framework.Reserve and framework.PreBind.
+// Plugin implements framework.Filter, framework.Score, framework.Reserve and
+// framework.PreBind.
 type Plugin struct {
 	storage storage.Cluster
 	// bindTimeout is how long a pod's binding waits for its claims'.
@@ -49,6 +55,8 @@ type Plugin struct {
 	claims      *framework.Key[*podClaims]
 	decision    *framework.Key[*decision]
 	reserved    *Reservations
+	// score says how good it is that claims take so much of what there is.
+	score func(used, capacity int64) int64
 }
 
 // New returns the plugin. Its arguments have their defaults and are valid. The
@@ -57,6 +65,7 @@ func New(args *configv1.VolumeBindingArgs, cluster storage.Cluster, reserved *Re
 	return &Plugin{
 		storage: cluster, bindTimeout: time.Duration(*args.BindTimeoutSeconds) * time.Second,
 		claims: framework.NewKey[*podClaims](), decision: framework.NewKey[*decision](), reserved: reserved,
+		score: shape.Function(args.Shape),
 	}
 }
 
@@ -66,7 +75,7 @@ func (*Plugin) Name() string { return Name }
 // podClaims is what the nodes are compared with.
 type podClaims struct {
 	// bound are the bound claims with their volumes.
-	bound []binding
+	bound []*bound
 	// missing are the bound claims whose volumes are not there.
 	missing []*corev1.PersistentVolumeClaim
 	waiting []waiting
@@ -94,7 +103,7 @@ func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *
 				sorted.missing = append(sorted.missing, claim)
 				continue
 			}
-			sorted.bound = append(sorted.bound, binding{claim, pv})
+			sorted.bound = append(sorted.bound, newBound(claim, pv))
 		case claim.Spec.VolumeName == "" && p.delayed(claim):
 			sorted.waiting = append(sorted.waiting, p.wait(claim))
 		default:
@@ -123,13 +132,13 @@ func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snaps
 	}
 	var reasons []string
 	for _, b := range claims.bound {
-		if volume.CheckNodeAffinity(b.pv, node.Node.Labels) != nil {
+		if p.reaches(b, node.Node) != nil {
 			reasons = append(reasons, ReasonNodeConflict)
 			break
 		}
 	}
 	if _, stuck := p.decide(claims.waiting, node.Node); stuck != nil {
-		reasons = append(reasons, ReasonBindConflict)
+		reasons = append(reasons, stuck.reason)
 	}
 	if len(reasons) > 0 {
 		return framework.NewStatus(framework.UnschedulableAndUnresolvable, reasons...)
@@ -138,7 +147,13 @@ func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snaps
 }
 
 // EventsToRegister: a claim or a volume comes or is bound, a class comes, a
-// node comes or its labels change.
+// node comes or its labels change, a driver has more space, or takes the place of
+// a built-in kind.
 func (*Plugin) EventsToRegister() []framework.EventHint {
-	return append(storage.Events(), framework.EventHint{Resource: framework.Node, Action: framework.Add | framework.UpdateNodeLabels})
+	return append(storage.Events(),
+		framework.EventHint{Resource: framework.Node, Action: framework.Add | framework.UpdateNodeLabels},
+		framework.EventHint{Resource: framework.CSIStorageCapacity, Action: framework.Add | framework.Update, Helps: hasMoreSpace},
+		framework.EventHint{Resource: framework.CSIDriver, Action: framework.Update | framework.Delete, Helps: limitsNoMore},
+		framework.EventHint{Resource: framework.CSINode, Action: framework.Add | framework.Update, Helps: migratesOthers},
+	)
 }
