@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/client-go/tools/cache"
 
@@ -20,6 +21,7 @@ const allocatedIndex = "scheduler-allocated"
 // It implements dynamicresources.Cluster.
 type deviceWatch struct {
 	client  *client.Client
+	pods    *client.Informer[*corev1.Pod]
 	claims  *client.Informer[*resourcev1.ResourceClaim]
 	classes *client.Informer[*resourcev1.DeviceClass]
 	slices  *client.Informer[*resourcev1.ResourceSlice]
@@ -30,10 +32,13 @@ type deviceWatch struct {
 	pools *devices.Pools
 	// changes counts the changes, so that what was made meanwhile is not kept.
 	changes uint64
+
+	// The signal is of changes of claims, and of whether some pod waits.
+	signal
 }
 
-func newDeviceWatch(c *client.Client, informers *client.Informers) (*deviceWatch, error) {
-	w := &deviceWatch{client: c}
+func newDeviceWatch(c *client.Client, informers *client.Informers, pods *client.Informer[*corev1.Pod]) (*deviceWatch, error) {
+	w := &deviceWatch{client: c, pods: pods}
 	var err error
 	if w.claims, err = client.InformerFor[*resourcev1.ResourceClaim](informers, cache.Indexers{allocatedIndex: isAllocated}); err != nil {
 		return nil, err
@@ -60,7 +65,8 @@ func isAllocated(obj any) ([]string, error) {
 // tell has every change told that can help a pod. It must be called before the
 // informers start.
 func (w *deviceWatch) tell(happened func(framework.Event)) {
-	tellAll(w.claims, framework.ResourceClaim, func() {}, happened)
+	tellAll(w.claims, framework.ResourceClaim, w.wake, happened)
+	w.pods.AddHandler(client.Handler[*corev1.Pod]{OnDelete: func(*corev1.Pod) { w.wake() }})
 	tellAll(w.classes, framework.DeviceClass, func() {}, happened)
 	tellAll(w.slices, framework.ResourceSlice, w.forget, happened)
 	tellAll(w.rules, framework.DeviceTaintRule, w.forget, happened)
@@ -122,6 +128,9 @@ func (w *deviceWatch) Allocated() []*resourcev1.ResourceClaim {
 func (w *deviceWatch) Class(name string) (*resourcev1.DeviceClass, bool) {
 	return w.classes.GetByKey(name)
 }
+
+// PodWaits implements dynamicresources.Cluster.
+func (w *deviceWatch) PodWaits(pod *corev1.Pod) bool { return podWaits(w.pods, pod) }
 
 // Get implements dynamicresources.Cluster.
 func (w *deviceWatch) Get(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {

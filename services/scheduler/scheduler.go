@@ -129,6 +129,9 @@ func (s *Scheduler) environment(extenders *extender.Set) plugins.Environment {
 		Preemption: &evictor{scheduler: s}, Storage: s.storage, Volumes: volumebinding.NewReservations(),
 		Extenders: extenders,
 		Devices:   s.devices, Claims: dynamicresources.NewLedger(),
+		Events: func(pod *corev1.Pod, eventType, reason, message string) {
+			s.event(pod, pod, eventType, reason, message)
+		},
 	}
 }
 
@@ -148,7 +151,7 @@ func (s *Scheduler) addInformers() (err error) {
 	if s.storage, err = newStorageWatch(s.client, s.informers, s.pods); err != nil {
 		return err
 	}
-	if s.devices, err = newDeviceWatch(s.client, s.informers); err != nil {
+	if s.devices, err = newDeviceWatch(s.client, s.informers, s.pods); err != nil {
 		return err
 	}
 	if s.groups, err = newGroupWatch(s.informers); err != nil {

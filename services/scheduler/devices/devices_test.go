@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -153,7 +154,9 @@ func TestAllocate(t *testing.T) {
 		{"too large shares", []string{"nodeName: n1, devices: [{name: a, allowMultipleAllocations: true, capacity: {m: {value: 10}}}]"}, nil, []string{request("count: 2, capacity: {requests: {m: 6}}")}, "!cannot allocate all claims"},
 		{"a capacity", []string{"nodeName: n1, devices: [{name: a, capacity: {m: {value: 10}}}, {name: b, capacity: {m: {value: 20}}}]"}, nil, []string{request("capacity: {requests: {d.com/m: 11}}")}, "r=n1/b"},
 		{"a capacity that is not there", []string{"nodeName: n1, devices: [{name: a}]"}, nil, []string{request("capacity: {requests: {m: 1}}")}, "!cannot allocate all claims"},
-		{"devices that are bound late", []string{"nodeName: n1, devices: [{name: a, bindingConditions: [x], bindingFailureConditions: [y]}]"}, nil, []string{one}, "!cannot allocate all claims"},
+		{"devices that are bound late", []string{"nodeName: n1, devices: [{name: a, bindingConditions: [x], bindingFailureConditions: [y]}]"}, nil, []string{one}, "r=n1/a"},
+		{"devices that are ready at once first", []string{"pool: {name: early, generation: 1, resourceSliceCount: 1}, nodeName: n1, devices: [{name: a, bindingConditions: [x], bindingFailureConditions: [y]}, {name: b}]",
+			"pool: {name: late, generation: 1, resourceSliceCount: 1}, allNodes: true, devices: [{name: c}]"}, nil, []string{one, one}, "r=late/c; r=early/a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var published []*resourcev1.ResourceSlice
@@ -245,6 +248,23 @@ func TestAllocations(t *testing.T) {
 	inventory = NewInventory(NewPools(published, nil), []*resourcev1.AllocationResult{got[1], got[1], got[1], got[1], got[1]})
 	if _, err := inventory.Allocate(t.Context(), request, nodeOf("n1")); !errors.Is(err, ErrNone) {
 		t.Errorf("of 100 nothing is left: %v", err)
+	}
+}
+
+// Devices that are bound to the node, and by conditions.
+func TestAllocationsThatBind(t *testing.T) {
+	published := slice(t, "s", "{pool: {name: net, generation: 1, resourceSliceCount: 1}, allNodes: true, devices: [{name: a, bindsToNode: true, bindingConditions: [attached], bindingFailureConditions: [broken]}]}")
+	request := mustRequest(t, "{requests: [{name: r, exactly: {deviceClassName: any}}]}")
+	got, err := NewInventory(NewPools([]*resourcev1.ResourceSlice{published}, nil), nil).Allocate(t.Context(), request, nodeOf("n1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(OnlyOn("n1"), got[0].NodeSelector); diff != "" {
+		t.Error(diff)
+	}
+	r := got[0].Devices.Results[0]
+	if !slices.Equal(r.BindingConditions, []string{"attached"}) || !slices.Equal(r.BindingFailureConditions, []string{"broken"}) {
+		t.Errorf("%+v", r)
 	}
 }
 

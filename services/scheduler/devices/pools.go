@@ -46,6 +46,8 @@ type pool struct {
 	slices       []*resourcev1.ResourceSlice
 	// complete says that all slices are there.
 	complete bool
+	// conditional says that some devices are bound by conditions.
+	conditional bool
 	// broken says that two devices have one name.
 	broken bool
 	// counters are those that the pool's devices share, by set and name.
@@ -102,11 +104,18 @@ func newest(all []*resourcev1.ResourceSlice) []*pool {
 	for _, one := range found {
 		slices.SortFunc(one.slices, func(a, b *resourcev1.ResourceSlice) int { return cmp.Compare(a.Name, b.Name) })
 		one.complete = int64(len(one.slices)) == one.slices[0].Spec.Pool.ResourceSliceCount
+		one.conditional = slices.ContainsFunc(one.slices, bindsByConditions)
 		one.addCounters()
 		pools = append(pools, one)
 	}
 	slices.SortFunc(pools, func(a, b *pool) int { return cmp.Or(cmp.Compare(a.driver, b.driver), cmp.Compare(a.name, b.name)) })
 	return pools
+}
+
+// bindsByConditions says whether a device of a slice is ready only once its driver
+// says so.
+func bindsByConditions(s *resourcev1.ResourceSlice) bool {
+	return slices.ContainsFunc(s.Spec.Devices, func(d resourcev1.Device) bool { return len(d.BindingConditions) > 0 })
 }
 
 func (p *pool) addCounters() {
@@ -194,7 +203,8 @@ func (p *Pools) On(node *corev1.Node) map[ID]bool {
 	return ids
 }
 
-// on returns the devices that can be used on a node, and their pools.
+// on returns the devices that can be used on a node, and their pools. Devices of
+// pools without binding conditions come first, since they are ready at once.
 func (p *Pools) on(node *corev1.Node) ([]*device, []*pool) {
 	all := slices.Clone(p.byNode[node.Name])
 	pools := slices.Clone(p.poolsByNode[node.Name])
@@ -209,11 +219,19 @@ func (p *Pools) on(node *corev1.Node) ([]*device, []*pool) {
 			pools = append(pools, d.pool)
 		}
 	}
+	if slices.ContainsFunc(pools, func(one *pool) bool { return one.conditional }) {
+		slices.SortStableFunc(all, func(a, b *device) int { return rank(a.pool) - rank(b.pool) })
+	}
 	return all, pools
 }
 
-// usable says whether a device can be given away: not while its pool is being
-// published or is wrong, nor if it is bound in a way of its own.
-func (d *device) usable() bool {
-	return d.pool.complete && !d.pool.broken && len(d.BindingConditions) == 0
+func rank(p *pool) int {
+	if p.conditional {
+		return 1
+	}
+	return 0
 }
+
+// usable says whether a device can be given away: not while its pool is being
+// published or is wrong.
+func (d *device) usable() bool { return d.pool.complete && !d.pool.broken }

@@ -57,6 +57,7 @@ func allocation(claim *resourcev1.ResourceClaim, picks []pick, node *corev1.Node
 func result(p pick) resourcev1.DeviceRequestAllocationResult {
 	r := resourcev1.DeviceRequestAllocationResult{
 		Request: p.alternative.name, Driver: p.device.id.Driver, Pool: p.device.id.Pool, Device: p.device.id.Device, Tolerations: p.alternative.tolerations,
+		BindingConditions: p.device.BindingConditions, BindingFailureConditions: p.device.BindingFailureConditions,
 	}
 	switch {
 	case p.alternative.admin:
@@ -69,11 +70,12 @@ func result(p pick) resourcev1.DeviceRequestAllocationResult {
 }
 
 // where says on which nodes an allocation can be used: on one if a device is of
-// that node only, otherwise on those that have all devices; nil are all nodes.
+// that node only, or is bound to it, otherwise on those that have all devices; nil
+// are all nodes.
 func where(picks []pick, node *corev1.Node) *corev1.NodeSelector {
 	var term *corev1.NodeSelectorTerm
 	for _, p := range picks {
-		if p.device.node() != "" {
+		if p.device.node() != "" || p.device.BindsToNode != nil && *p.device.BindsToNode {
 			return OnlyOn(node.Name)
 		}
 		selector := p.device.selector()

@@ -9,6 +9,7 @@ import (
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/plugins/balancedallocation"
+	"navarch.dev/navarch/services/scheduler/plugins/dynamicresources"
 	"navarch.dev/navarch/services/scheduler/plugins/interpodaffinity"
 	"navarch.dev/navarch/services/scheduler/plugins/nodeaffinity"
 	"navarch.dev/navarch/services/scheduler/plugins/noderesources"
@@ -122,6 +123,15 @@ func volumeBinding() Entry {
 		volumebinding.SetDefaults, volumebinding.Validate,
 		func(env Environment, args *configv1.VolumeBindingArgs) (framework.Plugin, error) {
 			return volumebinding.New(args, env.Storage, env.Volumes), nil
+		},
+	}.entry()
+}
+
+func dynamicResources() Entry {
+	return kind[configv1.DynamicResourcesArgs]{
+		dynamicresources.SetDefaults, dynamicresources.Validate,
+		func(env Environment, args *configv1.DynamicResourcesArgs) (framework.Plugin, error) {
+			return dynamicresources.New(args, env.Devices, env.Claims, env.Events), nil
 		},
 	}.entry()
 }

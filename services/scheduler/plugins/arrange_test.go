@@ -33,7 +33,7 @@ func arranged(t *testing.T, config string, at framework.Point) (plugins, errs st
 }
 
 // defaultScore are the plugins that score where nothing is said.
-const defaultScore = "TaintToleration:3 NodeAffinity:2 NodeResourcesFit:1 PodTopologySpread:2 InterPodAffinity:2 NodeResourcesBalancedAllocation:1 ImageLocality:1"
+const defaultScore = "TaintToleration:3 NodeAffinity:2 NodeResourcesFit:1 VolumeBinding:1 PodTopologySpread:2 InterPodAffinity:2 DynamicResources:2 NodeResourcesBalancedAllocation:1 ImageLocality:1"
 
 func TestArrange(t *testing.T) {
 	for _, tt := range []struct {
@@ -59,7 +59,7 @@ func TestArrange(t *testing.T) {
 		{"all disabled at the point but one", "score: {disabled: [{name: '*'}], enabled: [{name: ImageLocality, weight: 2}]}", framework.ScorePoint, "ImageLocality:2"},
 		{"disabled at another point", "score: {disabled: [{name: '*'}]}", framework.QueueSortPoint, "PrioritySort:1"},
 		{"enabled at the point alone", "{multiPoint: {disabled: [{name: NodeName}]}, preFilter: {enabled: [{name: NodeName}]}}", framework.FilterPoint,
-			"NodeUnschedulable:1 TaintToleration:3 NodeAffinity:2 NodePorts:1 NodeResourcesFit:1 VolumeRestrictions:1 NodeVolumeLimits:1 VolumeBinding:1 VolumeZone:1 PodTopologySpread:2 InterPodAffinity:2 DynamicResources:1"},
+			"NodeUnschedulable:1 TaintToleration:3 NodeAffinity:2 NodePorts:1 NodeResourcesFit:1 VolumeRestrictions:1 NodeVolumeLimits:1 VolumeBinding:1 VolumeZone:1 PodTopologySpread:2 InterPodAffinity:2 DynamicResources:2"},
 		{"one that is not here", "multiPoint: {disabled: [{name: GangScheduling}]}", framework.ScorePoint, defaultScore},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"navarch.dev/navarch/services/scheduler/extender"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/plugins/balancedallocation"
@@ -58,6 +60,8 @@ type Environment struct {
 	// bound.
 	Devices dynamicresources.Cluster
 	Claims  *dynamicresources.Ledger
+	// Events tells users what happens to a pod.
+	Events func(pod *corev1.Pod, eventType, reason, message string)
 }
 
 // Registry returns every plugin by its name.
@@ -74,10 +78,10 @@ func Registry() map[string]Entry {
 		volumezone.Name:         plain(func(env Environment) framework.Plugin { return volumezone.New(env.Storage) }),
 		imagelocality.Name:      plain(func(Environment) framework.Plugin { return imagelocality.New() }),
 		defaultbinder.Name:      plain(func(env Environment) framework.Plugin { return defaultbinder.New(env.Binder) }),
-		dynamicresources.Name:   plain(func(env Environment) framework.Plugin { return dynamicresources.New(env.Devices, env.Claims) }),
 		nodeaffinity.Name:       nodeAffinity(),
 		noderesources.Name:      nodeResourcesFit(),
 		volumebinding.Name:      volumeBinding(),
+		dynamicresources.Name:   dynamicResources(),
 		topologyspread.Name:     podTopologySpread(),
 		interpodaffinity.Name:   interPodAffinity(),
 		preemption.Name:         defaultPreemption(),
@@ -113,7 +117,7 @@ func Defaults() []Enabled {
 		{Name: volumezone.Name},
 		{Name: topologyspread.Name, Weight: 2},
 		{Name: interpodaffinity.Name, Weight: 2},
-		{Name: dynamicresources.Name},
+		{Name: dynamicresources.Name, Weight: 2},
 		{Name: preemption.Name},
 		{Name: balancedallocation.Name, Weight: 1},
 		{Name: imagelocality.Name, Weight: 1},

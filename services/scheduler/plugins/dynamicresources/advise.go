@@ -19,7 +19,14 @@ import (
 func (p *Plugin) Advise(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) framework.Advice {
 	claims := p.claims.Get(state)
 	for i, selector := range claims.selectors {
-		if claim := claims.allocated[i]; selector != nil && !selector.Match(node.Node) {
+		claim := claims.allocated[i]
+		if claims.lost[i] {
+			return framework.Advice{
+				Detail:   fmt.Sprintf("the devices of claim %s are not ready, and will not be", claim.Name),
+				Remedies: []framework.Remedy{{Kind: framework.ChangePod, Description: "use another claim than " + claim.Name}},
+			}
+		}
+		if selector != nil && !selector.Match(node.Node) {
 			return framework.Advice{
 				Detail:   fmt.Sprintf("claim %s has devices that are only on %s", claim.Name, framework.Where(claim.Status.Allocation.NodeSelector)),
 				Remedies: []framework.Remedy{{Kind: framework.ChangePod, Description: "use another claim than " + claim.Name}},
@@ -29,7 +36,7 @@ func (p *Plugin) Advise(ctx context.Context, state *framework.CycleState, pod *s
 	if len(claims.waiting) == 0 {
 		return framework.Advice{}
 	}
-	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	ctx, cancel := p.search(ctx)
 	defer cancel()
 	short, err := claims.inventory.Shortage(ctx, claims.request, node.Node)
 	if err != nil {

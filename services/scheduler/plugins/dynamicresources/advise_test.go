@@ -84,7 +84,7 @@ func TestAdvise(t *testing.T) {
 			g := &gpus{newClaims("want", "a", "b"), tt.devices}
 			x, y := schedtest.Pod("x"), schedtest.Pod("y")
 			tt.change(g, x)
-			p, state, pod := New(g, NewLedger()), &framework.CycleState{}, podWith("p", "want")
+			p, state, pod := newPlugin(g, NewLedger()), &framework.CycleState{}, podWith("p", "want")
 			node := schedtest.Node("n1").Pods(x, y).Info()
 			if _, s := p.PreFilter(t.Context(), state, pod, snapshot.New(node)); !s.Success() {
 				t.Fatal(s)
@@ -108,7 +108,7 @@ func TestAdvise(t *testing.T) {
 // is being bound.
 func TestAdviseAllocated(t *testing.T) {
 	c := newClaims("a", "b")
-	p, first := New(c, NewLedger()), podWith("p", "a")
+	p, first := newPlugin(c, NewLedger()), podWith("p", "a")
 	state, _ := nodesFor(t, p, first)
 	if s := p.Reserve(t.Context(), state, first, "n1"); !s.Success() {
 		t.Fatal(s)

@@ -80,8 +80,9 @@ func (p *Plugin) NeedsPreBind(state *framework.CycleState, _ *snapshot.PodInfo) 
 	return p.held.Get(state) != nil
 }
 
-// PreBind writes allocations to claims and reserves them for the pod.
-func (p *Plugin) PreBind(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ string) *framework.Status {
+// PreBind writes allocations to claims, reserves them for the pod, and waits until
+// their devices are ready.
+func (p *Plugin) PreBind(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node string) *framework.Status {
 	h := p.held.Get(state)
 	for i, claim := range h.claims {
 		if err := p.bind(ctx, pod.Pod, claim, h.allocations[i]); err != nil {
@@ -92,6 +93,9 @@ func (p *Plugin) PreBind(ctx context.Context, state *framework.CycleState, pod *
 	// The ledger knows what was written.
 	for _, claim := range h.claims {
 		p.ledger.letGo(claim.UID, pod.Pod.UID)
+	}
+	if err := p.await(ctx, pod.Pod, h.claims, node); err != nil {
+		return framework.AsStatus(err)
 	}
 	return nil
 }
@@ -135,7 +139,7 @@ func (p *Plugin) release(ctx context.Context, pod *corev1.Pod, claim *resourcev1
 		}
 		now.Status.ReservedFor = slices.DeleteFunc(now.Status.ReservedFor, func(c resourcev1.ResourceClaimConsumerReference) bool { return c.UID == pod.UID })
 		if len(now.Status.ReservedFor) == 0 && slices.Contains(now.Finalizers, resourcev1.Finalizer) {
-			now.Status.Allocation = nil
+			now.Status.Allocation, now.Status.Devices = nil, nil
 		}
 		return true, nil
 	})

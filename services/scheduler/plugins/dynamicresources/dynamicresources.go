@@ -10,6 +10,10 @@
 //	dynamicresources.go  the extension points that choose the node
 //	ledger.go            what is held for pods that are being bound
 //	bind.go              writing it, and taking it back
+//	await.go             waiting for devices that are not ready at once
+//	release.go           what claims give up for a pod that they keep from every node
+//	score.go             which node gives requests what they prefer
+//	args.go              what the plugin can be told
 //	advise.go            what would have to change on a node that is rejected
 package dynamicresources
 
@@ -23,6 +27,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"navarch.dev/navarch/internal/deviceclaim"
 	"navarch.dev/navarch/services/scheduler/devices"
@@ -39,9 +44,6 @@ const (
 	ReasonInUse        = "resourceclaim in use"
 )
 
-// searchTimeout is how long one node is searched for devices.
-const searchTimeout = 10 * time.Second
-
 // Cluster shows claims and devices as the watches have them, and writes claims.
 // What it shows is shared and must not be changed.
 type Cluster interface {
@@ -56,20 +58,38 @@ type Cluster interface {
 	// Update and UpdateStatus write a claim and fill it with what was stored.
 	Update(ctx context.Context, claim *resourcev1.ResourceClaim) error
 	UpdateStatus(ctx context.Context, claim *resourcev1.ResourceClaim) error
+	// PodWaits says whether a pod is still there to be placed.
+	PodWaits(pod *corev1.Pod) bool
+	// Changed returns what is closed at the next change of a claim, or of whether
+	// some pod waits.
+	Changed() <-chan struct{}
 }
 
-// Plugin implements framework.Filter, framework.Reserve and framework.PreBind.
+// Events tells users what happens to a pod.
+type Events func(pod *corev1.Pod, eventType, reason, message string)
+
+// Plugin implements framework.Filter, framework.PostFilter, framework.Score,
+// framework.Reserve and framework.PreBind.
 type Plugin struct {
+	// searchTimeout is how long one node is searched for devices, 0 without end;
+	// bindingTimeout how long devices may take to be ready.
+	searchTimeout, bindingTimeout time.Duration
+
 	cluster   Cluster
+	events    Events
 	ledger    *Ledger
 	selectors devices.Selectors
 	claims    *framework.Key[*podClaims]
 	held      *framework.Key[*held]
 }
 
-// New returns the plugin. The plugins of several profiles share their ledger.
-func New(cluster Cluster, ledger *Ledger) *Plugin {
-	p := &Plugin{cluster: cluster, ledger: ledger, claims: framework.NewKey[*podClaims](), held: framework.NewKey[*held]()}
+// New returns the plugin. Its arguments have their defaults and are valid. The
+// plugins of several profiles share their ledger.
+func New(args *configv1.DynamicResourcesArgs, cluster Cluster, ledger *Ledger, events Events) *Plugin {
+	p := &Plugin{
+		searchTimeout: args.FilterTimeout.Duration, bindingTimeout: args.BindingTimeout.Duration,
+		cluster: cluster, ledger: ledger, events: events, claims: framework.NewKey[*podClaims](), held: framework.NewKey[*held](),
+	}
 	if ledger != nil {
 		p.selectors = ledger
 	}
@@ -85,6 +105,8 @@ type podClaims struct {
 	// can be used; nil is everywhere.
 	allocated []*resourcev1.ResourceClaim
 	selectors []*nodeaffinity.NodeSelector
+	// lost says of each that its devices will not be ready any more.
+	lost []bool
 	// waiting are the others, and what they ask for.
 	waiting   []*resourcev1.ResourceClaim
 	request   *devices.Request
@@ -92,9 +114,11 @@ type podClaims struct {
 	// nodes is the view that the pods which have claims are looked up in.
 	nodes *snapshot.Snapshot
 
-	mu sync.Mutex // guards found
+	mu sync.Mutex // guards all below
 	// found are the allocations of waiting on each node that has some.
 	found map[string][]*resourcev1.AllocationResult
+	// unavailable are the allocated claims that have kept the pod from a node.
+	unavailable map[int]bool
 }
 
 // PreFilter sorts the pod's claims, and gives up if one cannot be used anywhere.
@@ -102,14 +126,14 @@ func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *
 	if len(pod.Pod.Spec.ResourceClaims) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
-	sorted := &podClaims{nodes: nodes, found: map[string][]*resourcev1.AllocationResult{}}
+	sorted := &podClaims{nodes: nodes, found: map[string][]*resourcev1.AllocationResult{}, unavailable: map[int]bool{}}
 	for _, ref := range deviceclaim.Of(pod.Pod) {
 		if ref.Claim == "" && !ref.Pending {
 			continue
 		}
 		claim, err := p.check(pod.Pod, ref)
 		if err == nil {
-			err = sorted.sort(pod.Pod, claim)
+			err = p.sort(sorted, pod.Pod, claim)
 		}
 		if err != nil {
 			return nil, framework.NewStatus(framework.UnschedulableAndUnresolvable, err.Error())
@@ -139,7 +163,7 @@ func (p *Plugin) check(pod *corev1.Pod, ref deviceclaim.Ref) (*resourcev1.Resour
 	if claim.DeletionTimestamp != nil {
 		return nil, errors.New("resourceclaim is being deleted")
 	}
-	if ref.Template != "" {
+	if ref.Own {
 		if err := deviceclaim.CheckOwner(pod, claim); err != nil {
 			return nil, err
 		}
@@ -147,7 +171,8 @@ func (p *Plugin) check(pod *corev1.Pod, ref deviceclaim.Ref) (*resourcev1.Resour
 	return claim, nil
 }
 
-func (c *podClaims) sort(pod *corev1.Pod, claim *resourcev1.ResourceClaim) error {
+// sort puts a claim to the allocated or to the waiting ones.
+func (p *Plugin) sort(c *podClaims, pod *corev1.Pod, claim *resourcev1.ResourceClaim) error {
 	a := claim.Status.Allocation
 	if a == nil {
 		c.waiting = append(c.waiting, claim)
@@ -163,7 +188,7 @@ func (c *podClaims) sort(pod *corev1.Pod, claim *resourcev1.ResourceClaim) error
 			return fmt.Errorf("resourceclaim %q: node selector: %w", claim.Name, err)
 		}
 	}
-	c.allocated, c.selectors = append(c.allocated, claim), append(c.selectors, selector)
+	c.allocated, c.selectors, c.lost = append(c.allocated, claim), append(c.selectors, selector), append(c.lost, p.isLost(claim))
 	return nil
 }
 
@@ -171,15 +196,13 @@ func (c *podClaims) sort(pod *corev1.Pod, claim *resourcev1.ResourceClaim) error
 // are none for a claim.
 func (p *Plugin) Filter(ctx context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
 	claims := p.claims.Get(state)
-	for _, selector := range claims.selectors {
-		if selector != nil && !selector.Match(node.Node) {
-			return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonNotAvailable)
-		}
+	if claims.keepFrom(node.Node) {
+		return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonNotAvailable)
 	}
 	if len(claims.waiting) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	ctx, cancel := p.search(ctx)
 	defer cancel()
 	found, err := claims.inventory.Allocate(ctx, claims.request, node.Node)
 	if err != nil {
@@ -189,6 +212,29 @@ func (p *Plugin) Filter(ctx context.Context, state *framework.CycleState, _ *sna
 	defer claims.mu.Unlock()
 	claims.found[node.Name()] = found
 	return nil
+}
+
+// keepFrom says whether allocated claims keep the pod from a node, and notes which.
+func (c *podClaims) keepFrom(node *corev1.Node) bool {
+	kept := false
+	for i, selector := range c.selectors {
+		if !c.lost[i] && (selector == nil || selector.Match(node)) {
+			continue
+		}
+		kept = true
+		c.mu.Lock()
+		c.unavailable[i] = true
+		c.mu.Unlock()
+	}
+	return kept
+}
+
+// search bounds the search of one node.
+func (p *Plugin) search(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p.searchTimeout == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, p.searchTimeout)
 }
 
 // EventsToRegister: a claim of the pod comes or changes, another gives up its

@@ -22,10 +22,14 @@ import (
 // written. It has one device on each of n1 and n2.
 type claims struct {
 	shown, stored map[string]*resourcev1.ResourceClaim
+	changed       chan struct{}
+	gone          map[types.UID]bool // pods
+	// conditions are those by which the devices are bound.
+	conditions, failures []string
 }
 
 func newClaims(names ...string) *claims {
-	c := &claims{map[string]*resourcev1.ResourceClaim{}, map[string]*resourcev1.ResourceClaim{}}
+	c := &claims{shown: map[string]*resourcev1.ResourceClaim{}, stored: map[string]*resourcev1.ResourceClaim{}, changed: make(chan struct{}), gone: map[types.UID]bool{}}
 	for _, name := range names {
 		c.stored[name] = &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name), ResourceVersion: "1"}, Spec: resourcev1.ResourceClaimSpec{
 			Devices: resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{{Name: "r", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "any", Count: 1}}}}}}
@@ -38,6 +42,21 @@ func (c *claims) catchUp() {
 	for name, claim := range c.stored {
 		c.shown[name] = claim.DeepCopy()
 	}
+	c.wake()
+}
+
+func (c *claims) wake() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *claims) Changed() <-chan struct{} { return c.changed }
+
+func (c *claims) PodWaits(pod *corev1.Pod) bool { return !c.gone[pod.UID] }
+
+// newPlugin is New without configuration, whose events nobody reads.
+func newPlugin(c Cluster, ledger *Ledger) *Plugin {
+	return New(DefaultArgs(), c, ledger, func(*corev1.Pod, string, string, string) {})
 }
 
 func (c *claims) Claim(_, name string) (*resourcev1.ResourceClaim, bool) {
@@ -62,7 +81,7 @@ func (c *claims) Pools() *devices.Pools {
 	var all []*resourcev1.ResourceSlice
 	for _, node := range []string{"n1", "n2"} {
 		all = append(all, &resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{Name: node}, Spec: resourcev1.ResourceSliceSpec{Driver: "d.com", NodeName: &node,
-			Pool: resourcev1.ResourcePool{Name: node, ResourceSliceCount: 1}, Devices: []resourcev1.Device{{Name: "d"}}}})
+			Pool: resourcev1.ResourcePool{Name: node, ResourceSliceCount: 1}, Devices: []resourcev1.Device{{Name: "d", BindingConditions: c.conditions, BindingFailureConditions: c.failures}}}})
 	}
 	return devices.NewPools(all, nil)
 }
@@ -121,7 +140,7 @@ func expect(t *testing.T, what, got, want string) {
 // shows it, and is free again when the pod could not be bound.
 func TestLedger(t *testing.T) {
 	c, ledger := newClaims("a", "b"), NewLedger()
-	p, other := New(c, ledger), New(c, ledger) // of two profiles
+	p, other := newPlugin(c, ledger), newPlugin(c, ledger) // of two profiles
 	first, second := podWith("p", "a"), podWith("q", "b")
 	state, nodes := nodesFor(t, p, first)
 	expect(t, "nodes of the first", nodes, "n1n2")
@@ -152,7 +171,7 @@ func TestLedger(t *testing.T) {
 // devices.
 func TestSharedClaim(t *testing.T) {
 	c, ledger := newClaims("a"), NewLedger()
-	p := New(c, ledger)
+	p := newPlugin(c, ledger)
 	first, second := podWith("p", "a"), podWith("q", "a")
 	one, _ := nodesFor(t, p, first)
 	if s := p.Reserve(t.Context(), one, first, "n2"); !s.Success() {
@@ -174,7 +193,7 @@ func TestSharedClaim(t *testing.T) {
 // A claim that changed meanwhile is read again.
 func TestConflict(t *testing.T) {
 	c := newClaims("a")
-	p, pod := New(c, NewLedger()), podWith("p", "a")
+	p, pod := newPlugin(c, NewLedger()), podWith("p", "a")
 	state, _ := nodesFor(t, p, pod)
 	if s := p.Reserve(t.Context(), state, pod, "n1"); !s.Success() {
 		t.Fatal(s)
