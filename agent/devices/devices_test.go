@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	drav1 "k8s.io/kubelet/pkg/apis/dra/v1"
 	registrationv1 "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
@@ -232,6 +233,17 @@ func TestClaimOfTwoPods(t *testing.T) {
 		c := &corev1.Container{Resources: corev1.ResourceRequirements{Claims: []corev1.ResourceClaim{{Name: "mine", Request: request}}}}
 		if got, err := n.manager.CDIDevices(second, c); err != nil || !slices.Equal(got, want) {
 			t.Errorf("for the request %q the container gets %v (%v), not %v", request, got, err, want)
+		}
+	}
+	bySchedulersWord := second.DeepCopy()
+	bySchedulersWord.Spec.ResourceClaims = nil
+	bySchedulersWord.Status.ExtendedResourceClaimStatus = &corev1.PodExtendedResourceClaimStatus{ResourceClaimName: "c", RequestMappings: []corev1.ContainerExtendedResourceRequest{
+		{ContainerName: "c", ResourceName: "example.com/gpu", RequestName: "gpu"}, {ContainerName: "other", ResourceName: "example.com/nic", RequestName: "nic"},
+	}}
+	for name, want := range map[string][]string{"c": {"d.com/x=gpu", "d.com/x=all"}, "d": nil} {
+		c := &corev1.Container{Name: name, Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{"example.com/gpu": resource.MustParse("1")}}}
+		if got, err := n.manager.CDIDevices(bySchedulersWord, c); err != nil || !slices.Equal(got, want) {
+			t.Errorf("for its extended resources container %s gets %v (%v), not %v", name, got, err, want)
 		}
 	}
 	says(t, "the end of the first", n.manager.Unprepare(t.Context(), string(first.UID)), "")

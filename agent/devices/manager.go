@@ -40,7 +40,7 @@ func New(dir string, c *client.Client, plugins *Plugins) (*Manager, error) {
 // Prepare has the devices of a pod's claims prepared, as far as they are not. Its
 // errors are for users to read.
 func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod) error {
-	for _, ref := range deviceclaim.Of(pod) {
+	for _, ref := range deviceclaim.All(pod) {
 		if ref.Pending {
 			return fmt.Errorf("pod claim %q: ResourceClaim not created yet", ref.Name)
 		}
@@ -121,23 +121,42 @@ func (m *Manager) known(pod, namespace, name string) *claim {
 // that have been prepared for its pod.
 func (m *Manager) CDIDevices(pod *corev1.Pod, container *corev1.Container) ([]string, error) {
 	var names []string
-	for _, wanted := range container.Resources.Claims {
-		for _, ref := range deviceclaim.Of(pod) {
-			if ref.Name != wanted.Name || ref.Claim == "" {
-				continue
-			}
-			c := m.known(string(pod.UID), pod.Namespace, ref.Claim)
-			if c == nil {
-				return nil, fmt.Errorf("claim %s is not prepared", ref.Claim)
-			}
-			for _, name := range m.devices(c, wanted.Request) {
-				if !slices.Contains(names, name) {
-					names = append(names, name)
-				}
+	for _, w := range wantedBy(pod, container) {
+		c := m.known(string(pod.UID), pod.Namespace, w.claim)
+		if c == nil {
+			return nil, fmt.Errorf("claim %s is not prepared", w.claim)
+		}
+		for _, name := range m.devices(c, w.request) {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
 			}
 		}
 	}
 	return names, nil
+}
+
+// wanted is what a container uses of a claim: all of it if it names no request.
+type wanted struct{ claim, request string }
+
+// wantedBy returns what a container uses of its pod's claims: what it names, and
+// what the Scheduler has assigned to its extended resources.
+func wantedBy(pod *corev1.Pod, container *corev1.Container) []wanted {
+	var out []wanted
+	for _, named := range container.Resources.Claims {
+		for _, ref := range deviceclaim.Of(pod) {
+			if ref.Name == named.Name && ref.Claim != "" {
+				out = append(out, wanted{ref.Claim, named.Request})
+			}
+		}
+	}
+	if e := pod.Status.ExtendedResourceClaimStatus; e != nil {
+		for _, m := range e.RequestMappings {
+			if q := container.Resources.Requests[corev1.ResourceName(m.ResourceName)]; m.ContainerName == container.Name && !q.IsZero() {
+				out = append(out, wanted{e.ResourceClaimName, m.RequestName})
+			}
+		}
+	}
+	return out
 }
 
 // devices returns the names of a claim's devices, or of those of one request, in

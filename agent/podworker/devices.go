@@ -6,11 +6,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"navarch.dev/navarch/internal/deviceclaim"
 )
 
 // prepareDevices begins to have the devices of the pod's claims prepared.
 func (w *worker) prepareDevices() {
-	if w.m.deps.Devices == nil || len(w.pod.Spec.ResourceClaims) == 0 {
+	if w.m.deps.Devices == nil || len(deviceclaim.All(w.pod)) == 0 {
 		w.devices = resolved(struct{}{})
 		return
 	}
@@ -62,7 +64,7 @@ func (m *Manager) lookForOrphans() {
 
 // cdiDevices are the names of the devices that a container gets.
 func (m *Manager) cdiDevices(pod *corev1.Pod, c *corev1.Container) ([]string, error) {
-	if m.deps.Devices == nil || len(c.Resources.Claims) == 0 {
+	if m.deps.Devices == nil {
 		return nil, nil
 	}
 	return m.deps.Devices.CDIDevices(pod, c)

@@ -132,6 +132,33 @@ func TestPodWaitsForTheClaimOfItsTemplate(t *testing.T) {
 	c.until("the pod is placed", func() bool { return c.nodeOf("p") == "n1" })
 }
 
+// A pod that asks for an extended resource is given devices of the class that
+// stands for it.
+func TestDevicesStandForExtendedResources(t *testing.T) {
+	c := start(t, schedtest.Node("n1"), schedtest.Node("n2"))
+	c.publish("n2", "d0")
+	pod := schedtest.Pod("p").Request("example.com/gpu", "1").Pod()
+	pod.Spec.Containers[0].Resources.Limits = pod.Spec.Containers[0].Resources.Requests
+	c.create(pod)
+	c.until("the pod says what it lacks", func() bool {
+		return strings.HasPrefix(c.message("p"), "0/2 nodes are available: 2 Insufficient example.com/gpu.")
+	})
+	c.create(&resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "gpu"}, Spec: resourcev1.DeviceClassSpec{ExtendedResourceName: ptr.To("example.com/gpu")}})
+	c.until("the pod is where the device is", func() bool { return c.nodeOf("p") == "n2" })
+	bound := &corev1.Pod{}
+	if err := c.Get(t.Context(), "default", "p", bound); err != nil {
+		t.Fatal(err)
+	}
+	s := bound.Status.ExtendedResourceClaimStatus
+	if s == nil || len(s.RequestMappings) != 1 {
+		t.Fatalf("the pod's status says %+v", s)
+	}
+	claim := c.stored(s.ResourceClaimName)
+	if a := claim.Status.Allocation; a == nil || a.Devices.Results[0].Device != "d0" || a.Devices.Results[0].Request != s.RequestMappings[0].RequestName || !metav1.IsControlledBy(claim, bound) {
+		t.Errorf("the claim is %+v", claim)
+	}
+}
+
 // Many pods at once never get the same device.
 func TestDevicesAreGivenAwayOnce(t *testing.T) {
 	c := start(t, schedtest.Node("n1"), schedtest.Node("n2"))

@@ -2,10 +2,14 @@ package scheduler
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/internal/client"
@@ -13,6 +17,10 @@ import (
 	"navarch.dev/navarch/services/scheduler/devices"
 	"navarch.dev/navarch/services/scheduler/framework"
 )
+
+// extendedIndex has the claims that were made for the extended resources of pods, by
+// the UIDs of these.
+const extendedIndex = "scheduler-extended"
 
 // allocatedIndex has the claims that are allocated under one value.
 const allocatedIndex = "scheduler-allocated"
@@ -27,6 +35,11 @@ type deviceWatch struct {
 	slices  *client.Informer[*resourcev1.ResourceSlice]
 	rules   *client.Informer[*resourcev1.DeviceTaintRule]
 
+	// byName are the classes, for their informer's handlers alone; resources what
+	// they stand for.
+	byName    map[string]*resourcev1.DeviceClass
+	resources atomic.Pointer[map[corev1.ResourceName]*resourcev1.DeviceClass]
+
 	mu sync.Mutex // guards all below
 	// pools are what slices and rules make; nil once either has changed.
 	pools *devices.Pools
@@ -38,9 +51,9 @@ type deviceWatch struct {
 }
 
 func newDeviceWatch(c *client.Client, informers *client.Informers, pods *client.Informer[*corev1.Pod]) (*deviceWatch, error) {
-	w := &deviceWatch{client: c, pods: pods}
+	w := &deviceWatch{client: c, pods: pods, byName: map[string]*resourcev1.DeviceClass{}}
 	var err error
-	if w.claims, err = client.InformerFor[*resourcev1.ResourceClaim](informers, cache.Indexers{allocatedIndex: isAllocated}); err != nil {
+	if w.claims, err = client.InformerFor[*resourcev1.ResourceClaim](informers, cache.Indexers{allocatedIndex: isAllocated, extendedIndex: podOfExtended}); err != nil {
 		return nil, err
 	}
 	if w.classes, err = client.InformerFor[*resourcev1.DeviceClass](informers, nil); err != nil {
@@ -62,11 +75,27 @@ func isAllocated(obj any) ([]string, error) {
 	return nil, nil
 }
 
+func podOfExtended(obj any) ([]string, error) {
+	claim, ok := obj.(*resourcev1.ResourceClaim)
+	if !ok || claim.Annotations[resourcev1.ExtendedResourceClaimAnnotation] != "true" {
+		return nil, nil
+	}
+	if owner := metav1.GetControllerOfNoCopy(claim); owner != nil {
+		return []string{string(owner.UID)}, nil
+	}
+	return nil, nil
+}
+
 // tell has every change told that can help a pod. It must be called before the
 // informers start.
 func (w *deviceWatch) tell(happened func(framework.Event)) {
 	tellAll(w.claims, framework.ResourceClaim, w.wake, happened)
 	w.pods.AddHandler(client.Handler[*corev1.Pod]{OnDelete: func(*corev1.Pod) { w.wake() }})
+	w.classes.AddHandler(client.Handler[*resourcev1.DeviceClass]{
+		OnAdd:    func(c *resourcev1.DeviceClass) { w.byName[c.Name] = c; w.setResources() },
+		OnUpdate: func(_, c *resourcev1.DeviceClass) { w.byName[c.Name] = c; w.setResources() },
+		OnDelete: func(c *resourcev1.DeviceClass) { delete(w.byName, c.Name); w.setResources() },
+	})
 	tellAll(w.classes, framework.DeviceClass, func() {}, happened)
 	tellAll(w.slices, framework.ResourceSlice, w.forget, happened)
 	tellAll(w.rules, framework.DeviceTaintRule, w.forget, happened)
@@ -94,6 +123,28 @@ func (w *deviceWatch) forget() {
 	defer w.mu.Unlock()
 	w.pools = nil
 	w.changes++
+}
+
+func (w *deviceWatch) setResources() {
+	all := devices.ByResource(slices.Collect(maps.Values(w.byName)))
+	w.resources.Store(&all)
+}
+
+// Resources implements dynamicresources.Cluster. It takes no lock.
+func (w *deviceWatch) Resources() map[corev1.ResourceName]*resourcev1.DeviceClass {
+	if all := w.resources.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// ExtendedClaim implements dynamicresources.Cluster.
+func (w *deviceWatch) ExtendedClaim(pod *corev1.Pod) (*resourcev1.ResourceClaim, bool) {
+	found, _ := w.claims.ByIndex(extendedIndex, string(pod.UID)) // the index is always there
+	if len(found) == 0 {
+		return nil, false
+	}
+	return found[0], true
 }
 
 // Pools implements dynamicresources.Cluster.
@@ -149,4 +200,26 @@ func (w *deviceWatch) Update(ctx context.Context, claim *resourcev1.ResourceClai
 // UpdateStatus implements dynamicresources.Cluster.
 func (w *deviceWatch) UpdateStatus(ctx context.Context, claim *resourcev1.ResourceClaim) error {
 	return w.client.UpdateStatus(ctx, claim)
+}
+
+// Create implements dynamicresources.Cluster.
+func (w *deviceWatch) Create(ctx context.Context, claim *resourcev1.ResourceClaim) error {
+	return w.client.Create(ctx, claim)
+}
+
+// Delete implements dynamicresources.Cluster.
+func (w *deviceWatch) Delete(ctx context.Context, claim *resourcev1.ResourceClaim) error {
+	return w.client.Delete(ctx, claim, client.DeleteOptions{UID: claim.UID})
+}
+
+// SetExtendedClaim implements dynamicresources.Cluster.
+func (w *deviceWatch) SetExtendedClaim(ctx context.Context, pod *corev1.Pod, status *corev1.PodExtendedResourceClaimStatus) error {
+	now := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+	return w.client.RetryOnConflict(ctx, now, func() bool {
+		if now.UID != pod.UID || status == nil && now.Status.ExtendedResourceClaimStatus == nil {
+			return false
+		}
+		now.Status.ExtendedResourceClaimStatus = status
+		return true
+	}, w.client.UpdateStatus)
 }

@@ -113,7 +113,7 @@ func nodeResourcesFit() Entry {
 				args = args.DeepCopy()
 				args.IgnoredResources = append(args.IgnoredResources, env.Extenders.Ignored...)
 			}
-			return noderesources.New(args), nil
+			return noderesources.New(args, env.standsForResource), nil
 		},
 	}.entry()
 }

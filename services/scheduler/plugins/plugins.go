@@ -64,6 +64,11 @@ type Environment struct {
 	Events func(pod *corev1.Pod, eventType, reason, message string)
 }
 
+// standsForResource says whether devices stand for an extended resource.
+func (env *Environment) standsForResource(name corev1.ResourceName) bool {
+	return env.Devices != nil && env.Devices.Resources()[name] != nil
+}
+
 // Registry returns every plugin by its name.
 func Registry() map[string]Entry {
 	return map[string]Entry{

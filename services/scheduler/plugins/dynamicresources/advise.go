@@ -33,12 +33,13 @@ func (p *Plugin) Advise(ctx context.Context, state *framework.CycleState, pod *s
 			}
 		}
 	}
-	if len(claims.waiting) == 0 {
-		return framework.Advice{}
+	wanted, err := p.askedOn(claims, pod, node)
+	if err != nil || len(wanted.claims) == 0 || claims.stale != nil {
+		return framework.Advice{} // the verdict says it
 	}
 	ctx, cancel := p.search(ctx)
 	defer cancel()
-	short, err := claims.inventory.Shortage(ctx, claims.request, node.Node)
+	short, err := claims.inventory.Shortage(ctx, wanted.request, node.Node)
 	if err != nil {
 		return framework.Advice{} // the verdict says it
 	}
@@ -46,7 +47,7 @@ func (p *Plugin) Advise(ctx context.Context, state *framework.CycleState, pod *s
 	pools := p.cluster.Pools()
 	room := framework.MakeRoom(owners.users(claims.nodes, pools.On(node.Node)), pod, func(gone []*snapshot.PodInfo) bool {
 		left := devices.NewInventory(pools, owners.without(gone))
-		_, err := left.Allocate(ctx, claims.request, node.Node)
+		_, err := left.Allocate(ctx, wanted.request, node.Node)
 		return err == nil
 	}, nil)
 	if short == nil {

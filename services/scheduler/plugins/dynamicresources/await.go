@@ -80,12 +80,13 @@ func (p *Plugin) unready(claims []*resourcev1.ResourceClaim) (*resourcev1.Resour
 	return nil, nil
 }
 
-// current returns a claim as it is stored, as far as is known.
+// current returns a claim as it is stored, as far as is known. The watch may not
+// show it yet.
 func (p *Plugin) current(claim *resourcev1.ResourceClaim) *resourcev1.ResourceClaim {
 	if now, ok := p.cluster.Claim(claim.Namespace, claim.Name); ok {
-		claim = now
+		return p.ledger.lastWritten(now)
 	}
-	return p.ledger.lastWritten(claim)
+	return p.ledger.unshown(claim)
 }
 
 // isConditional says whether a claim has devices that drivers must say are ready.

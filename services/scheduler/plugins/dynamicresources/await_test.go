@@ -193,7 +193,7 @@ func TestScore(t *testing.T) {
 		t.Fatal(s)
 	}
 	claims := p.claims.Get(state)
-	claims.found["n1"][0].Devices.Results[0].Request = "r/best"
+	claims.found["n1"].allocations[0].Devices.Results[0].Request = "r/best"
 	scores := make([]int64, 2)
 	for i, n := range claims.nodes.Nodes() {
 		scores[i], _ = p.Score(t.Context(), state, pod, n)

@@ -32,7 +32,14 @@ type held struct {
 	allocations []*resourcev1.AllocationResult
 	// written says of each claim that it was written.
 	written []bool
+	// uses is nil unless the last of the claims is for the pod's extended resources,
+	// which is stored before it is written.
+	uses   []corev1.ContainerExtendedResourceRequest
+	stored bool
 }
+
+// isExtended says whether a claim is for the pod's extended resources.
+func (h *held) isExtended(i int) bool { return h.uses != nil && i == len(h.claims)-1 }
 
 // Reserve holds the devices that were found on the chosen node.
 func (p *Plugin) Reserve(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node string) *framework.Status {
@@ -40,12 +47,17 @@ func (p *Plugin) Reserve(_ context.Context, state *framework.CycleState, pod *sn
 	if claims == nil {
 		return nil
 	}
-	found := claims.found[node]
-	if len(found) != len(claims.waiting) {
+	choice := claims.found[node]
+	switch {
+	case choice == nil && len(claims.waiting) > 0:
 		return framework.AsStatus(errors.New("claim allocation not found for node")) // Filter has seen every node
+	case choice == nil && len(claims.allocated) == 0:
+		return nil // the node itself has the extended resources
+	case choice == nil:
+		choice = &found{asked: claims.alone}
 	}
-	h := &held{claims: slices.Concat(claims.allocated, claims.waiting)}
-	h.allocations = append(make([]*resourcev1.AllocationResult, len(claims.allocated)), found...)
+	h := &held{claims: slices.Concat(claims.allocated, choice.claims), uses: choice.uses}
+	h.allocations = append(make([]*resourcev1.AllocationResult, len(claims.allocated)), choice.allocations...)
 	h.written = make([]bool, len(h.claims))
 	for i, claim := range h.claims {
 		if a, ok := p.ledger.isHeld(claim.UID); ok && h.allocations[i] == nil {
@@ -68,7 +80,10 @@ func (p *Plugin) Unreserve(ctx context.Context, state *framework.CycleState, pod
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	for i, claim := range h.claims {
-		if h.written[i] {
+		switch {
+		case h.isExtended(i) && h.stored:
+			_ = p.takeAway(ctx, pod.Pod, claim) // or the next attempt does it
+		case h.written[i]:
 			p.release(ctx, pod.Pod, claim)
 		}
 		p.ledger.letGo(claim.UID, pod.Pod.UID)
@@ -85,10 +100,24 @@ func (p *Plugin) NeedsPreBind(state *framework.CycleState, _ *snapshot.PodInfo) 
 func (p *Plugin) PreBind(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node string) *framework.Status {
 	h := p.held.Get(state)
 	for i, claim := range h.claims {
+		if h.isExtended(i) {
+			var err error
+			if claim, err = p.store(ctx, claim, h.allocations[i], pod.Pod.UID); err != nil {
+				return framework.AsStatus(err)
+			}
+			h.claims[i], h.stored = claim, true
+		}
 		if err := p.bind(ctx, pod.Pod, claim, h.allocations[i]); err != nil {
 			return framework.AsStatus(fmt.Errorf("binding resourceclaim %s: %w", claim.Name, err))
 		}
 		h.written[i] = true
+	}
+	if h.stored {
+		name := h.claims[len(h.claims)-1].Name
+		err := p.cluster.SetExtendedClaim(ctx, pod.Pod, &corev1.PodExtendedResourceClaimStatus{ResourceClaimName: name, RequestMappings: h.uses})
+		if err != nil {
+			return framework.AsStatus(fmt.Errorf("write to the pod that it has resourceclaim %s: %w", name, err))
+		}
 	}
 	// The ledger knows what was written.
 	for _, claim := range h.claims {
@@ -148,11 +177,7 @@ func (p *Plugin) release(ctx context.Context, pod *corev1.Pod, claim *resourcev1
 // write changes a claim's status, again if somebody else was faster, as long as it
 // is the claim. change says whether there is anything to write.
 func (p *Plugin) write(ctx context.Context, claim *resourcev1.ResourceClaim, change func(*resourcev1.ResourceClaim) (bool, error)) error {
-	now, ok := p.cluster.Claim(claim.Namespace, claim.Name)
-	if !ok {
-		now = claim // the watch may be behind: writing will show
-	}
-	now = p.ledger.lastWritten(now).DeepCopy()
+	now := p.current(claim).DeepCopy()
 	var err error
 	for range attempts {
 		if now.UID != claim.UID {

@@ -8,6 +8,7 @@
 // written to the claims, which are reserved for the pod.
 //
 //	dynamicresources.go  the extension points that choose the node
+//	extended.go          devices that stand for extended resources
 //	ledger.go            what is held for pods that are being bound
 //	bind.go              writing it, and taking it back
 //	await.go             waiting for devices that are not ready at once
@@ -26,6 +27,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
@@ -42,6 +44,7 @@ const Name = "DynamicResources"
 const (
 	ReasonNotAvailable = "resourceclaim not available on the node"
 	ReasonInUse        = "resourceclaim in use"
+	ReasonStale        = "cannot schedule extended resource claim"
 )
 
 // Cluster shows claims and devices as the watches have them, and writes claims.
@@ -51,6 +54,10 @@ type Cluster interface {
 	// Allocated returns the claims that are allocated.
 	Allocated() []*resourcev1.ResourceClaim
 	Class(name string) (*resourcev1.DeviceClass, bool)
+	// Resources returns the classes that stand for extended resources.
+	Resources() map[corev1.ResourceName]*resourcev1.DeviceClass
+	// ExtendedClaim returns the claim that was made for a pod's extended resources.
+	ExtendedClaim(pod *corev1.Pod) (*resourcev1.ResourceClaim, bool)
 	// Pools returns the devices that are published.
 	Pools() *devices.Pools
 	// Get returns a claim as it is stored.
@@ -58,6 +65,12 @@ type Cluster interface {
 	// Update and UpdateStatus write a claim and fill it with what was stored.
 	Update(ctx context.Context, claim *resourcev1.ResourceClaim) error
 	UpdateStatus(ctx context.Context, claim *resourcev1.ResourceClaim) error
+	// Create stores a claim and fills it with what was stored, Delete removes it.
+	Create(ctx context.Context, claim *resourcev1.ResourceClaim) error
+	Delete(ctx context.Context, claim *resourcev1.ResourceClaim) error
+	// SetExtendedClaim writes to a pod's status which claim it has for its extended
+	// resources; nil is none.
+	SetExtendedClaim(ctx context.Context, pod *corev1.Pod, status *corev1.PodExtendedResourceClaimStatus) error
 	// PodWaits says whether a pod is still there to be placed.
 	PodWaits(pod *corev1.Pod) bool
 	// Changed returns what is closed at the next change of a claim, or of whether
@@ -107,26 +120,49 @@ type podClaims struct {
 	selectors []*nodeaffinity.NodeSelector
 	// lost says of each that its devices will not be ready any more.
 	lost []bool
-	// waiting are the others, and what they ask for.
-	waiting   []*resourcev1.ResourceClaim
-	request   *devices.Request
+	// waiting are the others; they alone are asked for where no devices stand for
+	// the pod's extended resources.
+	waiting []*resourcev1.ResourceClaim
+	alone   *asked
+	// extended are the classes that stand for resources which the pod asks for.
+	extended map[corev1.ResourceName]*resourcev1.DeviceClass
+	// stale is a claim that an earlier attempt has left.
+	stale     *resourcev1.ResourceClaim
 	inventory *devices.Inventory
 	// nodes is the view that the pods which have claims are looked up in.
 	nodes *snapshot.Snapshot
 
 	mu sync.Mutex // guards all below
-	// found are the allocations of waiting on each node that has some.
-	found map[string][]*resourcev1.AllocationResult
+	// found are the allocations on each node that has what is asked for.
+	found map[string]*found
+	// byResources is what is asked for where devices stand for some resources.
+	byResources map[string]*asked
 	// unavailable are the allocated claims that have kept the pod from a node.
 	unavailable map[int]bool
 }
 
+// asked is what is to be allocated on a node.
+type asked struct {
+	claims  []*resourcev1.ResourceClaim
+	request *devices.Request
+	// uses is nil unless the last of the claims is for extended resources; it says
+	// which container uses what of it.
+	uses []corev1.ContainerExtendedResourceRequest
+}
+
+// found is what is asked for on a node and the allocations of its claims.
+type found struct {
+	*asked
+	allocations []*resourcev1.AllocationResult
+}
+
 // PreFilter sorts the pod's claims, and gives up if one cannot be used anywhere.
 func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) ([]string, *framework.Status) {
-	if len(pod.Pod.Spec.ResourceClaims) == 0 {
+	extended := p.extendedOf(pod)
+	if len(pod.Pod.Spec.ResourceClaims) == 0 && len(extended) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
-	sorted := &podClaims{nodes: nodes, found: map[string][]*resourcev1.AllocationResult{}, unavailable: map[int]bool{}}
+	sorted := &podClaims{nodes: nodes, extended: extended, found: map[string]*found{}, byResources: map[string]*asked{}, unavailable: map[int]bool{}}
 	for _, ref := range deviceclaim.Of(pod.Pod) {
 		if ref.Claim == "" && !ref.Pending {
 			continue
@@ -139,15 +175,29 @@ func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *
 			return nil, framework.NewStatus(framework.UnschedulableAndUnresolvable, err.Error())
 		}
 	}
-	if len(sorted.waiting) > 0 {
-		var err error
-		if sorted.request, err = devices.NewRequest(sorted.waiting, p.cluster.Class, p.selectors); err != nil {
-			return nil, framework.NewStatus(framework.UnschedulableAndUnresolvable, err.Error())
+	if len(extended) > 0 {
+		if stale, ok := p.cluster.ExtendedClaim(pod.Pod); ok {
+			sorted.stale = stale
 		}
+	}
+	var err error
+	if sorted.alone, err = p.ask(sorted.waiting); err != nil {
+		return nil, framework.NewStatus(framework.UnschedulableAndUnresolvable, err.Error())
+	}
+	if len(sorted.waiting)+len(extended) > 0 {
 		sorted.inventory = devices.NewInventory(p.cluster.Pools(), p.ledger.allocations(p.cluster))
 	}
 	p.claims.Set(state, sorted)
 	return nil, nil
+}
+
+// ask reads what claims ask for.
+func (p *Plugin) ask(claims []*resourcev1.ResourceClaim) (*asked, error) {
+	request, err := devices.NewRequest(claims, p.cluster.Class, p.selectors)
+	if err != nil {
+		return nil, err
+	}
+	return &asked{claims: claims, request: request}, nil
 }
 
 // check returns one of a pod's claims, or why the pod cannot be placed with it.
@@ -194,23 +244,35 @@ func (p *Plugin) sort(c *podClaims, pod *corev1.Pod, claim *resourcev1.ResourceC
 
 // Filter rejects nodes on which allocated devices cannot be used, or where there
 // are none for a claim.
-func (p *Plugin) Filter(ctx context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
+func (p *Plugin) Filter(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *framework.Status {
 	claims := p.claims.Get(state)
-	if claims.keepFrom(node.Node) {
+	switch {
+	case claims.keepFrom(node.Node):
 		return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonNotAvailable)
+	case claims.stale != nil:
+		return framework.NewStatus(framework.UnschedulableAndUnresolvable, ReasonStale)
 	}
-	if len(claims.waiting) == 0 {
-		return nil
+	wanted, err := p.askedOn(claims, pod, node)
+	if err == nil && len(wanted.claims) > 0 {
+		err = p.find(ctx, claims, wanted, node)
 	}
-	ctx, cancel := p.search(ctx)
-	defer cancel()
-	found, err := claims.inventory.Allocate(ctx, claims.request, node.Node)
 	if err != nil {
 		return framework.NewStatus(framework.UnschedulableAndUnresolvable, err.Error())
 	}
+	return nil
+}
+
+// find looks for devices on a node, and keeps what it finds.
+func (p *Plugin) find(ctx context.Context, claims *podClaims, wanted *asked, node *snapshot.NodeInfo) error {
+	ctx, cancel := p.search(ctx)
+	defer cancel()
+	allocations, err := claims.inventory.Allocate(ctx, wanted.request, node.Node)
+	if err != nil {
+		return err
+	}
 	claims.mu.Lock()
 	defer claims.mu.Unlock()
-	claims.found[node.Name()] = found
+	claims.found[node.Name()] = &found{wanted, allocations}
 	return nil
 }
 
@@ -251,7 +313,7 @@ func (*Plugin) EventsToRegister() []framework.EventHint {
 		// What was held for a pod that could not be bound is free again.
 		{Resource: framework.AssignedPod, Action: framework.Delete, Helps: func(_ *snapshot.PodInfo, e framework.Event) bool {
 			pod, ok := e.Old.(*corev1.Pod)
-			return ok && len(pod.Spec.ResourceClaims) > 0
+			return ok && mayHaveDevices(pod)
 		}},
 	}
 }
@@ -263,6 +325,9 @@ func claimHelps(pod *snapshot.PodInfo, e framework.Event) bool {
 	claim, _ := e.New.(*resourcev1.ResourceClaim)
 	if old != nil && old.Status.Allocation != nil && (claim == nil || claim.Status.Allocation == nil) {
 		return true
+	}
+	if old != nil && claim == nil && metav1.IsControlledBy(old, pod.Pod) {
+		return true // what an earlier attempt has left
 	}
 	if claim == nil || claim.Namespace != pod.Pod.Namespace {
 		return false

@@ -2,6 +2,7 @@ package dynamicresources
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"testing"
 
@@ -26,10 +27,41 @@ type claims struct {
 	gone          map[types.UID]bool // pods
 	// conditions are those by which the devices are bound.
 	conditions, failures []string
+	// resources are what classes stand for, extended what pods were told.
+	resources map[corev1.ResourceName]*resourcev1.DeviceClass
+	extended  map[types.UID]*corev1.PodExtendedResourceClaimStatus
+	// perNode is how many devices each node has; 0 is one.
+	perNode int
+}
+
+func (c *claims) Resources() map[corev1.ResourceName]*resourcev1.DeviceClass { return c.resources }
+
+func (c *claims) ExtendedClaim(pod *corev1.Pod) (*resourcev1.ResourceClaim, bool) {
+	claim := c.shown["made"]
+	return claim, claim != nil && metav1.IsControlledBy(claim, pod)
+}
+
+func (c *claims) Create(_ context.Context, claim *resourcev1.ResourceClaim) error {
+	claim.Name, claim.UID, claim.ResourceVersion = "made", "made", "1"
+	c.stored["made"] = claim.DeepCopy()
+	return nil
+}
+
+func (c *claims) Delete(_ context.Context, claim *resourcev1.ResourceClaim) error {
+	if len(claim.Finalizers) > 0 {
+		return errors.New("the claim is protected")
+	}
+	delete(c.stored, claim.Name)
+	return nil
+}
+
+func (c *claims) SetExtendedClaim(_ context.Context, pod *corev1.Pod, status *corev1.PodExtendedResourceClaimStatus) error {
+	c.extended[pod.UID] = status
+	return nil
 }
 
 func newClaims(names ...string) *claims {
-	c := &claims{shown: map[string]*resourcev1.ResourceClaim{}, stored: map[string]*resourcev1.ResourceClaim{}, changed: make(chan struct{}), gone: map[types.UID]bool{}}
+	c := &claims{shown: map[string]*resourcev1.ResourceClaim{}, stored: map[string]*resourcev1.ResourceClaim{}, changed: make(chan struct{}), gone: map[types.UID]bool{}, extended: map[types.UID]*corev1.PodExtendedResourceClaimStatus{}}
 	for _, name := range names {
 		c.stored[name] = &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name), ResourceVersion: "1"}, Spec: resourcev1.ResourceClaimSpec{
 			Devices: resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{{Name: "r", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "any", Count: 1}}}}}}
@@ -39,6 +71,7 @@ func newClaims(names ...string) *claims {
 }
 
 func (c *claims) catchUp() {
+	clear(c.shown)
 	for name, claim := range c.stored {
 		c.shown[name] = claim.DeepCopy()
 	}
@@ -80,8 +113,13 @@ func (c *claims) Class(name string) (*resourcev1.DeviceClass, bool) {
 func (c *claims) Pools() *devices.Pools {
 	var all []*resourcev1.ResourceSlice
 	for _, node := range []string{"n1", "n2"} {
-		all = append(all, &resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{Name: node}, Spec: resourcev1.ResourceSliceSpec{Driver: "d.com", NodeName: &node,
-			Pool: resourcev1.ResourcePool{Name: node, ResourceSliceCount: 1}, Devices: []resourcev1.Device{{Name: "d", BindingConditions: c.conditions, BindingFailureConditions: c.failures}}}})
+		s := &resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{Name: node}, Spec: resourcev1.ResourceSliceSpec{
+			Driver: "d.com", NodeName: &node, Pool: resourcev1.ResourcePool{Name: node, ResourceSliceCount: 1},
+		}}
+		for i := range max(c.perNode, 1) {
+			s.Spec.Devices = append(s.Spec.Devices, resourcev1.Device{Name: "dev"[:1+i], BindingConditions: c.conditions, BindingFailureConditions: c.failures})
+		}
+		all = append(all, s)
 	}
 	return devices.NewPools(all, nil)
 }

@@ -3,6 +3,7 @@ package dynamicresources
 import (
 	"strconv"
 	"sync"
+	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,9 +22,14 @@ type Ledger struct {
 	// held are the allocations that have been decided and not written, by claim.
 	held map[types.UID]*holding
 	// written are claims as they were written, until the watch has caught up.
-	written   map[types.UID]*resourcev1.ResourceClaim
+	written map[types.UID]*resourcev1.ResourceClaim
+	// fresh says when claims were created that the watch does not show yet.
+	fresh     map[types.UID]time.Time
 	selectors map[string]*expression.DeviceSelector
 }
+
+// showWithin is how long the watch may take to show a claim that was created.
+const showWithin = 5 * time.Minute
 
 // holding is an allocation that is held, and for how many pods.
 type holding struct {
@@ -33,7 +39,7 @@ type holding struct {
 
 // NewLedger returns an empty ledger.
 func NewLedger() *Ledger {
-	return &Ledger{held: map[types.UID]*holding{}, written: map[types.UID]*resourcev1.ResourceClaim{}, selectors: map[string]*expression.DeviceSelector{}}
+	return &Ledger{held: map[types.UID]*holding{}, written: map[types.UID]*resourcev1.ResourceClaim{}, fresh: map[types.UID]time.Time{}, selectors: map[string]*expression.DeviceSelector{}}
 }
 
 // Compile implements devices.Selectors.
@@ -54,11 +60,21 @@ func (l *Ledger) Compile(source string) (*expression.DeviceSelector, error) {
 	return s, nil
 }
 
-// lastWritten returns a claim as it was stored last.
+// lastWritten returns a claim that the watch shows as it was stored last.
 func (l *Ledger) lastWritten(claim *resourcev1.ResourceClaim) *resourcev1.ResourceClaim {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.stored(claim)
+}
+
+// unshown returns a claim that the watch does not show as it was stored last.
+func (l *Ledger) unshown(claim *resourcev1.ResourceClaim) *resourcev1.ResourceClaim {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w, ok := l.written[claim.UID]; ok {
+		return w
+	}
+	return claim
 }
 
 // latest returns a claim as it is by what the watch shows and what is known
@@ -72,12 +88,32 @@ func (l *Ledger) latest(claim *resourcev1.ResourceClaim) *resourcev1.ResourceCla
 func (l *Ledger) stored(claim *resourcev1.ResourceClaim) *resourcev1.ResourceClaim {
 	if w, ok := l.written[claim.UID]; ok {
 		if reached(claim.ResourceVersion, w.ResourceVersion) {
-			delete(l.written, claim.UID)
+			l.drop(claim.UID)
 		} else {
 			claim = w
 		}
 	}
 	return claim
+}
+
+// drop keeps nothing of what was written of a claim. l.mu is held.
+func (l *Ledger) drop(claim types.UID) {
+	delete(l.written, claim)
+	delete(l.fresh, claim)
+}
+
+// created notes a claim that was created, which the watch may not show yet.
+func (l *Ledger) created(claim *resourcev1.ResourceClaim) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.written[claim.UID], l.fresh[claim.UID] = claim.DeepCopy(), time.Now()
+}
+
+// forget notes that a claim is gone.
+func (l *Ledger) forget(claim types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop(claim)
 }
 
 func (l *Ledger) newer(claim *resourcev1.ResourceClaim) *resourcev1.ResourceClaim {
@@ -108,8 +144,12 @@ func (l *Ledger) allocations(cluster Cluster) []*resourcev1.AllocationResult {
 	}
 	for uid, claim := range l.written {
 		switch now, ok := cluster.Claim(claim.Namespace, claim.Name); {
+		case !ok && time.Since(l.fresh[uid]) < showWithin:
+			if _, held := l.held[uid]; !held && claim.Status.Allocation != nil {
+				out = append(out, claim.Status.Allocation)
+			}
 		case !ok || now.UID != uid:
-			delete(l.written, uid) // it is gone
+			l.drop(uid) // it is gone
 		case !seen[uid]:
 			add(now)
 		}

@@ -13,16 +13,26 @@ import (
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
-// ReasonDeallocated is what users read where a claim has given up its devices for
-// the pod to be tried elsewhere.
-const ReasonDeallocated = "deallocation of ResourceClaim completed"
+// What users read where a claim has given up its devices for the pod to be tried
+// elsewhere, or is gone itself.
+const (
+	ReasonDeallocated = "deallocation of ResourceClaim completed"
+	ReasonDeleted     = "deletion of ResourceClaim completed"
+)
 
 // PostFilter has one of the claims whose devices keep the pod from nodes give them
-// up, if nobody else uses it. That wakes the pod.
+// up, if nobody else uses it, and deletes a claim that an earlier attempt has left.
+// Either wakes the pod.
 func (p *Plugin) PostFilter(ctx context.Context, _ framework.Filters, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ *framework.Diagnosis) (string, *framework.Status) {
 	claims := p.claims.Get(state)
 	if claims == nil {
 		return "", framework.NewStatus(framework.Unschedulable)
+	}
+	if claims.stale != nil {
+		if err := p.takeAway(ctx, pod.Pod, claims.stale); err != nil {
+			return "", framework.AsStatus(err)
+		}
+		return "", framework.NewStatus(framework.Unschedulable, ReasonDeleted)
 	}
 	for _, i := range slices.Sorted(maps.Keys(claims.unavailable)) {
 		claim := claims.allocated[i]

@@ -26,13 +26,13 @@ func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, _ *sna
 func (p *Plugin) Score(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, node *snapshot.NodeInfo) (score int64, _ *framework.Status) {
 	claims := p.claims.Get(state)
 	claims.mu.Lock()
-	found := claims.found[node.Name()]
+	choice := claims.found[node.Name()]
 	claims.mu.Unlock()
-	if len(found) < len(claims.waiting) {
+	if choice == nil {
 		return 0, nil
 	}
 	for i, claim := range claims.waiting {
-		score += preference(claim, found[i])
+		score += preference(claim, choice.allocations[i])
 	}
 	return score, nil
 }

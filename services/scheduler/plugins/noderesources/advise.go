@@ -51,7 +51,7 @@ func (p *Plugin) lacks(pod *snapshot.PodInfo, node *snapshot.NodeInfo) []lack {
 	for _, name := range pod.Wanted {
 		l := lack{name: name, want: pod.Requests.Of(name), capacity: node.Allocatable.Of(name)}
 		l.free = l.capacity - node.Requested.Of(name)
-		if l.want > l.free && !p.ignores(name) {
+		if l.want > l.free && !p.ignores(name) && !p.isLeft(name, l.capacity) {
 			out = append(out, l)
 		}
 	}

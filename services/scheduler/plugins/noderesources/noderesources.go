@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	configv1 "k8s.io/kube-scheduler/config/v1"
+	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
@@ -28,11 +30,16 @@ type Plugin struct {
 	// the filter does not look at.
 	ignored, ignoredGroups map[string]bool
 	scoring                scoring
+	// devices says whether devices stand for an extended resource.
+	devices func(corev1.ResourceName) bool
 }
 
-// New returns the plugin. Its arguments have their defaults and are valid.
-func New(args *configv1.NodeResourcesFitArgs) *Plugin {
+// New returns the plugin. Its arguments have their defaults and are valid. Where
+// devices stand for an extended resource of which a node has none to give itself,
+// whether there are enough is for the plugin of devices to say.
+func New(args *configv1.NodeResourcesFitArgs, devices func(corev1.ResourceName) bool) *Plugin {
 	return &Plugin{
+		devices: devices,
 		ignored: setOf(args.IgnoredResources), ignoredGroups: setOf(args.IgnoredResourceGroups),
 		scoring: newScoring(args.ScoringStrategy),
 	}
@@ -62,7 +69,7 @@ func (p *Plugin) Filter(_ context.Context, _ *framework.CycleState, pod *snapsho
 	}
 	for _, name := range pod.Wanted {
 		want, capacity := pod.Requests.Of(name), node.Allocatable.Of(name)
-		if want <= capacity-node.Requested.Of(name) || p.ignores(name) {
+		if want <= capacity-node.Requested.Of(name) || p.ignores(name) || p.isLeft(name, capacity) {
 			continue
 		}
 		short = append(short, "Insufficient "+string(name))
@@ -85,13 +92,35 @@ func (p *Plugin) ignores(name corev1.ResourceName) bool {
 	return p.ignored[string(name)] || p.ignoredGroups[group]
 }
 
-// EventsToRegister: a node comes or grows, a pod goes or shrinks.
+// isLeft says whether a resource of which a node has so much is left to devices.
+func (p *Plugin) isLeft(name corev1.ResourceName, capacity int64) bool {
+	return capacity == 0 && snapshot.IsScalar(name) && p.devices != nil && p.devices(name)
+}
+
+// EventsToRegister: a node comes or grows, a pod goes or shrinks, devices come to
+// stand for a resource.
 func (p *Plugin) EventsToRegister() []framework.EventHint {
 	return []framework.EventHint{
 		{Resource: framework.Node, Action: framework.Add | framework.UpdateAllocatable, Helps: p.couldFit},
 		{Resource: framework.AssignedPod, Action: framework.Delete | framework.ScaleDown},
 		{Resource: framework.WaitingPod, Action: framework.ScaleDown},
+		{Resource: framework.DeviceClass, Action: framework.Add | framework.Update, Helps: standsForResource},
 	}
+}
+
+// standsForResource says whether a class stands for a resource that the pod asks
+// for, and did not before.
+func standsForResource(pod *snapshot.PodInfo, e framework.Event) bool {
+	class, ok := e.New.(*resourcev1.DeviceClass)
+	if !ok {
+		return false
+	}
+	if old, ok := e.Old.(*resourcev1.DeviceClass); ok && ptr.Equal(old.Spec.ExtendedResourceName, class.Spec.ExtendedResourceName) {
+		return false
+	}
+	return slices.ContainsFunc(pod.Wanted, func(name corev1.ResourceName) bool {
+		return string(name) == ptr.Deref(class.Spec.ExtendedResourceName, "") || string(name) == resourcev1.ResourceDeviceClassPrefix+class.Name
+	})
 }
 
 // couldFit says that the node, were it empty, has room for the pod.
@@ -102,6 +131,6 @@ func (p *Plugin) couldFit(pod *snapshot.PodInfo, e framework.Event) bool {
 	}
 	capacity := snapshot.NewResources(node.Status.Allocatable)
 	return !slices.ContainsFunc(pod.Wanted, func(name corev1.ResourceName) bool {
-		return pod.Requests.Of(name) > capacity.Of(name) && !p.ignores(name)
+		return pod.Requests.Of(name) > capacity.Of(name) && !p.ignores(name) && !p.isLeft(name, capacity.Of(name))
 	})
 }

@@ -60,7 +60,7 @@ func TestScore(t *testing.T) {
 			if tt.shape != nil {
 				strategy.RequestedToCapacityRatio = &configv1.RequestedToCapacityRatioParam{Shape: tt.shape}
 			}
-			p := New(&configv1.NodeResourcesFitArgs{ScoringStrategy: strategy})
+			p := New(&configv1.NodeResourcesFitArgs{ScoringStrategy: strategy}, nil)
 			if got, s := p.Score(t.Context(), nil, tt.pod.Info(), tt.node.Info()); got != tt.want || !s.Success() {
 				t.Errorf("%d, not %d", got, tt.want)
 			}

@@ -93,7 +93,7 @@ func TestPostFilter(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			filters := fit{noderesources.New(noderesources.DefaultArgs())}
+			filters := fit{noderesources.New(noderesources.DefaultArgs(), nil)}
 			why := &framework.Diagnosis{AllNodes: len(tt.nodes), Rejections: map[string]*framework.Status{}}
 			var infos []*snapshot.NodeInfo
 			for _, n := range tt.nodes {
