@@ -7,14 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds/rule"
 )
 
 const shortestCertificateSeconds = 600
@@ -116,39 +116,11 @@ func checkRequest(text []byte) error {
 	return request.CheckSignature()
 }
 
-// The longest names of signers: a domain, and below it a namespace and a name.
-const (
-	longestSignerDomain = 253
-	longestSignerPath   = 63 + 1 + 253
-)
-
-// validateSignerName: a signer is named like a URL without a scheme, so that
-// whoever makes one can give it a name that nobody else has.
 func validateSignerName(name string, path *field.Path) field.ErrorList {
-	if name == "" {
-		return field.ErrorList{field.Required(path, "")}
-	}
-	domain, rest, ok := strings.Cut(name, "/")
-	switch {
-	case !ok || domain == "" || rest == "" || strings.Contains(rest, "/"):
-		return field.ErrorList{field.Invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")}
-	case name == legacySigner:
+	if name == legacySigner {
 		return field.ErrorList{field.Invalid(path, name, "the legacy signerName is not allowed via this API version")}
 	}
-	var errs field.ErrorList
-	for _, problem := range validation.IsDNS1123Subdomain(domain) {
-		errs = append(errs, field.Invalid(path, domain, problem))
-	}
-	if !strings.Contains(domain, ".") {
-		errs = append(errs, field.Invalid(path, domain, "should be a domain with at least two segments separated by dots"))
-	}
-	for _, problem := range validation.IsDNS1123Subdomain(rest) {
-		errs = append(errs, field.Invalid(path, rest, problem))
-	}
-	if limit := longestSignerDomain + 1 + longestSignerPath; len(name) > limit {
-		errs = append(errs, field.TooLong(path, name, limit))
-	}
-	return errs
+	return rule.Signer(name, path)
 }
 
 // legacySigner signed whatever it was given, before signers had names.

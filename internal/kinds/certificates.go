@@ -17,5 +17,7 @@ func certificatesKinds() []*Kind {
 			FieldNames:   []string{"spec.signerName"},
 			Strategy:     certificateRequestStrategy(),
 		}),
+		trustBundleKind(),
+		podCertificateRequestKind(),
 	}
 }

@@ -29,6 +29,20 @@ func TestPodVolumes(t *testing.T) {
 			at + `projected: Invalid value: "b": conflicting duplicate paths`, at + "projected.sources[0]: Forbidden: may not specify more than 1 volume type",
 			at + "projected.path: Required value", at + "projected.sources[1].serviceAccountToken.expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes",
 			at + "projected.sources[2].clusterTrustBundle: Required value: either name or signerName must be specified"}},
+		{"trust bundles", withVolume("projected: {sources: [{clusterTrustBundle: {name: 'a.com:b:c', path: a}}, {clusterTrustBundle: {signerName: a.com/b, labelSelector: {}, path: b}}, {clusterTrustBundle: {name: 'a.com:b:C', signerName: a.com/b, path: c}}, {clusterTrustBundle: {name: 'a.com:b:C', labelSelector: {}, path: c}}, {clusterTrustBundle: {signerName: a, path: ''}}]}"), []string{
+			at + `projected.sources[2].clusterTrustBundle: Invalid value: {"name":"a.com:b:C","signerName":"a.com/b","path":"c"}: only one of name and signerName may be used`,
+			at + `projected: Invalid value: "c": conflicting duplicate paths`,
+			at + `projected.sources[3].clusterTrustBundle.name: Invalid value: "a.com:b:C": not a valid clustertrustbundlename: a lowercase RFC 1123 subdomain`,
+			at + "projected.sources[3].clusterTrustBundle.labelSelector: Invalid value: {}: labelSelector must be unset if name is specified",
+			at + `projected.sources[4].clusterTrustBundle.signerName: Invalid value: "a": must be a fully qualified domain and path of the form 'example.com/signer-name'`,
+			at + "projected.sources[4].clusterTrustBundle.path: Required value"}},
+		{"certificates", withVolume("projected: {sources: [{podCertificate: {signerName: a.com/b, keyType: ED25519, credentialBundlePath: a, maxExpirationSeconds: 7862400, userAnnotations: {a.com/x: z}}}, {podCertificate: {signerName: kubernetes.io/b, keyType: RSA2048, keyPath: a, maxExpirationSeconds: 86401, userAnnotations: {x: z}}}, {podCertificate: {signerName: a.com/b, keyType: RSA3072, maxExpirationSeconds: 3599}}]}"), []string{
+			at + `projected.sources[1].podCertificate.userAnnotations: Invalid value: "x": must be a domain-prefixed key (such as "acme.io/foo")`,
+			at + `projected.sources[1].podCertificate.keyType: Unsupported value: "RSA2048": supported values: "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"`,
+			at + "projected.sources[1].podCertificate.maxExpirationSeconds: Invalid value: 86401: if provided, maxExpirationSeconds must be <= 86400",
+			at + `projected: Invalid value: "a": conflicting duplicate paths`,
+			at + "projected.sources[2].podCertificate.maxExpirationSeconds: Invalid value: 3599: if provided, maxExpirationSeconds must be >= 3600",
+			at + "projected.sources[2].podCertificate: Required value: specify at least one of credentialBundlePath, keyPath, and certificateChainPath"}},
 		{"a token for nobody", withVolume("projected: {sources: [{serviceAccountToken: {path: t}}]}"),
 			[]string{at + "projected.sources[0].serviceAccountToken: Forbidden: must not be specified when serviceAccountName is not set"}},
 		{"a claim made for it", withSpec("volumes: [{name: v, ephemeral: {volumeClaimTemplate: {metadata: {name: x}, spec: {}}}}, {name: w, persistentVolumeClaim: {claimName: p-v}}]"), []string{

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/rule"
@@ -178,22 +177,6 @@ func validateHostProcess(spec *corev1.PodSpec, path *field.Path) field.ErrorList
 	}
 	if onHost > 0 && !spec.HostNetwork {
 		errs = append(errs, field.Invalid(path.Child("hostNetwork"), false, "hostNetwork must be true if pod contains any hostProcess containers"))
-	}
-	return errs
-}
-
-// validSigner says that a signer's name has a domain and a path.
-func validSigner(name string, at *field.Path) field.ErrorList {
-	if name == "" {
-		return field.ErrorList{field.Required(at, "")}
-	}
-	domain, path, found := strings.Cut(name, "/")
-	if !found {
-		return field.ErrorList{field.Invalid(at, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")}
-	}
-	errs := rule.Invalids(at, name, validation.IsDNS1123Subdomain(domain))
-	for part := range strings.SplitSeq(path, ".") {
-		errs = append(errs, rule.Invalids(at, name, validation.IsDNS1123Label(part))...)
 	}
 	return errs
 }

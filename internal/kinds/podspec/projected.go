@@ -1,6 +1,8 @@
 package podspec
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -90,11 +92,14 @@ func (p projection) trustBundle(b *corev1.ClusterTrustBundleProjection, at *fiel
 		if *b.Name == "" {
 			errs = append(errs, field.Required(at.Child("name"), "must be a valid object name"))
 		}
+		for _, problem := range rule.TrustBundleReference(*b.Name) {
+			errs = append(errs, field.Invalid(at.Child("name"), *b.Name, "not a valid clustertrustbundlename: "+problem))
+		}
 		if b.LabelSelector != nil {
 			errs = append(errs, field.Invalid(at.Child("labelSelector"), b.LabelSelector, "labelSelector must be unset if name is specified"))
 		}
 	case b.SignerName != nil:
-		errs = append(errs, rule.Join(validSigner(*b.SignerName, at.Child("signerName")), rule.Selector(b.LabelSelector, at.Child("labelSelector")))...)
+		errs = append(errs, rule.Join(rule.Signer(*b.SignerName, at.Child("signerName")), rule.Selector(b.LabelSelector, at.Child("labelSelector")))...)
 	default:
 		errs = append(errs, field.Required(at, "either name or signerName must be specified"))
 	}
@@ -103,8 +108,12 @@ func (p projection) trustBundle(b *corev1.ClusterTrustBundleProjection, at *fiel
 
 func (p projection) certificate(c *corev1.PodCertificateProjection, at *field.Path) field.ErrorList {
 	errs := rule.Join(
-		validSigner(c.SignerName, at.Child("signerName")),
-		rule.OneOf(c.KeyType, at.Child("keyType"), "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"),
+		rule.Signer(c.SignerName, at.Child("signerName")),
+		rule.SignerAnnotations(c.UserAnnotations, at.Child("userAnnotations")),
+		rule.Supported(c.KeyType, at.Child("keyType"), "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"),
+		rule.Optional(c.MaxExpirationSeconds, at.Child("maxExpirationSeconds"), func(seconds int32, at *field.Path) field.ErrorList {
+			return certificateLife(c.SignerName, seconds, at)
+		}),
 	)
 	if c.CredentialBundlePath == "" && c.KeyPath == "" && c.CertificateChainPath == "" {
 		errs = append(errs, field.Required(at, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"))
@@ -116,4 +125,14 @@ func (p projection) certificate(c *corev1.PodCertificateProjection, at *field.Pa
 		errs = append(errs, p.once(file.path, file.path)...)
 	}
 	return errs
+}
+
+func certificateLife(signer string, seconds int32, at *field.Path) field.ErrorList {
+	switch shortest, longest := rule.PodCertificateSeconds(signer); {
+	case seconds < shortest:
+		return field.ErrorList{field.Invalid(at, seconds, fmt.Sprintf("if provided, maxExpirationSeconds must be >= %d", shortest))}
+	case seconds > longest:
+		return field.ErrorList{field.Invalid(at, seconds, fmt.Sprintf("if provided, maxExpirationSeconds must be <= %d", longest))}
+	}
+	return nil
 }

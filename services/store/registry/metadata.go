@@ -126,7 +126,9 @@ func conditionalOnly(kind *kinds.Kind) bool {
 		return true
 	}
 	switch kind.Group + "/" + kind.Resource {
-	case "coordination.k8s.io/leases",
+	case "certificates.k8s.io/clustertrustbundles",
+		"certificates.k8s.io/podcertificaterequests",
+		"coordination.k8s.io/leases",
 		"policy/poddisruptionbudgets",
 		"apiextensions.k8s.io/customresourcedefinitions",
 		"node.k8s.io/runtimeclasses",

@@ -91,6 +91,8 @@ func (z *Authorizer) deciderOf(r request) decider {
 		return ownNode
 	case "storage.k8s.io/volumeattachments":
 		return z.attachments
+	case "certificates.k8s.io/podcertificaterequests":
+		return z.certificates
 	case "resource.k8s.io/resourceclaims":
 		return z.referenced(refersToDevices)
 	case "resource.k8s.io/resourceslices":

@@ -29,8 +29,8 @@ const restrictedDomain = "node-restriction.kubernetes.io"
 // Guard refuses what agents may not write. It lets everybody else's pass.
 type Guard struct {
 	reader access.Reader
-	// authorizer says which audiences an agent may get tokens for beyond those
-	// that its pods name.
+	// authorizer says which audiences an agent may get tokens for, and of which
+	// signers certificates, beyond those that its pods name.
 	authorizer access.Authorizer
 }
 
@@ -51,6 +51,9 @@ func (g *Guard) CheckWrite(ctx context.Context, w access.Write) error {
 	err := g.checkContent(ctx, name, w)
 	if err == nil {
 		return nil
+	}
+	if _, later := errors.AsType[staleError](err); later {
+		return apierrors.NewConflict(w.Kind.GroupResource(), w.Object.GetName(), err)
 	}
 	return apierrors.NewForbidden(w.Kind.GroupResource(), w.Object.GetName(), err)
 }
@@ -82,6 +85,11 @@ func (g *Guard) checkContent(ctx context.Context, node string, w access.Write) e
 		if old == nil {
 			return checkCertificate(w.User.Name, o)
 		}
+	case *certificatesv1.PodCertificateRequest:
+		if old != nil {
+			return errors.New("may only create PodCertificateRequests")
+		}
+		return g.checkPodCertificate(ctx, node, w, o)
 	}
 	return nil
 }

@@ -132,6 +132,7 @@ func clusterBindings() []*rbacv1.ClusterRoleBinding {
 		bind("system:public-info-viewer", authenticated, unauthenticated),
 		bind("system:monitoring", group("system:monitoring")),
 		bind("system:service-account-issuer-discovery", group("system:serviceaccounts")),
+		bind("system:cluster-trust-bundle-discovery", group("system:serviceaccounts")),
 		bind("system:kube-scheduler", user(identity.Scheduler)),
 		bindAs("system:volume-scheduler", "system:volume-scheduler", user(identity.Scheduler)),
 		bind("system:kube-controller-manager", user(identity.Controller)),

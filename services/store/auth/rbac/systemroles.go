@@ -30,6 +30,7 @@ func everybodysRoles() []*rbacv1.ClusterRole {
 			can("get").onPaths("/healthz", "/healthz/*", "/livez", "/livez/*", "/readyz", "/readyz/*", "/metrics", "/metrics/slis")),
 		clusterRole("system:service-account-issuer-discovery",
 			can("get").onPaths("/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/")),
+		clusterRole("system:cluster-trust-bundle-discovery", read("certificates.k8s.io", "clustertrustbundles")),
 	}
 }
 
@@ -128,11 +129,12 @@ func controllerRules() []rbacv1.PolicyRule {
 		can("create").on("events.k8s.io", "events"),
 		can("create").on("storage.k8s.io", "volumeattachments", "csistoragecapacities"),
 		can("create").on("resource.k8s.io", "resourceclaims"),
-		can("create").on("certificates.k8s.io", "certificatesigningrequests"),
+		can("create").on("certificates.k8s.io", "certificatesigningrequests", "clustertrustbundles"),
 		can("create").on("apiregistration.k8s.io", "apiservices"),
 		can("create").on("authentication.k8s.io", "tokenreviews"),
 		can("create").on("authorization.k8s.io", "subjectaccessreviews"),
 		can("approve", "sign").on("certificates.k8s.io", "signers"),
+		named(can("attest").on("certificates.k8s.io", "signers"), "kubernetes.io/kube-apiserver-serving"),
 		// Aggregated roles get rules that the controllers do not have themselves.
 		can("escalate").on("rbac.authorization.k8s.io", "clusterroles"),
 		can("get").onPaths("*"),
@@ -148,7 +150,8 @@ func NodeRules() []rbacv1.PolicyRule {
 		read("discovery.k8s.io", "endpointslices"),
 		can("create").on("", "nodes"),
 		events(),
-		can("create", "get", "list", "watch").on("certificates.k8s.io", "certificatesigningrequests"),
+		can("create", "get", "list", "watch").on("certificates.k8s.io", "certificatesigningrequests", "podcertificaterequests"),
+		read("certificates.k8s.io", "clustertrustbundles"),
 		read("storage.k8s.io", "csidrivers", "storageclasses"),
 		read("node.k8s.io", "runtimeclasses"),
 		read("scheduling.k8s.io", "priorityclasses"),
