@@ -29,7 +29,7 @@ type controllerSettings struct {
 // AddFlags implements settings.
 func (c *controllerSettings) AddFlags(fs *pflag.FlagSet) {
 	c.Config.AddFlags(fs)
-	fs.StringVar(&c.rootCAFile, "root-ca-file", "", "PEM certificate that is published to pods in kube-root-ca.crt")
+	fs.StringVar(&c.rootCAFile, "root-ca-file", "", "PEM certificate that is published to pods, in kube-root-ca.crt and in a ClusterTrustBundle")
 	fs.StringVar(&c.signingCertFile, "cluster-signing-cert-file", "", "PEM certificate of the authority that signs approved certificate requests; empty: none are signed")
 	fs.StringVar(&c.signingKeyFile, "cluster-signing-key-file", "", "PEM key of that authority")
 	fs.StringVar(&c.agentCertFile, "agent-client-cert-file", "", "PEM certificate of the controllers' identity, which agents are shown; empty: that of the process")

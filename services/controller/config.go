@@ -36,8 +36,8 @@ type Config struct {
 	// prefix of NodeCIDRMaskSize bits each. Empty leaves that to others.
 	ClusterCIDR      string
 	NodeCIDRMaskSize int
-	// RootCA is the PEM bundle published to pods in kube-root-ca.crt. Empty:
-	// nothing is published.
+	// RootCA is the PEM bundle published to pods in kube-root-ca.crt and in a
+	// ClusterTrustBundle. Empty: nothing is published.
 	RootCA []byte
 	// Authentication is what other API servers are told about those who call them.
 	Authentication apiservice.AuthenticationConfig

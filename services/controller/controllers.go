@@ -123,7 +123,13 @@ func controllers(cfg *Config) []factory {
 		}},
 		plain("certificateapproving", certificates.NewApproving),
 		{"certificatecleaning", func(d deps) (*runner.Controller, error) { return certificates.NewCleaning(d.Deps, nil) }},
+		{"podcertificatecleaning", func(d deps) (*runner.Controller, error) { return certificates.NewPodCleaning(d.Deps, nil) }},
 		{"podgc", func(d deps) (*runner.Controller, error) { return podgc.New(d.Deps, cfg.TerminatedPodThreshold) }},
+	}
+	if len(cfg.RootCA) > 0 {
+		all = append(all, factory{"trustbundlepublishing", func(d deps) (*runner.Controller, error) {
+			return certificates.NewPublishing(d.Deps, cfg.RootCA)
+		}})
 	}
 	if cfg.Signing.Authority != nil {
 		all = append(all, factory{"certificatesigning", func(d deps) (*runner.Controller, error) {
