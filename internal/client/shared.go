@@ -25,6 +25,10 @@ type Informers struct {
 	mu      sync.Mutex
 	byType  map[reflect.Type]runner
 	started bool
+
+	deriving sync.Mutex // guards derived; mu is taken under it
+	// derived is what Shared has made, by its type.
+	derived map[reflect.Type]any
 }
 
 type runner interface {
@@ -34,7 +38,7 @@ type runner interface {
 
 // NewInformers returns an empty set.
 func NewInformers(c *Client) *Informers {
-	return &Informers{client: c, byType: make(map[reflect.Type]runner)}
+	return &Informers{client: c, byType: make(map[reflect.Type]runner), derived: make(map[reflect.Type]any)}
 }
 
 // TrimmedInformerFor is InformerFor, asked for before any other of T, of a copy
@@ -105,6 +109,22 @@ func InformerFor[T kinds.Object](s *Informers, indexers cache.Indexers) (*Inform
 		return i, nil
 	}
 	return addInformer[T](s, indexers, nil)
+}
+
+// Shared returns what the parts of a process derive from the set's informers
+// together, for example an index that is costly to keep: the V that was made for
+// the first who asked. What make makes must not ask for another shared thing.
+func Shared[V any](s *Informers, make func() (V, error)) (V, error) {
+	s.deriving.Lock()
+	defer s.deriving.Unlock()
+	if have, ok := s.derived[reflect.TypeFor[V]()].(V); ok {
+		return have, nil
+	}
+	v, err := make()
+	if err == nil {
+		s.derived[reflect.TypeFor[V]()] = v
+	}
+	return v, err
 }
 
 // Start runs every informer until ctx ends and returns once all are synced, or

@@ -5,6 +5,7 @@ package backends
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/services/controller/podset"
 	"navarch.dev/navarch/services/controller/runner"
+	"navarch.dev/navarch/services/controller/selection"
 )
 
 // startingTime is how long after its creation a pod's becoming ready is part
@@ -26,6 +28,7 @@ const startingTime = 5 * time.Minute
 type Backends struct {
 	Services *client.Informer[*corev1.Service]
 	Pods     *client.Informer[*corev1.Pod]
+	selected *selection.Index[*corev1.Pod]
 
 	mu sync.Mutex // guards causes
 	// causes names, by Service, the starting pod that changed last.
@@ -42,7 +45,18 @@ func New(informers *client.Informers) (*Backends, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backends{Services: services, Pods: pods, causes: make(map[string]string)}, nil
+	selected, err := selection.Follow[*corev1.Service, *corev1.Pod](informers, selectorOf, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Backends{Services: services, Pods: pods, selected: selected, causes: make(map[string]string)}, nil
+}
+
+func selectorOf(s *corev1.Service) labels.Selector {
+	if !HasPods(s) {
+		return labels.Nothing()
+	}
+	return labels.SelectorFromSet(s.Spec.Selector)
 }
 
 // Watch makes Services and their pods inputs of a controller whose keys name
@@ -54,12 +68,7 @@ func (b *Backends) Watch(c *runner.Controller) {
 
 // selectedBy returns the Services that select a pod.
 func (b *Backends) selectedBy(pod *corev1.Pod) []string {
-	var keys []string
-	for _, s := range b.Services.InNamespace(pod.Namespace) {
-		if HasPods(s) && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(pod.Labels)) {
-			keys = append(keys, cache.MetaObjectToName(s).String())
-		}
-	}
+	keys := b.selected.Selecting(pod)
 	b.noteCause(keys, pod)
 	return keys
 }
@@ -120,14 +129,9 @@ func HasPods(s *corev1.Service) bool {
 // Of returns the pods behind a Service that have an address and have not run
 // to their end. Terminating ones are among them.
 func (b *Backends) Of(s *corev1.Service) []*corev1.Pod {
-	selector := labels.SelectorFromSet(s.Spec.Selector)
-	var pods []*corev1.Pod
-	for _, pod := range b.Pods.InNamespace(s.Namespace) {
-		if selector.Matches(labels.Set(pod.Labels)) && !podset.IsFinished(pod) && len(Addresses(pod)) > 0 {
-			pods = append(pods, pod)
-		}
-	}
-	return pods
+	return slices.DeleteFunc(b.selected.Selected(s.Namespace, s.Name, selectorOf(s)), func(pod *corev1.Pod) bool {
+		return podset.IsFinished(pod) || len(Addresses(pod)) == 0
+	})
 }
 
 // Addresses returns a pod's IP addresses.

@@ -40,6 +40,7 @@ type reconciler struct {
 	deployments *client.Informer[*appsv1.Deployment]
 	replicaSets *client.Informer[*appsv1.ReplicaSet]
 	pods        *client.Informer[*corev1.Pod]
+	relation    *ownership.Relation[*appsv1.ReplicaSet]
 	// The Store refuses to scale a set on an old view of it, but not to create
 	// another one whose size was reckoned from that view.
 	barrier *runner.Barrier[*appsv1.ReplicaSet]
@@ -59,18 +60,20 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
+	relation, err := ownership.Relate[*appsv1.ReplicaSet](deps.Informers, deployments, func(d *appsv1.Deployment) (labels.Selector, error) {
+		return metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	})
+	if err != nil {
+		return nil, err
+	}
 	r := &reconciler{
 		client: deps.Client, events: deps.Events("deployment-controller"),
-		deployments: deployments, replicaSets: replicaSets, pods: pods,
+		deployments: deployments, replicaSets: replicaSets, pods: pods, relation: relation,
 		barrier: runner.NewBarrier(replicaSets),
 	}
 	c := runner.New("deployment", r, deps, runner.Options{Trace: deployments.TraceContext})
 	runner.Primary(c, deployments)
-	runner.Watch(c, replicaSets, runner.Input[*appsv1.ReplicaSet]{
-		Keys: ownership.Keys[*appsv1.ReplicaSet](deployments, func(d *appsv1.Deployment) (labels.Selector, error) {
-			return metav1.LabelSelectorAsSelector(d.Spec.Selector)
-		}),
-	})
+	runner.Watch(c, replicaSets, runner.Input[*appsv1.ReplicaSet]{Keys: relation.Keys})
 	runner.Watch(c, pods, runner.Input[*corev1.Pod]{
 		Keys: r.recreatedBy,
 		// Recreate waits for the last old pod to end.
@@ -133,7 +136,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		r.events.Event(d, corev1.EventTypeWarning, "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.")
 		return runner.Done(), nil
 	}
-	candidates, err := ownership.Candidates(r.replicaSets, d)
+	candidates, err := r.relation.Candidates(d, selector)
 	if err != nil {
 		return runner.Done(), err
 	}

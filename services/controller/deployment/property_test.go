@@ -29,6 +29,8 @@ type world struct {
 	rng         *rand.Rand
 	deployments *runner.Controller
 	replicaSets *runner.Controller
+	// seen is what the controllers see of deployments.
+	seen *client.Informer[*appsv1.Deployment]
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -37,6 +39,10 @@ func newWorld(t *testing.T, seed uint64) *world {
 		Cluster: c, t: t, rng: rand.New(rand.NewPCG(seed, 1)),
 		deployments: c.Controller(deployment.New(c.Deps)),
 		replicaSets: c.Controller(replicaset.New(c.Deps)),
+	}
+	var err error
+	if w.seen, err = client.InformerFor[*appsv1.Deployment](c.Deps.Informers, nil); err != nil {
+		t.Fatal(err)
 	}
 	c.Start() // informers only
 	return w
@@ -107,8 +113,12 @@ func (w *world) tolerate(_ runner.Outcome, err error) {
 	}
 }
 
+// edit changes what is wanted. The limits that a step keeps are those that it has
+// seen, so the edit is seen before the next.
 func (w *world) edit() {
-	controllertest.Change(w.Cluster, w.deployment(), "", func(d *appsv1.Deployment) {
+	edited := w.deployment()
+	defer func() { controllertest.AwaitSeen(w.Cluster, w.seen, edited) }()
+	controllertest.Change(w.Cluster, edited, "", func(d *appsv1.Deployment) {
 		switch w.rng.IntN(4) {
 		case 0:
 			d.Spec.Replicas = ptr.To(w.rng.Int32N(12))

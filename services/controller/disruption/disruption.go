@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -23,19 +24,19 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/services/controller/podset"
 	"navarch.dev/navarch/services/controller/runner"
+	"navarch.dev/navarch/services/controller/selection"
 )
 
 type reconciler struct {
 	client    *client.Client
 	events    runner.EventRecorder
 	budgets   *client.Informer[*policyv1.PodDisruptionBudget]
-	pods      *client.Informer[*corev1.Pod]
+	covered   *selection.Index[*corev1.Pod]
 	workloads *workloads
 }
 
@@ -49,14 +50,18 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
+	covered, err := selection.Follow[*policyv1.PodDisruptionBudget, *corev1.Pod](deps.Informers, selectorOf, nil)
+	if err != nil {
+		return nil, err
+	}
 	w, err := newWorkloads(deps)
 	if err != nil {
 		return nil, err
 	}
-	r := &reconciler{client: deps.Client, events: deps.Events("controllermanager"), budgets: budgets, pods: pods, workloads: w}
+	r := &reconciler{client: deps.Client, events: deps.Events("controllermanager"), budgets: budgets, covered: covered, workloads: w}
 	c := runner.New("disruption", r, deps, runner.Options{Trace: budgets.TraceContext})
 	runner.Primary(c, budgets)
-	runner.Watch(c, pods, runner.Input[*corev1.Pod]{Keys: r.covering, Changed: matters})
+	runner.Watch(c, pods, runner.Input[*corev1.Pod]{Keys: covered.Selecting, Changed: matters})
 	watchScale[*appsv1.Deployment](c, r, w.deployments)
 	watchScale[*appsv1.ReplicaSet](c, r, w.replicaSets)
 	watchScale[*appsv1.StatefulSet](c, r, w.statefulSets)
@@ -64,31 +69,35 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	return c, nil
 }
 
-// watchScale has a namespace's budgets looked at again when a workload there
-// is to have another number of pods. Its status alone does not matter.
+// watchScale has the budgets that cover a workload's pods looked at again when
+// it is to have another number of them. Its status alone does not matter, and of
+// pods that are yet to come their own events tell.
 func watchScale[T kinds.Object](c *runner.Controller, r *reconciler, informer *client.Informer[T]) {
 	runner.Watch(c, informer, runner.Input[T]{
 		Keys: func(obj T) []string {
-			var keys []string
-			for _, b := range r.budgets.InNamespace(obj.GetNamespace()) {
-				keys = append(keys, runner.Self(b)...)
+			keys := make(map[string]struct{})
+			for _, pod := range r.workloads.podsOf(obj) {
+				for _, key := range r.covered.Selecting(pod) {
+					keys[key] = struct{}{}
+				}
 			}
-			return keys
+			return slices.Collect(maps.Keys(keys))
 		},
-		Changed: func(old, obj T) bool { return old.GetGeneration() != obj.GetGeneration() },
+		Changed: func(old, obj T) bool {
+			return old.GetGeneration() != obj.GetGeneration() ||
+				!equality.Semantic.DeepEqual(old.GetOwnerReferences(), obj.GetOwnerReferences()) // adopted: another scale counts
+		},
 	})
 }
 
-// covering returns the keys of the budgets that cover a pod.
-func (r *reconciler) covering(pod *corev1.Pod) []string {
-	var keys []string
-	for _, b := range r.budgets.InNamespace(pod.Namespace) {
-		selector, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
-		if err == nil && selector.Matches(labels.Set(pod.Labels)) {
-			keys = append(keys, cache.MetaObjectToName(b).String())
-		}
+// selectorOf returns the selector of a budget. One that cannot be read covers
+// nothing.
+func selectorOf(b *policyv1.PodDisruptionBudget) labels.Selector {
+	selector, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
+	if err != nil {
+		return labels.Nothing()
 	}
-	return keys
+	return selector
 }
 
 // matters says whether a pod's change can change a budget's status.
@@ -138,12 +147,7 @@ func (r *reconciler) observe(ctx context.Context, budget *policyv1.PodDisruption
 	if err != nil {
 		return status, runner.Done(), fmt.Errorf("read the selector: %w", err)
 	}
-	var pods []*corev1.Pod
-	for _, pod := range r.pods.InNamespace(budget.Namespace) {
-		if selector.Matches(labels.Set(pod.Labels)) {
-			pods = append(pods, pod)
-		}
-	}
+	pods := r.covered.Selected(budget.Namespace, budget.Name, selector)
 	expected, desired, unmanaged, err := r.expect(ctx, budget, pods)
 	if err != nil {
 		return status, runner.Done(), err

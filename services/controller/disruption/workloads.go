@@ -14,6 +14,7 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/controller/ownership"
 	"navarch.dev/navarch/services/controller/runner"
 	"navarch.dev/navarch/services/controller/scale"
 )
@@ -26,6 +27,7 @@ type workloads struct {
 	replicaSets            *client.Informer[*appsv1.ReplicaSet]
 	statefulSets           *client.Informer[*appsv1.StatefulSet]
 	replicationControllers *client.Informer[*corev1.ReplicationController]
+	pods                   *client.Informer[*corev1.Pod]
 }
 
 func newWorkloads(deps runner.Deps) (*workloads, error) {
@@ -34,7 +36,10 @@ func newWorkloads(deps runner.Deps) (*workloads, error) {
 	if w.deployments, err = client.InformerFor[*appsv1.Deployment](deps.Informers, nil); err != nil {
 		return nil, err
 	}
-	if w.replicaSets, err = client.InformerFor[*appsv1.ReplicaSet](deps.Informers, nil); err != nil {
+	if w.pods, err = client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers()); err != nil {
+		return nil, err
+	}
+	if w.replicaSets, err = client.InformerFor[*appsv1.ReplicaSet](deps.Informers, ownership.Indexers()); err != nil {
 		return nil, err
 	}
 	if w.statefulSets, err = client.InformerFor[*appsv1.StatefulSet](deps.Informers, nil); err != nil {
@@ -42,6 +47,21 @@ func newWorkloads(deps runner.Deps) (*workloads, error) {
 	}
 	w.replicationControllers, err = client.InformerFor[*corev1.ReplicationController](deps.Informers, nil)
 	return w, err
+}
+
+// podsOf returns the pods of a workload, a Deployment's through its ReplicaSets.
+func (w *workloads) podsOf(workload kinds.Object) []*corev1.Pod {
+	owners := []types.UID{workload.GetUID()}
+	sets, _ := ownership.Owned(w.replicaSets, workload.GetUID()) // fails only without the index
+	for _, rs := range sets {
+		owners = append(owners, rs.UID)
+	}
+	var all []*corev1.Pod
+	for _, uid := range owners {
+		pods, _ := ownership.Owned(w.pods, uid)
+		all = append(all, pods...)
+	}
+	return all
 }
 
 // scale returns how many pods the controllers of the given ones want together.

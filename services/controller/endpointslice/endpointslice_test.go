@@ -144,3 +144,57 @@ func TestNamedPortsThatDifferHaveSlicesOfTheirOwn(t *testing.T) {
 		return len(slices) == 2 && n == 2 && *slices[0].Ports[0].Port != *slices[1].Ports[0].Port
 	})
 }
+
+// TestWhomAServiceSelects has pods and the Service change sides.
+func TestWhomAServiceSelects(t *testing.T) {
+	c := start(t)
+	s := service()
+	c.Apply(s)
+	pods := make(map[string]*corev1.Pod)
+	for name, app := range map[string]string{"a": "web", "b": "web", "c": "db"} {
+		p := pod(name, 8080)
+		p.Labels = map[string]string{"app": app}
+		c.Apply(p)
+		ready(t, c, p, true)
+		pods[name] = p
+	}
+	await := func(names ...string) {
+		t.Helper()
+		controllertest.Await(c, fmt.Sprint("the endpoints ", names), func(all []*discoveryv1.EndpointSlice) bool {
+			slices, n := own(all)
+			found := make(map[string]bool)
+			for _, s := range slices {
+				for _, e := range s.Endpoints {
+					found[e.TargetRef.Name] = true
+				}
+			}
+			for _, name := range names {
+				if !found[name] {
+					return false
+				}
+			}
+			return n == len(names)
+		})
+		controllertest.Await(c, fmt.Sprint("the addresses ", names), func(all []*corev1.Endpoints) bool {
+			for _, e := range all {
+				if e.Name == "web" {
+					return len(names) == 0 && len(e.Subsets) == 0 || len(e.Subsets) == 1 && len(e.Subsets[0].Addresses) == len(names)
+				}
+			}
+			return false
+		})
+	}
+	await("a", "b")
+	controllertest.Change(c, pods["c"], "", func(p *corev1.Pod) { p.Labels["app"] = "web" })
+	await("a", "b", "c")
+	controllertest.Change(c, pods["a"], "", func(p *corev1.Pod) { p.Labels = nil })
+	await("b", "c")
+	controllertest.Change(c, pods["b"], "", func(p *corev1.Pod) { p.Labels["tier"] = "back" })
+	controllertest.Change(c, s, "", func(s *corev1.Service) { s.Spec.Selector["tier"] = "back" })
+	await("b")
+	controllertest.Change(c, s, "", func(s *corev1.Service) { delete(s.Spec.Selector, "tier") })
+	await("b", "c")
+	c.Remove(pods["b"], "")
+	controllertest.Change(c, s, "", func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": "nobody"} })
+	await()
+}

@@ -30,15 +30,26 @@ import (
 type History struct {
 	Client    *client.Client
 	Revisions *client.Informer[*appsv1.ControllerRevision]
+
+	relation *ownership.Relation[*appsv1.ControllerRevision]
 }
 
 // New returns the history of a kind of workload.
-func New(deps runner.Deps) (*History, error) {
+func New[O kinds.Object](deps runner.Deps, workloads *client.Informer[O], selects func(O) (labels.Selector, error)) (*History, error) {
 	revisions, err := client.InformerFor[*appsv1.ControllerRevision](deps.Informers, ownership.Indexers())
 	if err != nil {
 		return nil, err
 	}
-	return &History{Client: deps.Client, Revisions: revisions}, nil
+	relation, err := ownership.Relate[*appsv1.ControllerRevision](deps.Informers, workloads, selects)
+	if err != nil {
+		return nil, err
+	}
+	return &History{Client: deps.Client, Revisions: revisions, relation: relation}, nil
+}
+
+// Watch makes the revisions an input of the workloads' controller.
+func (h *History) Watch(c *runner.Controller) {
+	runner.Watch(c, h.Revisions, runner.Input[*appsv1.ControllerRevision]{Keys: h.relation.Keys})
 }
 
 // Workload is whose history is meant.
@@ -98,7 +109,7 @@ func (h *History) claim(ctx context.Context, w Workload) ([]*appsv1.ControllerRe
 	if err != nil {
 		return nil, fmt.Errorf("read the selector: %w", err)
 	}
-	candidates, err := ownership.Candidates(h.Revisions, w.Owner)
+	candidates, err := h.relation.Candidates(w.Owner, selector)
 	if err != nil {
 		return nil, err
 	}

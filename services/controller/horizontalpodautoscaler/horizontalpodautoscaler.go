@@ -20,6 +20,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -37,6 +38,7 @@ import (
 	"navarch.dev/navarch/services/controller/horizontalpodautoscaler/exposition"
 	"navarch.dev/navarch/services/controller/horizontalpodautoscaler/metricsapi"
 	"navarch.dev/navarch/services/controller/runner"
+	"navarch.dev/navarch/services/controller/selection"
 )
 
 // period is how often an autoscaler looks at its metrics. What pods use
@@ -50,6 +52,8 @@ type reconciler struct {
 	hpas     *client.Informer[*autoscalingv2.HorizontalPodAutoscaler]
 	pods     *client.Informer[*corev1.Pod]
 	backends *backends.Backends
+	// selected are the pods of the targets, by their autoscalers.
+	selected *selection.Index[*corev1.Pod]
 	sources  Sources
 	memory   *memory
 }
@@ -103,7 +107,8 @@ func New(deps runner.Deps, sources func(Inputs) Sources) (*runner.Controller, er
 	}
 	r := &reconciler{
 		client: deps.Client, kinds: deps.Kinds, events: deps.Events("horizontal-pod-autoscaler"), hpas: hpas, pods: behind.Pods, backends: behind,
-		sources: sources(Inputs{nodes, apis, deps.Kinds}), memory: newMemory(),
+		selected: selection.New(behind.Pods, nil),
+		sources:  sources(Inputs{nodes, apis, deps.Kinds}), memory: newMemory(),
 	}
 	c := runner.New("horizontalpodautoscaler", r, deps, runner.Options{Trace: hpas.TraceContext})
 	runner.Watch(c, hpas, runner.Input[*autoscalingv2.HorizontalPodAutoscaler]{
@@ -123,6 +128,8 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	stored, ok := r.hpas.GetByKey(key)
 	if !ok {
 		r.memory.forget(key)
+		namespace, name, _ := strings.Cut(key, "/")
+		r.selected.Drop(namespace, name)
 		return runner.Done(), nil
 	}
 	if stored.DeletionTimestamp != nil {

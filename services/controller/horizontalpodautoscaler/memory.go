@@ -4,9 +4,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 )
 
 const (
@@ -26,9 +23,8 @@ type memory struct {
 
 // history is the memory of one autoscaler.
 type history struct {
-	recommended []event // how many pods were recommended
-	changed     []event // by how many pods the target was scaled
-	selector    labels.Selector
+	recommended []event             // how many pods were recommended
+	changed     []event             // by how many pods the target was scaled
 	counters    map[string]*counted // by what is counted
 }
 
@@ -95,23 +91,4 @@ func (m *memory) change(key string, now time.Time, period time.Duration) (n int3
 		}
 	}
 	return n
-}
-
-// selecting notes the selector of an autoscaler's target and returns the
-// autoscalers of the namespace that select one of the pods, in order.
-func (m *memory) selecting(key, namespace string, selector labels.Selector, pods []*corev1.Pod) []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.byKey[key].selector = selector
-	var keys []string
-	for other, h := range m.byKey {
-		if h.selector == nil || len(other) <= len(namespace) || other[:len(namespace)+1] != namespace+"/" {
-			continue
-		}
-		if slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return h.selector.Matches(labels.Set(p.Labels)) }) {
-			keys = append(keys, other)
-		}
-	}
-	slices.Sort(keys)
-	return keys
 }

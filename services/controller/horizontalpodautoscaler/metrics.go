@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -27,7 +29,7 @@ func (f *failure) Unwrap() error { return f.err }
 // for, and that metric's name. If some metrics fail, the others may scale up
 // but not down: a failing one might ask for more.
 func (r *round) proposal(ctx context.Context, scale *autoscalingv1.Scale) (most int32, metric string, err error) {
-	pods, err := r.selected(scale.Status.Selector)
+	pods, err := r.targets(scale.Status.Selector)
 	if err != nil {
 		return 0, "", err
 	}
@@ -58,8 +60,8 @@ func (r *round) proposal(ctx context.Context, scale *autoscalingv1.Scale) (most 
 	return most, metric, nil
 }
 
-// selected returns the target's pods.
-func (r *round) selected(selector string) ([]*corev1.Pod, error) {
+// targets returns the target's pods.
+func (r *round) targets(selector string) ([]*corev1.Pod, error) {
 	fail := func(event, reason, message string) error {
 		r.events.Event(r.hpa, corev1.EventTypeWarning, event, message)
 		r.set(autoscalingv2.ScalingActive, corev1.ConditionFalse, reason, message)
@@ -72,16 +74,24 @@ func (r *round) selected(selector string) ([]*corev1.Pod, error) {
 	if err != nil {
 		return nil, fail("InvalidSelector", "InvalidSelector", fmt.Sprintf("couldn't convert selector into a corresponding internal selector object: %v", err))
 	}
-	var pods []*corev1.Pod
-	for _, pod := range r.pods.InNamespace(r.hpa.Namespace) {
-		if parsed.Matches(labels.Set(pod.Labels)) {
-			pods = append(pods, pod)
-		}
-	}
-	if others := r.memory.selecting(r.key, r.hpa.Namespace, parsed, pods); len(others) > 1 {
-		return nil, fail("AmbiguousSelector", "AmbiguousSelector", fmt.Sprintf("pods by selector %s are controlled by more than one HPA (e.g. %v)", selector, others))
+	r.selected.Put(r.hpa.Namespace, r.hpa.Name, parsed)
+	pods := r.selected.Selected(r.hpa.Namespace, r.hpa.Name, parsed)
+	if rivals := r.selecting(pods); len(rivals) > 1 {
+		return nil, fail("AmbiguousSelector", "AmbiguousSelector", fmt.Sprintf("pods by selector %s are controlled by more than one HPA (e.g. %v)", selector, rivals))
 	}
 	return pods, nil
+}
+
+// selecting returns the autoscalers whose targets select one of the pods, in
+// order.
+func (r *round) selecting(pods []*corev1.Pod) []string {
+	keys := make(map[string]struct{})
+	for _, pod := range pods {
+		for _, key := range r.selected.Selecting(pod) {
+			keys[key] = struct{}{}
+		}
+	}
+	return slices.Sorted(maps.Keys(keys))
 }
 
 // metric returns how many pods one metric asks for, and the metric's name.

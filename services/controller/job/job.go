@@ -7,6 +7,7 @@
 // comes off the pod; then the uid leaves the list and the count rises.
 //
 //	job.go       what is watched; one reconcile from start to end
+//	strays.go    pods that a Job has lost
 //	tally.go     counting pods
 //	ending.go    when a Job is complete or has failed
 //	policy.go    what the failure and success policies say
@@ -17,7 +18,6 @@ package job
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -46,14 +46,17 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	control, err := podset.NewControl(deps, "job-controller")
+	if _, err := client.InformerFor[*corev1.Pod](deps.Informers, strayIndexers()); err != nil {
+		return nil, err
+	}
+	control, err := podset.NewControl(deps, "job-controller", jobs, func(j *batchv1.Job) (labels.Selector, error) {
+		return metav1.LabelSelectorAsSelector(j.Spec.Selector)
+	})
 	if err != nil {
 		return nil, err
 	}
 	r := &reconciler{client: deps.Client, events: control.Events, jobs: jobs, control: control}
-	return podset.NewController("job", r, deps, control, jobs, func(j *batchv1.Job) (labels.Selector, error) {
-		return metav1.LabelSelectorAsSelector(j.Spec.Selector)
-	}), nil
+	return podset.NewController("job", r, deps, control, jobs), nil
 }
 
 // Reconcile moves one Job on.
@@ -88,52 +91,6 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		return s.expire(ctx)
 	}
 	return s.run(ctx)
-}
-
-// freeStrays takes the finalizer off pods whose Job is gone or has released
-// them: nobody will count them any more.
-func (r *reconciler) freeStrays(ctx context.Context, key string, job *batchv1.Job) error {
-	for _, pod := range r.control.Pods.InNamespace(namespaceOf(key)) {
-		if !isTracked(pod) || !isStray(pod, key, job) {
-			continue
-		}
-		if err := r.free(ctx, pod); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// isStray says whether a pod was the Job's of the key and is no longer. job is
-// nil if there is none.
-func isStray(pod *corev1.Pod, key string, job *batchv1.Job) bool {
-	ref := metav1.GetControllerOfNoCopy(pod)
-	if ref != nil {
-		return ref.Kind == "Job" && pod.Namespace+"/"+ref.Name == key && (job == nil || job.UID != ref.UID)
-	}
-	if job == nil {
-		return true
-	}
-	selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
-	return err == nil && !selector.Matches(labels.Set(pod.Labels))
-}
-
-func isTracked(pod *corev1.Pod) bool {
-	return slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer)
-}
-
-// free takes the finalizer off a pod.
-func (r *reconciler) free(ctx context.Context, pod *corev1.Pod) error {
-	if !isTracked(pod) {
-		return nil
-	}
-	freed := pod.DeepCopy()
-	freed.Finalizers = slices.DeleteFunc(freed.Finalizers, func(f string) bool { return f == batchv1.JobTrackingFinalizer })
-	err := r.client.Update(ctx, freed)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("take the finalizer off pod %s: %w", pod.Name, err)
-	}
-	return nil
 }
 
 // step is one reconcile's view of a Job. job is a copy that may be changed.

@@ -18,13 +18,10 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 )
 
-// index is the name of the index by owner. An object is under the uid of its
-// controller or, without one, under orphansOf its namespace.
+// index is the name of the index by the uid of the controller.
 const index = "controller"
 
-func orphansOf(namespace string) string { return "orphans/" + namespace }
-
-// Indexers returns what an informer needs for Candidates.
+// Indexers returns what an informer needs for Owned.
 func Indexers() cache.Indexers {
 	return cache.Indexers{index: func(v any) ([]string, error) {
 		obj, ok := v.(metav1.Object)
@@ -34,29 +31,13 @@ func Indexers() cache.Indexers {
 		if ref := metav1.GetControllerOfNoCopy(obj); ref != nil {
 			return []string{string(ref.UID)}, nil
 		}
-		return []string{orphansOf(obj.GetNamespace())}, nil
+		return nil, nil
 	}}
 }
 
 // Owned returns the objects whose controller has the uid.
 func Owned[T kinds.Object](informer *client.Informer[T], uid types.UID) ([]T, error) {
 	return informer.ByIndex(index, string(uid))
-}
-
-// Orphans returns a namespace's objects that have no controller.
-func Orphans[T kinds.Object](informer *client.Informer[T], namespace string) ([]T, error) {
-	return informer.ByIndex(index, orphansOf(namespace))
-}
-
-// Candidates returns the objects that may belong to an owner: its own, and the
-// orphans of its namespace.
-func Candidates[T kinds.Object](informer *client.Informer[T], owner metav1.Object) ([]T, error) {
-	owned, err := Owned(informer, owner.GetUID())
-	if err != nil {
-		return nil, err
-	}
-	orphans, err := Orphans(informer, owner.GetNamespace())
-	return slices.Concat(owned, orphans), err
 }
 
 // Claimer adopts and releases on behalf of one owner.

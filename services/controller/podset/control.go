@@ -33,28 +33,33 @@ type Control struct {
 	Events runner.EventRecorder
 	Pods   *client.Informer[*corev1.Pod]
 
-	tracker *Tracker
-}
-
-// NewControl returns the control of a reconciler. Its events come from the
-// named component, for example "job-controller".
-func NewControl(deps runner.Deps, component string) (*Control, error) {
-	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
-	if err != nil {
-		return nil, err
-	}
-	return &Control{Client: deps.Client, Events: deps.Events(component), Pods: pods, tracker: NewTracker(pods)}, nil
+	relation *ownership.Relation[*corev1.Pod]
+	tracker  *Tracker
 }
 
 // Selects returns the selector of an owner of type O.
 type Selects[O kinds.Object] func(O) (labels.Selector, error)
 
+// NewControl returns the control of a reconciler of owners. Its events come from
+// the named component, for example "job-controller".
+func NewControl[O kinds.Object](deps runner.Deps, component string, owners *client.Informer[O], selects Selects[O]) (*Control, error) {
+	pods, err := client.InformerFor[*corev1.Pod](deps.Informers, ownership.Indexers())
+	if err != nil {
+		return nil, err
+	}
+	relation, err := ownership.Relate[*corev1.Pod](deps.Informers, owners, selects)
+	if err != nil {
+		return nil, err
+	}
+	return &Control{Client: deps.Client, Events: deps.Events(component), Pods: pods, relation: relation, tracker: NewTracker(pods)}, nil
+}
+
 // NewController returns the controller of a reconciler of owners, which follows them and
 // their pods.
-func NewController[O kinds.Object](name string, r runner.Reconciler, deps runner.Deps, c *Control, owners *client.Informer[O], selects Selects[O]) *runner.Controller {
+func NewController[O kinds.Object](name string, r runner.Reconciler, deps runner.Deps, c *Control, owners *client.Informer[O]) *runner.Controller {
 	controller := runner.New(name, r, deps, runner.Options{Trace: owners.TraceContext})
 	runner.Primary(controller, owners)
-	runner.Watch(controller, c.Pods, runner.Input[*corev1.Pod]{Keys: ownership.Keys[*corev1.Pod](owners, selects)})
+	runner.Watch(controller, c.Pods, runner.Input[*corev1.Pod]{Keys: c.relation.Keys})
 	return controller
 }
 
@@ -78,7 +83,7 @@ func (c *Control) Claim(ctx context.Context, owner kinds.Object, selector *metav
 	if err != nil {
 		return nil, runner.Terminal(fmt.Errorf("read the selector: %w", err))
 	}
-	candidates, err := ownership.Candidates(c.Pods, owner)
+	candidates, err := c.relation.Candidates(owner, s)
 	if err != nil {
 		return nil, err
 	}

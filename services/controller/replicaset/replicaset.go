@@ -14,7 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/tools/cache"
+	"k8s.io/apimachinery/pkg/types"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
@@ -30,7 +30,9 @@ type source struct {
 	get func(key string) (rs *appsv1.ReplicaSet, owner kinds.Object, ok bool)
 	// writeStatus stores rs.Status.
 	writeStatus func(ctx context.Context, rs *appsv1.ReplicaSet, owner kinds.Object) error
-	kind        *kinds.Kind
+	// ownedBy returns the uids of the objects whose controller has the uid.
+	ownedBy func(types.UID) ([]types.UID, error)
+	kind    *kinds.Kind
 	// countsTerminating says whether the kind's status has terminatingReplicas.
 	countsTerminating bool
 }
@@ -56,19 +58,31 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 		writeStatus: func(ctx context.Context, rs *appsv1.ReplicaSet, _ kinds.Object) error {
 			return deps.Client.UpdateStatus(ctx, rs)
 		},
+		ownedBy: ownedBy(sets),
 	}
 	return assemble(deps, "replicaset", src, sets, func(rs *appsv1.ReplicaSet) (labels.Selector, error) {
 		return metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 	})
 }
 
+// ownedBy is the source's function of an informer that is indexed by owners.
+func ownedBy[T kinds.Object](sets *client.Informer[T]) func(types.UID) ([]types.UID, error) {
+	return func(owner types.UID) (uids []types.UID, err error) {
+		owned, err := ownership.Owned(sets, owner)
+		for _, set := range owned {
+			uids = append(uids, set.GetUID())
+		}
+		return uids, err
+	}
+}
+
 // assemble makes the engine for objects of type T and declares its inputs.
 func assemble[T kinds.Object](deps runner.Deps, name string, src source, owners *client.Informer[T], selector podset.Selects[T]) (*runner.Controller, error) {
-	control, err := podset.NewControl(deps, name+"-controller")
+	control, err := podset.NewControl(deps, name+"-controller", owners, selector)
 	if err != nil {
 		return nil, err
 	}
-	return podset.NewController(name, &reconciler{source: src, control: control}, deps, control, owners, selector), nil
+	return podset.NewController(name, &reconciler{source: src, control: control}, deps, control, owners), nil
 }
 
 // Reconcile makes the number of active pods what the spec says and reports
@@ -111,7 +125,11 @@ func (r *reconciler) manage(ctx context.Context, rs *appsv1.ReplicaSet, owner ki
 		_, err := r.control.Create(ctx, owner, pods)
 		return err
 	case missing < 0:
-		podset.SortForDeletion(active, r.siblings(rs, active), time.Now())
+		siblings, err := r.siblings(rs, active)
+		if err != nil {
+			return err
+		}
+		podset.SortForDeletion(active, siblings, time.Now())
 		return r.control.Delete(ctx, owner, active[:min(-missing, podset.BurstLimit)])
 	}
 	return nil
@@ -120,24 +138,24 @@ func (r *reconciler) manage(ctx context.Context, rs *appsv1.ReplicaSet, owner ki
 // siblings returns the pods of the whole workload: those of all the sets with
 // the same controller, so that scaling down during a rollout spreads the pods
 // that stay.
-func (r *reconciler) siblings(rs *appsv1.ReplicaSet, own []*corev1.Pod) []*corev1.Pod {
+func (r *reconciler) siblings(rs *appsv1.ReplicaSet, own []*corev1.Pod) ([]*corev1.Pod, error) {
 	ref := metav1.GetControllerOfNoCopy(rs)
 	if ref == nil {
-		return own
+		return own, nil
+	}
+	sets, err := r.source.ownedBy(ref.UID)
+	if err != nil {
+		return nil, err
 	}
 	var all []*corev1.Pod
-	for _, pod := range r.control.Pods.InNamespace(rs.Namespace) {
-		podRef := metav1.GetControllerOfNoCopy(pod)
-		if podRef == nil {
-			continue
+	for _, set := range sets {
+		pods, err := ownership.Owned(r.control.Pods, set)
+		if err != nil {
+			return nil, err
 		}
-		if set, _, ok := r.source.get(cache.NewObjectName(pod.Namespace, podRef.Name).String()); ok && set.UID == podRef.UID {
-			if setRef := metav1.GetControllerOfNoCopy(set); setRef != nil && setRef.UID == ref.UID {
-				all = append(all, pod)
-			}
-		}
+		all = append(all, pods...)
 	}
-	return all
+	return all, nil
 }
 
 // nextAvailable asks to be called when the next ready pod becomes available.

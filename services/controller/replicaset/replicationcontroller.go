@@ -11,12 +11,13 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/controller/ownership"
 	"navarch.dev/navarch/services/controller/runner"
 )
 
 // NewReplicationController returns the controller of ReplicationControllers.
 func NewReplicationController(deps runner.Deps) (*runner.Controller, error) {
-	rcs, err := client.InformerFor[*corev1.ReplicationController](deps.Informers, nil)
+	rcs, err := client.InformerFor[*corev1.ReplicationController](deps.Informers, ownership.Indexers())
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +38,7 @@ func NewReplicationController(deps runner.Deps) (*runner.Controller, error) {
 			rc.Status = asReplicationControllerStatus(rs.Status)
 			return deps.Client.UpdateStatus(ctx, rc)
 		},
+		ownedBy: ownedBy(rcs),
 	}
 	return assemble(deps, "replicationcontroller", src, rcs, func(rc *corev1.ReplicationController) (labels.Selector, error) {
 		return labels.SelectorFromSet(rc.Spec.Selector), nil

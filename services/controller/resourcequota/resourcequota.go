@@ -40,6 +40,7 @@ type reconciler struct {
 	claims   *client.Informer[*corev1.PersistentVolumeClaim]
 	services *client.Informer[*corev1.Service]
 	others   *inventory.Inventory
+	pace     pace
 }
 
 // New returns the controller. Its keys name quotas.
@@ -124,7 +125,8 @@ func (r *reconciler) enqueue(c *runner.Controller, kind *kinds.Kind, namespace s
 	}
 	for _, q := range r.quotas.InNamespace(namespace) {
 		if len(quota.Names(kind, q.Spec.Hard)) > 0 {
-			c.Enqueue(cache.MetaObjectToName(q).String())
+			key := cache.MetaObjectToName(q).String()
+			c.EnqueueAfter(key, r.pace.after(key))
 		}
 	}
 }
@@ -133,9 +135,12 @@ func (r *reconciler) enqueue(c *runner.Controller, kind *kinds.Kind, namespace s
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	q, ok := r.quotas.GetByKey(key)
 	if !ok || q.DeletionTimestamp != nil {
+		r.pace.took(key, 0)
 		return runner.Done(), nil
 	}
+	begun := time.Now()
 	count, err := r.count(ctx, q)
+	r.pace.took(key, time.Since(begun))
 	if err != nil {
 		return runner.Done(), fmt.Errorf("count what is used of quota %s: %w", key, err)
 	}

@@ -18,16 +18,23 @@ import (
 
 func claimName(template, pod string) string { return template + "-" + pod }
 
-// claimants returns the sets that a claim is for, by its name.
+// claimants returns the sets that a claim is for, by its name, which is a
+// template's, a set's and an ordinal. Each of them may have dashes, so there may
+// be several.
 func (r *reconciler) claimants(claim *corev1.PersistentVolumeClaim) []string {
 	var keys []string
-	for _, set := range r.sets.InNamespace(claim.Namespace) {
-		for _, t := range set.Spec.VolumeClaimTemplates {
-			if pod, ok := strings.CutPrefix(claim.Name, t.Name+"-"); ok {
-				if _, ours := ordinalOf(set, pod); ours {
-					keys = append(keys, runner.Self(set)...)
-				}
-			}
+	end := strings.LastIndexByte(claim.Name, '-')
+	for i := range max(end, 0) {
+		if claim.Name[i] != '-' {
+			continue
+		}
+		template, pod := claim.Name[:i], claim.Name[i+1:]
+		set, ok := r.sets.Get(claim.Namespace, claim.Name[i+1:end])
+		if !ok || !slices.ContainsFunc(set.Spec.VolumeClaimTemplates, func(t corev1.PersistentVolumeClaim) bool { return t.Name == template }) {
+			continue
+		}
+		if _, ours := ordinalOf(set, pod); ours {
+			keys = append(keys, runner.Self(set)...)
 		}
 	}
 	return keys

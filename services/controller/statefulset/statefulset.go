@@ -23,7 +23,6 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/services/controller/history"
-	"navarch.dev/navarch/services/controller/ownership"
 	"navarch.dev/navarch/services/controller/podset"
 	"navarch.dev/navarch/services/controller/runner"
 )
@@ -47,22 +46,22 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	revisions, err := history.New(deps)
+	selector := func(s *appsv1.StatefulSet) (labels.Selector, error) {
+		return metav1.LabelSelectorAsSelector(s.Spec.Selector)
+	}
+	revisions, err := history.New(deps, sets, selector)
 	if err != nil {
 		return nil, err
 	}
-	control, err := podset.NewControl(deps, "statefulset-controller")
+	control, err := podset.NewControl(deps, "statefulset-controller", sets, selector)
 	if err != nil {
 		return nil, err
 	}
 	r := &reconciler{
 		client: deps.Client, events: control.Events, sets: sets, claims: claims, history: revisions, control: control,
 	}
-	selector := func(s *appsv1.StatefulSet) (labels.Selector, error) {
-		return metav1.LabelSelectorAsSelector(s.Spec.Selector)
-	}
-	c := podset.NewController("statefulset", r, deps, control, sets, selector)
-	runner.Watch(c, revisions.Revisions, runner.Input[*appsv1.ControllerRevision]{Keys: ownership.Keys[*appsv1.ControllerRevision](sets, selector)})
+	c := podset.NewController("statefulset", r, deps, control, sets)
+	revisions.Watch(c)
 	runner.Watch(c, claims, runner.Input[*corev1.PersistentVolumeClaim]{
 		Keys: r.claimants,
 		Changed: func(old, claim *corev1.PersistentVolumeClaim) bool {
