@@ -170,7 +170,8 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	if a.reclaim, err = volume.NewReclaimer(a.cfg.NodeName, a.cfg.dir("volumes"), a.client, a.recorder, tel.Log); err != nil {
 		return err
 	}
-	a.drivers = devices.NewPlugins(a.cfg.registryDir(), a.cfg.NodeName, a.client, func() { a.pods.DriversChanged() }, tel.Log)
+	a.drivers = devices.NewPlugins(a.cfg.registryDir(), a.cfg.NodeName, a.client, func() { a.pods.DriversChanged() },
+		func(driver string) { a.pods.DevicesReported(driver) }, tel.Log)
 	prepared, err := devices.New(a.cfg.dir("devices"), a.client, a.drivers)
 	if err != nil {
 		return err

@@ -16,7 +16,10 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	healthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
+	healthv1alpha1 "k8s.io/kubelet/pkg/apis/dra-health/v1alpha1"
 	drav1 "k8s.io/kubelet/pkg/apis/dra/v1"
+	drav1beta1 "k8s.io/kubelet/pkg/apis/dra/v1beta1"
 	registrationv1 "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"navarch.dev/navarch/internal/client"
@@ -28,6 +31,7 @@ import (
 // plugin is a driver's side of the sockets.
 type plugin struct {
 	drav1.UnimplementedDRAPluginServer
+	healthv1.UnimplementedDRAResourceHealthServer
 	registrationv1.UnimplementedRegistrationServer
 	info *registrationv1.PluginInfo
 
@@ -35,6 +39,22 @@ type plugin struct {
 	calls  []string
 	fail   string
 	status chan *registrationv1.RegistrationStatus
+	// health is what it says of its devices.
+	health chan *healthv1.NodeWatchResourcesResponse
+}
+
+// NodeWatchResources implements healthv1.DRAResourceHealthServer.
+func (p *plugin) NodeWatchResources(_ *healthv1.NodeWatchResourcesRequest, stream healthv1.DRAResourceHealth_NodeWatchResourcesServer) error {
+	for {
+		select {
+		case said := <-p.health:
+			if err := stream.Send(said); err != nil {
+				return err
+			}
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
 }
 
 func (p *plugin) GetInfo(context.Context, *registrationv1.InfoRequest) (*registrationv1.PluginInfo, error) {
@@ -52,7 +72,8 @@ func (p *plugin) NodePrepareResources(_ context.Context, r *drav1.NodePrepareRes
 	c := r.GetClaims()[0]
 	p.calls = append(p.calls, "prepare "+c.GetName())
 	answer := &drav1.NodePrepareResourceResponse{Error: p.fail, Devices: []*drav1.Device{
-		{RequestNames: []string{"gpu/big"}, CdiDeviceIds: []string{"d.com/x=gpu"}}, {RequestNames: []string{"nic"}, CdiDeviceIds: []string{"d.com/x=nic"}}, {CdiDeviceIds: []string{"d.com/x=all"}}}}
+		{RequestNames: []string{"gpu/big"}, PoolName: "p", DeviceName: "gpu", CdiDeviceIds: []string{"d.com/x=gpu"}},
+		{RequestNames: []string{"nic"}, PoolName: "p", DeviceName: "nic", CdiDeviceIds: []string{"d.com/x=nic"}}, {CdiDeviceIds: []string{"d.com/x=all"}}}}
 	return &drav1.NodePrepareResourcesResponse{Claims: map[string]*drav1.NodePrepareResourceResponse{c.GetUid(): answer}}, nil
 }
 
@@ -87,7 +108,16 @@ func (p *plugin) serve(t *testing.T, path string) (stop func()) {
 		t.Fatal(err)
 	}
 	s := grpc.NewServer()
-	drav1.RegisterDRAPluginServer(s, p)
+	if slices.Contains(p.info.GetSupportedVersions(), drav1beta1.DRAPluginService) {
+		drav1beta1.RegisterDRAPluginServer(s, drav1beta1.V1ServerWrapper{DRAPluginServer: p})
+	} else {
+		drav1.RegisterDRAPluginServer(s, p)
+	}
+	if slices.Contains(p.info.GetSupportedVersions(), healthv1alpha1.DRAResourceHealthService) {
+		healthv1alpha1.RegisterDRAResourceHealthServer(s, healthv1.V1ServerWrapper{Server: p})
+	} else {
+		healthv1.RegisterDRAResourceHealthServer(s, p)
+	}
 	registrationv1.RegisterRegistrationServer(s, p)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Serve(listener) }() // it ends with Stop
@@ -95,7 +125,7 @@ func (p *plugin) serve(t *testing.T, path string) (stop func()) {
 }
 
 func newPlugin() *plugin {
-	return &plugin{status: make(chan *registrationv1.RegistrationStatus, 4),
+	return &plugin{health: make(chan *healthv1.NodeWatchResourcesResponse), status: make(chan *registrationv1.RegistrationStatus, 4),
 		info: &registrationv1.PluginInfo{Type: registrationv1.DRAPlugin, Name: "d.com", SupportedVersions: []string{drav1.DRAPluginService}}}
 }
 
@@ -107,6 +137,8 @@ type node struct {
 	plugins *Plugins
 	manager *Manager
 	changed chan struct{}
+	// reported are the drivers that had something to say of their devices.
+	reported chan string
 }
 
 func newNode(t *testing.T) *node {
@@ -116,8 +148,9 @@ func newNode(t *testing.T) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	n := &node{Client: storetest.New(t).Client(storetest.Admin()), t: t, dir: dir, changed: make(chan struct{}, 16)}
-	n.plugins = NewPlugins(filepath.Join(dir, "registry"), "n1", n.Client, func() { n.changed <- struct{}{} }, telemetry.Discard("agent").Log)
+	n := &node{Client: storetest.New(t).Client(storetest.Admin()), t: t, dir: dir, changed: make(chan struct{}, 16), reported: make(chan string, 16)}
+	n.plugins = NewPlugins(filepath.Join(dir, "registry"), "n1", n.Client, func() { n.changed <- struct{}{} },
+		func(driver string) { n.reported <- driver }, telemetry.Discard("agent").Log)
 	if err := os.MkdirAll(n.plugins.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +301,7 @@ func TestRegistration(t *testing.T) {
 		want   string
 	}{
 		"storage":    {func(i *registrationv1.PluginInfo) { i.Type = registrationv1.CSIPlugin }, `plugins of type "CSIPlugin" are not served by this node, only DRAPlugin`},
-		"old":        {func(i *registrationv1.PluginInfo) { i.SupportedVersions = []string{"v0.DRAPlugin"} }, `none of the services ["v0.DRAPlugin"] is known here, only v1.DRAPlugin`},
+		"old":        {func(i *registrationv1.PluginInfo) { i.SupportedVersions = []string{"v0.DRAPlugin"} }, `none of the services ["v0.DRAPlugin"] is known here, only v1.DRAPlugin, v1beta1.DRAPlugin`},
 		"of no name": {func(i *registrationv1.PluginInfo) { i.Name = "" }, "the driver has no name"},
 	} {
 		p := newPlugin()

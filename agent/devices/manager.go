@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -167,10 +166,7 @@ func (m *Manager) devices(c *claim, request string) []string {
 	var names []string
 	for _, driver := range slices.Sorted(maps.Keys(c.Drivers)) {
 		for _, d := range c.Drivers[driver].Devices {
-			if request == "" || len(d.Requests) == 0 || slices.ContainsFunc(d.Requests, func(r string) bool {
-				main, _, _ := strings.Cut(r, "/")
-				return main == request
-			}) {
+			if d.isFor(request) {
 				names = append(names, d.CDI...)
 			}
 		}

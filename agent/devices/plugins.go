@@ -12,6 +12,7 @@
 //	manager.go    which claims are prepared for which pods
 //	prepare.go    calls of drivers
 //	state.go      what is kept on disk, a file per claim
+//	health.go     what drivers say of their devices, for the status of pods
 package devices
 
 import (
@@ -22,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +32,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	healthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
 	drav1 "k8s.io/kubelet/pkg/apis/dra/v1"
+	drav1beta1 "k8s.io/kubelet/pkg/apis/dra/v1beta1"
 	registrationv1 "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"navarch.dev/navarch/internal/client"
@@ -50,7 +54,10 @@ type Plugins struct {
 	node    string
 	client  *client.Client
 	changed func()
-	log     *slog.Logger
+	// reported is called when a driver has said something new of its devices.
+	reported func(driver string)
+	health   *health
+	log      *slog.Logger
 
 	mu sync.Mutex // guards all below
 	// sockets are those that were seen in the folder, by path.
@@ -69,12 +76,36 @@ type driver struct {
 	name, endpoint string
 	conn           *grpc.ClientConn
 	service        drav1.DRAPluginClient
+	// health is nil if the driver does not tell of that.
+	health healthv1.DRAResourceHealthClient
+	gone   chan struct{} // closed when it is called no longer
 }
 
+func newDriver(name, endpoint string, services []string, conn *grpc.ClientConn) *driver {
+	d := &driver{name: name, endpoint: endpoint, conn: conn, health: healthClient(services, conn), gone: make(chan struct{})}
+	if slices.Contains(services, drav1.DRAPluginService) {
+		d.service = drav1.NewDRAPluginClient(conn)
+	} else {
+		d.service = drav1beta1.V1Beta1ClientWrapper{DRAPluginClient: drav1beta1.NewDRAPluginClient(conn)}
+	}
+	return d
+}
+
+func (d *driver) close() {
+	close(d.gone)
+	_ = d.conn.Close() // it is not used any longer
+}
+
+// services are the versions of a driver's service that are known here.
+func services() []string { return []string{drav1.DRAPluginService, drav1beta1.DRAPluginService} }
+
 // NewPlugins returns the drivers that register in a folder. changed is called when
-// one has come.
-func NewPlugins(dir, node string, c *client.Client, changed func(), log *slog.Logger) *Plugins {
-	return &Plugins{dir: dir, node: node, client: c, changed: changed, log: log, sockets: map[string]*socket{}, drivers: map[string]*driver{}}
+// one has come, reported when one has said something new of its devices' health.
+func NewPlugins(dir, node string, c *client.Client, changed func(), reported func(driver string), log *slog.Logger) *Plugins {
+	return &Plugins{
+		dir: dir, node: node, client: c, changed: changed, reported: reported, health: newHealth(), log: log,
+		sockets: map[string]*socket{}, drivers: map[string]*driver{},
+	}
 }
 
 // Run follows the folder until ctx ends.
@@ -90,29 +121,29 @@ func (p *Plugins) Run(ctx context.Context) error {
 	if err := watcher.Add(p.dir); err != nil {
 		return fmt.Errorf("watch %s: %w", p.dir, err)
 	}
-	var registering sync.WaitGroup
+	var working sync.WaitGroup
 	defer p.closeAll()
-	defer registering.Wait()
+	defer working.Wait()
 	strangers := time.NewTimer(wipeAfter)
 	defer strangers.Stop()
-	p.scan(ctx, &registering)
+	p.scan(ctx, &working)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-watcher.Events:
-			p.scan(ctx, &registering)
+			p.scan(ctx, &working)
 		case err := <-watcher.Errors: // events were lost, perhaps
 			p.log.WarnContext(ctx, "drivers may be noticed late", "error", err)
-			p.scan(ctx, &registering)
+			p.scan(ctx, &working)
 		case <-strangers.C:
-			registering.Go(func() { p.wipeStrangers(ctx) })
+			working.Go(func() { p.wipeStrangers(ctx) })
 		}
 	}
 }
 
 // scan compares the folder with what is known of it.
-func (p *Plugins) scan(ctx context.Context, registering *sync.WaitGroup) {
+func (p *Plugins) scan(ctx context.Context, working *sync.WaitGroup) {
 	entries, err := os.ReadDir(p.dir)
 	if err != nil {
 		p.log.WarnContext(ctx, "the folder in which drivers register cannot be read", "error", err)
@@ -129,14 +160,14 @@ func (p *Plugins) scan(ctx context.Context, registering *sync.WaitGroup) {
 	for path, s := range p.sockets {
 		if info, ok := found[path]; !ok || !same(info, s.made) {
 			delete(p.sockets, path)
-			p.left(ctx, s.driver, registering)
+			p.left(ctx, s.driver, working)
 		}
 	}
 	for path, info := range found {
 		if p.sockets[path] == nil {
 			s := &socket{made: info}
 			p.sockets[path] = s
-			registering.Go(func() { p.register(ctx, path, s) })
+			working.Go(func() { p.register(ctx, path, s, working) })
 		}
 	}
 }
@@ -153,7 +184,7 @@ func (p *Plugins) left(ctx context.Context, name string, wiping *sync.WaitGroup)
 	}
 	p.log.InfoContext(ctx, "a driver of devices has gone", "driver", name)
 	delete(p.drivers, name)
-	_ = d.conn.Close() // it is not used any longer
+	d.close()
 	wiping.Go(func() {
 		select {
 		case <-time.After(wipeAfter):
@@ -163,50 +194,54 @@ func (p *Plugins) left(ctx context.Context, name string, wiping *sync.WaitGroup)
 	})
 }
 
-// register asks who is behind a socket, and tells it what became of that.
-func (p *Plugins) register(ctx context.Context, path string, s *socket) {
-	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
-	defer cancel()
-	name, err := p.welcome(ctx, path, s)
+// register asks who is behind a socket, tells it what became of that, and follows
+// what it says of its devices.
+func (p *Plugins) register(ctx context.Context, path string, s *socket, working *sync.WaitGroup) {
+	d, err := p.welcome(ctx, path, s)
 	if err != nil {
 		p.log.WarnContext(ctx, "a driver was not registered", "socket", path, "error", err)
 		return
 	}
-	p.log.InfoContext(ctx, "a driver of devices has registered", "driver", name)
+	p.log.InfoContext(ctx, "a driver of devices has registered", "driver", d.name)
+	if d.health != nil {
+		working.Go(func() { p.follow(ctx, d) })
+	}
 	p.changed()
 }
 
-func (p *Plugins) welcome(ctx context.Context, path string, s *socket) (string, error) {
+func (p *Plugins) welcome(ctx context.Context, path string, s *socket) (*driver, error) {
+	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
+	defer cancel()
 	conn, err := dial(path)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer func() { _ = conn.Close() }() // one call was made
 	registration := registrationv1.NewRegistrationClient(conn)
 	info, err := registration.GetInfo(ctx, &registrationv1.InfoRequest{}, grpc.WaitForReady(true))
 	if err != nil {
-		return "", fmt.Errorf("ask for its name: %w", err)
+		return nil, fmt.Errorf("ask for its name: %w", err)
 	}
 	status := &registrationv1.RegistrationStatus{PluginRegistered: true}
-	refused := p.add(info, path, s)
+	d, refused := p.add(info, path, s)
 	if refused != nil {
 		status = &registrationv1.RegistrationStatus{Error: refused.Error()}
 	}
 	if _, err := registration.NotifyRegistrationStatus(ctx, status); err != nil {
-		return info.GetName(), errors.Join(refused, fmt.Errorf("tell it the result: %w", err))
+		return d, errors.Join(refused, fmt.Errorf("tell it the result: %w", err))
 	}
-	return info.GetName(), refused
+	return d, refused
 }
 
 // add takes a driver up, in place of an older one of its name.
-func (p *Plugins) add(info *registrationv1.PluginInfo, path string, s *socket) error {
+func (p *Plugins) add(info *registrationv1.PluginInfo, path string, s *socket) (*driver, error) {
 	switch {
 	case info.GetType() != registrationv1.DRAPlugin:
-		return fmt.Errorf("plugins of type %q are not served by this node, only %s", info.GetType(), registrationv1.DRAPlugin)
-	case !slices.Contains(info.GetSupportedVersions(), drav1.DRAPluginService):
-		return fmt.Errorf("none of the services %q is known here, only %s", info.GetSupportedVersions(), drav1.DRAPluginService)
+		return nil, fmt.Errorf("plugins of type %q are not served by this node, only %s", info.GetType(), registrationv1.DRAPlugin)
+	case !slices.ContainsFunc(services(), func(s string) bool { return slices.Contains(info.GetSupportedVersions(), s) }):
+		return nil, fmt.Errorf("none of the services %q is known here, only %s", info.GetSupportedVersions(), strings.Join(services(), ", "))
 	case info.GetName() == "":
-		return errors.New("the driver has no name")
+		return nil, errors.New("the driver has no name")
 	}
 	endpoint := info.GetEndpoint()
 	if endpoint == "" {
@@ -214,15 +249,15 @@ func (p *Plugins) add(info *registrationv1.PluginInfo, path string, s *socket) e
 	}
 	conn, err := dial(endpoint)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.sockets[path] != s {
-		return errors.Join(errors.New("its socket has gone meanwhile"), conn.Close())
+		return nil, errors.Join(errors.New("its socket has gone meanwhile"), conn.Close())
 	}
 	if before := p.drivers[info.GetName()]; before != nil {
-		_ = before.conn.Close() // the newer one stands for it
+		before.close() // the newer one stands for it
 	}
 	for _, other := range p.sockets {
 		if other.driver == info.GetName() {
@@ -230,8 +265,9 @@ func (p *Plugins) add(info *registrationv1.PluginInfo, path string, s *socket) e
 		}
 	}
 	s.driver = info.GetName()
-	p.drivers[info.GetName()] = &driver{name: info.GetName(), endpoint: endpoint, conn: conn, service: drav1.NewDRAPluginClient(conn)}
-	return nil
+	d := newDriver(info.GetName(), endpoint, info.GetSupportedVersions(), conn)
+	p.drivers[d.name] = d
+	return d, nil
 }
 
 // dial connects to a socket. File permissions keep others from it.
@@ -258,7 +294,7 @@ func (p *Plugins) closeAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name, d := range p.drivers {
-		_ = d.conn.Close() // it is not used any longer
+		d.close()
 		delete(p.drivers, name)
 	}
 }

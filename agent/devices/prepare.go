@@ -62,7 +62,7 @@ func prepareWith(ctx context.Context, driver drav1.DRAPluginClient, name string,
 	}
 	var devices []prepared
 	for _, d := range result.GetDevices() {
-		devices = append(devices, prepared{Requests: d.GetRequestNames(), CDI: d.GetCdiDeviceIds()})
+		devices = append(devices, prepared{Requests: d.GetRequestNames(), CDI: d.GetCdiDeviceIds(), Pool: d.GetPoolName(), Device: d.GetDeviceName()})
 	}
 	return devices, nil
 }

@@ -47,6 +47,9 @@ type prepared struct {
 	Requests []string `json:"requests,omitempty"`
 	// CDI are the names by which the runtime knows it.
 	CDI []string `json:"cdi,omitempty"`
+	// Pool and Device are what the driver calls it.
+	Pool   string `json:"pool,omitempty"`
+	Device string `json:"device,omitempty"`
 }
 
 // load reads what an earlier agent kept. A file that cannot be read is an error:

@@ -54,6 +54,26 @@ func (m *Manager) DriversChanged() {
 	}
 }
 
+// DevicesReported has the pods with devices of a driver say how these are.
+func (m *Manager) DevicesReported(driver string) {
+	users := m.deps.Devices.UsersOf(driver)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, uid := range users {
+		if w := m.workers[uid]; w != nil {
+			go w.send(func() {}) // each letter has the status made anew
+		}
+	}
+}
+
+// deviceHealth is the health of the devices of a container.
+func (m *Manager) deviceHealth(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus {
+	if m.deps.Devices == nil {
+		return nil
+	}
+	return m.deps.Devices.Health(pod, c)
+}
+
 // lookForOrphans has Run call unprepareOrphans.
 func (m *Manager) lookForOrphans() {
 	select {

@@ -108,6 +108,10 @@ type Devices interface {
 	CDIDevices(pod *corev1.Pod, c *corev1.Container) ([]string, error)
 	Unprepare(ctx context.Context, podUID string) error
 	Pods() []string
+	// Health is that of the devices of a container.
+	Health(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus
+	// UsersOf returns the UIDs of the pods with devices of a driver.
+	UsersOf(driver string) []string
 }
 
 // Recorder records events about pods.

@@ -102,6 +102,7 @@ func (w *worker) setContainers(s *corev1.PodStatus) {
 		cs := w.containerStatus(c)
 		switch c.role {
 		case roleMain:
+			cs.AllocatedResourcesStatus = w.m.deviceHealth(w.pod, c.spec)
 			s.ContainerStatuses = append(s.ContainerStatuses, cs)
 		case roleEphemeral:
 			s.EphemeralContainerStatuses = append(s.EphemeralContainerStatuses, cs)

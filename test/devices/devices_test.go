@@ -17,7 +17,7 @@ const base = `
 apiVersion: resource.k8s.io/v1
 kind: DeviceClass
 metadata: {name: gpu}
-spec: {selectors: [{cel: {expression: 'device.driver == "driver.example.com"'}}]}
+spec: {selectors: [{cel: {expression: 'device.driver == "driver.example.com"'}}], extendedResourceName: example.com/gpu}
 ---
 apiVersion: resource.k8s.io/v1
 kind: ResourceClaimTemplate
@@ -39,6 +39,25 @@ spec:
     command: [sh, -c, 'env | grep ^DEVICE_; cat /devices/*; exec sleep 1000000']
     resources: {claims: [{name: mine}]}
   - {name: without, image: IMAGE, command: [sh, -c, 'env | grep ^DEVICE_; ls /devices; exec sleep 1000000']}
+`
+
+// asking has a device for an extended resource.
+const asking = `
+apiVersion: v1
+kind: Pod
+metadata: {name: fifth}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: with, image: IMAGE, command: [sh, -c, 'cat /devices/*; exec sleep 1000000'], resources: {limits: {example.com/gpu: 1}}}
+`
+
+// broken evicts those who use devices of the driver.
+const broken = `
+apiVersion: resource.k8s.io/v1
+kind: DeviceTaintRule
+metadata: {name: broken}
+spec: {deviceSelector: {driver: driver.example.com}, taint: {key: example.com/broken, effect: NoExecute}}
 `
 
 func manifest(name string) string {
@@ -105,7 +124,8 @@ func prepared(t *testing.T, d *driver.Driver, want int) {
 }
 
 // TestDevices gives pods devices from a driver that registers, prepares and
-// unprepares, while the agent and the driver are killed and come back.
+// unprepares, while the agent and the driver are killed and come back; it says how
+// they are, and a taint takes them away.
 func TestDevices(t *testing.T) {
 	c := testcluster.Start(t, testcluster.Options{})
 	c.LoadBusybox(t)
@@ -172,6 +192,21 @@ func TestDevices(t *testing.T) {
 	})
 	d.Fail("")
 	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/fourth", "--timeout=120s")
+	d.Say("the device is hot", "dev-0", "dev-1")
+	testcluster.Eventually(t, "the health of the device in the pod's status", func() error {
+		const health = "jsonpath={.status.containerStatuses[?(@.name==\"with\")].allocatedResourcesStatus[?(@.name==\"claim:mine\")].resources[*].message}"
+		if got := c.Kubectl(t, "get", "pod", "fourth", "-o", health); got != "the device is hot" {
+			return errors.New(got)
+		}
+		return nil
+	})
 	c.Kubectl(t, "delete", "pod", "fourth")
+	// A pod that asks for an extended resource has a device too, until a taint evicts
+	// it.
+	c.KubectlInput(t, strings.ReplaceAll(asking, "IMAGE", testcluster.BusyboxImage), "apply", "-f", "-")
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/fifth", "--timeout=120s")
+	prints(t, c, "fifth", "with", "this is dev-")
+	c.KubectlInput(t, broken, "apply", "-f", "-")
+	c.Kubectl(t, "wait", "--for=delete", "pod/fifth", "--timeout=120s")
 	prepared(t, d, 0) // which takes its files out of the machine's folder
 }

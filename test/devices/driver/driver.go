@@ -19,6 +19,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	healthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
 	drav1 "k8s.io/kubelet/pkg/apis/dra/v1"
 	registrationv1 "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
@@ -38,6 +39,7 @@ type Config struct {
 type Driver struct {
 	drav1.UnimplementedDRAPluginServer
 	registrationv1.UnimplementedRegistrationServer
+	healthv1.UnimplementedDRAResourceHealthServer
 	cfg     Config
 	servers []*grpc.Server
 	serving sync.WaitGroup
@@ -49,13 +51,19 @@ type Driver struct {
 	calls    int
 	status   *registrationv1.RegistrationStatus
 	failing  string
+	// health is what it says of its devices, told is closed when that changes.
+	health *healthv1.NodeWatchResourcesResponse
+	told   chan struct{}
 }
 
 // Start serves the driver's sockets.
 func Start(cfg Config) (*Driver, error) {
-	d := &Driver{cfg: cfg, prepared: map[string]bool{}}
+	d := &Driver{cfg: cfg, prepared: map[string]bool{}, told: make(chan struct{})}
 	for path, register := range map[string]func(*grpc.Server){
-		d.endpoint(): func(s *grpc.Server) { drav1.RegisterDRAPluginServer(s, d) },
+		d.endpoint(): func(s *grpc.Server) {
+			drav1.RegisterDRAPluginServer(s, d)
+			healthv1.RegisterDRAResourceHealthServer(s, d)
+		},
 		filepath.Join(cfg.RegistryDir, cfg.Name+"-reg.sock"): func(s *grpc.Server) { registrationv1.RegisterRegistrationServer(s, d) },
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
@@ -113,6 +121,41 @@ func (d *Driver) Fail(message string) {
 	d.failing = message
 }
 
+// Say tells that devices of the node are unhealthy, and why.
+func (d *Driver) Say(message string, names ...string) {
+	said := &healthv1.NodeWatchResourcesResponse{}
+	for _, name := range names {
+		said.Devices = append(said.Devices, &healthv1.DeviceHealth{
+			Device: &healthv1.DeviceIdentifier{PoolName: d.cfg.Node, DeviceName: name},
+			Health: healthv1.HealthStatus_UNHEALTHY, Message: message, HealthCheckTimeoutSeconds: 3600,
+		})
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.health = said
+	close(d.told)
+	d.told = make(chan struct{})
+}
+
+// NodeWatchResources implements healthv1.DRAResourceHealthServer.
+func (d *Driver) NodeWatchResources(_ *healthv1.NodeWatchResourcesRequest, stream healthv1.DRAResourceHealth_NodeWatchResourcesServer) error {
+	for {
+		d.mu.Lock()
+		said, told := d.health, d.told
+		d.mu.Unlock()
+		if said != nil {
+			if err := stream.Send(said); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-told:
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+}
+
 // Prepared returns the UIDs of the claims that are prepared, and how many calls
 // have prepared claims.
 func (d *Driver) Prepared() (uids []string, calls int) {
@@ -135,7 +178,7 @@ func (d *Driver) Status() *registrationv1.RegistrationStatus {
 // GetInfo implements registrationv1.RegistrationServer.
 func (d *Driver) GetInfo(context.Context, *registrationv1.InfoRequest) (*registrationv1.PluginInfo, error) {
 	return &registrationv1.PluginInfo{
-		Type: registrationv1.DRAPlugin, Name: d.cfg.Name, Endpoint: d.endpoint(), SupportedVersions: []string{drav1.DRAPluginService},
+		Type: registrationv1.DRAPlugin, Name: d.cfg.Name, Endpoint: d.endpoint(), SupportedVersions: []string{drav1.DRAPluginService, healthv1.DRAResourceHealthService},
 	}, nil
 }
 
