@@ -106,7 +106,8 @@ func (r *reconciler) ofPod(pod *corev1.Pod) (out *eviction) {
 // evicting returns the taints of an allocated device that evict.
 func (r *reconciler) evicting(result *resourcev1.DeviceRequestAllocationResult) []taint {
 	var out []taint
-	for _, t := range r.published(result) {
+	found, _ := r.slices.ByIndex(slicesByPool, poolKey(result.Driver, result.Pool)) // the index is always there
+	for _, t := range published(found, result.Device) {
 		if t.Effect == resourcev1.DeviceTaintEffectNoExecute {
 			out = append(out, taint{DeviceTaint: t})
 		}
@@ -120,19 +121,18 @@ func (r *reconciler) evicting(result *resourcev1.DeviceRequestAllocationResult) 
 }
 
 // published returns the taints that a driver gives a device in the newest
-// generation of its pool.
-func (r *reconciler) published(result *resourcev1.DeviceRequestAllocationResult) []resourcev1.DeviceTaint {
+// generation of its pool, of all whose slices these are.
+func published(pool []*resourcev1.ResourceSlice, device string) []resourcev1.DeviceTaint {
 	var newest []resourcev1.DeviceTaint
 	generation := int64(math.MinInt64)
-	found, _ := r.slices.ByIndex(slicesByPool, poolKey(result.Driver, result.Pool)) // the index is always there
-	for _, s := range found {
+	for _, s := range pool {
 		if g := s.Spec.Pool.Generation; g < generation {
 			continue
 		} else if g > generation {
 			newest, generation = nil, g
 		}
 		for i := range s.Spec.Devices {
-			if s.Spec.Devices[i].Name == result.Device {
+			if s.Spec.Devices[i].Name == device {
 				newest = s.Spec.Devices[i].Taints
 			}
 		}

@@ -62,3 +62,29 @@ func TestJoin(t *testing.T) {
 		t.Error("one reason is not alone")
 	}
 }
+
+func TestPublished(t *testing.T) {
+	slice := func(generation int64, device, taint string) *resourcev1.ResourceSlice {
+		return &resourcev1.ResourceSlice{Spec: resourcev1.ResourceSliceSpec{Pool: resourcev1.ResourcePool{Generation: generation},
+			Devices: []resourcev1.Device{{Name: device, Taints: []resourcev1.DeviceTaint{{Key: taint}}}}}}
+	}
+	for _, tt := range []struct {
+		name string
+		pool []*resourcev1.ResourceSlice
+		want string
+	}{
+		{"none", nil, ""},
+		{"of one slice", []*resourcev1.ResourceSlice{slice(1, "a", "x"), slice(1, "b", "y")}, "x"},
+		{"the newest last", []*resourcev1.ResourceSlice{slice(1, "a", "x"), slice(2, "a", "y")}, "y"},
+		{"the newest first", []*resourcev1.ResourceSlice{slice(2, "a", "y"), slice(1, "a", "x")}, "y"},
+		{"no longer there", []*resourcev1.ResourceSlice{slice(1, "a", "x"), slice(2, "b", "y")}, ""},
+	} {
+		got := ""
+		for _, taint := range published(tt.pool, "a") {
+			got += taint.Key
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, not %q", tt.name, got, tt.want)
+		}
+	}
+}
