@@ -45,6 +45,7 @@ import (
 	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/agent/pages"
+	"navarch.dev/navarch/agent/podcertificate"
 	"navarch.dev/navarch/agent/podworker"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/server"
@@ -166,7 +167,9 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
 	objs := objects.New(ctx, a.client)
-	volumes := volume.New(a.cfg.volumeConfig(a.node.Allocatable), a.client, objs, tel.Log)
+	volumesIn := a.cfg.volumeConfig(a.node.Allocatable)
+	certs := podcertificate.New(ctx, podcertificate.Config{NodeName: a.cfg.NodeName, Dir: volumesIn.MemoryDir}, a.client, a.recorder, objs.Tell, tel.Log)
+	volumes := volume.New(volumesIn, a.client, objs, certs, tel.Log)
 	if a.reclaim, err = volume.NewReclaimer(a.cfg.NodeName, a.cfg.dir("volumes"), a.client, a.recorder, tel.Log); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/agent/objects"
+	"navarch.dev/navarch/agent/podcertificate"
 	"navarch.dev/navarch/agent/podworker"
 	"navarch.dev/navarch/agent/server"
 	"navarch.dev/navarch/agent/stats"
@@ -64,12 +65,13 @@ func (n *hollowNode) newAgent(ctx context.Context, c *client.Client) (*agent, er
 		recorder = a.recorder
 	}
 	objs := objects.New(ctx, c)
+	certs := podcertificate.New(ctx, podcertificate.Config{NodeName: n.name}, c, recorder, objs.Tell, n.log)
 	a.pods = podworker.New(podworker.Config{
 		NodeName: n.name, HostIPs: []string{n.address().String()}, MaxPods: f.cfg.MaxPods,
 		ParallelStarts: parallelStarts, Allocatable: a.node.Allocatable, LeaveTime: f.cfg.LeaveTime,
 	}, podworker.Deps{
 		Client: c, Pods: pods, Services: f.services, Runtime: a.runtime, Images: images, Network: net,
-		Volumes: volume.NewResolver(c, objs, n.log), Objects: objs, Events: recorder, Log: n.log, Tracer: f.tel.Tracer(),
+		Volumes: volume.NewResolver(c, objs, certs, n.log), Objects: objs, Events: recorder, Log: n.log, Tracer: f.tel.Tracer(),
 	})
 	usage := stats.New(n.name, a.runtime, machine(a.runtime))
 	a.server = server.New(a.pods, a.runtime, images, usage, readNothing, n.pages(a.pods, usage))

@@ -1,9 +1,11 @@
 // Package objects follows the single objects that a node's pods refer to:
 // ConfigMaps and Secrets. Each is watched by itself, by name, for as long as a
-// pod refers to it, because a node may see no others.
+// pod refers to it, because a node may see no others. ClusterTrustBundles, which
+// everybody may see, are watched by name or by their signer.
 //
 // A pod Retains what it refers to and Releases it at its end; in between,
-// ConfigMap and Secret answer from the watch, and the pod is told of changes.
+// ConfigMap, Secret and TrustBundles answer from the watch, and the pod is told of
+// changes.
 package objects
 
 import (
@@ -11,6 +13,7 @@ import (
 	"fmt"
 	"sync"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
@@ -20,9 +23,10 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 )
 
-// Ref names an object: Resource is "configmaps" or "secrets".
+// Ref names an object: Resource is "configmaps", "secrets" or
+// "clustertrustbundles". Where a Signer is named, it is all bundles of that signer.
 type Ref struct {
-	Resource, Namespace, Name string
+	Resource, Namespace, Name, Signer string
 }
 
 // ConfigMap refers to a ConfigMap.
@@ -33,6 +37,18 @@ func ConfigMap(namespace, name string) Ref {
 // Secret refers to a Secret.
 func Secret(namespace, name string) Ref {
 	return Ref{Resource: "secrets", Namespace: namespace, Name: name}
+}
+
+// TrustBundles refers to the ClusterTrustBundles that a volume's source names: to
+// one, or to all of a signer.
+func TrustBundles(s *corev1.ClusterTrustBundleProjection) Ref {
+	r := Ref{Resource: "clustertrustbundles"}
+	if s.Name != nil {
+		r.Name = *s.Name
+	} else if s.SignerName != nil {
+		r.Signer = *s.SignerName
+	}
+	return r
 }
 
 // Objects are the followed objects of one node. It is safe for concurrent use.
@@ -55,7 +71,7 @@ type watch struct {
 	users  int
 	stop   context.CancelFunc
 	synced <-chan struct{}
-	get    func() (kinds.Object, bool)
+	list   func() []kinds.Object
 }
 
 // New returns an empty set, whose watches end with ctx.
@@ -111,24 +127,59 @@ func (o *Objects) Secret(ctx context.Context, namespace, name string) (*corev1.S
 	return get[*corev1.Secret](ctx, o, Secret(namespace, name))
 }
 
+// TrustBundles returns the retained ClusterTrustBundles that a volume's source
+// names, as they are now, in any order; there may be none.
+func (o *Objects) TrustBundles(ctx context.Context, s *corev1.ClusterTrustBundleProjection) ([]*certificatesv1.ClusterTrustBundle, error) {
+	return list[*certificatesv1.ClusterTrustBundle](ctx, o, TrustBundles(s))
+}
+
 func get[T kinds.Object](ctx context.Context, o *Objects, r Ref) (T, error) {
 	var none T
+	found, err := list[T](ctx, o, r)
+	if err != nil {
+		return none, err
+	}
+	if len(found) == 0 {
+		return none, apierrors.NewNotFound(schema.GroupResource{Resource: r.Resource}, r.Name)
+	}
+	return found[0], nil
+}
+
+func list[T kinds.Object](ctx context.Context, o *Objects, r Ref) ([]T, error) {
 	o.mu.Lock()
 	w, ok := o.watches[r]
 	o.mu.Unlock()
 	if !ok {
-		return none, fmt.Errorf("%s %s/%s is not retained", r.Resource, r.Namespace, r.Name)
+		return nil, fmt.Errorf("%s is not retained", r)
 	}
 	select {
 	case <-w.synced:
 	case <-ctx.Done():
-		return none, fmt.Errorf("wait for %s %s/%s: %w", r.Resource, r.Namespace, r.Name, ctx.Err())
+		return nil, fmt.Errorf("wait for %s: %w", r, ctx.Err())
 	}
-	obj, ok := w.get()
-	if !ok {
-		return none, apierrors.NewNotFound(schema.GroupResource{Resource: r.Resource}, r.Name)
+	var found []T
+	for _, obj := range w.list() {
+		found = append(found, obj.(T))
 	}
-	return obj.(T), nil
+	return found, nil
+}
+
+func (r Ref) String() string {
+	if r.Signer != "" {
+		return r.Resource + " of the signer " + r.Signer
+	}
+	return r.Resource + " " + r.Namespace + "/" + r.Name
+}
+
+// Tell tells an owner that what it retains has changed, though it is not an object
+// that is followed here.
+func (o *Objects) Tell(id string) {
+	o.mu.Lock()
+	changed := o.owners[id].changed
+	o.mu.Unlock()
+	if changed != nil {
+		changed()
+	}
 }
 
 // acquire begins to follow an object, or counts one more user. The caller
@@ -163,16 +214,20 @@ func (o *Objects) follow(r Ref) (*watch, error) {
 		return followKind[*corev1.ConfigMap](o, r)
 	case "secrets":
 		return followKind[*corev1.Secret](o, r)
+	case "clustertrustbundles":
+		return followKind[*certificatesv1.ClusterTrustBundle](o, r)
 	}
-	return nil, fmt.Errorf("follow %s/%s: unknown resource %q", r.Namespace, r.Name, r.Resource)
+	return nil, fmt.Errorf("follow %s: unknown resource", r)
 }
 
 func followKind[T kinds.Object](o *Objects, r Ref) (*watch, error) {
-	inf, err := client.NewInformer[T](o.client, client.InformerOptions{
-		Namespace: r.Namespace, Fields: fields.OneTermEqualSelector("metadata.name", r.Name),
-	})
+	only := fields.OneTermEqualSelector("metadata.name", r.Name)
+	if r.Signer != "" {
+		only = fields.OneTermEqualSelector("spec.signerName", r.Signer)
+	}
+	inf, err := client.NewInformer[T](o.client, client.InformerOptions{Namespace: r.Namespace, Fields: only})
 	if err != nil {
-		return nil, fmt.Errorf("follow %s %s/%s: %w", r.Resource, r.Namespace, r.Name, err)
+		return nil, fmt.Errorf("follow %s: %w", r, err)
 	}
 	notify := func(T) { o.notify(r) }
 	inf.AddHandler(client.Handler[T]{
@@ -180,8 +235,12 @@ func followKind[T kinds.Object](o *Objects, r Ref) (*watch, error) {
 	})
 	ctx, stop := context.WithCancel(o.ctx)
 	go inf.Run(ctx)
-	return &watch{users: 1, stop: stop, synced: inf.Synced(), get: func() (kinds.Object, bool) {
-		return inf.Get(r.Namespace, r.Name)
+	return &watch{users: 1, stop: stop, synced: inf.Synced(), list: func() []kinds.Object {
+		var all []kinds.Object
+		for _, obj := range inf.List() {
+			all = append(all, obj)
+		}
+		return all
 	}}, nil
 }
 

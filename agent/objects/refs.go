@@ -2,8 +2,8 @@ package objects
 
 import corev1 "k8s.io/api/core/v1"
 
-// Of returns every ConfigMap and Secret that a pod refers to: in volumes,
-// environments and image pull secrets.
+// Of returns every ConfigMap, Secret and ClusterTrustBundle that a pod refers to:
+// in volumes, environments and image pull secrets.
 func Of(pod *corev1.Pod) []Ref {
 	refs := &collector{namespace: pod.Namespace}
 	for i := range pod.Spec.Volumes {
@@ -54,6 +54,9 @@ func (c *collector) volume(v *corev1.Volume) {
 		}
 		if s.Secret != nil {
 			c.secret(s.Secret.Name)
+		}
+		if s.ClusterTrustBundle != nil {
+			c.all = append(c.all, TrustBundles(s.ClusterTrustBundle))
 		}
 	}
 }

@@ -528,7 +528,7 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 		},
 	}, Deps{
 		Client: c, Pods: pods, Services: services, Runtime: rt, Images: images, Network: net,
-		Volumes: volume.New(volume.Config{Dir: filepath.Join(b.dir, "pods")}, c, objs, tel.Log),
+		Volumes: volume.New(volume.Config{Dir: filepath.Join(b.dir, "pods")}, c, objs, nil, tel.Log),
 		Objects: objs, Events: b.events, Log: tel.Log, Tracer: tel.Tracer(),
 		Fence: b.fence, Now: b.fence.now, OnFenced: func() { b.fenced.Add(1) },
 	})

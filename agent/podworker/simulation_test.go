@@ -445,7 +445,7 @@ func (n *simNode) newManager(ctx context.Context, c *client.Client, about *node.
 		ClusterDomain: "cluster.local", HostResolvConf: filepath.Join(n.dir, "resolv.conf"), MaxPods: 110, ParallelStarts: 4, Promise: testPromise,
 	}, Deps{
 		Client: c, Pods: pods, Services: services, Runtime: n.runtime, Images: fakeImages{}, Network: n.network,
-		Volumes: volume.New(volume.Config{Dir: filepath.Join(n.dir, "pods")}, c, objs, tel.Log),
+		Volumes: volume.New(volume.Config{Dir: filepath.Join(n.dir, "pods")}, c, objs, nil, tel.Log),
 		Objects: objs, Events: &fakeEvents{reasons: make(map[string]int)}, Log: tel.Log, Tracer: tel.Tracer(),
 		Fence: n, Now: n.sim.now, Leased: about.Leased(), OnFenced: about.RenewLease,
 	})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +72,9 @@ func (m *Manager) parseStatic(b []byte) (*corev1.Pod, error) {
 	if pod.Kind != "Pod" || pod.Name == "" || len(pod.Spec.Containers) == 0 {
 		return nil, errors.New("the manifest is not that of a pod with a name and containers")
 	}
+	if slices.ContainsFunc(pod.Spec.Volumes, needsItsStoredSelf) {
+		return nil, errors.New("static pods may not use clusterTrustBundle or podCertificate projected volume sources")
+	}
 	pod.TypeMeta = metav1.TypeMeta{}
 	sum := sha256.Sum256(append(b, m.cfg.NodeName...))
 	hash := hex.EncodeToString(sum[:16])
@@ -91,6 +95,14 @@ func (m *Manager) parseStatic(b []byte) (*corev1.Pod, error) {
 	pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute})
 	pod.Status = corev1.PodStatus{Phase: corev1.PodPending}
 	return pod, nil
+}
+
+// needsItsStoredSelf says whether a volume has what only a pod gets that was made
+// in the Store.
+func needsItsStoredSelf(v corev1.Volume) bool {
+	return v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
+		return s.ClusterTrustBundle != nil || s.PodCertificate != nil
+	})
 }
 
 // syncStatic makes the static pods be those of the folder.

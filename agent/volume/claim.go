@@ -154,7 +154,7 @@ func (m *Manager) giveVolume(pod *corev1.Pod, volume, path string) error {
 	}
 	policy := ptr.Deref(pod.Spec.SecurityContext.FSGroupChangePolicy, corev1.FSGroupChangeAlways)
 	if policy != corev1.FSGroupChangeOnRootMismatch || !belongsTo(path, *group) {
-		if err := giveToGroup(path, group); err != nil {
+		if err := giveToGroup(path, group, groupWrites); err != nil {
 			return err
 		}
 	}

@@ -44,7 +44,7 @@ func (m *Manager) emptyDir(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 	if err := os.Chmod(dir, 0o777); err != nil { // whatever the umask
 		return Volume{}, fmt.Errorf("set the volume's mode: %w", err)
 	}
-	return Volume{HostPath: dir}, giveToGroup(dir, fsGroup(pod))
+	return Volume{HostPath: dir}, giveToGroup(dir, fsGroup(pod), groupWrites)
 }
 
 // mountedOrPlain says whether an existing folder is complete: for a volume in
@@ -130,9 +130,16 @@ func kindWord(kind corev1.HostPathType) string {
 	return strings.ToLower(string(kind))
 }
 
-// giveToGroup makes everything below dir belong to a group that may read what
-// its owner may, and folders pass the group on. A nil group changes nothing.
-func giveToGroup(dir string, group *int64) error {
+// What a group may do of what the owner of a volume may.
+const (
+	groupWrites fs.FileMode = 0o070
+	groupReads  fs.FileMode = 0o050
+)
+
+// giveToGroup makes everything below dir belong to a group that may do what its
+// owner may, as far as that is within may; folders pass the group on. A nil group
+// changes nothing.
+func giveToGroup(dir string, group *int64, may fs.FileMode) error {
 	if group == nil {
 		return nil
 	}
@@ -150,7 +157,7 @@ func giveToGroup(dir string, group *int64) error {
 		if err != nil {
 			return err
 		}
-		mode := info.Mode() | info.Mode().Perm()>>3&0o070
+		mode := info.Mode() | info.Mode().Perm()>>3&may
 		if d.IsDir() {
 			mode |= fs.ModeSetgid
 		}

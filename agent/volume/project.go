@@ -17,6 +17,7 @@ import (
 type projection struct {
 	m       *Manager
 	pod     *corev1.Pod
+	volume  string
 	mode    os.FileMode // the volume's default
 	files   payload
 	refresh time.Time // when a token in it must be renewed; zero is never
@@ -24,7 +25,7 @@ type projection struct {
 
 // project returns a volume's payload, or nil for a volume that has none.
 func (m *Manager) project(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (*projection, error) {
-	p := &projection{m: m, pod: pod, mode: 0o644, files: make(payload)}
+	p := &projection{m: m, pod: pod, volume: v.Name, mode: 0o644, files: make(payload)}
 	switch {
 	case v.ConfigMap != nil:
 		p.setMode(v.ConfigMap.DefaultMode)
@@ -49,7 +50,7 @@ func (p *projection) setMode(mode *int32) {
 }
 
 func (p *projection) sources(ctx context.Context, sources []corev1.VolumeProjection) error {
-	for _, s := range sources {
+	for i, s := range sources {
 		var err error
 		switch {
 		case s.ConfigMap != nil:
@@ -60,6 +61,10 @@ func (p *projection) sources(ctx context.Context, sources []corev1.VolumeProject
 			err = p.downward(s.DownwardAPI.Items)
 		case s.ServiceAccountToken != nil:
 			err = p.token(ctx, s.ServiceAccountToken)
+		case s.ClusterTrustBundle != nil:
+			err = p.trustBundle(ctx, s.ClusterTrustBundle)
+		case s.PodCertificate != nil:
+			err = p.certificate(ctx, i, s.PodCertificate)
 		default:
 			err = errors.New("a projected source of this type is not supported")
 		}

@@ -16,13 +16,13 @@ import (
 
 // Resolver does of a Manager's work the part that is between a node and the
 // Store, for pods that have no processes: it waits for the ConfigMaps, Secrets
-// and bound claims that pods' volumes are made of, gets their tokens and renews
-// them. There is nothing of it on disk. It is safe for concurrent use.
+// and bound claims that pods' volumes are made of, gets their tokens and
+// certificates and renews them. There is nothing of it on disk. It is safe for concurrent use.
 type Resolver struct{ m *Manager }
 
 // NewResolver returns a resolver.
-func NewResolver(c *client.Client, o *objects.Objects, log *slog.Logger) *Resolver {
-	return &Resolver{m: New(Config{}, c, o, log)}
+func NewResolver(c *client.Client, o *objects.Objects, certs Certificates, log *slog.Logger) *Resolver {
+	return &Resolver{m: New(Config{}, c, o, certs, log)}
 }
 
 // SetUp returns once all that a pod's volumes need is there, or an error that

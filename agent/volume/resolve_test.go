@@ -28,7 +28,7 @@ import (
 func newResolver(t *testing.T) (*bench, *Resolver) {
 	t.Helper()
 	b := newBench(t)
-	return b, NewResolver(b.client, b.objects, telemetry.Discard("agent").Log)
+	return b, NewResolver(b.client, b.objects, nil, telemetry.Discard("agent").Log)
 }
 
 func (b *bench) resolve(r *Resolver, pod *corev1.Pod) error {
@@ -116,7 +116,7 @@ func TestResolverRenewsTokens(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		r := NewResolver(c, objects.New(ctx, c), telemetry.Discard("agent").Log)
+		r := NewResolver(c, objects.New(ctx, c), nil, telemetry.Discard("agent").Log)
 		if _, err := r.SetUp(t.Context(), pod); err != nil {
 			t.Fatal(err)
 		}

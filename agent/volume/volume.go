@@ -5,8 +5,9 @@
 //
 //	<dir>/<pod uid>/volumes/<volume name>/        emptyDir
 //	<dir>/<pod uid>/subpaths/<container>/<n>      a bound subPath
-//	<memory dir>/<pod uid>/volumes/<volume name>/ projections of ConfigMaps,
-//	                                              Secrets, fields, tokens
+//	<memory dir>/<pod uid>/volumes/<volume name>/ projections of ConfigMaps, Secrets,
+//	                                              fields, tokens, certificates
+//	<memory dir>/<pod uid>/certificates/          package podcertificate's
 //	<local dir>/<volume>/                         data of a local-path volume
 //
 // Projections change as a whole, by a switched symlink, when their source
@@ -31,6 +32,7 @@ import (
 
 	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/objects"
+	"navarch.dev/navarch/agent/podcertificate"
 	"navarch.dev/navarch/internal/client"
 )
 
@@ -51,6 +53,7 @@ type Manager struct {
 	cfg     Config
 	client  *client.Client
 	objects *objects.Objects
+	certs   Certificates
 	log     *slog.Logger
 
 	mu       sync.Mutex             // guards all below
@@ -67,12 +70,18 @@ type Volume struct {
 	ReadOnly bool
 }
 
-// New returns a manager.
-func New(cfg Config, c *client.Client, o *objects.Objects, log *slog.Logger) *Manager {
+// Certificates gets pods' certificates. *podcertificate.Manager implements it.
+type Certificates interface {
+	Get(ctx context.Context, pod *corev1.Pod, volume string, source int) (podcertificate.Credential, error)
+	Forget(podUID string)
+}
+
+// New returns a manager. Without certs no pod gets certificates.
+func New(cfg Config, c *client.Client, o *objects.Objects, certs Certificates, log *slog.Logger) *Manager {
 	if cfg.MemoryDir == "" {
 		cfg.MemoryDir = cfg.Dir
 	}
-	return &Manager{cfg: cfg, client: c, objects: o, log: log, renewals: make(map[string]*time.Timer), given: make(map[string][]string)}
+	return &Manager{cfg: cfg, client: c, objects: o, certs: certs, log: log, renewals: make(map[string]*time.Timer), given: make(map[string][]string)}
 }
 
 func (m *Manager) allocatable() corev1.ResourceList {
@@ -147,7 +156,7 @@ func (m *Manager) setUpOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volum
 		return Volume{}, time.Time{}, fmt.Errorf("make the volume: %w", err)
 	}
 	group := fsGroup(pod)
-	err = writePayload(dir, p.files, func(version string) error { return giveToGroup(version, group) })
+	err = writePayload(dir, p.files, func(version string) error { return giveToGroup(version, group, groupReads) })
 	return Volume{HostPath: dir, ReadOnly: true}, p.refresh, err
 }
 
@@ -191,6 +200,9 @@ func (m *Manager) TearDown(podUID string) error {
 
 // forget ends what goes on for a pod by itself.
 func (m *Manager) forget(podUID string) {
+	if m.certs != nil {
+		m.certs.Forget(podUID)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if t, ok := m.renewals[podUID]; ok {

@@ -34,7 +34,7 @@ func newBench(t *testing.T) *bench {
 	c := storetest.New(t).Client(storetest.Admin())
 	objs := objects.New(ctx, c)
 	dir := filepath.Join(t.TempDir(), "pods")
-	return &bench{t: t, client: c, objects: objs, dir: dir, manager: New(Config{Dir: dir}, c, objs, telemetry.Discard("agent").Log)}
+	return &bench{t: t, client: c, objects: objs, dir: dir, manager: New(Config{Dir: dir}, c, objs, nil, telemetry.Discard("agent").Log)}
 }
 
 func (b *bench) configMap(name string, data map[string]string) *corev1.ConfigMap {

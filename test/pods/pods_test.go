@@ -20,6 +20,7 @@ func TestPods(t *testing.T) {
 			{"no command", s.testNoCommand},
 			{"a pod recovers", s.testRecovers},
 			{"volumes follow their sources", s.testVolumesFollow},
+			{"certificates", s.testCertificates},
 			{"init containers", s.testInitOrder},
 			{"a failing init container", s.testInitFails},
 			{"a sidecar", s.testSidecar},

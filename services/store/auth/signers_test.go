@@ -81,7 +81,7 @@ func TestWhoSignsForPods(t *testing.T) {
 		{"its own", "a.com/b", "x", "status", ""},
 		{"another's", "a.com/c", "x", "status", `User "ann" is not permitted to "sign" for signer "a.com/c"`},
 		{"nothing of another's", "a.com/c", "", "status", ""},
-		{"labels of another's", "a.com/c", "", "", ""},
+		{"what is not a status of another's", "a.com/c", "x", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := writeOf(t, person("ann"), request(c.signer, c.chain), request(c.signer, ""))
