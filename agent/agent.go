@@ -105,7 +105,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Agent,
 	if err != nil {
 		return nil, err
 	}
-	if err := a.wireNode(nodeIP, tel); err != nil {
+	if err := a.wireNode(store, nodeIP, tel); err != nil {
 		return nil, err
 	}
 	if err := a.wirePods(nodeIP, tel); err != nil {
@@ -118,7 +118,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Agent,
 }
 
 // wireNode makes what the agent is about the node itself.
-func (a *Agent) wireNode(nodeIP netip.Addr, tel telemetry.Set) (err error) {
+func (a *Agent) wireNode(store grpc.ClientConnInterface, nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	if a.nodes, err = client.NewInformer[*corev1.Node](a.client, client.InformerOptions{}); err != nil {
 		return err
 	}
@@ -136,6 +136,9 @@ func (a *Agent) wireNode(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	}
 	cfg := a.cfg.nodeConfig(nodeIP)
 	cfg.Fencing = a.fencing()
+	if several, ok := store.(interface{ Switch() }); ok {
+		cfg.OtherStore = several.Switch
+	}
 	a.node, err = node.New(cfg, a.client, tel.Log, a.nodeImages, a.ready)
 	return err
 }

@@ -3,12 +3,15 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"navarch.dev/navarch/internal/client"
@@ -268,4 +271,57 @@ func TestWithoutPromise(t *testing.T) {
 		}
 		l.stop()
 	})
+}
+
+// TestOtherStore has the Store that the node talks to hang, refuse, or refuse the
+// node. There are two Stores; the other is well, or is not.
+func TestOtherStore(t *testing.T) {
+	hang := func(ctx context.Context) error { <-ctx.Done(); return status.FromContextError(ctx.Err()).Err() }
+	refuse := func(code codes.Code) func(context.Context) error {
+		return func(context.Context) error { return status.Error(code, "no") }
+	}
+	for name, tt := range map[string]struct {
+		answer func(context.Context) error
+		// switches is how often the connection goes to the other Store, in half a
+		// minute if that is no better.
+		switches, atMost int
+	}{
+		"it hangs":                    {hang, 1, 8},
+		"it is cut off from its etcd": {refuse(codes.Unavailable), 1, 8},
+		"it refuses the node":         {refuse(codes.PermissionDenied), 0, 0},
+	} {
+		for _, well := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, the other is well: %t", name, well), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l := newLeased(t, 0)
+					l.stop()
+					l.node.cfg.Fencing.Promise = promise
+					switches := 0
+					l.node.cfg.OtherStore = func() {
+						if switches++; well {
+							l.conn.disturb(nil, nil)
+						}
+					}
+					ctx, cancel := context.WithCancel(t.Context())
+					done := make(chan struct{})
+					go func() { defer close(done); l.node.newLeaseKeeper().run(ctx) }()
+					l.stop = func() { cancel(); <-done }
+					time.Sleep(promise + promise/8)
+					l.conn.disturb(tt.answer, nil)
+					var worst time.Duration
+					for range 300 {
+						time.Sleep(100 * time.Millisecond)
+						l.set(func() { worst = max(worst, l.now()-l.renewed) })
+					}
+					if well && tt.switches > 0 && (switches != 1 || worst > promise*3/5) {
+						t.Errorf("it went to the other Store %d times, and was without a renewal for %v", switches, worst)
+					}
+					if !well && (switches < tt.switches || switches > tt.atMost) {
+						t.Errorf("it went to the other Store %d times, want %d to %d", switches, tt.switches, tt.atMost)
+					}
+					l.conn.disturb(nil, nil)
+				})
+			})
+		}
+	}
 }

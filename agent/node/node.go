@@ -58,6 +58,9 @@ type Config struct {
 	// Fencing is what the Lease means to the node's pods; the zero value is
 	// nothing.
 	Fencing Fencing
+	// OtherStore has the node's connection go to another of several Stores; nil if
+	// there is but one.
+	OtherStore func()
 	// Phase, from 0 to 1, is where in their intervals the node's periodic writes
 	// are, so that nodes that one process begins at once do not write at once.
 	Phase float64

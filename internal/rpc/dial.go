@@ -27,12 +27,16 @@ func WithDeadline(d time.Duration) grpc.DialOption {
 // fail with UNAVAILABLE until it can be reached. Options of gRPC's own may be
 // added.
 func Dial(tel telemetry.Set, target string, config *tls.Config, extra ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return dial(tel, target, config, &addressList{}, extra)
+}
+
+func dial(tel telemetry.Set, target string, config *tls.Config, list *addressList, extra []grpc.DialOption) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(
 			otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}))),
 		grpc.WithChainUnaryInterceptor(HandHeader),
-		grpc.WithResolvers(addressListBuilder{}),
+		grpc.WithResolvers(list),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize), grpc.MaxCallSendMsgSize(maxMessageSize)),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithConnectParams(grpc.ConnectParams{

@@ -3,7 +3,9 @@ package rpc
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc/resolver"
 )
@@ -20,33 +22,59 @@ func resolverTarget(target string) string {
 	return addressListScheme + ":///" + target
 }
 
-// addressListBuilder resolves a fixed list of addresses, so that a client of
-// several Stores goes on with the next when one is gone.
-type addressListBuilder struct{}
+// addressList resolves a list of addresses, so that a client of several Stores
+// goes on with the next when one is gone. It is the builder and the resolver of
+// one connection.
+type addressList struct {
+	mu        sync.Mutex // guards the fields below
+	cc        resolver.ClientConn
+	addresses []string // in the order in which they are tried
+}
 
 // Scheme implements resolver.Builder.
-func (addressListBuilder) Scheme() string { return addressListScheme }
+func (l *addressList) Scheme() string { return addressListScheme }
 
 // Build implements resolver.Builder.
-func (addressListBuilder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
-	var state resolver.State
-	for address := range strings.SplitSeq(target.Endpoint(), ",") {
+func (l *addressList) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cc, l.addresses = cc, strings.Split(target.Endpoint(), ",")
+	for _, address := range l.addresses {
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			return nil, fmt.Errorf("address %q: must be host:port: %w", address, err)
 		}
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: address}}})
 	}
-	if err := cc.UpdateState(state); err != nil {
+	if err := cc.UpdateState(stateOf(l.addresses)); err != nil {
 		return nil, fmt.Errorf("use the addresses %q: %w", target.Endpoint(), err)
 	}
-	return fixedResolver{}, nil
+	return l, nil
 }
 
-// fixedResolver never learns anything new.
-type fixedResolver struct{}
+func stateOf(addresses []string) (state resolver.State) {
+	for _, address := range addresses {
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: address}}})
+	}
+	return state
+}
+
+// leave has an address tried last. A connection to it gets no more calls: gRPC
+// closes one whose address is not in the list, and then it is again.
+func (l *addressList) leave(address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(l.addresses, address)
+	if i < 0 || len(l.addresses) == 1 {
+		return
+	}
+	others := slices.Delete(slices.Clone(l.addresses), i, i+1)
+	l.addresses = append(slices.Clone(others), address)
+	for _, addresses := range [][]string{others, l.addresses} {
+		_ = l.cc.UpdateState(stateOf(addresses)) // of a list that is not empty it fails only when the connection is closed
+	}
+}
 
 // ResolveNow implements resolver.Resolver.
-func (fixedResolver) ResolveNow(resolver.ResolveNowOptions) {}
+func (l *addressList) ResolveNow(resolver.ResolveNowOptions) {}
 
 // Close implements resolver.Resolver.
-func (fixedResolver) Close() {}
+func (l *addressList) Close() {}

@@ -59,6 +59,9 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, agents u
 	if err != nil {
 		return nil, err
 	}
+	if several, ok := store.(interface{ Switch() }); ok {
+		cfg.NodeLifecycle.OtherStore = several.Switch
+	}
 	return &Controller{
 		cfg: cfg, tel: tel, metrics: metrics, feed: runner.NewFeed(), agents: agents,
 		client: client.New(runner.TracedConn(store), fieldManager),

@@ -27,6 +27,9 @@ type Config struct {
 	// take a moment.
 	FastFailover bool
 	FenceMargin  time.Duration
+	// OtherStore has the controllers' connection go to another of several Stores;
+	// nil if there is but one.
+	OtherStore func()
 }
 
 // DefaultConfig returns what kube-controller-manager has.

@@ -42,6 +42,24 @@ type renewal struct {
 type renewals struct {
 	mu     sync.Mutex
 	byNode map[string]renewal
+	// read are the times of the renewals that were read from the Store before they
+	// were seen, if ever they were.
+	read map[string]*metav1.MicroTime
+}
+
+// readNew notes a Lease that was read from the Store, and says whether it has
+// been renewed since it was seen or read last.
+func (r *renewals) readNew(l *coordinationv1.Lease) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.byNode[l.Name]; ok && last.lease.Spec.RenewTime.Equal(l.Spec.RenewTime) {
+		return false
+	}
+	if last, ok := r.read[l.Name]; ok && last.Equal(l.Spec.RenewTime) {
+		return false
+	}
+	r.read[l.Name] = l.Spec.RenewTime
+	return true
 }
 
 // saw notes a version of a Lease, and says whether the node is to be looked at
@@ -75,6 +93,7 @@ func (r *renewals) forget(node string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.byNode, node)
+	delete(r.read, node)
 }
 
 // fast returns the node's renewal if its pods can be replaced fast: its agent

@@ -274,3 +274,40 @@ func TestBrokenStreamMakesFencedNodeUnknownSooner(t *testing.T) {
 		}
 	})
 }
+
+// TestLateWatch has the controller's Store tell nothing new of Leases, as one
+// that hangs or has died, while the nodes renew theirs at another.
+func TestLateWatch(t *testing.T) {
+	all := []string{"a", "b", "c", "d", "e"}
+	for name, run := range map[string]func(*testing.T, func(*testing.T, *controllertest.Cluster)){
+		"fast failover": func(t *testing.T, run func(*testing.T, *controllertest.Cluster)) { fastWorld(t, nil, run) },
+		"usual timings": func(t *testing.T, run func(*testing.T, *controllertest.Cluster)) { fastWorld(t, all, run) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, c *controllertest.Cluster) {
+				beat(c, time.Second, all...)
+				release := c.HoldBack("leases")
+				defer release()
+				for range 60 {
+					beat(c, time.Second, all...)
+					for _, name := range all {
+						if ready, taints := state(t, c, name); ready != corev1.ConditionTrue || len(taints) > 0 {
+							t.Fatalf("node %s, which lives, is Ready=%s and has %v", name, ready, taints)
+						}
+					}
+				}
+				beat(c, 2*grace, "a", "c", "d", "e")
+				if ready, taints := state(t, c, "b"); ready != corev1.ConditionUnknown || len(taints) == 0 {
+					t.Errorf("node b, which is dead, is Ready=%s and has %v", ready, taints)
+				}
+				release()
+				beat(c, 5*time.Second, "a", "c", "d", "e")
+				for _, name := range []string{"a", "c", "d", "e"} {
+					if ready, _ := state(t, c, name); ready != corev1.ConditionTrue || isMarked(t, c, name) {
+						t.Errorf("node %s is Ready=%s, its Lease is marked: %t", name, ready, isMarked(t, c, name))
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,10 +1,14 @@
 package nodelifecycle
 
 import (
+	"context"
+	"fmt"
 	"sync"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // heartbeats remembers when each node was last heard of, by our own clock: the
@@ -31,6 +35,53 @@ func (h *heartbeats) lastOf(node string, now time.Time) time.Time {
 	}
 	h.last[node] = now
 	return now
+}
+
+const (
+	// askTime bounds the question whether a node lives; retryAsk is when it is
+	// asked again if nobody answers.
+	askTime  = 2 * time.Second
+	retryAsk = 500 * time.Millisecond
+	// shortestStay is how long a Store that does not answer is kept at least when it
+	// has just been gone to.
+	shortestStay = 5 * time.Second
+)
+
+// leaveStore goes to another Store if there are several: this one does not answer,
+// and tells nothing of the nodes.
+func (r *reconciler) leaveStore(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.otherStore == nil || now.Sub(r.leftStore) < shortestStay {
+		return
+	}
+	r.leftStore = now
+	r.otherStore()
+}
+
+// heardMeanwhile says whether a node that seems silent has renewed its Lease all
+// the same: our copy is as old as the watch of it is late, and where there are
+// several Stores ours may have died, or hang, while the nodes talk to others. So
+// the Lease is read anew before a node is taken for silent.
+func (r *reconciler) heardMeanwhile(ctx context.Context, node *corev1.Node, now time.Time) (bool, error) {
+	if !setUnknown(node.Status.DeepCopy(), node.CreationTimestamp, now) {
+		return false, nil // it is taken for silent already
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	lease := &coordinationv1.Lease{}
+	err := r.client.Get(ctx, corev1.NamespaceNodeLease, node.Name, lease)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the Lease of node %s: %w", node.Name, err)
+	}
+	if !r.renewals.readNew(lease) {
+		return false, nil
+	}
+	r.heartbeats.heard(node.Name, now)
+	return true, nil
 }
 
 func (h *heartbeats) forget(node string) {

@@ -21,6 +21,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/internal/client"
@@ -45,11 +46,15 @@ type reconciler struct {
 	fenceMargin  time.Duration
 	suspects     suspects
 
-	mu sync.Mutex // guards dark and lightSince
+	otherStore func()
+
+	mu sync.Mutex // guards all below
 	// dark says that no node is Ready. Then nobody can tell dead nodes from a
 	// cut network, and nothing is evicted. lightSince is when that ended last.
 	dark       bool
 	lightSince time.Time
+	// leftStore is when another Store was asked for last.
+	leftStore time.Time
 }
 
 // New returns the controller. Its keys name nodes.
@@ -69,8 +74,8 @@ func New(deps runner.Deps, cfg Config) (*runner.Controller, error) {
 	r := &reconciler{
 		client: deps.Client, nodes: nodes, pods: pods, grace: cfg.GracePeriod, zones: newZones(cfg),
 		events: deps.Events("node-controller"), log: deps.Telemetry.Log.With("controller", "nodelifecycle"),
-		heartbeats: heartbeats{last: make(map[string]time.Time)}, renewals: renewals{byNode: make(map[string]renewal)},
-		fastFailover: cfg.FastFailover, fenceMargin: cfg.FenceMargin,
+		heartbeats: heartbeats{last: make(map[string]time.Time)}, renewals: renewals{byNode: make(map[string]renewal), read: make(map[string]*metav1.MicroTime)},
+		fastFailover: cfg.FastFailover, fenceMargin: cfg.FenceMargin, otherStore: cfg.OtherStore,
 	}
 	c := runner.New("nodelifecycle", r, deps, runner.Options{Trace: nodes.TraceContext})
 	r.watchNodes(c)
@@ -186,6 +191,17 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		grace = min(grace, last.grace())
 	}
 	suspicion := r.suspect(node, now)
+	if silence >= grace {
+		heard, err := r.heardMeanwhile(ctx, node, now)
+		if err != nil {
+			r.log.WarnContext(ctx, "whether a silent node lives could not be asked", "node", key, "error", err)
+			r.leaveStore(now)
+			return runner.RequeueAfter(retryAsk), nil
+		}
+		if heard {
+			silence = 0
+		}
+	}
 	next := runner.RequeueAfter(grace - silence)
 	if silence >= grace {
 		next = runner.Done() // the next heartbeat brings it back
