@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
 
+	schedulerv1 "navarch.dev/navarch/proto/navarch/scheduler/v1"
 	"navarch.dev/navarch/services/scheduler/framework"
 )
 
@@ -121,31 +122,53 @@ func byProfile(batch []*attempt) [][]*attempt {
 func (b *binder) bind(ctx context.Context, batch []*attempt) {
 	s := b.scheduler
 	bindings := make([]framework.Binding, len(batch))
+	decisions := make([]*schedulerv1.Decision, len(batch))
 	spans := make([]trace.Span, len(batch))
 	for i, a := range batch {
 		_, spans[i] = s.tracer.Start(a.ctx, "scheduler.bind")
-		bindings[i] = framework.Binding{Context: a.ctx, Pod: a.pod, Node: a.node()}
+		message := fmt.Sprintf("Successfully assigned %s to %s", a.pod.Key(), a.node())
+		decisions[i] = s.history.keep(a, a.node(), message)
+		bindings[i] = framework.Binding{Context: a.ctx, Pod: a.pod, Node: a.node(), Notice: s.notice(a, message)}
 	}
 	ctx = trace.ContextWithSpan(ctx, spans[0])
 	s.metrics.batch.Observe(float64(len(batch)))
 	for i, status := range batch[0].profile.Bind(ctx, bindings) {
 		if status.Success() {
-			s.bound(batch[i])
+			s.bound(batch[i], decisions[i], bindings[i].Notice)
 		} else {
 			spans[i].SetStatus(codes.Error, status.Message())
+			s.history.drop(batch[i].pod.Key(), decisions[i])
 			s.notBound(batch[i], status)
 		}
 		spans[i].End()
 	}
 }
 
+// scheduled is the reason of the Event that tells of a binding.
+const scheduled = "Scheduled"
+
+// notice returns the Event that tells of a binding, nil if there is to be none.
+func (s *Scheduler) notice(a *attempt, message string) *framework.Notice {
+	r, ok := s.recorders[a.pod.Pod.Spec.SchedulerName]
+	if !ok {
+		return nil
+	}
+	event, err := r.Compose(a.pod.Pod, corev1.EventTypeNormal, scheduled, message)
+	if err != nil {
+		s.log.ErrorContext(a.ctx, "a binding has no event", "pod", a.pod.Key(), "error", err)
+		return nil
+	}
+	return &framework.Notice{Event: event}
+}
+
 // bound makes a stored binding known.
-func (s *Scheduler) bound(a *attempt) {
+func (s *Scheduler) bound(a *attempt, d *schedulerv1.Decision, n *framework.Notice) {
 	s.cache.Bound(a.pod.Pod.UID)
 	s.queue.Done(a.pod.Pod.UID)
-	message := fmt.Sprintf("Successfully assigned %s to %s", a.pod.Key(), a.node())
-	s.history.record(a, a.node(), message) // before the event: who is told may ask why at once
-	s.event(a.pod.Pod, a.pod.Pod, corev1.EventTypeNormal, "Scheduled", message)
+	s.history.tell(d)
+	if n == nil || !n.Stored {
+		s.event(a.pod.Pod, a.pod.Pod, corev1.EventTypeNormal, scheduled, d.GetMessage())
+	}
 	s.metrics.attempted("scheduled", a)
 	s.metrics.placed(a)
 	s.log.DebugContext(a.ctx, "scheduled", "pod", a.pod.Key(), "node", a.node())

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -38,8 +39,15 @@ func newHistory() *history {
 	return &history{pods: lru.New(podsRemembered), watchers: make(map[chan *schedulerv1.Decision]struct{})}
 }
 
-// record notes how an attempt ended; node is empty if it failed.
+// record notes how an attempt ended, and tells the watchers; node is empty if
+// it failed.
 func (h *history) record(a *attempt, node, message string) {
+	h.tell(h.keep(a, node, message))
+}
+
+// keep notes how an attempt ends, before anybody can be told of it: who is told
+// may ask why at once.
+func (h *history) keep(a *attempt, node, message string) *schedulerv1.Decision {
 	d := &schedulerv1.Decision{
 		Namespace: a.pod.Pod.Namespace, Name: a.pod.Pod.Name, Uid: string(a.pod.Pod.UID),
 		NodeName: node, Message: message, Time: timestamppb.New(time.Now()),
@@ -56,6 +64,29 @@ func (h *history) record(a *attempt, node, message string) {
 		r.scores = a.result.Best
 	}
 	h.pods.Add(a.pod.Key(), r)
+	return d
+}
+
+// drop takes back what was kept of an attempt that has ended otherwise.
+func (h *history) drop(key string, d *schedulerv1.Decision) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	have, ok := h.pods.Get(key)
+	if !ok {
+		return
+	}
+	left := slices.DeleteFunc(slices.Clone(have.(*record).decisions), func(x *schedulerv1.Decision) bool { return x == d })
+	if len(left) == 0 {
+		h.pods.Remove(key)
+		return
+	}
+	h.pods.Add(key, &record{decisions: left})
+}
+
+// tell sends the watchers a decision.
+func (h *history) tell(d *schedulerv1.Decision) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for w := range h.watchers {
 		select {
 		case w <- d:

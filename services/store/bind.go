@@ -4,10 +4,13 @@ import (
 	"context"
 
 	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/internal/apistatus"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/codec"
+	"navarch.dev/navarch/services/store/registry"
 )
 
 // Bind implements the RPC.
@@ -18,11 +21,42 @@ func (s *Store) Bind(ctx context.Context, req *storev1.BindRequest) (resp *store
 	}
 	ctx, span := s.span(ctx, "store.Bind", sc)
 	defer func() { finish(span, err) }()
+	bindings, err := s.bindings(ctx, req.GetBindings())
+	if err != nil {
+		return nil, err
+	}
 	resp = &storev1.BindResponse{}
-	for _, err := range s.registry.Bind(ctx, sc.write(nil), req.GetBindings()) {
+	for _, err := range s.registry.Bind(ctx, sc.write(nil), bindings) {
 		resp.Results = append(resp.Results, bindResult(err))
 	}
 	return resp, nil
+}
+
+// bindings returns the bindings with their Events, which it authorizes in every
+// namespace that has some.
+func (s *Store) bindings(ctx context.Context, bindings []*storev1.Binding) ([]registry.Binding, error) {
+	events := &storev1.Resource{Version: "v1", Resource: "events"}
+	out := make([]registry.Binding, len(bindings))
+	allowed := make(map[string]bool)
+	for i, b := range bindings {
+		out[i].Binding = b
+		if b.GetEvent() == nil {
+			continue
+		}
+		if !allowed[b.GetNamespace()] {
+			if _, err := s.enter(ctx, target{resource: events, verb: "create", namespace: b.GetNamespace()}); err != nil {
+				return nil, err
+			}
+			allowed[b.GetNamespace()] = true
+		}
+		event := &corev1.Event{}
+		_, err := codec.Decode(b.GetEvent(), event, corev1.SchemeGroupVersion.WithKind("Event"), storev1.FieldValidation_FIELD_VALIDATION_UNSPECIFIED)
+		if err != nil {
+			return nil, err
+		}
+		out[i].Event = event
+	}
+	return out, nil
 }
 
 // enterBind authorizes the bindings of every namespace among them.

@@ -43,11 +43,11 @@ func (s *Store) createBinding(ctx context.Context, sc scope, req *storev1.Create
 	if binding.Name != "" && binding.Name != sc.name {
 		return nil, apierrors.NewBadRequest("the name of the binding does not match the pod's")
 	}
-	one := &storev1.Binding{
+	one := registry.Binding{Binding: &storev1.Binding{
 		Namespace: sc.namespace, Name: sc.name, Uid: string(binding.UID), NodeName: binding.Target.Name, Trace: client.TraceOf(ctx),
-	}
+	}}
 	w := sc.write(req.GetOptions())
-	if err := s.registry.Bind(ctx, w, []*storev1.Binding{one})[0]; err != nil {
+	if err := s.registry.Bind(ctx, w, []registry.Binding{one})[0]; err != nil {
 		return nil, err
 	}
 	return s.success(w, req.GetOptions())

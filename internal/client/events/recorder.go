@@ -120,23 +120,41 @@ func (r *Recorder) Event(obj kinds.Object, eventType, reason, message string) {
 // EventAt is Event for a part of obj, for example the field path
 // "spec.containers{web}".
 func (r *Recorder) EventAt(obj kinds.Object, fieldPath, eventType, reason, message string) {
-	kind, err := kinds.Default().ForObject(obj)
+	rec, err := newRecord(obj, fieldPath, eventType, reason, message)
 	if err != nil {
 		r.log.Error("event for an unknown kind", "error", err, "reason", reason)
 		return
-	}
-	rec := &record{
-		object: corev1.ObjectReference{
-			APIVersion: kind.APIVersion(), Kind: kind.Kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
-			UID: obj.GetUID(), ResourceVersion: obj.GetResourceVersion(), FieldPath: fieldPath,
-		},
-		eventType: eventType, reason: reason, message: message, at: time.Now(),
 	}
 	select {
 	case r.queue <- rec:
 	default:
 		r.written.WithLabelValues("dropped").Inc()
 	}
+}
+
+// Compose returns what Event would record, for a caller who has it stored with
+// the change that it tells of. It is for events that happen once to an object:
+// they are neither counted nor limited.
+func (r *Recorder) Compose(obj kinds.Object, eventType, reason, message string) (*corev1.Event, error) {
+	rec, err := newRecord(obj, "", eventType, reason, message)
+	if err != nil {
+		return nil, fmt.Errorf("compose event %s: %w", reason, err)
+	}
+	return newEvent(r.source, *rec, truncate(message), rec.at, 1), nil
+}
+
+func newRecord(obj kinds.Object, fieldPath, eventType, reason, message string) (*record, error) {
+	kind, err := kinds.Default().ForObject(obj)
+	if err != nil {
+		return nil, err
+	}
+	return &record{
+		object: corev1.ObjectReference{
+			APIVersion: kind.APIVersion(), Kind: kind.Kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
+			UID: obj.GetUID(), ResourceVersion: obj.GetResourceVersion(), FieldPath: fieldPath,
+		},
+		eventType: eventType, reason: reason, message: message, at: time.Now(),
+	}, nil
 }
 
 // Run writes events until ctx ends or Close is called; then it writes what is

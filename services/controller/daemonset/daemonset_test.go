@@ -1,6 +1,7 @@
 package daemonset_test
 
 import (
+	"slices"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -110,5 +111,34 @@ func TestRollingUpdate(t *testing.T) {
 			})
 			controllertest.Await(c, "completion", complete(3))
 		})
+	}
+}
+
+// Of two revisions of the present template, of which somebody else has made
+// one, the newer is the present one: neither is renumbered.
+func TestTwinOfTheRevision(t *testing.T) {
+	c := start(t)
+	c.Apply(logs(0, 1))
+	controllertest.Await(c, "three nodes covered", complete(3))
+	twin := controllertest.Await(c, "its revision", func(all []*appsv1.ControllerRevision) bool { return len(all) == 1 })[0].DeepCopy()
+	first := twin.DeepCopy()
+	twin.ObjectMeta = metav1.ObjectMeta{
+		Namespace: first.Namespace, Name: "twin", OwnerReferences: first.OwnerReferences,
+		Labels: map[string]string{"app": "logs", appsv1.ControllerRevisionHashLabelKey: "twin"},
+	}
+	twin.Revision = 2
+	c.Apply(twin)
+	controllertest.Await(c, "pods of the twin", func(all []*corev1.Pod) bool {
+		return len(all) == 3 && !slices.ContainsFunc(all, func(p *corev1.Pod) bool { return p.Labels[appsv1.ControllerRevisionHashLabelKey] != "twin" })
+	})
+	controllertest.Change(c, logs(0, 1), "", func(set *appsv1.DaemonSet) { set.Spec.Template.Spec.Containers[0].Image = "logs:2" })
+	all := controllertest.Await(c, "a third revision", func(all []*appsv1.ControllerRevision) bool { return len(all) == 3 })
+	var numbers []int64
+	for _, r := range all {
+		numbers = append(numbers, r.Revision)
+	}
+	slices.Sort(numbers)
+	if !slices.Equal(numbers, []int64{1, 2, 3}) {
+		t.Errorf("revisions %v, want 1 to 3", numbers)
 	}
 }

@@ -84,7 +84,11 @@ func (h *History) Sync(ctx context.Context, w Workload) (newest *appsv1.Controll
 	if len(all) > 0 {
 		next = all[len(all)-1].Revision + 1
 	}
-	i := slices.IndexFunc(all, func(r *appsv1.ControllerRevision) bool { return bytes.Equal(r.Data.Raw, data) })
+	// Of several, which somebody else must have made, the newest.
+	i := len(all) - 1
+	for i >= 0 && !bytes.Equal(all[i].Data.Raw, data) {
+		i--
+	}
 	switch {
 	case i >= 0 && i == len(all)-1:
 		return all[i], all, nil

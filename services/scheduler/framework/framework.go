@@ -27,6 +27,8 @@ import (
 	"context"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
@@ -147,6 +149,16 @@ type Binding struct {
 	Context context.Context
 	Pod     *snapshot.PodInfo
 	Node    string
+	// Notice tells of the binding; nil is none.
+	Notice *Notice
+}
+
+// Notice is the Event that tells of a binding.
+type Notice struct {
+	Event *corev1.Event
+	// Stored is set by a plugin that has had the Event stored with the binding.
+	// Otherwise it is recorded once the pod is bound.
+	Stored bool
 }
 
 // Bind writes decisions.

@@ -13,6 +13,7 @@ import (
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/cache"
 )
 
@@ -20,11 +21,18 @@ import (
 // backend to write them to disk together.
 const bindWorkers = 64
 
+// Binding assigns a pod to a node.
+type Binding struct {
+	*storev1.Binding
+	// Event tells of it; nil is none.
+	Event *corev1.Event
+}
+
 // Bind assigns pods to nodes. Every pod is a transaction of its own, so that
 // each binding has its own outcome and no two pods share a revision: a watcher
 // that resumes between two events of one revision would miss the second. The
 // result holds an error or nil for each binding.
-func (r *Registry) Bind(ctx context.Context, w Write, bindings []*storev1.Binding) []error {
+func (r *Registry) Bind(ctx context.Context, w Write, bindings []Binding) []error {
 	errs := make([]error, len(bindings))
 	w.Verb = "bind"
 	var wg sync.WaitGroup
@@ -42,25 +50,64 @@ func (r *Registry) Bind(ctx context.Context, w Write, bindings []*storev1.Bindin
 	return errs
 }
 
-func (r *Registry) bindOne(ctx context.Context, w Write, b *storev1.Binding) error {
+func (r *Registry) bindOne(ctx context.Context, w Write, b Binding) error {
 	if b.GetNodeName() == "" {
 		return apierrors.NewBadRequest("a binding names a node")
 	}
-	if err := r.judgeBinding(ctx, w, b); err != nil {
+	if err := r.judgeBinding(ctx, w, b.Binding); err != nil {
 		return err
 	}
+	event := r.putEvent(ctx, w, b.Event)
 	_, _, err := r.modify(ctx, w, func(cur *cache.Version) (outcome, error) {
 		pod := cur.Object().(*corev1.Pod).DeepCopy()
-		if err := assign(w, pod, b); err != nil {
+		if err := assign(w, pod, b.Binding); err != nil {
 			return outcome{}, err
 		}
 		trace := b.GetTrace()
 		if trace.GetTraceparent() == "" {
 			trace = cur.Trace
 		}
-		return outcome{object: pod, trace: trace}, nil
+		return outcome{object: pod, trace: trace, ops: event}, nil
 	})
 	return err
+}
+
+// putEvent returns the operation that stores an Event in the transaction of
+// what it tells of: it is there if that is, and costs no transaction of its
+// own. The two are of different resources, so that no watch sees both. There is
+// no operation if there is no event, or if it may not be stored: an event is
+// never a reason to fail.
+func (r *Registry) putEvent(ctx context.Context, w Write, event *corev1.Event) []backend.Op {
+	if event == nil || w.DryRun {
+		return nil
+	}
+	put, err := r.newEvent(ctx, w, event)
+	if err != nil {
+		r.Log.DebugContext(ctx, "an event is not stored", "namespace", w.Namespace, "name", event.Name, "error", err)
+		return nil
+	}
+	return []backend.Op{put}
+}
+
+// newEvent returns the operation that stores a new Event, which no quota counts.
+func (r *Registry) newEvent(ctx context.Context, w Write, event *corev1.Event) (backend.Op, error) {
+	kind, err := r.Kinds.ForObject(event)
+	if err != nil {
+		return backend.Op{}, err
+	}
+	w.Kind, w.Name, w.Verb, w.Subresource = kind, event.Name, "create", ""
+	if err := placeNew(w, event); err != nil {
+		return backend.Op{}, err
+	}
+	obj, err := r.readyNew(ctx, &w, event, event.Name)
+	if err != nil {
+		return backend.Op{}, err
+	}
+	_, put, err := r.draftNew(ctx, w, obj)
+	// Its name has the nanosecond in it. Should there be one already, the
+	// binding must not fail for that.
+	put.Expect = backend.Any
+	return put, err
 }
 
 // judgeBinding asks webhooks and policies about a binding, which they may

@@ -42,18 +42,28 @@ func (r *Registry) Create(ctx context.Context, w Write, obj kinds.Object) (*cach
 // createNamed is Create for an object whose name is settled, or will be name
 // unless those who may change the object give it another one.
 func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object, name string) (*cache.Version, error) {
+	obj, err := r.readyNew(ctx, &w, obj, name)
+	if err != nil {
+		return nil, err
+	}
+	return r.storeNew(ctx, w, obj)
+}
+
+// readyNew gives a new object what every object has, and returns what those
+// make of it who may change it, if all rules allow that.
+func (r *Registry) readyNew(ctx context.Context, w *Write, obj kinds.Object, name string) (kinds.Object, error) {
 	given := obj.GetName()
 	obj.SetName(name)
 	prepareNew(w.Kind, obj, time.Now())
 	w.Name = name
 	runPrepareForCreate(w.Kind, obj)
 	runDefault(w.Kind, obj)
-	if err := r.tracker.trackNew(w, obj); err != nil {
+	if err := r.tracker.trackNew(*w, obj); err != nil {
 		return nil, err
 	}
 	request := w.request(admission.Create, obj, nil)
 	request.Options = w.creation()
-	obj, err := r.mutateNew(ctx, &w, obj, given, request)
+	obj, err := r.mutateNew(ctx, w, obj, given, request)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +74,7 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object, n
 	if err := r.admission.Validate(ctx, request); err != nil {
 		return nil, err
 	}
-	return r.storeNew(ctx, w, obj)
+	return obj, nil
 }
 
 // mutateNew lets those change a new object who may. They do not see what only
@@ -151,19 +161,13 @@ var errClaimLost = errors.New("an address or quota was taken meanwhile")
 
 func (r *Registry) commitNew(ctx context.Context, w Write, obj kinds.Object, claims []backend.Op, charge *charge) (*cache.Version, error) {
 	kind := r.stored(w.Kind)
-	key := r.Key(w.Kind, obj.GetNamespace(), obj.GetName())
-	obj, err := r.toStored(w.Kind, obj)
-	if err != nil {
-		return nil, err
-	}
-	draft, err := cache.NewDraft(kind, key, obj, cache.Envelope{Trace: client.TraceOf(ctx), Writer: w.writer(time.Now())})
+	draft, put, err := r.draftNew(ctx, w, obj)
 	if err != nil {
 		return nil, err
 	}
 	if w.DryRun {
-		return r.dryCreate(ctx, w, draft, key)
+		return r.dryCreate(ctx, w, draft, put.Key)
 	}
-	put := backend.Op{Type: backend.Put, Key: key, Value: draft.Value(), TTL: r.ttl(kind)}
 	result, v, err := r.commit(ctx, kind, draft, charge, append([]backend.Op{put}, claims...)...)
 	switch {
 	case err != nil:
@@ -174,6 +178,22 @@ func (r *Registry) commitNew(ctx context.Context, w Write, obj kinds.Object, cla
 		return nil, apierrors.NewAlreadyExists(w.Kind.GroupResource(), w.Name)
 	}
 	return nil, errClaimLost
+}
+
+// draftNew returns a new object as it is to be stored, and the operation that
+// stores it where there is none.
+func (r *Registry) draftNew(ctx context.Context, w Write, obj kinds.Object) (*cache.Draft, backend.Op, error) {
+	kind := r.stored(w.Kind)
+	key := r.Key(w.Kind, obj.GetNamespace(), obj.GetName())
+	obj, err := r.toStored(w.Kind, obj)
+	if err != nil {
+		return nil, backend.Op{}, err
+	}
+	draft, err := cache.NewDraft(kind, key, obj, cache.Envelope{Trace: client.TraceOf(ctx), Writer: w.writer(time.Now())})
+	if err != nil {
+		return nil, backend.Op{}, err
+	}
+	return draft, backend.Op{Type: backend.Put, Key: key, Value: draft.Value(), TTL: r.ttl(kind)}, nil
 }
 
 func (r *Registry) dryCreate(ctx context.Context, w Write, draft *cache.Draft, key string) (*cache.Version, error) {

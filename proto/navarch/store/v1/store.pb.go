@@ -2654,7 +2654,12 @@ type Binding struct {
 	Uid      string `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
 	NodeName string `protobuf:"bytes,4,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	// The scheduling decision's span; the agent continues it.
-	Trace         *TraceContext `protobuf:"bytes,5,opt,name=trace,proto3" json:"trace,omitempty"`
+	Trace *TraceContext `protobuf:"bytes,5,opt,name=trace,proto3" json:"trace,omitempty"`
+	// An Event that tells of the binding, in the namespace of the pod; empty is
+	// none. It is stored in the same transaction. The caller must be allowed to
+	// create events. One that the API refuses is left out: the binding does not
+	// fail for it.
+	Event         *Object `protobuf:"bytes,6,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2720,6 +2725,13 @@ func (x *Binding) GetNodeName() string {
 func (x *Binding) GetTrace() *TraceContext {
 	if x != nil {
 		return x.Trace
+	}
+	return nil
+}
+
+func (x *Binding) GetEvent() *Object {
+	if x != nil {
+		return x.Event
 	}
 	return nil
 }
@@ -4000,13 +4012,14 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\aoptions\x18\x05 \x01(\v2\x1f.navarch.store.v1.DeleteOptionsR\aoptions\"j\n" +
 	"\x18DeleteCollectionResponse\x122\n" +
 	"\aobjects\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\aobjects\x12\x1a\n" +
-	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"\xa0\x01\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"\xd0\x01\n" +
 	"\aBinding\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x1b\n" +
 	"\tnode_name\x18\x04 \x01(\tR\bnodeName\x124\n" +
-	"\x05trace\x18\x05 \x01(\v2\x1e.navarch.store.v1.TraceContextR\x05trace\"D\n" +
+	"\x05trace\x18\x05 \x01(\v2\x1e.navarch.store.v1.TraceContextR\x05trace\x12.\n" +
+	"\x05event\x18\x06 \x01(\v2\x18.navarch.store.v1.ObjectR\x05event\"D\n" +
 	"\vBindRequest\x125\n" +
 	"\bbindings\x18\x01 \x03(\v2\x19.navarch.store.v1.BindingR\bbindings\"F\n" +
 	"\fBindResponse\x126\n" +
@@ -4267,55 +4280,56 @@ var file_navarch_store_v1_store_proto_depIdxs = []int32{
 	32, // 47: navarch.store.v1.DeleteCollectionRequest.options:type_name -> navarch.store.v1.DeleteOptions
 	11, // 48: navarch.store.v1.DeleteCollectionResponse.objects:type_name -> navarch.store.v1.Object
 	9,  // 49: navarch.store.v1.Binding.trace:type_name -> navarch.store.v1.TraceContext
-	37, // 50: navarch.store.v1.BindRequest.bindings:type_name -> navarch.store.v1.Binding
-	40, // 51: navarch.store.v1.BindResponse.results:type_name -> navarch.store.v1.BindResult
-	8,  // 52: navarch.store.v1.ConnectRequest.resource:type_name -> navarch.store.v1.Resource
-	57, // 53: navarch.store.v1.ConnectRequest.options:type_name -> google.protobuf.Any
-	11, // 54: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
-	8,  // 55: navarch.store.v1.AuthorizeRequest.resource:type_name -> navarch.store.v1.Resource
-	55, // 56: navarch.store.v1.AuthorizeResponse.extra:type_name -> navarch.store.v1.AuthorizeResponse.ExtraEntry
-	8,  // 57: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
-	0,  // 58: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
-	52, // 59: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
-	10, // 60: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
-	11, // 61: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
-	58, // 62: navarch.store.v1.HeartbeatRequest.interval:type_name -> google.protobuf.Duration
-	45, // 63: navarch.store.v1.AuthorizeResponse.ExtraEntry.value:type_name -> navarch.store.v1.ExtraValues
-	12, // 64: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
-	14, // 65: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
-	20, // 66: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
-	26, // 67: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
-	28, // 68: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
-	30, // 69: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
-	33, // 70: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
-	35, // 71: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
-	38, // 72: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
-	41, // 73: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
-	43, // 74: navarch.store.v1.StoreService.Authorize:input_type -> navarch.store.v1.AuthorizeRequest
-	46, // 75: navarch.store.v1.StoreService.Locate:input_type -> navarch.store.v1.LocateRequest
-	48, // 76: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
-	50, // 77: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
-	53, // 78: navarch.store.v1.StoreService.Heartbeat:input_type -> navarch.store.v1.HeartbeatRequest
-	13, // 79: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
-	15, // 80: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
-	21, // 81: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
-	27, // 82: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
-	29, // 83: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
-	31, // 84: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
-	34, // 85: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
-	36, // 86: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
-	39, // 87: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
-	42, // 88: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
-	44, // 89: navarch.store.v1.StoreService.Authorize:output_type -> navarch.store.v1.AuthorizeResponse
-	47, // 90: navarch.store.v1.StoreService.Locate:output_type -> navarch.store.v1.LocateResponse
-	49, // 91: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
-	51, // 92: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
-	54, // 93: navarch.store.v1.StoreService.Heartbeat:output_type -> navarch.store.v1.HeartbeatResponse
-	79, // [79:94] is the sub-list for method output_type
-	64, // [64:79] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	11, // 50: navarch.store.v1.Binding.event:type_name -> navarch.store.v1.Object
+	37, // 51: navarch.store.v1.BindRequest.bindings:type_name -> navarch.store.v1.Binding
+	40, // 52: navarch.store.v1.BindResponse.results:type_name -> navarch.store.v1.BindResult
+	8,  // 53: navarch.store.v1.ConnectRequest.resource:type_name -> navarch.store.v1.Resource
+	57, // 54: navarch.store.v1.ConnectRequest.options:type_name -> google.protobuf.Any
+	11, // 55: navarch.store.v1.ConnectResponse.object:type_name -> navarch.store.v1.Object
+	8,  // 56: navarch.store.v1.AuthorizeRequest.resource:type_name -> navarch.store.v1.Resource
+	55, // 57: navarch.store.v1.AuthorizeResponse.extra:type_name -> navarch.store.v1.AuthorizeResponse.ExtraEntry
+	8,  // 58: navarch.store.v1.HistoryRequest.resource:type_name -> navarch.store.v1.Resource
+	0,  // 59: navarch.store.v1.HistoryRequest.encoding:type_name -> navarch.store.v1.Encoding
+	52, // 60: navarch.store.v1.HistoryResponse.revisions:type_name -> navarch.store.v1.Revision
+	10, // 61: navarch.store.v1.Revision.writer:type_name -> navarch.store.v1.Writer
+	11, // 62: navarch.store.v1.Revision.object:type_name -> navarch.store.v1.Object
+	58, // 63: navarch.store.v1.HeartbeatRequest.interval:type_name -> google.protobuf.Duration
+	45, // 64: navarch.store.v1.AuthorizeResponse.ExtraEntry.value:type_name -> navarch.store.v1.ExtraValues
+	12, // 65: navarch.store.v1.StoreService.Get:input_type -> navarch.store.v1.GetRequest
+	14, // 66: navarch.store.v1.StoreService.List:input_type -> navarch.store.v1.ListRequest
+	20, // 67: navarch.store.v1.StoreService.Watch:input_type -> navarch.store.v1.WatchRequest
+	26, // 68: navarch.store.v1.StoreService.Create:input_type -> navarch.store.v1.CreateRequest
+	28, // 69: navarch.store.v1.StoreService.Update:input_type -> navarch.store.v1.UpdateRequest
+	30, // 70: navarch.store.v1.StoreService.Patch:input_type -> navarch.store.v1.PatchRequest
+	33, // 71: navarch.store.v1.StoreService.Delete:input_type -> navarch.store.v1.DeleteRequest
+	35, // 72: navarch.store.v1.StoreService.DeleteCollection:input_type -> navarch.store.v1.DeleteCollectionRequest
+	38, // 73: navarch.store.v1.StoreService.Bind:input_type -> navarch.store.v1.BindRequest
+	41, // 74: navarch.store.v1.StoreService.Connect:input_type -> navarch.store.v1.ConnectRequest
+	43, // 75: navarch.store.v1.StoreService.Authorize:input_type -> navarch.store.v1.AuthorizeRequest
+	46, // 76: navarch.store.v1.StoreService.Locate:input_type -> navarch.store.v1.LocateRequest
+	48, // 77: navarch.store.v1.StoreService.GetDocument:input_type -> navarch.store.v1.GetDocumentRequest
+	50, // 78: navarch.store.v1.StoreService.History:input_type -> navarch.store.v1.HistoryRequest
+	53, // 79: navarch.store.v1.StoreService.Heartbeat:input_type -> navarch.store.v1.HeartbeatRequest
+	13, // 80: navarch.store.v1.StoreService.Get:output_type -> navarch.store.v1.GetResponse
+	15, // 81: navarch.store.v1.StoreService.List:output_type -> navarch.store.v1.ListResponse
+	21, // 82: navarch.store.v1.StoreService.Watch:output_type -> navarch.store.v1.WatchResponse
+	27, // 83: navarch.store.v1.StoreService.Create:output_type -> navarch.store.v1.CreateResponse
+	29, // 84: navarch.store.v1.StoreService.Update:output_type -> navarch.store.v1.UpdateResponse
+	31, // 85: navarch.store.v1.StoreService.Patch:output_type -> navarch.store.v1.PatchResponse
+	34, // 86: navarch.store.v1.StoreService.Delete:output_type -> navarch.store.v1.DeleteResponse
+	36, // 87: navarch.store.v1.StoreService.DeleteCollection:output_type -> navarch.store.v1.DeleteCollectionResponse
+	39, // 88: navarch.store.v1.StoreService.Bind:output_type -> navarch.store.v1.BindResponse
+	42, // 89: navarch.store.v1.StoreService.Connect:output_type -> navarch.store.v1.ConnectResponse
+	44, // 90: navarch.store.v1.StoreService.Authorize:output_type -> navarch.store.v1.AuthorizeResponse
+	47, // 91: navarch.store.v1.StoreService.Locate:output_type -> navarch.store.v1.LocateResponse
+	49, // 92: navarch.store.v1.StoreService.GetDocument:output_type -> navarch.store.v1.GetDocumentResponse
+	51, // 93: navarch.store.v1.StoreService.History:output_type -> navarch.store.v1.HistoryResponse
+	54, // 94: navarch.store.v1.StoreService.Heartbeat:output_type -> navarch.store.v1.HeartbeatResponse
+	80, // [80:95] is the sub-list for method output_type
+	65, // [65:80] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_navarch_store_v1_store_proto_init() }
