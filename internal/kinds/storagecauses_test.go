@@ -1,6 +1,10 @@
 package kinds
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
 
 // withVolume is a pod with one volume.
 func withVolume(source string) string { return withSpec("volumes: [{name: v, " + source + "}]") }
@@ -133,4 +137,39 @@ func TestVolumesAndClaims(t *testing.T) {
 		{"drivers", "spec: {drivers: [{name: a, nodeID: '', topologyKeys: ['']}, {name: a, nodeID: n}]}", []string{
 			"spec.drivers[0].nodeID: Required value", "spec.drivers[0].topologyKeys[0]: Required value", `spec.drivers[1].name: Duplicate value: "a"`}},
 	})
+}
+
+func TestStorageCapacities(t *testing.T) {
+	of := gvk("storage.k8s.io/v1", "CSIStorageCapacity")
+	testCreate(t, of, []bad{
+		{"good", "{storageClassName: fast, nodeTopology: {}, capacity: 1Gi, maximumVolumeSize: 1Mi}", nil},
+		{"no class", "{capacity: -1}", []string{`storageClassName: Invalid value: "": ` + subdomain1123, `capacity: Invalid value: "-1": must be greater than or equal to 0`}},
+		{"topology", "{storageClassName: fast, nodeTopology: {matchLabels: {'': x}, matchExpressions: [{key: k, operator: Is}]}}", []string{
+			"nodeTopology.matchLabels: Invalid value: \"\": name part must be non-empty", `nodeTopology.matchLabels: Invalid value: "": name part`,
+			`nodeTopology.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator`}},
+	})
+	testUpdate(t, of, false, []change{
+		{"capacity", "{storageClassName: fast, capacity: 1Gi}", "{storageClassName: fast, capacity: 2Gi}", nil},
+		{"class and topology", "{storageClassName: fast, nodeTopology: {}}", "{storageClassName: slow}", []string{
+			`storageClassName: Invalid value: "slow": field is immutable`, "nodeTopology: Invalid value: null: field is immutable"}},
+	})
+}
+
+// TestOldNodeLabels: what was renamed, and used in what is about nodes.
+func TestOldNodeLabels(t *testing.T) {
+	for _, tt := range []struct {
+		kind, text string
+		want       []string
+	}{
+		{"CSIStorageCapacity", "{storageClassName: fast, nodeTopology: {matchLabels: {beta.kubernetes.io/os: linux, zone: a}, matchExpressions: [{key: failure-domain.beta.kubernetes.io/zone, operator: Exists}]}}", []string{
+			`nodeTopology.matchExpressions[0].key: failure-domain.beta.kubernetes.io/zone is deprecated since v1.17; use "topology.kubernetes.io/zone" instead`,
+			`nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use "kubernetes.io/os" instead`}},
+		{"StorageClass", "{provisioner: p, allowedTopologies: [{matchLabelExpressions: [{key: zone, values: [a]}, {key: node-role.kubernetes.io/master, values: [a]}]}]}", []string{
+			`allowedTopologies[0].matchLabelExpressions[1].key: use "node-role.kubernetes.io/control-plane" instead`}},
+	} {
+		kind, obj := read(t, gvk("storage.k8s.io/v1", tt.kind), tt.text)
+		if diff := cmp.Diff(tt.want, kind.Strategy.Warnings(t.Context(), obj)); diff != "" {
+			t.Errorf("%s: %s", tt.kind, diff)
+		}
+	}
 }

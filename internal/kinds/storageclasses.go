@@ -1,16 +1,20 @@
 package kinds
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
 	"navarch.dev/navarch/internal/kinds/volumespec"
 )
@@ -63,7 +67,40 @@ func storageClassStrategy() Strategy {
 				forbidChange(s.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")),
 				rule.Immutable(s.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
 		},
+		warnings: func(s *storagev1.StorageClass) []string {
+			return deprecatedInTopologies(s.AllowedTopologies, field.NewPath("allowedTopologies"))
+		},
 	})
+}
+
+// deprecatedInTopologies and deprecatedInSelector warn of old labels of nodes.
+func deprecatedInTopologies(terms []corev1.TopologySelectorTerm, at *field.Path) (out []string) {
+	for i := range terms {
+		for j := range terms[i].MatchLabelExpressions {
+			if message, ok := podspec.DeprecatedNodeLabel(terms[i].MatchLabelExpressions[j].Key); ok {
+				out = append(out, fmt.Sprintf("%s: %s", at.Index(i).Child("matchLabelExpressions").Index(j).Child("key"), message))
+			}
+		}
+	}
+	return out
+}
+
+func deprecatedInSelector(s *metav1.LabelSelector, at *field.Path) (out []string) {
+	if s == nil {
+		return nil
+	}
+	for i := range s.MatchExpressions {
+		key := s.MatchExpressions[i].Key
+		if message, ok := podspec.DeprecatedNodeLabel(key); ok {
+			out = append(out, fmt.Sprintf("%s: %s is %s", at.Child("matchExpressions").Index(i).Child("key"), key, message))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.MatchLabels)) {
+		if message, ok := podspec.DeprecatedNodeLabel(key); ok {
+			out = append(out, fmt.Sprintf("%s: %s", at.Child("matchLabels").Child(key), message))
+		}
+	}
+	return out
 }
 
 func forbidChange(value, old any, path *field.Path) field.ErrorList {
@@ -183,16 +220,17 @@ func csiCapacityStrategy() Strategy {
 		validate: func(c *storagev1.CSIStorageCapacity) field.ErrorList {
 			name := field.NewPath("storageClassName")
 			errs := rule.Form(c.StorageClassName, name, validation.IsDNS1123Subdomain)
-			for path, amount := range map[string]*resource.Quantity{"capacity": c.Capacity, "maximumVolumeSize": c.MaximumVolumeSize} {
-				if amount != nil && amount.Sign() < 0 {
-					errs = append(errs, field.Invalid(field.NewPath(path), amount.String(), apivalidation.IsNegativeErrorMsg))
-				}
+			if c.Capacity != nil && c.Capacity.Sign() < 0 {
+				errs = append(errs, field.Invalid(field.NewPath("capacity"), c.Capacity.String(), apivalidation.IsNegativeErrorMsg))
 			}
 			return append(errs, rule.Selector(c.NodeTopology, field.NewPath("nodeTopology"))...)
 		},
 		validateUpdate: func(c, old *storagev1.CSIStorageCapacity) field.ErrorList {
 			return rule.Join(rule.Immutable(c.StorageClassName, old.StorageClassName, field.NewPath("storageClassName")),
 				rule.Immutable(c.NodeTopology, old.NodeTopology, field.NewPath("nodeTopology")))
+		},
+		warnings: func(c *storagev1.CSIStorageCapacity) []string {
+			return deprecatedInSelector(c.NodeTopology, field.NewPath("nodeTopology"))
 		},
 	})
 }

@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -83,6 +85,27 @@ func TestNodesAreCreatedWithTheirStatus(t *testing.T) {
 	}
 	if d := cmp.Diff(status, n.Status); d != "" {
 		t.Errorf("status as created (-want +got):\n%s", d)
+	}
+}
+
+// A blind write of what several writers compete for is refused.
+func TestUpdatesThatNeedAVersion(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	for _, obj := range []kinds.Object{
+		&storagev1.CSIStorageCapacity{StorageClassName: "fast"}, &admissionv1.ValidatingWebhookConfiguration{}, &corev1.ConfigMap{},
+	} {
+		obj.SetName("x")
+		if _, cluster := obj.(*admissionv1.ValidatingWebhookConfiguration); !cluster {
+			obj.SetNamespace("default")
+		}
+		if err := c.Create(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+		obj.SetResourceVersion("")
+		err := c.Update(t.Context(), obj)
+		if _, blind := obj.(*corev1.ConfigMap); blind != (err == nil) || err != nil && !strings.Contains(err.Error(), "metadata.resourceVersion: Invalid value: 0: must be specified for an update") {
+			t.Errorf("%T: %v", obj, err)
+		}
 	}
 }
 

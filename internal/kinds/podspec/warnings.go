@@ -8,25 +8,36 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// deprecatedNodeLabels were replaced by topology.kubernetes.io and
-// kubernetes.io names.
-func deprecatedNodeLabels() map[string]string {
-	return map[string]string{
-		"beta.kubernetes.io/arch":                  `use "kubernetes.io/arch" instead`,
-		"beta.kubernetes.io/os":                    `use "kubernetes.io/os" instead`,
-		"failure-domain.beta.kubernetes.io/region": `use "topology.kubernetes.io/region" instead`,
-		"failure-domain.beta.kubernetes.io/zone":   `use "topology.kubernetes.io/zone" instead`,
-		"beta.kubernetes.io/instance-type":         `use "node.kubernetes.io/instance-type" instead`,
+// DeprecatedNodeLabel says what is wrong with the use of a label of nodes; false if
+// nothing is.
+func DeprecatedNodeLabel(key string) (message string, deprecated bool) {
+	switch key {
+	case "beta.kubernetes.io/arch":
+		return `deprecated since v1.14; use "kubernetes.io/arch" instead`, true
+	case "beta.kubernetes.io/os":
+		return `deprecated since v1.14; use "kubernetes.io/os" instead`, true
+	case corev1.LabelFailureDomainBetaRegion:
+		return `deprecated since v1.17; use "topology.kubernetes.io/region" instead`, true
+	case corev1.LabelFailureDomainBetaZone:
+		return `deprecated since v1.17; use "topology.kubernetes.io/zone" instead`, true
+	case corev1.LabelInstanceType:
+		return `deprecated since v1.17; use "node.kubernetes.io/instance-type" instead`, true
+	case "app.kubernetes.io/created-by":
+		return "deprecated since v1.9", true
+	case "scheduler.alpha.kubernetes.io/preferAvoidPods":
+		return "deprecated since v1.22; use Taints and Tolerations instead", true
+	case "node-role.kubernetes.io/master":
+		return `use "node-role.kubernetes.io/control-plane" instead`, true
 	}
+	return "", false
 }
 
 // Warnings returns what an author of an accepted pod probably did not mean.
 func Warnings(spec *corev1.PodSpec, path *field.Path) []string {
 	var out []string
-	deprecated := deprecatedNodeLabels()
 	for _, key := range sortedKeys(spec.NodeSelector) {
-		if message, ok := deprecated[key]; ok {
-			out = append(out, fmt.Sprintf("%s: deprecated since v1.14; %s", path.Child("nodeSelector").Key(key), message))
+		if message, ok := DeprecatedNodeLabel(key); ok {
+			out = append(out, fmt.Sprintf("%s: %s", path.Child("nodeSelector").Key(key), message))
 		}
 	}
 	for _, list := range []struct {

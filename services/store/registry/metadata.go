@@ -126,7 +126,13 @@ func conditionalOnly(kind *kinds.Kind) bool {
 		return true
 	}
 	switch kind.Group + "/" + kind.Resource {
-	case "certificates.k8s.io/clustertrustbundles",
+	case "admissionregistration.k8s.io/mutatingadmissionpolicies",
+		"admissionregistration.k8s.io/mutatingadmissionpolicybindings",
+		"admissionregistration.k8s.io/mutatingwebhookconfigurations",
+		"admissionregistration.k8s.io/validatingadmissionpolicies",
+		"admissionregistration.k8s.io/validatingadmissionpolicybindings",
+		"admissionregistration.k8s.io/validatingwebhookconfigurations",
+		"certificates.k8s.io/clustertrustbundles",
 		"certificates.k8s.io/podcertificaterequests",
 		"coordination.k8s.io/leases",
 		"policy/poddisruptionbudgets",
@@ -134,7 +140,9 @@ func conditionalOnly(kind *kinds.Kind) bool {
 		"node.k8s.io/runtimeclasses",
 		"storage.k8s.io/csidrivers",
 		"storage.k8s.io/csinodes",
-		"storage.k8s.io/volumeattachments":
+		"storage.k8s.io/csistoragecapacities",
+		"storage.k8s.io/volumeattachments",
+		"storagemigration.k8s.io/storageversionmigrations":
 		return true
 	}
 	return false
