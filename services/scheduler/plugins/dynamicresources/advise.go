@@ -128,7 +128,10 @@ func has(claim *resourcev1.ResourceClaim, of func(devices.ID) bool) bool {
 // default/a, default/b)".
 func detail(s *devices.Shortage, o *owners) string {
 	selected := s.Selected()
-	if selected == 0 {
+	switch {
+	case selected == 0 && s.Claim == extendedName:
+		return fmt.Sprintf("the node has no device of class %s, which stands for an extended resource that the pod requests", s.Class)
+	case selected == 0:
 		return fmt.Sprintf("the node has no device of class %s for request %s of claim %s", s.Class, s.Request, s.Claim)
 	}
 	text := fmt.Sprintf("needs %s of class %s, %d of %d are free", count(s.Wanted), s.Class, len(s.Free), selected)
@@ -174,14 +177,17 @@ func taints(s *devices.Shortage) string {
 
 // remedies are those that make no room.
 func remedies(s *devices.Shortage) (out []framework.Remedy) {
+	if s.Selected() == 0 {
+		out = append(out, framework.Remedy{Kind: framework.ChangeNode, Description: "add a device of class " + s.Class + " to the node"})
+	}
+	if s.Claim == extendedName {
+		return out // the claim cannot be changed
+	}
 	if len(s.Tainted) > 0 && len(s.Free)+len(s.Tainted) >= s.Wanted {
 		out = append(out, framework.Remedy{Kind: framework.ChangeClaim, Description: fmt.Sprintf("tolerate %s in request %s of claim %s", taints(s), s.Request, s.Claim)})
 	}
 	if n := len(s.Free); n > 0 && n < s.Wanted && !s.All {
 		out = append(out, framework.Remedy{Kind: framework.ChangeClaim, Description: fmt.Sprintf("ask for at most %s in request %s of claim %s", count(n), s.Request, s.Claim)})
-	}
-	if s.Selected() == 0 {
-		out = append(out, framework.Remedy{Kind: framework.ChangeNode, Description: "add a device of class " + s.Class + " to the node"})
 	}
 	return out
 }

@@ -127,3 +127,31 @@ func TestAdviseAllocated(t *testing.T) {
 		}
 	}
 }
+
+// TestAdviseExtended: the claim is the Scheduler's, so that nobody can change it.
+func TestAdviseExtended(t *testing.T) {
+	tainted := resourcev1.Device{Name: "g0", Taints: []resourcev1.DeviceTaint{{Key: "broken", Effect: resourcev1.DeviceTaintEffectNoSchedule}}}
+	for _, tt := range []struct {
+		name    string
+		devices []resourcev1.Device
+		detail  string
+		want    []string
+	}{
+		{"none", nil, "the node has no device of class any, which stands for an extended resource that the pod requests", []string{"add a device of class any to the node"}},
+		{"tainted", []resourcev1.Device{tainted}, "needs 1 device of class any, 0 of 1 are free (1 tainted broken:NoSchedule)", nil},
+	} {
+		g := &gpus{withGPUs(), tt.devices}
+		p, state, pod, node := newPlugin(g, NewLedger()), &framework.CycleState{}, podWithGPU("p"), schedtest.Node("n1").Info()
+		if _, s := p.PreFilter(t.Context(), state, pod, snapshot.New(node)); !s.Success() {
+			t.Fatal(s)
+		}
+		got := p.Advise(t.Context(), state, pod, node)
+		var texts []string
+		for _, r := range got.Remedies {
+			texts = append(texts, r.Description)
+		}
+		if diff := cmp.Diff(tt.want, texts); diff != "" || got.Detail != tt.detail {
+			t.Errorf("%s: %q %s", tt.name, got.Detail, diff)
+		}
+	}
+}

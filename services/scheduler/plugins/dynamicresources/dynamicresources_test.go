@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"sync"
 	"testing"
 
 	resourcev1 "k8s.io/api/resource/v1"
@@ -23,8 +24,9 @@ import (
 // written. It has one device on each of n1 and n2.
 type claims struct {
 	shown, stored map[string]*resourcev1.ResourceClaim
-	changed       chan struct{}
 	gone          map[types.UID]bool // pods
+	mu            sync.Mutex         // guards changed
+	changed       chan struct{}
 	// conditions are those by which the devices are bound.
 	conditions, failures []string
 	// resources are what classes stand for, extended what pods were told.
@@ -79,11 +81,17 @@ func (c *claims) catchUp() {
 }
 
 func (c *claims) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-func (c *claims) Changed() <-chan struct{} { return c.changed }
+func (c *claims) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
 
 func (c *claims) PodWaits(pod *corev1.Pod) bool { return !c.gone[pod.UID] }
 

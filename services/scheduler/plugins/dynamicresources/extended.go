@@ -76,13 +76,17 @@ func (p *Plugin) askedOn(claims *podClaims, pod *snapshot.PodInfo, node *snapsho
 	return out, nil
 }
 
+// extendedName is that of a claim for extended resources that is not stored. No
+// claim can have it.
+const extendedName = "<extended-resources>"
+
 // extendedClaim returns the claim for a pod's extended resources, as it is before
 // it is stored, and which container uses what of it.
 func extendedClaim(pod *corev1.Pod, classes map[corev1.ResourceName]*resourcev1.DeviceClass) (*resourcev1.ResourceClaim, []corev1.ContainerExtendedResourceRequest) {
 	requests, uses := devices.RequestsFor(pod, classes)
 	return &resourcev1.ResourceClaim{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: pod.Namespace, Name: "<extended-resources>", UID: "extended-resources/" + pod.UID, GenerateName: pod.Name + "-extended-resources-",
+			Namespace: pod.Namespace, Name: extendedName, UID: "extended-resources/" + pod.UID, GenerateName: pod.Name + "-extended-resources-",
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID, Controller: ptr.To(true)}},
 			Annotations:     map[string]string{resourcev1.ExtendedResourceClaimAnnotation: "true"},
 		},
