@@ -18,7 +18,7 @@ var unusedControllers = []string{
 	"endpointslice", "endpoints", "endpointslicemirroring", "persistentvolume", "localpath", "ephemeralvolume", "pvcprotection",
 	"pvprotection", "namespace", "resourcequota", "garbagecollector", "nodelifecycle", "serviceaccount", "serviceaccounttoken",
 	"bootstraptoken", "clusterroleaggregation", "certificateapproving", "certificatecleaning", "podgc", "nodeipam",
-	"resourceclaim", "resourceclaimrelease", "customresourcedefinition",
+	"resourceclaim", "resourceclaimrelease", "devicetainteviction", "customresourcedefinition",
 }
 
 // startNavarch starts the control plane, all of it in one process.
