@@ -14,6 +14,7 @@ import (
 type file struct {
 	content []byte
 	mode    os.FileMode
+	owner   *int64 // nil is root
 }
 
 // payload is the files of a projected volume by their relative path.
@@ -84,6 +85,12 @@ func (p payload) fill(version string, own func(string) error) error {
 		}
 		if err := os.Chmod(at, f.mode); err != nil { // whatever the umask
 			return fmt.Errorf("set the mode of a file of the volume: %w", err)
+		}
+		if f.owner == nil {
+			continue
+		}
+		if err := os.Chown(at, int(*f.owner), -1); err != nil {
+			return fmt.Errorf("give a file of the volume to the user %d: %w", *f.owner, err)
 		}
 	}
 	if own == nil {

@@ -163,9 +163,7 @@ func (p *projection) token(ctx context.Context, s *corev1.ServiceAccountTokenPro
 	if err != nil {
 		return fmt.Errorf("service account token: %w", err)
 	}
-	// Whom the image makes its processes run as is not known here, so the token
-	// has the volume's mode: it is inside of the pod only anyway.
-	p.files[s.Path] = file{content: []byte(token), mode: p.mode}
+	p.files[s.Path] = p.secretFile([]byte(token))
 	// Renewed when four fifths of its life are over.
 	at := time.Now().Add(time.Until(expires) * 4 / 5)
 	if p.refresh.IsZero() || at.Before(p.refresh) {

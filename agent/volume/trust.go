@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -36,7 +35,7 @@ func (p *projection) trustBundle(ctx context.Context, s *corev1.ClusterTrustBund
 		}
 		return fmt.Errorf("no clustertrustbundle of signer %q matches the label selector %q", *s.SignerName, metav1.FormatLabelSelector(s.LabelSelector))
 	}
-	p.files[s.Path] = file{content: anchors(bundles), mode: p.secretMode()}
+	p.files[s.Path] = p.secretFile(anchors(bundles))
 	return nil
 }
 
@@ -70,18 +69,43 @@ func (p *projection) certificate(ctx context.Context, source int, s *corev1.PodC
 		s.CredentialBundlePath: slices.Concat(c.Key, c.Chain), s.KeyPath: c.Key, s.CertificateChainPath: c.Chain,
 	} {
 		if path != "" {
-			p.files[path] = file{content: content, mode: p.secretMode()}
+			p.files[path] = p.secretFile(content)
 		}
 	}
 	return nil
 }
 
-// secretMode is the mode of files that are the group's of the pod, if it has one,
-// and nobody else's. Without a group it is the volume's: whom the image makes its
-// processes run as is not known here.
-func (p *projection) secretMode() os.FileMode {
-	if fsGroup(p.pod) != nil {
-		return 0o600
+// secretFile is a file that is for the pod's user and its group, as far as the pod
+// says who they are. Otherwise it has the volume's mode: whom the image makes its
+// processes run as is not known here, and nobody else sees the volume.
+func (p *projection) secretFile(content []byte) file {
+	f := file{content: content, mode: p.mode, owner: soleUser(&p.pod.Spec)}
+	if f.owner != nil || fsGroup(p.pod) != nil {
+		f.mode = 0o600
 	}
-	return p.mode
+	return f
+}
+
+// soleUser returns whom all containers of a pod run as, nil if they differ or if
+// one does not say.
+func soleUser(spec *corev1.PodSpec) *int64 {
+	var sole *int64
+	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+		user := runsAs(spec, &c)
+		if user == nil || sole != nil && *user != *sole {
+			return nil
+		}
+		sole = user
+	}
+	return sole
+}
+
+func runsAs(spec *corev1.PodSpec, c *corev1.Container) *int64 {
+	if c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
+		return c.SecurityContext.RunAsUser
+	}
+	if spec.SecurityContext != nil {
+		return spec.SecurityContext.RunAsUser
+	}
+	return nil
 }

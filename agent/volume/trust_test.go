@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -114,11 +115,38 @@ func (b *bench) retain(pod *corev1.Pod, changed func()) error {
 	return err
 }
 
+// Containers run as 1, by the pod's or by their own context, or as somebody else.
+func TestSoleUser(t *testing.T) {
+	user := func(id int64) corev1.Container {
+		return corev1.Container{SecurityContext: &corev1.SecurityContext{RunAsUser: &id}}
+	}
+	ones := &corev1.PodSecurityContext{RunAsUser: ptr.To(int64(1))}
+	for _, c := range []struct {
+		name string
+		spec corev1.PodSpec
+		want *int64
+	}{
+		{"nobody says", corev1.PodSpec{Containers: make([]corev1.Container, 1)}, nil},
+		{"the pod says", corev1.PodSpec{SecurityContext: ones, Containers: make([]corev1.Container, 2)}, ptr.To(int64(1))},
+		{"all say", corev1.PodSpec{InitContainers: []corev1.Container{user(1)}, Containers: []corev1.Container{user(1)}}, ptr.To(int64(1))},
+		{"one does not", corev1.PodSpec{Containers: []corev1.Container{user(1), {}}}, nil},
+		{"one is another", corev1.PodSpec{SecurityContext: ones, Containers: []corev1.Container{{}, user(2)}}, nil},
+		{"an init container is another", corev1.PodSpec{InitContainers: []corev1.Container{user(0)}, Containers: []corev1.Container{user(1)}}, nil},
+	} {
+		if got := soleUser(&c.spec); !ptr.Equal(got, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
 func TestTrustBundlesFollow(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root gives files away")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		pod := podWith(trustVolume(corev1.ClusterTrustBundleProjection{SignerName: ptr.To("a.com/b"), LabelSelector: &metav1.LabelSelector{}}))
-		pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: ptr.To(int64(1000))}
+		pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: ptr.To(int64(1000)), RunAsUser: ptr.To(int64(1001))}
 		changed := 0
 		if err := b.retain(pod, func() { changed++ }); err == nil {
 			t.Fatal("set up without a bundle")
@@ -132,6 +160,8 @@ func TestTrustBundlesFollow(t *testing.T) {
 		file := filepath.Join(b.setUp(pod, nil)["v"].HostPath, "anchors.pem")
 		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 {
 			t.Errorf("the group's file has the mode %v (%v)", info.Mode(), err)
+		} else if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 1001 || owner.Gid != 1000 {
+			t.Errorf("the file is %d's and the group %d's", owner.Uid, owner.Gid)
 		}
 		bundle.Spec.TrustBundle = y
 		if err := b.client.Update(t.Context(), bundle); err != nil {
