@@ -9,7 +9,8 @@
 // the policy's rules, and without a policy there is none.
 //
 // Events are written before the request goes on. One that cannot be written is
-// logged and counted, and the request goes on.
+// logged and counted, and the request goes on. To a webhook they are sent later,
+// in batches.
 package audit
 
 import (
@@ -49,10 +50,13 @@ const (
 type Log struct {
 	policy *Policy
 	users  *users
-	sink   sink
-	close  func() error
-	log    *slog.Logger
-	events *prometheus.CounterVec
+	// sink is the log's file, webhook a server: nil is none.
+	sink    *sink
+	webhook *webhook
+	close   func() error
+	log     *slog.Logger
+	events  *prometheus.CounterVec
+	failed  prometheus.Counter
 }
 
 // New returns a log as config says, which must be enabled and valid. store
@@ -63,28 +67,45 @@ func New(config Config, tel telemetry.Set, store storev1.StoreServiceClient) (*L
 	if err != nil {
 		return nil, fmt.Errorf("audit-policy-file: %w", err)
 	}
-	out, closeOut, err := config.open()
-	if err != nil {
-		return nil, fmt.Errorf("audit-log-path %q: %w", config.LogPath, err)
-	}
 	l := &Log{
-		policy: policy, users: newUsers(store), close: closeOut, log: tel.Log,
+		policy: policy, users: newUsers(store), close: func() error { return nil }, log: tel.Log,
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "navarch_audit_events_total", Help: "Audit events made, by level and stage, written or not.",
 		}, []string{"level", "stage"}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "navarch_audit_errors_total", Help: "Audit events that could not be written."}),
 	}
-	failed := prometheus.NewCounter(prometheus.CounterOpts{Name: "navarch_audit_errors_total", Help: "Audit events that could not be written."})
-	l.sink = sink{log: tel.Log, out: out, failed: failed}
-	for _, c := range []prometheus.Collector{l.events, failed} {
+	metrics := []prometheus.Collector{l.events, l.failed}
+	if config.LogPath != "" {
+		out, closeOut, err := config.open()
+		if err != nil {
+			return nil, fmt.Errorf("audit-log-path %q: %w", config.LogPath, err)
+		}
+		l.sink, l.close = &sink{log: tel.Log, out: out, failed: l.failed}, closeOut
+	}
+	if config.Webhook.File != "" {
+		send, err := config.Webhook.receiver()
+		if err != nil {
+			return nil, errors.Join(err, l.close())
+		}
+		l.webhook = newWebhook(config.Webhook, send, tel.Log)
+		metrics = append(metrics, l.webhook.dropped, l.webhook.waiting)
+	}
+	for _, c := range metrics {
 		if err := tel.Metrics.Register(c); err != nil {
-			return nil, fmt.Errorf("register the audit log's metrics: %w", err)
+			return nil, errors.Join(fmt.Errorf("register the audit log's metrics: %w", err), l.Close())
 		}
 	}
 	return l, nil
 }
 
-// Close closes the log's file.
-func (l *Log) Close() error { return l.close() }
+// Close closes the log's file, and sends what the webhook has not got yet for a
+// few seconds.
+func (l *Log) Close() error {
+	if l.webhook != nil {
+		l.webhook.close()
+	}
+	return l.close()
+}
 
 // Handler records the requests that next serves.
 func (l *Log) Handler(next http.Handler) http.Handler {
@@ -179,13 +200,19 @@ func userAgent(r *http.Request) string {
 	return agent
 }
 
-// write adds an event to the log.
+// write adds an event to the log, and has it sent.
 func (l *Log) write(ctx context.Context, event *Event) {
 	l.events.WithLabelValues(string(event.Level), string(event.Stage)).Inc()
-	line, err := json.Marshal(event)
+	text, err := json.Marshal(event)
 	if err != nil {
-		l.sink.fail(ctx, fmt.Errorf("encode it: %w", err))
+		l.failed.Inc()
+		l.log.ErrorContext(ctx, "an audit event could not be encoded", "error", err)
 		return
 	}
-	l.sink.write(ctx, append(line, '\n'))
+	if l.webhook != nil {
+		l.webhook.put(ctx, text)
+	}
+	if l.sink != nil {
+		l.sink.write(ctx, append(text, '\n'))
+	}
 }

@@ -78,8 +78,15 @@ func TestSettings(t *testing.T) {
 	}{
 		{"none", "", Config{}},
 		{"both files", "", Config{PolicyFile: "p", LogPath: "-"}},
+		{"a webhook", "", Config{PolicyFile: "p", Webhook: webhookConfig("w", nil)}},
 		{"no log", "one is of no use without the other", Config{PolicyFile: "p"}},
+		{"a webhook without a policy", "one is of no use without the other", Config{Webhook: webhookConfig("w", nil)}},
+		{"no batches", "audit-webhook-batch-max-size must be positive, but is 0", Config{PolicyFile: "p", Webhook: webhookConfig("w", func(c *WebhookConfig) { c.MaxBatchSize = 0 })}},
+		{"no wait", "audit-webhook-initial-backoff must be positive, but is 0s", Config{PolicyFile: "p", Webhook: webhookConfig("w", func(c *WebhookConfig) { c.InitialBackoff = 0 })}},
+		{"no rate", "audit-webhook-batch-throttle-qps must be positive, but is -1", Config{PolicyFile: "p", Webhook: webhookConfig("w", func(c *WebhookConfig) { c.QPS = -1 })}},
+		{"batches that never fill", "must not be greater than audit-webhook-batch-buffer-size", Config{PolicyFile: "p", Webhook: webhookConfig("w", func(c *WebhookConfig) { c.BufferSize = 10 })}},
 		{"no policy", "one is of no use without the other", Config{LogPath: "-"}},
+		{"not throttled", "", Config{PolicyFile: "p", Webhook: webhookConfig("w", func(c *WebhookConfig) { c.Throttle, c.QPS = false, 0 })}},
 		{"a negative age", "audit-log-maxage must not be negative, but is -1", Config{MaxAge: -1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -26,7 +26,7 @@ func recording(t *testing.T, rules string) (*Log, func() []Event) {
 	log := slog.New(slog.DiscardHandler)
 	l := &Log{
 		policy: policy, users: newUsers(nil), log: log, events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events"}, []string{"level", "stage"}),
-		sink: sink{log: log, failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "failed"}), out: &out},
+		sink: &sink{log: log, failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "failed"}), out: &out},
 	}
 	return l, func() []Event {
 		t.Helper()
