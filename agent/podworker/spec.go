@@ -14,6 +14,7 @@ import (
 
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/podenv"
+	"navarch.dev/navarch/agent/podlimits"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/volume"
 )
@@ -135,28 +136,12 @@ func resourcesOf(pod *corev1.Pod, c *corev1.Container) runtime.Resources {
 	}
 }
 
-// podResources are the limits of the pod as a whole: its own or else the sum of
-// its containers', where all of them have one.
+// podResources are the limits of the pod as a whole.
 func podResources(pod *corev1.Pod) runtime.Resources {
 	requests := podresource.PodRequests(pod, podresource.PodResourcesOptions{})
-	limits := podresource.PodLimits(pod, podresource.PodResourcesOptions{})
-	r := runtime.Resources{CPUShares: runtime.SharesForMilliCPU(requests.Cpu().MilliValue())}
-	memory, cpu := true, true
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for _, c := range list {
-			memory = memory && !c.Resources.Limits.Memory().IsZero()
-			cpu = cpu && !c.Resources.Limits.Cpu().IsZero()
-		}
-	}
-	if own := pod.Spec.Resources; own != nil {
-		memory = memory || !own.Limits.Memory().IsZero()
-		cpu = cpu || !own.Limits.Cpu().IsZero()
-	}
-	if memory {
-		r.MemoryLimit = limits.Memory().Value()
-	}
-	if cpu {
-		r.CPUQuota = runtime.QuotaForMilliCPU(limits.Cpu().MilliValue())
+	r := runtime.Resources{CPUShares: runtime.SharesForMilliCPU(requests.Cpu().MilliValue()), MemoryLimit: podlimits.Of(pod, corev1.ResourceMemory)}
+	if cpu := podlimits.Of(pod, corev1.ResourceCPU); cpu > 0 {
+		r.CPUQuota = runtime.QuotaForMilliCPU(cpu)
 	}
 	return r
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"navarch.dev/navarch/agent/podlimits"
 )
 
 // emptyDir makes a pod's scratch folder: on the node's disk, or in memory.
@@ -32,8 +35,8 @@ func (m *Manager) emptyDir(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 	case corev1.StorageMediumDefault:
 	case corev1.StorageMediumMemory:
 		options := ""
-		if limit := v.EmptyDir.SizeLimit; limit != nil && !limit.IsZero() {
-			options = fmt.Sprintf("size=%d", limit.Value())
+		if size := memorySize(pod, v.EmptyDir.SizeLimit, m.allocatable()); size > 0 {
+			options = fmt.Sprintf("size=%d", size)
 		}
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
 			return Volume{}, fmt.Errorf("mount a tmpfs: %w", err)
@@ -45,6 +48,23 @@ func (m *Manager) emptyDir(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 		return Volume{}, fmt.Errorf("set the volume's mode: %w", err)
 	}
 	return Volume{HostPath: dir}, giveToGroup(dir, fsGroup(pod), groupWrites)
+}
+
+// memorySize returns how many bytes a volume in memory may hold: what is said of
+// it, but no more than the pod may use, or all pods of the node. 0 is as many as
+// the kernel likes.
+func memorySize(pod *corev1.Pod, limit *resource.Quantity, allocatable corev1.ResourceList) int64 {
+	size := allocatable.Memory().Value()
+	least := func(bound int64) {
+		if bound > 0 && (size == 0 || bound < size) {
+			size = bound
+		}
+	}
+	least(podlimits.Of(pod, corev1.ResourceMemory))
+	if limit != nil {
+		least(limit.Value())
+	}
+	return size
 }
 
 // mountedOrPlain says whether an existing folder is complete: for a volume in

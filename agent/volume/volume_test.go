@@ -184,6 +184,36 @@ func TestEmptyDirInMemoryIsUnmounted(t *testing.T) {
 	}
 }
 
+func TestMemorySize(t *testing.T) {
+	node := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1000")}
+	for name, tt := range map[string]struct {
+		volume, pod string
+		node        corev1.ResourceList
+		want        int64
+	}{
+		"the volume's limit":                 {"10", "100", node, 10},
+		"the pod's, if it has none":          {"", "100", node, 100},
+		"the pod's, if it is less":           {"500", "100", node, 100},
+		"the node's, if nobody has one":      {"", "", node, 1000},
+		"the node's, if all others are more": {"2000", "3000", node, 1000},
+		"0 says nothing":                     {"0", "100", node, 100},
+		"a node that does not know":          {"10", "", nil, 10},
+		"nobody knows":                       {"", "", nil, 0},
+	} {
+		pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{}}}}
+		if tt.pod != "" {
+			pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(tt.pod)}
+		}
+		var limit *resource.Quantity
+		if tt.volume != "" {
+			limit = ptr.To(resource.MustParse(tt.volume))
+		}
+		if got := memorySize(pod, limit, tt.node); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+}
+
 func TestSubPathStaysInside(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounts need root")
