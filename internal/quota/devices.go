@@ -1,11 +1,14 @@
 package quota
 
 import (
+	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // isOfDevices says whether a resource counts the devices of a class.
@@ -30,6 +33,78 @@ func addDevices(used corev1.ResourceList, c *resourcev1.ResourceClaim) {
 			Add(used, corev1.ResourceList{corev1.ResourceName(class + corev1.ResourceClaimsPerClass): *resource.NewQuantity(n, resource.DecimalSI)})
 		}
 	}
+}
+
+// Devices is what is known of devices beyond the claims for them.
+type Devices interface {
+	// ExtendedResource returns the extended resource that a class stands for by its
+	// own word (spec.extendedResourceName); "" is none.
+	ExtendedResource(class string) string
+	// Requester returns the pod whose requests a claim was made for by the
+	// Scheduler (RequesterOf); nil if it is no such claim.
+	Requester(claim *resourcev1.ResourceClaim) *corev1.Pod
+}
+
+// addExtended counts devices as the extended resources that their classes stand for,
+// but for what a pod that requests them counts for itself.
+func addExtended(used corev1.ResourceList, c *resourcev1.ResourceClaim, now time.Time, devices Devices) {
+	extended := corev1.ResourceList{}
+	for name, n := range used {
+		class, ok := strings.CutSuffix(string(name), corev1.ResourceClaimsPerClass)
+		if !ok {
+			continue
+		}
+		Add(extended, corev1.ResourceList{corev1.ResourceName(corev1.ResourceImplicitExtendedClaimsPerClass + class): n})
+		if resource := devices.ExtendedResource(class); resource != "" {
+			Add(extended, corev1.ResourceList{corev1.ResourceName(corev1.DefaultResourceRequestsPrefix + resource): n})
+		}
+	}
+	counted := corev1.ResourceList{}
+	if pod := devices.Requester(c); pod != nil && !isSpent(pod, now) {
+		addPod(counted, pod)
+	}
+	for name, n := range extended {
+		if n.Sub(counted[name]); n.Sign() > 0 {
+			used[name] = n
+		}
+	}
+}
+
+// RequesterOf says whether a claim was made for the extended resources of a pod,
+// which owns it. Anybody can write a claim that says so: of several only the one
+// counts that the pod's status names or, as long as it names none, the first of the
+// claims of its namespace.
+func RequesterOf(claim *resourcev1.ResourceClaim, pod *corev1.Pod, claims func() []*resourcev1.ResourceClaim) bool {
+	if !isFor(claim, pod) {
+		return false
+	}
+	if s := pod.Status.ExtendedResourceClaimStatus; s != nil {
+		return s.ResourceClaimName == claim.Name || s.ResourceClaimName == ""
+	}
+	return !slices.ContainsFunc(claims(), func(other *resourcev1.ResourceClaim) bool {
+		return other.UID != claim.UID && isFor(other, pod) && precedes(other, claim)
+	})
+}
+
+// RequesterName returns the name of the pod that RequesterOf is to be asked about;
+// "" if a claim does not say that it is for extended resources.
+func RequesterName(claim *resourcev1.ResourceClaim) string {
+	owner := metav1.GetControllerOfNoCopy(claim)
+	if claim.Annotations[resourcev1.ExtendedResourceClaimAnnotation] != "true" || owner == nil || owner.APIVersion != "v1" || owner.Kind != "Pod" {
+		return ""
+	}
+	return owner.Name
+}
+
+func isFor(claim *resourcev1.ResourceClaim, pod *corev1.Pod) bool {
+	return RequesterName(claim) == pod.Name && metav1.IsControlledBy(claim, pod)
+}
+
+func precedes(a, b *resourcev1.ResourceClaim) bool {
+	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.Name < b.Name
+	}
+	return a.CreationTimestamp.Before(&b.CreationTimestamp)
 }
 
 func mostDevices(mode resourcev1.DeviceAllocationMode, count int64) int64 {

@@ -21,7 +21,13 @@ func isOfPods(name corev1.ResourceName) bool {
 		return true
 	}
 	requested, ok := strings.CutPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
-	return ok && (strings.HasPrefix(requested, corev1.ResourceHugePagesPrefix) || isExtended(requested))
+	return ok && strings.HasPrefix(requested, corev1.ResourceHugePagesPrefix) || isOfExtended(name)
+}
+
+// isOfExtended says whether a resource counts what is requested of an extended one.
+func isOfExtended(name corev1.ResourceName) bool {
+	requested, ok := strings.CutPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
+	return ok && isExtended(requested)
 }
 
 // isExtended says whether a resource is not one of Kubernetes' own, such as

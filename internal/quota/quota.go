@@ -62,7 +62,7 @@ func isOf(kind *kinds.Kind, name corev1.ResourceName) bool {
 	}
 	switch kind.GroupResource().String() {
 	case "resourceclaims.resource.k8s.io":
-		return isOfDevices(name)
+		return isOfDevices(name) || isOfExtended(name)
 	case "pods":
 		return isOfPods(name)
 	case "persistentvolumeclaims":
@@ -73,8 +73,9 @@ func isOf(kind *kinds.Kind, name corev1.ResourceName) bool {
 	return false
 }
 
-// Usage returns what an object counts for.
-func Usage(kind *kinds.Kind, obj kinds.Object, now time.Time) corev1.ResourceList {
+// Usage returns what an object counts for. devices is asked about ResourceClaims
+// only.
+func Usage(kind *kinds.Kind, obj kinds.Object, now time.Time, devices Devices) corev1.ResourceList {
 	used := Each(kind)
 	switch o := obj.(type) {
 	case *corev1.Pod:
@@ -89,6 +90,7 @@ func Usage(kind *kinds.Kind, obj kinds.Object, now time.Time) corev1.ResourceLis
 		addService(used, o)
 	case *resourcev1.ResourceClaim:
 		addDevices(used, o)
+		addExtended(used, o, now, devices)
 	}
 	return used
 }

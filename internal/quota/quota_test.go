@@ -8,6 +8,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/kinds"
@@ -72,17 +73,91 @@ func TestUsage(t *testing.T) {
 				{DeviceClassName: "gpu", AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: 4},
 				{DeviceClassName: "tpu", AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: 1}}},
 		}}}}, list("count/resourceclaims.resource.k8s.io", "1", "gpu.deviceclass.resource.k8s.io/devices", "6",
-			"nic.deviceclass.resource.k8s.io/devices", "32", "tpu.deviceclass.resource.k8s.io/devices", "1")},
+			"nic.deviceclass.resource.k8s.io/devices", "32", "tpu.deviceclass.resource.k8s.io/devices", "1",
+			"requests.deviceclass.resource.kubernetes.io/gpu", "6", "requests.deviceclass.resource.kubernetes.io/nic", "32",
+			"requests.deviceclass.resource.kubernetes.io/tpu", "1")},
+		{"devices that stand for a resource", devicesFor("", 2), list("count/resourceclaims.resource.k8s.io", "1", "fast.deviceclass.resource.k8s.io/devices", "2",
+			"requests.deviceclass.resource.kubernetes.io/fast", "2", "requests.example.com/gpu", "2")},
+		{"as many as its pod requests", devicesFor("two", 2), list("count/resourceclaims.resource.k8s.io", "1", "fast.deviceclass.resource.k8s.io/devices", "2",
+			"requests.deviceclass.resource.kubernetes.io/fast", "2")},
+		{"more than its pod requests", devicesFor("two", 3), list("count/resourceclaims.resource.k8s.io", "1", "fast.deviceclass.resource.k8s.io/devices", "3",
+			"requests.deviceclass.resource.kubernetes.io/fast", "3", "requests.example.com/gpu", "1")},
+		{"its pod has ended", devicesFor("ended", 2), list("count/resourceclaims.resource.k8s.io", "1", "fast.deviceclass.resource.k8s.io/devices", "2",
+			"requests.deviceclass.resource.kubernetes.io/fast", "2", "requests.example.com/gpu", "2")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			kind, err := kinds.Default().ForObject(test.obj)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := quota.Usage(kind, test.obj, now); !quota.Equal(got, test.want) {
+			if got := quota.Usage(kind, test.obj, now, known{}); !quota.Equal(got, test.want) {
 				t.Errorf("got  %s\nwant %s", quota.Format(got), quota.Format(test.want))
 			}
 		})
+	}
+}
+
+// devicesFor is a claim of devices of class fast, for a pod or none.
+func devicesFor(pod string, n int64) *resourcev1.ResourceClaim {
+	return &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: pod}, Spec: resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{
+		{Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "fast", AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: n}},
+	}}}}
+}
+
+// known is that class fast stands for example.com/gpu, of which pods two and ended
+// request two.
+type known struct{}
+
+func (known) ExtendedResource(class string) string {
+	return map[string]string{"fast": "example.com/gpu"}[class]
+}
+
+func (known) Requester(c *resourcev1.ResourceClaim) *corev1.Pod {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{container(list("example.com/gpu", "2"), nil)}}}
+	switch c.Name {
+	case "two":
+		return pod
+	case "ended":
+		pod.Status.Phase = corev1.PodFailed
+		return pod
+	}
+	return nil
+}
+
+// TestRequesterOf: claim x is made at 2 s, for pod p as it says. Others may say the
+// same.
+func TestRequesterOf(t *testing.T) {
+	claim := func(name, pod string, second int64) *resourcev1.ResourceClaim {
+		return &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{
+			Name: name, UID: types.UID(name), CreationTimestamp: metav1.NewTime(time.Unix(second, 0)), Annotations: map[string]string{resourcev1.ExtendedResourceClaimAnnotation: "true"},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod, UID: types.UID(pod), Controller: ptr.To(true)}},
+		}}
+	}
+	unmarked := claim("x", "p", 2)
+	unmarked.Annotations = nil
+	for _, tt := range []struct {
+		name   string
+		claim  *resourcev1.ResourceClaim
+		says   string // the pod's status
+		others []*resourcev1.ResourceClaim
+		want   bool
+	}{
+		{"the only one", claim("x", "p", 2), "", nil, true},
+		{"without the mark", unmarked, "", nil, false},
+		{"another pod's", claim("x", "q", 2), "", nil, false},
+		{"the pod says so", claim("x", "p", 2), "x", []*resourcev1.ResourceClaim{claim("a", "p", 1)}, true},
+		{"the pod says otherwise", claim("x", "p", 2), "a", nil, false},
+		{"the first", claim("x", "p", 2), "", []*resourcev1.ResourceClaim{claim("x", "p", 2), claim("a", "p", 3), claim("b", "q", 1)}, true},
+		{"another is older", claim("x", "p", 2), "", []*resourcev1.ResourceClaim{claim("y", "p", 1)}, false},
+		{"another has the lower name", claim("x", "p", 2), "", []*resourcev1.ResourceClaim{claim("a", "p", 2)}, false},
+	} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "p"}}
+		if tt.says != "" {
+			pod.Status.ExtendedResourceClaimStatus = &corev1.PodExtendedResourceClaimStatus{ResourceClaimName: tt.says}
+		}
+		if got := quota.RequesterOf(tt.claim, pod, func() []*resourcev1.ResourceClaim { return tt.others }); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -255,5 +256,40 @@ func TestQuotaDoesNotKeepAClusterFromStarting(t *testing.T) {
 	}
 	if err := again.Create(t.Context(), configMap("other", nil)); !apierrors.IsForbidden(err) {
 		t.Errorf("a user's object was answered with %v", err)
+	}
+}
+
+// Claims of devices and requests for the resource that these stand for share what a
+// quota allows; a claim that the Scheduler makes for a pod's requests costs nothing
+// more.
+func TestQuotaOfExtendedResources(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	create(t, c, &resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Spec: resourcev1.DeviceClassSpec{ExtendedResourceName: ptr.To("example.com/gpu")}})
+	limit(t, c, "q", amounts("requests.example.com/gpu", "3"))
+	claim := func(name string, n int64) *resourcev1.ResourceClaim {
+		return &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{
+			Requests: []resourcev1.DeviceRequest{{Name: "r", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "fast", Count: n}}},
+		}}}
+	}
+	requests := pod("p")
+	requests.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: amounts("example.com/gpu", "2"), Limits: amounts("example.com/gpu", "2")}
+	create(t, c, requests)
+	forPod := func(name string) *resourcev1.ResourceClaim {
+		made := claim(name, 2)
+		made.Annotations = map[string]string{resourcev1.ExtendedResourceClaimAnnotation: "true"}
+		made.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "p", UID: requests.UID, Controller: ptr.To(true)}}
+		return made
+	}
+	create(t, c, forPod("a"))
+	for _, tt := range []struct {
+		claim *resourcev1.ResourceClaim
+		fits  bool
+	}{{forPod("b"), false}, {claim("large", 2), false}, {claim("small", 1), true}} {
+		if err := c.Create(t.Context(), tt.claim); tt.fits != (err == nil) || err != nil && !apierrors.IsForbidden(err) {
+			t.Errorf("claim %s: %v", tt.claim.Name, err)
+		}
+	}
+	if used := usedOf(t, c, "q")["requests.example.com/gpu"]; used.Value() != 3 {
+		t.Errorf("%s are used", used.String())
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"navarch.dev/navarch/internal/client"
@@ -45,16 +46,21 @@ func (r *reconciler) countKind(ctx context.Context, q *corev1.ResourceQuota, kin
 	switch kind.GVK() {
 	case corev1.SchemeGroupVersion.WithKind("Pod"):
 		pods, err := present(ctx, r, q, r.pods, &corev1.PodList{}, func(l *corev1.PodList) []corev1.Pod { return l.Items })
-		c.add(q, kind, names, asObjects(pods))
+		r.add(c, q, kind, names, asObjects(pods))
 		return err
 	case corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"):
 		claims, err := present(ctx, r, q, r.claims, &corev1.PersistentVolumeClaimList{},
 			func(l *corev1.PersistentVolumeClaimList) []corev1.PersistentVolumeClaim { return l.Items })
-		c.add(q, kind, names, asObjects(claims))
+		r.add(c, q, kind, names, asObjects(claims))
 		return err
 	case corev1.SchemeGroupVersion.WithKind("Service"):
 		services, err := present(ctx, r, q, r.services, &corev1.ServiceList{}, func(l *corev1.ServiceList) []corev1.Service { return l.Items })
-		c.add(q, kind, names, asObjects(services))
+		r.add(c, q, kind, names, asObjects(services))
+		return err
+	case resourcev1.SchemeGroupVersion.WithKind("ResourceClaim"):
+		claims, err := present(ctx, r, q, r.devices.claims, &resourcev1.ResourceClaimList{},
+			func(l *resourcev1.ResourceClaimList) []resourcev1.ResourceClaim { return l.Items })
+		r.add(c, q, kind, names, asObjects(claims))
 		return err
 	}
 	if quota.Scoped(&q.Spec) {
@@ -103,13 +109,13 @@ func asObjects[T kinds.Object](list []T) []kinds.Object {
 
 // add adds up what objects of a kind count for, as far as the quota is about
 // them.
-func (c *count) add(q *corev1.ResourceQuota, kind *kinds.Kind, names []corev1.ResourceName, objs []kinds.Object) {
+func (r *reconciler) add(c *count, q *corev1.ResourceQuota, kind *kinds.Kind, names []corev1.ResourceName, objs []kinds.Object) {
 	now := time.Now()
 	for _, obj := range objs {
 		if !quota.InScope(&q.Spec, obj) {
 			continue
 		}
-		usage := quota.Usage(kind, obj, now)
+		usage := quota.Usage(kind, obj, now, r.devices)
 		for name := range usage {
 			if !slices.Contains(names, name) {
 				delete(usage, name)

@@ -39,6 +39,7 @@ type reconciler struct {
 	pods     *client.Informer[*corev1.Pod]
 	claims   *client.Informer[*corev1.PersistentVolumeClaim]
 	services *client.Informer[*corev1.Service]
+	devices  *devices
 	others   *inventory.Inventory
 	pace     pace
 }
@@ -59,6 +60,9 @@ func New(deps runner.Deps, others *inventory.Inventory) (*runner.Controller, err
 	if r.services, err = client.InformerFor[*corev1.Service](deps.Informers, nil); err != nil {
 		return nil, err
 	}
+	if r.devices, err = newDevices(deps.Informers, r.pods); err != nil {
+		return nil, err
+	}
 	c := runner.New("resourcequota", r, deps, runner.Options{Trace: r.quotas.TraceContext})
 	runner.Primary(c, r.quotas)
 	registry := kinds.Default()
@@ -71,6 +75,10 @@ func New(deps runner.Deps, others *inventory.Inventory) (*runner.Controller, err
 	if err := follow(c, r, registry, r.services); err != nil {
 		return nil, err
 	}
+	if err := follow(c, r, registry, r.devices.claims); err != nil {
+		return nil, err
+	}
+	r.devices.tell(func() { r.enqueueAll(c, r.devices.claims.Kind()) })
 	others.AddHandler(inventory.Handler{
 		OnAdd: func(inventory.Found) {}, OnUpdate: func(*inventory.Object, inventory.Found) {},
 		OnDelete: func(obj inventory.Found) { r.enqueue(c, obj.Kind, obj.Namespace) },
@@ -93,7 +101,7 @@ func follow[T kinds.Object](c *runner.Controller, r *reconciler, registry *kinds
 			}
 			now := time.Now()
 			ending := old.GetDeletionTimestamp() == nil && obj.GetDeletionTimestamp() != nil
-			if ending || !quota.Equal(quota.Usage(kind, old, now), quota.Usage(kind, obj, now)) || !sameScopes(old, obj) {
+			if ending || !quota.Equal(quota.Usage(kind, old, now, r.devices), quota.Usage(kind, obj, now, r.devices)) || !sameScopes(old, obj) {
 				r.enqueue(c, kind, obj.GetNamespace())
 			}
 		},
@@ -123,7 +131,16 @@ func (r *reconciler) enqueue(c *runner.Controller, kind *kinds.Kind, namespace s
 	if !quota.Counts(kind) {
 		return
 	}
-	for _, q := range r.quotas.InNamespace(namespace) {
+	r.recount(c, kind, r.quotas.InNamespace(namespace))
+}
+
+// enqueueAll has all quotas recounted that count objects of a kind.
+func (r *reconciler) enqueueAll(c *runner.Controller, kind *kinds.Kind) {
+	r.recount(c, kind, r.quotas.List())
+}
+
+func (r *reconciler) recount(c *runner.Controller, kind *kinds.Kind, quotas []*corev1.ResourceQuota) {
+	for _, q := range quotas {
 		if len(quota.Names(kind, q.Spec.Hard)) > 0 {
 			key := cache.MetaObjectToName(q).String()
 			c.EnqueueAfter(key, r.pace.after(key))

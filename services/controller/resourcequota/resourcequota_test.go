@@ -5,9 +5,11 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/services/controller/controllertest"
 	"navarch.dev/navarch/services/controller/resourcequota"
@@ -74,4 +76,24 @@ func TestCountFollowsTheObjects(t *testing.T) {
 		q.Spec.Hard = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1")}
 	})
 	awaitUsed(c, "pods=1")
+}
+
+// Claims of devices count by how many they are for, and for the resource that their
+// class stands for, also when it comes to do so.
+func TestCountOfDevices(t *testing.T) {
+	c := controllertest.New(t)
+	c.Start(c.Controller(resourcequota.New(c.Deps, c.Inventory)))
+	claim := &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "c"}, Spec: resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{
+		Requests: []resourcev1.DeviceRequest{{Name: "r", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "gpu", Count: 3}}},
+	}}}
+	class := &resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "gpu"}}
+	c.Apply(claim, class, quotaOf(corev1.ResourceList{
+		"count/resourceclaims.resource.k8s.io": resource.MustParse("9"), "gpu.deviceclass.resource.k8s.io/devices": resource.MustParse("9"),
+		"nic.deviceclass.resource.k8s.io/devices": resource.MustParse("9"), "requests.example.com/gpu": resource.MustParse("9"),
+	}))
+	awaitUsed(c, "count/resourceclaims.resource.k8s.io=1", "gpu.deviceclass.resource.k8s.io/devices=3", "nic.deviceclass.resource.k8s.io/devices=0", "requests.example.com/gpu=0")
+	controllertest.Change(c, class, "", func(d *resourcev1.DeviceClass) { d.Spec.ExtendedResourceName = ptr.To("example.com/gpu") })
+	awaitUsed(c, "requests.example.com/gpu=3")
+	c.Remove(claim, "")
+	awaitUsed(c, "gpu.deviceclass.resource.k8s.io/devices=0", "requests.example.com/gpu=0")
 }

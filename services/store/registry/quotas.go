@@ -183,7 +183,7 @@ func (q *quotas) estimate(ctx context.Context, w Write, obj, old kinds.Object) (
 	if err := q.cache().Settled(ctx); err != nil {
 		return nil, "", fmt.Errorf("read the quotas of %s: %w", w.Namespace, err)
 	}
-	now := time.Now()
+	now, devices := time.Now(), &quotaDevices{ctx: ctx, reader: settledReader{q.registry.Reader()}}
 	var usage corev1.ResourceList
 	judge := func(v *cache.Version) bool {
 		rq, ok := v.Object().(*corev1.ResourceQuota)
@@ -195,11 +195,11 @@ func (q *quotas) estimate(ctx context.Context, w Write, obj, old kinds.Object) (
 			return true
 		}
 		if usage == nil {
-			usage = quota.Usage(w.Kind, obj, now)
+			usage = quota.Usage(w.Kind, obj, now, devices)
 		}
 		var before corev1.ResourceList
 		if old != nil && quota.InScope(&rq.Spec, old) {
-			before = quota.Usage(w.Kind, old, now)
+			before = quota.Usage(w.Kind, old, now, devices)
 		}
 		more := quota.Growth(before, usage, names)
 		if len(more) == 0 && old != nil {
@@ -223,6 +223,9 @@ func (q *quotas) estimate(ctx context.Context, w Write, obj, old kinds.Object) (
 	snapshotErr := q.cache().Snapshot().Ascend(ctx, q.registry.KeyPrefix(q.kind, w.Namespace), "", judge)
 	if err == nil {
 		err = snapshotErr
+	}
+	if err == nil {
+		err = devices.err
 	}
 	return costs, uncounted, err
 }
