@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/internal/atomicfile"
 )
@@ -94,6 +95,9 @@ func (h *holder) run(ctx context.Context, has *Credential) {
 		case refused:
 			h.refuse(refusal)
 			return
+		case err != nil && h.gone(ctx):
+			h.m.Forget(string(h.pod.UID))
+			return
 		case err != nil:
 			h.setProblem(err)
 			h.m.log.WarnContext(ctx, "a pod's certificate was not issued, asking again", "namespace", h.pod.Namespace, "pod", h.pod.Name,
@@ -108,6 +112,14 @@ func (h *holder) run(ctx context.Context, has *Credential) {
 		has, retry = issued, firstRetry
 		h.take(issued)
 	}
+}
+
+// gone says whether the pod is there no more: a volume that was being set up when
+// its pod was torn down may have asked last.
+func (h *holder) gone(ctx context.Context) bool {
+	now := &corev1.Pod{}
+	err := h.m.client.Get(ctx, h.pod.Namespace, h.pod.Name, now)
+	return apierrors.IsNotFound(err) || err == nil && now.UID != h.pod.UID
 }
 
 // take makes a new credential the one that the volume shows.

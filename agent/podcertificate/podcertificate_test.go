@@ -247,6 +247,26 @@ func TestRemovedRequestIsMadeAgain(t *testing.T) {
 	})
 }
 
+func TestPodThatIsGoneAsksNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "ECDSAP256")
+		defer w.stop()
+		if _, err := w.get(); err == nil {
+			t.Fatal("there is a certificate that nobody has issued")
+		}
+		now := int64(0)
+		for _, obj := range []kinds.Object{w.pod, w.one()} {
+			if err := w.client.Delete(t.Context(), obj, client.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour)
+		if open := w.requests(); len(open) != 0 {
+			t.Errorf("%d requests were made for it", len(open))
+		}
+	})
+}
+
 // A certificate is renewed an hour after it was issued. The signer then lets
 // everybody wait, until it has ended.
 func TestRenewal(t *testing.T) {

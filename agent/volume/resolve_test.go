@@ -52,6 +52,8 @@ func TestResolverSaysWhatIsMissing(t *testing.T) {
 		{"path of the host", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/nowhere"}}, ""},
 		{"config map", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: name("conf")}}, `volume "v" : configmap "conf" not found`},
 		{"secret", corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}, `volume "v" : secret "s" not found`},
+		{"trust bundle", trustVolume(corev1.ClusterTrustBundleProjection{Name: ptr.To("x")}).VolumeSource, `volume "v" : clustertrustbundle "x" not found`},
+		{"certificate", corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{PodCertificate: &corev1.PodCertificateProjection{}}}}}, `volume "v" : volumes of this type are not supported`},
 		{"claim", corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}, `failed to fetch PVC`},
 		{"claim of its own", corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}, `failed to fetch PVC`},
 	} {
