@@ -146,6 +146,12 @@ func streamOptions(subresource string, query url.Values) (*anypb.Any, error) {
 		})
 	case "attach":
 		return kinds.Encode(&corev1.PodAttachOptions{Stdin: stdin, Stdout: stdout, Stderr: stderr, TTY: tty, Container: query.Get("container")})
+	case "portforward":
+		ports, err := portsOf(query)
+		if err != nil {
+			return nil, err
+		}
+		return kinds.Encode(&corev1.PodPortForwardOptions{Ports: ports})
 	}
 	return nil, nil
 }

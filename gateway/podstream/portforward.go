@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -25,8 +26,12 @@ import (
 )
 
 // portForward serves pods/portforward: SPDY, by itself or within a WebSocket.
-// On it the client opens a pair of streams, data and error, per connection.
+// On it the client opens a pair of streams, data and error, per connection. Other
+// WebSockets have channels for the ports that the request names.
 func (c *Connector) portForward(w http.ResponseWriter, r *http.Request, t podTarget) error {
+	if wsstream.IsWebSocketRequest(r) && !wsstream.IsWebSocketRequestWithTunnelingProtocol(r) {
+		return c.forwardChannels(w, r, t)
+	}
 	ctx, node, err := c.node(r.Context(), t)
 	if err != nil {
 		return err
@@ -96,7 +101,7 @@ func upgradeForward(w http.ResponseWriter, r *http.Request, opened httpstream.Ne
 			return nil, errAnswered // NewServerConnection has closed ws
 		}
 		return conn, nil
-	case httpstream.IsUpgradeRequest(r) && !wsstream.IsWebSocketRequest(r):
+	case httpstream.IsUpgradeRequest(r):
 		if _, err := httpstream.Handshake(r, w, []string{portforward.PortForwardV1Name}); err != nil {
 			return nil, errAnswered
 		}
@@ -191,6 +196,11 @@ func (f *forwarder) forward(ctx context.Context, p *pair, port uint32) {
 	start := &nodev1.PortForwardStart{Namespace: f.pod.Namespace, Pod: f.pod.Name, Port: port}
 	if err := podconn.Join(ctx, f.node, start, p.data); err != nil && ctx.Err() == nil {
 		f.log.InfoContext(ctx, "port-forward failed", "namespace", f.pod.Namespace, "pod", f.pod.Name, "port", port, "error", err)
-		_, _ = fmt.Fprintf(p.failure, "error forwarding port %d to pod %s, uid %s: %s", port, f.pod.Name, f.pod.UID, status.Convert(err).Message())
+		_, _ = io.WriteString(p.failure, failureOf(f.pod, port, err))
 	}
+}
+
+// failureOf is what a client is told when a port cannot be reached.
+func failureOf(pod *corev1.Pod, port uint32, err error) string {
+	return fmt.Sprintf("error forwarding port %d to pod %s, uid %s: %s", port, pod.Name, pod.UID, status.Convert(err).Message())
 }

@@ -95,6 +95,9 @@ const (
 	firstProtocolBase64 = "base64.channel.k8s.io"
 )
 
+// fourthProtocolBase64 is version 4 in text.
+const fourthProtocolBase64 = "v4.base64.channel.k8s.io"
+
 // upgradeWebSocket serves the channel protocols: versions 4 and 5, and those
 // before.
 func upgradeWebSocket(w http.ResponseWriter, r *http.Request, start *nodev1.ExecStart) (*clientStreams, error) {
@@ -113,7 +116,7 @@ func upgradeWebSocket(w http.ResponseWriter, r *http.Request, start *nodev1.Exec
 	conn := wsstream.NewConn(map[string]wsstream.ChannelProtocolConfig{
 		remotecommand.StreamProtocolV5Name: {Binary: true, Channels: channels},
 		remotecommand.StreamProtocolV4Name: {Binary: true, Channels: channels},
-		"v4.base64.channel.k8s.io":         {Binary: false, Channels: channels},
+		fourthProtocolBase64:               {Binary: false, Channels: channels},
 		firstProtocol:                      {Binary: true, Channels: channels},
 		firstProtocolBinary:                {Binary: true, Channels: channels},
 		firstProtocolBase64:                {Binary: false, Channels: channels},
