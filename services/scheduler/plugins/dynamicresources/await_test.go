@@ -127,6 +127,36 @@ func TestBindingTimeoutCountsFromTheAllocation(t *testing.T) {
 	})
 }
 
+// What a Scheduler has written when it stops the next one goes on with.
+func TestStoppedWhileDevicesAreBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClaims("a")
+		c.conditions = []string{"Attached"}
+		pod := podWith("p", "a")
+		ctx, stop := context.WithCancel(t.Context())
+		first := newPlugin(c, NewLedger())
+		state, _ := nodesFor(t, first, pod)
+		first.Reserve(ctx, state, pod, "n1")
+		done := make(chan *framework.Status, 1)
+		go func() { done <- first.PreBind(ctx, state, pod, "n1") }()
+		synctest.Wait()
+		stop()
+		if s := <-done; s.Success() {
+			t.Error("the pod can be bound")
+		}
+		first.Unreserve(ctx, state, pod, "n1")
+		c.says("a", "Attached")
+		second := newPlugin(c, NewLedger())
+		state, nodes := nodesFor(t, second, pod)
+		expect(t, "nodes", nodes, "n1")
+		for _, s := range []*framework.Status{second.Reserve(t.Context(), state, pod, "n1"), second.PreBind(t.Context(), state, pod, "n1")} {
+			if !s.Success() {
+				t.Error(s)
+			}
+		}
+	})
+}
+
 // TestPostFilter: claim a has the device of n1, and n1 cannot be had.
 func TestPostFilter(t *testing.T) {
 	allocate := func(c *claims, change func(*resourcev1.ResourceClaimStatus)) {

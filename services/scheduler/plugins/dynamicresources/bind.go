@@ -71,16 +71,19 @@ func (p *Plugin) Reserve(_ context.Context, state *framework.CycleState, pod *sn
 	return nil
 }
 
-// Unreserve gives the devices back, also where that was written.
+// Unreserve gives the devices back, also where that was written. A Scheduler that
+// stops leaves what it has written: the next one goes on with it.
 func (p *Plugin) Unreserve(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ string) {
 	h := p.held.Get(state)
 	if h == nil {
 		return
 	}
+	stops := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	for i, claim := range h.claims {
 		switch {
+		case stops:
 		case h.isExtended(i) && h.stored:
 			_ = p.takeAway(ctx, pod.Pod, claim) // or the next attempt does it
 		case h.written[i]:
