@@ -79,6 +79,13 @@ func (s *server) taken() []string {
 	return append([]string{}, s.got...)
 }
 
+// attempts is how often it was sent something.
+func (s *server) attempts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
 // small sends batches of three events, of which six wait at most.
 func small(s *server) *webhook {
 	config := webhookConfig("w", func(c *WebhookConfig) { c.BufferSize, c.MaxBatchSize, c.Throttle = 6, 3, false })
@@ -164,8 +171,8 @@ func TestTriedAgain(t *testing.T) {
 			t.Errorf("%v were sent before their time", got)
 		}
 		time.Sleep(10 * time.Second)
-		if s.asked != 3 || len(s.taken()) != 1 {
-			t.Errorf("asked %d times, %v", s.asked, s.taken())
+		if s.attempts() != 3 || len(s.taken()) != 1 {
+			t.Errorf("asked %d times, %v", s.attempts(), s.taken())
 		}
 		w.close()
 	})
@@ -184,8 +191,8 @@ func TestDeadServer(t *testing.T) {
 			t.Errorf("%d of 10 too many were dropped, after %v", w.lost(queueFull), time.Since(start))
 		}
 		time.Sleep(5 * time.Minute)
-		if w.lost(notReceived) != fit || s.asked != attempts*fit/3 {
-			t.Errorf("%d of %d were given up after %d requests", w.lost(notReceived), fit, s.asked)
+		if w.lost(notReceived) != fit || s.attempts() != attempts*fit/3 {
+			t.Errorf("%d of %d were given up after %d requests", w.lost(notReceived), fit, s.attempts())
 		}
 		w.close()
 		if !w.isEmpty() {
