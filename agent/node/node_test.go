@@ -132,6 +132,39 @@ func TestStatusWithoutNewsIsNotWritten(t *testing.T) {
 	}
 }
 
+// Extended resources are advertised by whoever patches the status. The agent keeps
+// them, and nothing else that it knows better.
+func TestKeepsExtendedResources(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	n := newNode(t, c, func() (bool, string) { return true, "" })
+	node, err := n.Register(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := resource.MustParse("2")
+	err = c.RetryOnConflict(t.Context(), node, func() bool {
+		node.Status.Capacity = corev1.ResourceList{"example.com/dongle": two, corev1.ResourceCPU: resource.MustParse("1000"), "unknown": two}
+		return true
+	}, n.updateStatus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.writeStatus(t.Context(), time.Now(), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Get(t.Context(), "", node.Name, node); err != nil {
+		t.Fatal(err)
+	}
+	for what, list := range map[string]corev1.ResourceList{"capacity": node.Status.Capacity, "allocatable": node.Status.Allocatable} {
+		if got := list["example.com/dongle"]; got.Cmp(two) != 0 {
+			t.Errorf("%s has %s dongles, want 2", what, got.String())
+		}
+		if _, ok := list["unknown"]; ok || list.Cpu().Value() == 1000 {
+			t.Errorf("%s is not the machine's: %v", what, list)
+		}
+	}
+}
+
 func TestMeminfo(t *testing.T) {
 	if v, ok := meminfo([]byte("MemTotal:  16 kB\nMemAvailable: 8 kB\n"), "MemAvailable"); !ok || v != 8<<10 {
 		t.Errorf("MemAvailable = %d, %v", v, ok)

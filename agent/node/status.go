@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/kinds/podspec"
 )
 
 // keepStatus writes the status when it has changed, and now and then if not.
@@ -91,7 +93,7 @@ func (n *Node) differs(have *corev1.NodeStatus, now time.Time) bool {
 // fill sets all that the agent knows in a status; the rest stays.
 func (n *Node) fill(s *corev1.NodeStatus, now time.Time) {
 	s.Addresses = n.cfg.Addresses
-	s.Capacity, s.Allocatable = n.machine.Capacity, n.machine.Allocatable
+	s.Capacity, s.Allocatable = n.resources(s.Capacity)
 	s.NodeInfo = n.machine.Info
 	s.DaemonEndpoints.KubeletEndpoint.Port = n.cfg.Port
 	s.Images = n.images()
@@ -107,6 +109,20 @@ func (n *Node) fill(s *corev1.NodeStatus, now time.Time) {
 		choose(p.pids, "the node is short of process IDs", "the node has enough process IDs"))
 	ok, why := n.ready()
 	set(corev1.NodeReady, ok, choose(ok, "KubeletReady", "KubeletNotReady"), choose(ok, "the agent is ready", why))
+}
+
+// resources returns the machine's capacity and what of it pods may use. Extended
+// resources that somebody has given the node stay: an administrator advertises
+// them by a patch of the status, as Kubernetes' documentation says.
+func (n *Node) resources(have corev1.ResourceList) (capacity, allocatable corev1.ResourceList) {
+	capacity, allocatable = maps.Clone(n.machine.Capacity), maps.Clone(n.machine.Allocatable)
+	for name, amount := range have {
+		if _, own := capacity[name]; own || !podspec.IsExtended(name) {
+			continue
+		}
+		capacity[name], allocatable[name] = amount, amount
+	}
+	return capacity, allocatable
 }
 
 func setCondition(s *corev1.NodeStatus, c corev1.NodeCondition, now time.Time) {

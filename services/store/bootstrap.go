@@ -79,10 +79,15 @@ func (s *Store) createFirst(ctx context.Context, obj kinds.Object) error {
 	}
 	w := registry.Write{Kind: kind, Namespace: obj.GetNamespace(), User: identity.Service(identity.Store), Manager: fieldManager, Verb: "create"}
 	_, err = s.registry.Create(ctx, w, obj.DeepCopyObject().(kinds.Object))
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create %s %s: %w", kind.Kind, obj.GetName(), err)
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		return nil
 	}
-	return nil
+	// Another Store that starts may have been faster, and have the address that
+	// the object asks for.
+	if _, missing := s.Reader().Get(ctx, kind.GVR(), obj.GetNamespace(), obj.GetName()); missing == nil {
+		return nil
+	}
+	return fmt.Errorf("create %s %s: %w", kind.Kind, obj.GetName(), err)
 }
 
 // mend gives a seed object that was there before what it has lost since, or what
