@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/resolver"
 )
 
@@ -29,7 +30,13 @@ type addressList struct {
 	mu        sync.Mutex // guards the fields below
 	cc        resolver.ClientConn
 	addresses []string // in the order in which they are tried
+	// left is how often a connection to an address was given up on purpose.
+	left map[string]int
 }
+
+// leftKey is the attribute of an address by which gRPC tells connections that are
+// to be given up from those that are to be made.
+type leftKey struct{}
 
 // Scheme implements resolver.Builder.
 func (l *addressList) Scheme() string { return addressListScheme }
@@ -44,33 +51,35 @@ func (l *addressList) Build(target resolver.Target, cc resolver.ClientConn, _ re
 			return nil, fmt.Errorf("address %q: must be host:port: %w", address, err)
 		}
 	}
-	if err := cc.UpdateState(stateOf(l.addresses)); err != nil {
+	if err := cc.UpdateState(l.state()); err != nil {
 		return nil, fmt.Errorf("use the addresses %q: %w", target.Endpoint(), err)
 	}
 	return l, nil
 }
 
-func stateOf(addresses []string) (state resolver.State) {
-	for _, address := range addresses {
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: address}}})
+// state needs l.mu.
+func (l *addressList) state() (state resolver.State) {
+	for _, address := range l.addresses {
+		a := resolver.Address{Addr: address, Attributes: attributes.New(leftKey{}, l.left[address])}
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{a}})
 	}
 	return state
 }
 
-// leave has an address tried last. A connection to it gets no more calls: gRPC
-// closes one whose address is not in the list, and then it is again.
+// leave has an address tried last, and the connection to it get no more calls.
 func (l *addressList) leave(address string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := slices.Index(l.addresses, address)
-	if i < 0 || len(l.addresses) == 1 {
+	if i < 0 {
 		return
 	}
-	others := slices.Delete(slices.Clone(l.addresses), i, i+1)
-	l.addresses = append(slices.Clone(others), address)
-	for _, addresses := range [][]string{others, l.addresses} {
-		_ = l.cc.UpdateState(stateOf(addresses)) // of a list that is not empty it fails only when the connection is closed
+	l.addresses = append(slices.Delete(slices.Clone(l.addresses), i, i+1), address)
+	if l.left == nil {
+		l.left = make(map[string]int)
 	}
+	l.left[address]++
+	_ = l.cc.UpdateState(l.state()) // of a list that is not empty it fails only when the connection is closed
 }
 
 // ResolveNow implements resolver.Resolver.

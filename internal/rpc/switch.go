@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -24,8 +25,11 @@ import (
 type SwitchableConn struct {
 	*grpc.ClientConn
 	list *addressList
-	// several says that there is another to go to.
-	several bool
+	// only is the target's address if there is but one, a name behind which there
+	// may be several servers; empty otherwise.
+	only string
+	// fixed says that there is but one server.
+	fixed bool
 
 	mu sync.Mutex // guards the fields below
 	// dialed is what a connection's remote address was dialed by, which may be
@@ -41,18 +45,28 @@ type SwitchableConn struct {
 var errLeft = errors.New("the connection went to another server")
 
 // DialSwitchable is Dial for a connection that can be told to go to another of
-// the target's addresses.
+// the target's addresses or, where it is a single name, as of a Service with
+// several pods, to connect to it anew.
 func DialSwitchable(tel telemetry.Set, target string, config *tls.Config, extra ...grpc.DialOption) (*SwitchableConn, error) {
-	c := &SwitchableConn{
-		list: &addressList{}, several: strings.Contains(target, ","),
-		dialed: make(map[string]string), streams: make(map[*switchableStream]struct{}),
-	}
-	if c.several {
+	c := &SwitchableConn{list: &addressList{}, dialed: make(map[string]string), streams: make(map[*switchableStream]struct{})}
+	if strings.Contains(target, ",") {
 		extra = append(extra, grpc.WithContextDialer(c.dial))
+	} else if c.only = target; !isName(target) {
+		c.fixed = true
 	}
 	var err error
 	c.ClientConn, err = dial(tel, target, config, c.list, extra)
 	return c, err
+}
+
+// isName says whether a target is the name of a host and a port.
+func isName(target string) bool {
+	host, _, err := net.SplitHostPort(target)
+	if err != nil || strings.Contains(target, "/") {
+		return false
+	}
+	_, err = netip.ParseAddr(host)
+	return err != nil
 }
 
 // dial connects to an address and remembers which connection is to it.
@@ -82,7 +96,7 @@ func (c *SwitchableConn) Invoke(ctx context.Context, method string, args, reply 
 // NewStream begins a stream, which Switch breaks: gRPC would let it go on with the
 // server that was left.
 func (c *SwitchableConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	if !c.several {
+	if c.fixed {
 		return c.ClientConn.NewStream(ctx, desc, method, opts...)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -120,12 +134,15 @@ func (s *switchableStream) RecvMsg(m any) error {
 	return err
 }
 
-// Switch leaves the server that was called last for another, if there is one: its
-// connection is closed, streams break, and it is tried again only after all
+// Switch leaves the server that was called last for another, if there may be one:
+// its connection is closed, streams break, and it is tried again only after all
 // others.
 func (c *SwitchableConn) Switch() {
 	c.mu.Lock()
 	address, ok := c.dialed[c.used]
+	if c.only != "" {
+		address, ok = c.only, !c.fixed
+	}
 	streams := slices.Collect(maps.Keys(c.streams))
 	c.mu.Unlock()
 	if !ok {

@@ -17,6 +17,9 @@ import (
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
+// patience bounds waits that a test which succeeds does not wait for.
+const patience = 20 * time.Second
+
 // named is a service that tells its name, or hangs.
 type named struct {
 	storev1.UnimplementedStoreServiceServer
@@ -44,6 +47,17 @@ func (n *named) Watch(_ *storev1.WatchRequest, stream storev1.StoreService_Watch
 // several starts servers a, b and so on, and connects to all of them. The first
 // is known by a name.
 func several(t *testing.T, count int) ([]*named, *rpc.SwitchableConn) {
+	t.Helper()
+	return connect(t, "localhost", count)
+}
+
+// one starts a server that is known by a host.
+func one(t *testing.T, host string) ([]*named, *rpc.SwitchableConn) {
+	t.Helper()
+	return connect(t, host, 1)
+}
+
+func connect(t *testing.T, host string, count int) ([]*named, *rpc.SwitchableConn) {
 	t.Helper()
 	authority, err := certs.LoadOrCreate(t.TempDir())
 	if err != nil {
@@ -78,7 +92,7 @@ func several(t *testing.T, count int) ([]*named, *rpc.SwitchableConn) {
 		t.Cleanup(func() { cancel(); <-done })
 		all, addresses = append(all, n), append(addresses, listener.Addr().String())
 	}
-	addresses[0] = strings.Replace(addresses[0], "127.0.0.1", "localhost", 1)
+	addresses[0] = strings.Replace(addresses[0], "127.0.0.1", host, 1)
 	client := issue(certs.Request{Identity: identity.Node("n1")}).Client(certs.ServerName("store"))
 	conn, err := rpc.DialSwitchable(telemetry.Discard("test"), strings.Join(addresses, ","), client)
 	if err != nil {
@@ -97,7 +111,6 @@ func ask(t *testing.T, conn *rpc.SwitchableConn, within time.Duration) (string, 
 }
 
 func TestSwitch(t *testing.T) {
-	const patience = 20 * time.Second
 	servers, conn := several(t, 3)
 	conn.Switch() // nobody was called yet
 	for _, want := range []string{"a", "b", "c", "a"} {
@@ -128,12 +141,36 @@ func TestSwitch(t *testing.T) {
 	}
 }
 
+// TestSwitchOfOne has one address only: a name, behind which there may be other
+// servers, is connected to anew, one server is not.
 func TestSwitchOfOne(t *testing.T) {
-	_, conn := several(t, 1)
-	for range 2 {
-		if got, err := ask(t, conn, 20*time.Second); err != nil || got != "a" {
-			t.Fatalf("%q answers: %v", got, err)
-		}
-		conn.Switch()
+	for _, host := range []string{"localhost", "127.0.0.1"} {
+		t.Run(host, func(t *testing.T) {
+			_, conn := one(t, host)
+			if got, err := ask(t, conn, patience); err != nil || got != "a" {
+				t.Fatalf("%q answers: %v", got, err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			watch, err := storev1.NewStoreServiceClient(conn).Watch(ctx, &storev1.WatchRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := watch.Recv(); err != nil {
+				t.Fatal(err)
+			}
+			conn.Switch()
+			if got, err := ask(t, conn, patience); err != nil || got != "a" {
+				t.Fatalf("%q answers: %v", got, err)
+			}
+			want := codes.Unavailable
+			if host == "127.0.0.1" {
+				want = codes.Canceled
+				cancel()
+			}
+			if _, err := watch.Recv(); status.Code(err) != want {
+				t.Errorf("the watch ends with %v, want %v", err, want)
+			}
+		})
 	}
 }
