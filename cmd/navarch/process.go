@@ -115,6 +115,7 @@ func runProcess(ctx context.Context, c processConfig, node string, run func(cont
 		return err
 	}
 	boundHeap(ctx)
+	releaseStart(ctx)
 	return runProcessAs(ctx, c, bundle, node, run)
 }
 

@@ -83,6 +83,7 @@ func up(ctx context.Context, out io.Writer, options localcluster.Options) error 
 	if err == nil {
 		defer cluster.Close()
 		err = cluster.Run(ctx, func(s localcluster.Summary) {
+			releaseStart(ctx)
 			report(fmt.Sprintf("ready in %.1fs  nodes %d  KUBECONFIG=%s", time.Since(start).Seconds(), s.Nodes, s.Kubeconfig))
 		})
 	}
