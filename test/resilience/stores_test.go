@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/internal/certs"
@@ -52,6 +53,14 @@ func startStores(t *testing.T, names ...string) *stores {
 		s.addresses = append(s.addresses, unusedAddress(t))
 		s.startStore(t, i)
 	}
+	// A Controller that begins before it may have its Lease waits for seconds.
+	controller := client.New(s.dial(t, "controller", s.addresses), "test")
+	testcluster.Eventually(t, "the Stores serve", func() error {
+		if err := controller.Get(t.Context(), "kube-system", "navarch-controller", &coordinationv1.Lease{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the Controller's Lease is told with: %w", err)
+		}
+		return nil
+	})
 	s.start(t, "controller", "controller", "--store", strings.Join(s.addresses, ","), "--fast-failover", "--listen", unusedAddress(t))
 	return s
 }
@@ -208,6 +217,22 @@ func newLink(t *testing.T, to string) *link {
 	return l
 }
 
+// startNodeApart starts a node that can be cut off.
+func (s *stores) startNodeApart(t *testing.T, name string) (n *fencedNode, cut func()) {
+	t.Helper()
+	var links []*link
+	var through []string
+	for _, address := range s.addresses {
+		l := newLink(t, address)
+		links, through = append(links, l), append(through, l.listener.Addr().String())
+	}
+	return s.startNode(t, name, through), func() {
+		for _, l := range links {
+			l.cut.Store(true)
+		}
+	}
+}
+
 func (l *link) pass(from, to net.Conn) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -229,14 +254,10 @@ func (l *link) pass(from, to net.Conn) {
 // controllers are. No node that reaches another Store is taken for silent, nor
 // has its pods stopped; one that is cut off is found out all the same.
 func TestSeveralStores(t *testing.T) {
-	s := startStores(t, "stays", "goes")
-	var links []*link
-	var through []string
-	for _, address := range s.addresses {
-		l := newLink(t, address)
-		links, through = append(links, l), append(through, l.listener.Addr().String())
-	}
-	stays, goes := s.startNode(t, "stays", s.addresses), s.startNode(t, "goes", through)
+	s := startStores(t, "stays", "goes", "follows")
+	stays := s.startNode(t, "stays", s.addresses)
+	goes, cutGoes := s.startNodeApart(t, "goes")
+	follows, cutFollows := s.startNodeApart(t, "follows")
 	store := client.New(s.dial(t, "admin", s.addresses[1:]), "test") // the one that is not killed
 	ready := func(f *fencedNode) (corev1.ConditionStatus, error) {
 		n := &corev1.Node{}
@@ -277,14 +298,26 @@ func TestSeveralStores(t *testing.T) {
 		t.Helper()
 		testcluster.Eventually(t, "node "+f.name+" lives on", func() error {
 			steady(f)
-			if last := f.start.Add(time.Duration(f.renewed.Load())); last.Sub(begun) < fencePromise*3/2 {
+			if last := f.start.Add(time.Duration(f.renewed.Load())); last.Sub(begun) < fencePromise*6/5 {
 				return fmt.Errorf("its last renewal was %v after", last.Sub(begun))
 			}
 			return nil
 		})
 	}
+	// foundOut waits until a node that was cut off is taken for silent, while
+	// others live.
+	foundOut := func(f *fencedNode, begun time.Time, others ...*fencedNode) {
+		t.Helper()
+		testcluster.Eventually(t, "node "+f.name+", which is cut off, is taken for silent", func() error {
+			for _, other := range others {
+				steady(other)
+			}
+			return is(f, corev1.ConditionUnknown)
+		})
+		t.Logf("%s was found out after %v, when its pods had %v left", f.name, time.Since(begun), f.left())
+	}
 	testcluster.Eventually(t, "the nodes are ready and promise", func() error {
-		for _, f := range []*fencedNode{stays, goes} {
+		for _, f := range []*fencedNode{stays, goes, follows} {
 			if err := is(f, corev1.ConditionTrue); err != nil {
 				return err
 			}
@@ -301,14 +334,8 @@ func TestSeveralStores(t *testing.T) {
 
 	begun := time.Now()
 	s.signal(t, "store 0", syscall.SIGKILL)
-	for _, l := range links {
-		l.cut.Store(true)
-	}
-	testcluster.Eventually(t, "the node that is cut off is taken for silent", func() error {
-		steady(stays)
-		return is(goes, corev1.ConditionUnknown)
-	})
-	t.Logf("found out after %v, when its pods had %v left", time.Since(begun), goes.left())
+	cutGoes()
+	foundOut(goes, begun, stays, follows)
 	renewedAfter(stays, begun)
 
 	_ = s.processes["store 0"].Wait()
@@ -317,6 +344,8 @@ func TestSeveralStores(t *testing.T) {
 	testcluster.Eventually(t, "the Store serves again", func() error { _, err := ready(stays); return err })
 	begun = time.Now()
 	s.signal(t, "store 1", syscall.SIGSTOP)
+	cutFollows()
+	foundOut(follows, begun, stays)
 	renewedAfter(stays, begun)
 	s.signal(t, "store 1", syscall.SIGCONT)
 }

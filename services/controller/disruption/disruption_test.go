@@ -3,6 +3,7 @@ package disruption_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -186,4 +187,51 @@ func TestDisruptionThatDoesNotHappen(t *testing.T) {
 		}
 		return all[0].Status.Conditions[0].Status == corev1.ConditionFalse && all[1].Status.Conditions[0].Status == corev1.ConditionTrue
 	})
+}
+
+// TestBudgetFollowsItsWorkloads has a ReplicaSet's pod covered by one of two
+// budgets. A Deployment adopts the set and is scaled: that budget is looked at
+// again, the other is not.
+func TestBudgetFollowsItsWorkloads(t *testing.T) { synctest.Test(t, followsItsWorkloads) }
+
+func followsItsWorkloads(t *testing.T) {
+	c := controllertest.New(t)
+	c.Start(c.Controller(disruption.New(c.Deps)))
+	rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}, Spec: appsv1.ReplicaSetSpec{
+		Replicas: ptr.To[int32](1), Selector: controllertest.Selector("web"), Template: controllertest.Template("web", "web:1"),
+	}}
+	c.Apply(rs)
+	p := owned("web-0", rs, "ReplicaSet", "apps/v1")
+	c.Apply(p)
+	if err := c.SetReady(t.Context(), p, true); err != nil {
+		t.Fatal(err)
+	}
+	other := budget(number(1), nil)
+	other.Name, other.Spec.Selector = "other", controllertest.Selector("db")
+	c.Apply(other, budget(percent("50%"), nil))
+	awaitWeb := func(want string) {
+		t.Helper()
+		controllertest.Await(c, "the budget "+want, func(all []*policyv1.PodDisruptionBudget) bool {
+			return len(all) == 2 && summary(all[0]) == "0/1/0/0 InsufficientPods" && summary(all[1]) == want
+		})
+	}
+	awaitWeb("1/1/1/0 InsufficientPods")
+	synctest.Wait() // what these changes lead to is done
+	reconciles, cancel := c.Deps.Feed.Subscribe()
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}, Spec: appsv1.DeploymentSpec{
+		Replicas: ptr.To[int32](4), Selector: controllertest.Selector("web"), Template: controllertest.Template("web", "web:1"),
+	}}
+	c.Apply(d)
+	controllertest.Change(c, rs, "", func(rs *appsv1.ReplicaSet) {
+		rs.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: d.Name, UID: d.UID, Controller: ptr.To(true)}}
+	})
+	awaitWeb("4/2/1/0 InsufficientPods")
+	controllertest.Change(c, d, "", func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
+	awaitWeb("2/1/1/0 InsufficientPods")
+	cancel()
+	for r := range reconciles {
+		if r.Key != "default/web" {
+			t.Errorf("the budget %s was looked at", r.Key)
+		}
+	}
 }
