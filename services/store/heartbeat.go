@@ -104,24 +104,38 @@ func (s *Store) followBeats(stream grpc.BidiStreamingServer[storev1.HeartbeatReq
 			}
 		}
 	}()
+	due := time.Now().Add(missedBeats * interval)
 	silence := time.NewTimer(missedBeats * interval)
 	defer silence.Stop()
+	listen := func() {
+		due = time.Now().Add(missedBeats * interval)
+		silence.Reset(missedBeats * interval)
+	}
 	for {
 		select {
 		case <-beats:
-			silence.Reset(missedBeats * interval)
+			listen()
 		case err := <-ended:
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
 		case <-silence.C:
+			if overslept(due, time.Now(), interval) {
+				listen()
+				continue
+			}
 			return apierrors.NewTimeoutError("nothing was heard on the heartbeat stream for too long", 0)
 		case <-s.ended:
 			return apierrors.NewServiceUnavailable("the Store is shutting down")
 		}
 	}
 }
+
+// overslept says whether the silence ends so much later than it was to that it is
+// this Store which was stopped meanwhile: what agents have sent is still to be
+// read.
+func overslept(due, now time.Time, interval time.Duration) bool { return now.Sub(due) > interval/2 }
 
 // errOther says that the Lease names another stream by now, or none.
 var errOther = errors.New("the Lease names another stream")
