@@ -136,9 +136,7 @@ func (a *Agent) wireNode(store grpc.ClientConnInterface, nodeIP netip.Addr, tel 
 	}
 	cfg := a.cfg.nodeConfig(nodeIP)
 	cfg.Fencing = a.fencing()
-	if several, ok := store.(interface{ Switch() }); ok {
-		cfg.OtherStore = several.Switch
-	}
+	cfg.OtherStore = client.OtherStore(store)
 	a.node, err = node.New(cfg, a.client, tel.Log, a.nodeImages, a.ready)
 	return err
 }

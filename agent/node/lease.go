@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -12,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/fencing"
 	"navarch.dev/navarch/internal/heartbeat"
 )
@@ -47,14 +47,14 @@ type leaseKeeper struct {
 	*Node
 	fencing Fencing
 	lease   *coordinationv1.Lease
-	// stay is until when the connection stays where it is, whatever the Store
-	// there answers, and stayed for how long it has then.
-	stay   time.Time
-	stayed time.Duration
+	// stores leads to another Store when this one does not renew the Lease.
+	stores *client.Switcher
 }
 
 func (n *Node) newLeaseKeeper() *leaseKeeper {
-	return &leaseKeeper{Node: n, fencing: n.cfg.Fencing.orNone(), lease: n.emptyLease()}
+	k := &leaseKeeper{Node: n, fencing: n.cfg.Fencing.orNone(), lease: n.emptyLease()}
+	k.stores = client.NewSwitcher(n.cfg.OtherStore, k.retry())
+	return k
 }
 
 // orNone is the fencing, or where it is the zero value, one that does nothing.
@@ -112,7 +112,7 @@ func (k *leaseKeeper) run(ctx context.Context) {
 		case err != nil && ctx.Err() == nil:
 			k.log.WarnContext(ctx, "the node's Lease was not renewed", "error", err)
 			due = time.Time{}
-			if k.leave(err) {
+			if k.stores.Failed(err) {
 				wait = 0
 			}
 		case due.IsZero():
@@ -130,32 +130,6 @@ func (k *leaseKeeper) run(ctx context.Context) {
 	if k.fencing.Promise > 0 {
 		k.withdraw(ctx)
 	}
-}
-
-// longestStay bounds how long a Store is kept that does not renew the Lease when
-// no other did either.
-const longestStay = time.Minute
-
-// leave has the connection go to another Store if an error says that this one
-// cannot do what it should: it hangs, or is cut off from the state, while its
-// connections stay open. When none can, agents must not run about between them,
-// so each stay is twice as long as the one before.
-func (k *leaseKeeper) leave(err error) bool {
-	now := time.Now()
-	if k.cfg.OtherStore == nil || !isOfStore(err) || now.Before(k.stay) {
-		return false
-	}
-	k.cfg.OtherStore()
-	k.stayed = min(max(2*k.stayed, k.retry()), longestStay)
-	k.stay = now.Add(k.stayed)
-	return true
-}
-
-// isOfStore says whether an error is about the Store and not about what was asked
-// of it.
-func isOfStore(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) ||
-		apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)
 }
 
 // wait waits for the next renewal's time, or for a call to renew at once.
@@ -209,7 +183,7 @@ func (k *leaseKeeper) renew(ctx context.Context) error {
 	} else {
 		k.fencing.Lift()
 	}
-	k.stay, k.stayed = time.Time{}, 0
+	k.stores.Succeeded()
 	k.leasedOnce.Do(func() { close(k.leased) })
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,9 +297,9 @@ func TestOtherStore(t *testing.T) {
 					l := newLeased(t, 0)
 					l.stop()
 					l.node.cfg.Fencing.Promise = promise
-					switches := 0
+					var went atomic.Int32
 					l.node.cfg.OtherStore = func() {
-						if switches++; well {
+						if went.Add(1); well {
 							l.conn.disturb(nil, nil)
 						}
 					}
@@ -313,6 +314,7 @@ func TestOtherStore(t *testing.T) {
 						time.Sleep(100 * time.Millisecond)
 						l.set(func() { worst = max(worst, l.now()-l.renewed) })
 					}
+					switches := int(went.Load())
 					if well && tt.switches > 0 && (switches != 1 || worst > promise*3/5) {
 						t.Errorf("it went to the other Store %d times, and was without a renewal for %v", switches, worst)
 					}

@@ -43,6 +43,8 @@ type Controller struct {
 	metrics *runner.Metrics
 	feed    *runner.Feed
 	agents  usage.Dialer
+	// otherStore leads to another of several Stores; nil if there is but one.
+	otherStore func()
 
 	mu sync.Mutex // guards running
 	// running are this process's controllers while it leads, nil otherwise.
@@ -59,11 +61,10 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, agents u
 	if err != nil {
 		return nil, err
 	}
-	if several, ok := store.(interface{ Switch() }); ok {
-		cfg.NodeLifecycle.OtherStore = several.Switch
-	}
+	other := client.OtherStore(store)
+	cfg.NodeLifecycle.OtherStore = other
 	return &Controller{
-		cfg: cfg, tel: tel, metrics: metrics, feed: runner.NewFeed(), agents: agents,
+		cfg: cfg, tel: tel, metrics: metrics, feed: runner.NewFeed(), agents: agents, otherStore: other,
 		client: client.New(runner.TracedConn(store), fieldManager),
 	}, nil
 }
@@ -81,6 +82,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 	cfg := leader.DefaultConfig()
 	cfg.Client, cfg.Name, cfg.Identity, cfg.Log = c.client, leaseName, c.cfg.Identity, c.tel.Log
+	cfg.OtherStore = c.otherStore
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	err := leader.Run(ctx, cfg, func(ctx context.Context) {

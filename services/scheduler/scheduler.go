@@ -78,6 +78,8 @@ type Scheduler struct {
 	conditions *conditionWriter
 	history    *history
 	ready      chan struct{}
+	// otherStore leads to another of several Stores.
+	otherStore func()
 }
 
 // New returns a Scheduler of the cluster whose Store is behind store.
@@ -95,6 +97,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Schedu
 		recorders:   make(map[string]*events.Recorder),
 		history:     newHistory(),
 		ready:       make(chan struct{}),
+		otherStore:  client.OtherStore(store),
 	}
 	if err := s.addInformers(); err != nil {
 		return nil, fmt.Errorf("make scheduler: %w", err)
@@ -194,7 +197,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		return nil
 	}
 	election := leader.DefaultConfig()
-	election.Client, election.Log = s.client, s.log
+	election.Client, election.Log, election.OtherStore = s.client, s.log, s.otherStore
 	election.Namespace, election.Name, election.Identity = s.config.LeaseNamespace, s.config.LeaseName, s.config.Identity
 	election.LeaseDuration, election.RenewDeadline, election.RetryPeriod = s.config.LeaseDuration, s.config.RenewDeadline, s.config.RetryPeriod
 	if err := leader.Run(ctx, election, s.lead); err != nil {

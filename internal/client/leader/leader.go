@@ -30,6 +30,9 @@ type Config struct {
 	// the time between tries.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 	Log                                       *slog.Logger
+	// OtherStore has the Client go to another of several Stores; nil if there is
+	// but one.
+	OtherStore func()
 }
 
 // DefaultConfig returns the timings of Kubernetes' own components, in

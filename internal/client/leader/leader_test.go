@@ -2,9 +2,13 @@ package leader_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"navarch.dev/navarch/internal/client"
@@ -67,4 +71,52 @@ func TestLeaderThatReturnsCompetesAgain(t *testing.T) {
 	if err != nil || terms != 2 {
 		t.Errorf("%d terms, %v", terms, err)
 	}
+}
+
+// hanging is a connection that may hang until it goes to another Store.
+type hanging struct {
+	grpc.ClientConnInterface
+	hangs    atomic.Bool
+	switched atomic.Int32
+}
+
+func (h *hanging) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	if h.hangs.Load() {
+		<-ctx.Done()
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	return h.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+}
+
+func (h *hanging) Switch() {
+	h.switched.Add(1)
+	h.hangs.Store(false)
+}
+
+// TestStoreThatHangs has the Store of a candidate hang, and later that of the
+// holder: it goes to another before it loses the Lease.
+func TestStoreThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &hanging{ClientConnInterface: storetest.New(t).Conn(storetest.Admin())}
+		cfg := leader.DefaultConfig()
+		cfg.Client, cfg.Name, cfg.Identity, cfg.OtherStore = client.New(conn, "test"), "test", "only", client.OtherStore(conn)
+		ctx, cancel := context.WithCancel(t.Context())
+		terms := 0
+		done := make(chan struct{})
+		conn.hangs.Store(true)
+		go func() {
+			defer close(done)
+			if err := leader.Run(ctx, cfg, func(ctx context.Context) { terms++; <-ctx.Done() }); err != nil {
+				t.Error(err)
+			}
+		}()
+		time.Sleep(time.Minute)
+		conn.hangs.Store(true)
+		time.Sleep(time.Minute)
+		cancel()
+		<-done
+		if terms != 1 || conn.switched.Load() != 2 {
+			t.Errorf("it led %d times, and went to another Store %d times", terms, conn.switched.Load())
+		}
+	})
 }

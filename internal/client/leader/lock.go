@@ -21,18 +21,42 @@ type lock struct {
 	client          *client.Client
 	namespace, name string
 	identity        string
+	// stores leads to another Store when this one does not answer an attempt within
+	// attempt: a holder loses the Lease if it stays.
+	stores  *client.Switcher
+	attempt time.Duration
 	// lease is the version last read or written.
 	lease *coordinationv1.Lease
 }
 
 func newLock(cfg Config) *lock {
-	return &lock{client: cfg.Client, namespace: cfg.Namespace, name: cfg.Name, identity: cfg.Identity}
+	l := &lock{
+		client: cfg.Client, namespace: cfg.Namespace, name: cfg.Name, identity: cfg.Identity,
+		stores: client.NewSwitcher(cfg.OtherStore, cfg.RetryPeriod), attempt: cfg.RenewDeadline,
+	}
+	if cfg.OtherStore != nil {
+		l.attempt /= 2 // which leaves time for another Store
+	}
+	return l
+}
+
+// try makes a call of the Store.
+func (l *lock) try(ctx context.Context, call func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, l.attempt)
+	defer cancel()
+	err := call(ctx)
+	if err == nil {
+		l.stores.Succeeded()
+	} else {
+		l.stores.Failed(err)
+	}
+	return err
 }
 
 // Get reads the record, and its bytes to compare it by.
 func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	lease := &coordinationv1.Lease{}
-	if err := l.client.Get(ctx, l.namespace, l.name, lease); err != nil {
+	if err := l.try(ctx, func(ctx context.Context) error { return l.client.Get(ctx, l.namespace, l.name, lease) }); err != nil {
 		return nil, nil, err // unwrapped: the elector asks whether it is NotFound
 	}
 	l.lease = lease
@@ -50,7 +74,7 @@ func (l *lock) Create(ctx context.Context, record resourcelock.LeaderElectionRec
 		ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: l.name},
 		Spec:       resourcelock.LeaderElectionRecordToLeaseSpec(&record),
 	}
-	if err := l.client.Create(ctx, lease); err != nil {
+	if err := l.try(ctx, func(ctx context.Context) error { return l.client.Create(ctx, lease) }); err != nil {
 		return err
 	}
 	l.lease = lease
@@ -65,7 +89,7 @@ func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRec
 	}
 	lease := l.lease.DeepCopy()
 	lease.Spec = resourcelock.LeaderElectionRecordToLeaseSpec(&record)
-	if err := l.client.Update(ctx, lease); err != nil {
+	if err := l.try(ctx, func(ctx context.Context) error { return l.client.Update(ctx, lease) }); err != nil {
 		return err
 	}
 	l.lease = lease

@@ -47,18 +47,6 @@ const (
 	shortestStay = 5 * time.Second
 )
 
-// leaveStore goes to another Store if there are several: this one does not answer,
-// and tells nothing of the nodes.
-func (r *reconciler) leaveStore(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.otherStore == nil || now.Sub(r.leftStore) < shortestStay {
-		return
-	}
-	r.leftStore = now
-	r.otherStore()
-}
-
 // heardMeanwhile says whether a node that seems silent has renewed its Lease all
 // the same: our copy is as old as the watch of it is late, and where there are
 // several Stores ours may have died, or hang, while the nodes talk to others. So
@@ -77,6 +65,7 @@ func (r *reconciler) heardMeanwhile(ctx context.Context, node *corev1.Node, now 
 	if err != nil {
 		return false, fmt.Errorf("read the Lease of node %s: %w", node.Name, err)
 	}
+	r.stores.Succeeded()
 	if !r.renewals.readNew(lease) {
 		return false, nil
 	}

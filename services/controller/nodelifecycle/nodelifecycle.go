@@ -46,15 +46,13 @@ type reconciler struct {
 	fenceMargin  time.Duration
 	suspects     suspects
 
-	otherStore func()
+	stores *client.Switcher
 
-	mu sync.Mutex // guards all below
+	mu sync.Mutex // guards dark and lightSince
 	// dark says that no node is Ready. Then nobody can tell dead nodes from a
 	// cut network, and nothing is evicted. lightSince is when that ended last.
 	dark       bool
 	lightSince time.Time
-	// leftStore is when another Store was asked for last.
-	leftStore time.Time
 }
 
 // New returns the controller. Its keys name nodes.
@@ -75,7 +73,7 @@ func New(deps runner.Deps, cfg Config) (*runner.Controller, error) {
 		client: deps.Client, nodes: nodes, pods: pods, grace: cfg.GracePeriod, zones: newZones(cfg),
 		events: deps.Events("node-controller"), log: deps.Telemetry.Log.With("controller", "nodelifecycle"),
 		heartbeats: heartbeats{last: make(map[string]time.Time)}, renewals: renewals{byNode: make(map[string]renewal), read: make(map[string]*metav1.MicroTime)},
-		fastFailover: cfg.FastFailover, fenceMargin: cfg.FenceMargin, otherStore: cfg.OtherStore,
+		fastFailover: cfg.FastFailover, fenceMargin: cfg.FenceMargin, stores: client.NewSwitcher(cfg.OtherStore, shortestStay),
 	}
 	c := runner.New("nodelifecycle", r, deps, runner.Options{Trace: nodes.TraceContext})
 	r.watchNodes(c)
@@ -195,7 +193,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		heard, err := r.heardMeanwhile(ctx, node, now)
 		if err != nil {
 			r.log.WarnContext(ctx, "whether a silent node lives could not be asked", "node", key, "error", err)
-			r.leaveStore(now)
+			r.stores.Failed(err)
 			return runner.RequeueAfter(retryAsk), nil
 		}
 		if heard {
