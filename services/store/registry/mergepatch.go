@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // maxPatchDepth is how deeply a patch may nest, and how long its paths may be.
@@ -29,10 +31,11 @@ func mergePatch(document, patch []byte) ([]byte, error) {
 const rawLevels = 4
 
 // mergedRaw returns a document with changes. Of its first levels, those parts
-// alone are decoded that the changes reach into.
-func mergedRaw(document json.RawMessage, patch any, levels int) (json.RawMessage, error) {
+// alone are decoded that the changes reach into; what they leave alone is
+// copied as it is.
+func mergedRaw(document []byte, patch any, levels int) ([]byte, error) {
 	changes, ok := patch.(map[string]any)
-	document = bytes.TrimLeft(document, " \t\r\n")
+	document = bytes.Trim(document, jsonSpace)
 	switch {
 	case !ok, len(document) == 0:
 		return json.Marshal(merged(nil, patch))
@@ -43,21 +46,39 @@ func mergedRaw(document json.RawMessage, patch any, levels int) (json.RawMessage
 		}
 		return json.Marshal(merged(target, patch))
 	}
-	var out map[string]json.RawMessage
-	if err := json.Unmarshal(document, &out); err != nil {
+	have, err := membersOf(document)
+	if err != nil {
 		return nil, err
 	}
-	for key, value := range changes {
-		if value == nil {
-			delete(out, key)
-			continue
-		}
-		var err error
-		if out[key], err = mergedRaw(out[key], value, levels-1); err != nil {
-			return nil, err
+	out := objectWriter{json: make([]byte, 0, len(document)+len(document)/8)}
+	for _, m := range have {
+		change, changed := changes[m.name]
+		switch {
+		case !changed:
+			out.add(m.key, m.value)
+		case change != nil:
+			value, err := mergedRaw(m.value, change, levels-1)
+			if err != nil {
+				return nil, err
+			}
+			out.add(m.key, value)
 		}
 	}
-	return json.Marshal(out)
+	for _, name := range slices.Sorted(maps.Keys(changes)) {
+		if changes[name] == nil || slices.ContainsFunc(have, func(m member) bool { return m.name == name }) {
+			continue
+		}
+		key, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(merged(nil, changes[name]))
+		if err != nil {
+			return nil, err
+		}
+		out.add(key, value)
+	}
+	return out.end(), nil
 }
 
 func merged(target, patch any) any {

@@ -37,7 +37,7 @@ func TestApplyPatch(t *testing.T) {
 		{"keys with slashes", `{"a":{"x/y":1,"p~q":1}}`, `[{"op":"replace","path":"/a/x~1y","value":2},{"op":"remove","path":"/a/p~0q"}]`, jsonPatch, nil, `{"a":{"x/y":2}}`},
 		{"the last element", `{"a":[1,2]}`, `[{"op":"remove","path":"/a/-1"}]`, jsonPatch, nil, `{"a":[1]}`},
 		{"merge", `{"a":{"b":1,"c":[1,2]},"d":1}`, `{"a":{"b":null,"c":[3],"e":{"f":null,"g":1}},"d":{"h":1}}`, merge, nil, `{"a":{"c":[3],"e":{"g":1}},"d":{"h":1}}`},
-		{"merge keeps numbers", `{"n":9007199254740993}`, `{"m":9007199254740995}`, merge, nil, `{"m":9007199254740995,"n":9007199254740993}`},
+		{"merge keeps numbers", `{"n":9007199254740993}`, `{"m":9007199254740995}`, merge, nil, `{"n":9007199254740993,"m":9007199254740995}`},
 		{"merge below the levels that are taken apart", `{"a":{"b":{"c":{"d":{"e":{"f":1,"g":2}}}}},"z":1}`, `{"a":{"b":{"c":{"d":{"e":{"f":null,"h":{"i":null,"j":3}}}}}}}`, merge, nil,
 			`{"a":{"b":{"c":{"d":{"e":{"g":2,"h":{"j":3}}}}}},"z":1}`},
 		{"merge into what is no object", `{"a":[1],"b":"x","c":null}`, `{"a":{"k":null,"l":1},"b":{"m":2},"c":{"n":3},"d":{"o":null}}`, merge, nil,
