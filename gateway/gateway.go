@@ -81,6 +81,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("gateway configuration: %w", err)
 	}
+	store = overStores(store)
 	registry := kinds.NewRegistry()
 	custom, err := customkinds.New(client.New(store, "navarch-gateway"), registry)
 	if err != nil {

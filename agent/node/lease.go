@@ -53,7 +53,11 @@ type leaseKeeper struct {
 
 func (n *Node) newLeaseKeeper() *leaseKeeper {
 	k := &leaseKeeper{Node: n, fencing: n.cfg.Fencing.orNone(), lease: n.emptyLease()}
-	k.stores = client.NewSwitcher(n.cfg.OtherStore, k.retry())
+	patience := renewInterval // as when etcd elects a leader
+	if k.fencing.Promise > 0 {
+		patience = 0 // the next attempt may be the last before pods are stopped
+	}
+	k.stores = client.NewSwitcher(n.cfg.OtherStore, k.retry(), patience)
 	return k
 }
 

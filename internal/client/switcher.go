@@ -28,20 +28,24 @@ func OtherStore(conn grpc.ClientConnInterface) func() {
 // Store is better, clients must not run about between them, so each stay is twice
 // as long as the one before.
 type Switcher struct {
-	other func()
-	least time.Duration
+	other    func()
+	least    time.Duration
+	patience time.Duration
 
 	mu sync.Mutex // guards the fields below
+	// since is when the first of the present failures came; zero is none.
+	since time.Time
 	// stay is until when the connection stays where it is, and stayed for how long
 	// it has then.
 	stay   time.Time
 	stayed time.Duration
 }
 
-// NewSwitcher returns a Switcher that calls other, and then not again for the
-// shortest stay. A nil other is never called.
-func NewSwitcher(other func(), shortestStay time.Duration) *Switcher {
-	return &Switcher{other: other, least: shortestStay}
+// NewSwitcher returns a Switcher that calls other once calls have failed for as
+// long as patience lasts, and then not again for the shortest stay. A nil other is
+// never called.
+func NewSwitcher(other func(), shortestStay, patience time.Duration) *Switcher {
+	return &Switcher{other: other, least: shortestStay, patience: patience}
 }
 
 // Failed is told why a call failed, and says whether it has led to another Store,
@@ -50,7 +54,13 @@ func (s *Switcher) Failed(err error) (switched bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if s.other == nil || !isOfStore(err) || now.Before(s.stay) {
+	if s.other == nil || !isOfStore(err) {
+		return false
+	}
+	if s.since.IsZero() {
+		s.since = now
+	}
+	if now.Sub(s.since) < s.patience || now.Before(s.stay) {
 		return false
 	}
 	s.other()
@@ -63,7 +73,7 @@ func (s *Switcher) Failed(err error) (switched bool) {
 func (s *Switcher) Succeeded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stay, s.stayed = time.Time{}, 0
+	s.since, s.stay, s.stayed = time.Time{}, time.Time{}, 0
 }
 
 // isOfStore says whether an error is about the Store and not about what was asked

@@ -29,12 +29,12 @@ func TestSwitcher(t *testing.T) {
 		"it succeeds":             {nil, false},
 	} {
 		calls := 0
-		s := NewSwitcher(func() { calls++ }, time.Second)
+		s := NewSwitcher(func() { calls++ }, time.Second, 0)
 		if got := s.Failed(tt.err); got != tt.switched || (calls == 1) != tt.switched {
 			t.Errorf("%s: switched %t, %d calls", name, got, calls)
 		}
 	}
-	if NewSwitcher(nil, time.Second).Failed(unavailable) {
+	if NewSwitcher(nil, time.Second, 0).Failed(unavailable) {
 		t.Error("one of one Store goes to another")
 	}
 }
@@ -43,7 +43,7 @@ func TestStaysGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var at []time.Duration
-		s := NewSwitcher(func() { at = append(at, time.Since(start)) }, time.Second)
+		s := NewSwitcher(func() { at = append(at, time.Since(start)) }, time.Second, 0)
 		for range 200 {
 			s.Failed(context.DeadlineExceeded)
 			time.Sleep(time.Second)
@@ -54,6 +54,28 @@ func TestStaysGrow(t *testing.T) {
 		s.Succeeded()
 		if !s.Failed(context.DeadlineExceeded) {
 			t.Error("after a success it stays where it fails")
+		}
+	})
+}
+
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		s := NewSwitcher(func() { calls++ }, time.Second, 5*time.Second)
+		for range 5 {
+			s.Failed(context.DeadlineExceeded)
+			time.Sleep(time.Second)
+		}
+		s.Succeeded()
+		for range 5 {
+			s.Failed(context.DeadlineExceeded)
+			time.Sleep(time.Second)
+		}
+		if calls != 0 {
+			t.Errorf("it left %d times before it failed for long", calls)
+		}
+		if !s.Failed(context.DeadlineExceeded) || calls != 1 {
+			t.Errorf("it left %d times after it failed for long", calls)
 		}
 	})
 }

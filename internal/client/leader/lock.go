@@ -32,7 +32,7 @@ type lock struct {
 func newLock(cfg Config) *lock {
 	l := &lock{
 		client: cfg.Client, namespace: cfg.Namespace, name: cfg.Name, identity: cfg.Identity,
-		stores: client.NewSwitcher(cfg.OtherStore, cfg.RetryPeriod), attempt: cfg.RenewDeadline,
+		stores: client.NewSwitcher(cfg.OtherStore, cfg.RetryPeriod, 0), attempt: cfg.RenewDeadline,
 	}
 	if cfg.OtherStore != nil {
 		l.attempt /= 2 // which leaves time for another Store

@@ -73,7 +73,7 @@ func New(deps runner.Deps, cfg Config) (*runner.Controller, error) {
 		client: deps.Client, nodes: nodes, pods: pods, grace: cfg.GracePeriod, zones: newZones(cfg),
 		events: deps.Events("node-controller"), log: deps.Telemetry.Log.With("controller", "nodelifecycle"),
 		heartbeats: heartbeats{last: make(map[string]time.Time)}, renewals: renewals{byNode: make(map[string]renewal), read: make(map[string]*metav1.MicroTime)},
-		fastFailover: cfg.FastFailover, fenceMargin: cfg.FenceMargin, stores: client.NewSwitcher(cfg.OtherStore, shortestStay),
+		fastFailover: cfg.FastFailover, fenceMargin: cfg.FenceMargin, stores: client.NewSwitcher(cfg.OtherStore, shortestStay, 0),
 	}
 	c := runner.New("nodelifecycle", r, deps, runner.Options{Trace: nodes.TraceContext})
 	r.watchNodes(c)
