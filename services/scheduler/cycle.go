@@ -106,7 +106,7 @@ func (s *Scheduler) unschedulable(a *attempt) {
 	nominated := ""
 	if why.AllNodes > 0 {
 		var status *framework.Status
-		nominated, status = a.profile.PostFilter(a.ctx, a.result.State, a.pod, a.result.Nodes, why)
+		nominated, status = a.profile.PostFilter(a.ctx, a.result.State, s.nominations.known(a.pod), a.result.Nodes, why)
 		if status.Code() == framework.Error {
 			s.log.ErrorContext(a.ctx, "making room failed", "pod", a.pod.Key(), "error", status)
 		}

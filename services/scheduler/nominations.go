@@ -49,6 +49,20 @@ func (n *nominations) remove(uid types.UID) {
 	}
 }
 
+// known returns the pod with the nomination that its status may not show yet.
+func (n *nominations) known(pod *snapshot.PodInfo) *snapshot.PodInfo {
+	n.mu.Lock()
+	node := n.byPod[pod.Pod.UID]
+	n.mu.Unlock()
+	if node == "" || node == pod.Pod.Status.NominatedNodeName {
+		return pod
+	}
+	info, nominated := *pod, *pod.Pod
+	nominated.Status.NominatedNodeName = node
+	info.Pod = &nominated
+	return &info
+}
+
 // Any says whether there are any.
 func (n *nominations) Any() bool {
 	n.mu.Lock()

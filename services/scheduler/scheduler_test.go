@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,6 +162,11 @@ func (c *cluster) hasEvent(pod, reason, message string) bool {
 	return false
 }
 
+// told says whether a pod has an event of some reason.
+func (c *cluster) told(pod, reason string) bool {
+	return slices.ContainsFunc(c.events.List(), func(e *corev1.Event) bool { return e.InvolvedObject.Name == pod && e.Reason == reason })
+}
+
 func TestPodIsPlacedAndItIsTold(t *testing.T) {
 	c := start(t, schedtest.Node("n1"))
 	c.create(schedtest.Pod("web").CPU("1").Pod())
@@ -315,14 +321,7 @@ func TestImportantPodPreempts(t *testing.T) {
 	c.until("both are placed", func() bool { return c.nodeOf("a") != "" && c.nodeOf("b") != "" })
 	want := c.nodeOf("b")
 	c.create(schedtest.Pod("important").CPU("3").With(withClass("high")).Pod())
-	c.until("b was told", func() bool {
-		for _, e := range c.events.List() {
-			if e.InvolvedObject.Name == "b" && e.Reason == "Preempted" {
-				return true
-			}
-		}
-		return false
-	})
+	c.until("b was told", func() bool { return c.told("b", "Preempted") })
 	c.until("important has b's place", func() bool {
 		c.endTerminating()
 		return c.nodeOf("important") == want
@@ -332,12 +331,39 @@ func TestImportantPodPreempts(t *testing.T) {
 	}
 }
 
-// endTerminating does what agents do with pods that are being deleted.
-func (c *cluster) endTerminating() {
+// Room that is made for a pod stays the pod's until all of its victims are gone,
+// whoever comes meanwhile and would fit into what is free already.
+func TestNominatedPodKeepsItsRoom(t *testing.T) {
+	c := start(t, schedtest.Node("n1"))
+	c.create(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 100})
+	for _, name := range []string{"a", "b"} {
+		c.create(schedtest.Pod(name).CPU("2").Pod())
+		c.until(name+" is placed", func() bool { return c.nodeOf(name) == "n1" })
+	}
+	c.create(schedtest.Pod("important").CPU("4").With(func(p *corev1.Pod) { p.Spec.PriorityClassName = "high" }).Pod())
+	c.until("both are to go", func() bool { return c.told("a", "Preempted") && c.told("b", "Preempted") })
+	c.until("important has tried again", func() bool {
+		c.endTerminating("a")
+		return c.hasEvent("important", "FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu. preemption: not eligible due to a terminating pod on the nominated node.")
+	})
+	c.create(schedtest.Pod("late").CPU("2").Pod())
+	c.until("late was tried", func() bool { return c.told("late", "FailedScheduling") || c.nodeOf("late") != "" })
+	if node := c.nodeOf("late"); node != "" {
+		t.Fatalf("late has taken the room on %s that was made for another", node)
+	}
+	c.until("important has the room", func() bool {
+		c.endTerminating("b")
+		return c.nodeOf("important") == "n1"
+	})
+}
+
+// endTerminating does what agents do with pods that are being deleted: all of
+// them, or those of some names.
+func (c *cluster) endTerminating(names ...string) {
 	c.t.Helper()
 	now := int64(0)
 	for _, p := range c.pods.List() {
-		if p.DeletionTimestamp == nil {
+		if p.DeletionTimestamp == nil || len(names) > 0 && !slices.Contains(names, p.Name) {
 			continue
 		}
 		if err := c.Delete(c.t.Context(), p.DeepCopy(), client.DeleteOptions{GracePeriodSeconds: &now}); err != nil && !apierrors.IsNotFound(err) {

@@ -88,7 +88,8 @@ type Filters interface {
 type PostFilter interface {
 	Plugin
 	// PostFilter returns the node that will have room soon, with Success; or
-	// Unschedulable with the reason it could not help.
+	// Unschedulable with the reason it could not help, and the node that the pod
+	// was nominated to before, if that is to stay.
 	PostFilter(ctx context.Context, filters Filters, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *Diagnosis) (nominated string, status *Status)
 }
 

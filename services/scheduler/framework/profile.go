@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -181,13 +182,14 @@ func (p *Profile) FilterAll(ctx context.Context, state *CycleState, pod *snapsho
 // PostFilter asks each plugin to make room until one can.
 func (p *Profile) PostFilter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *Diagnosis) (nominated string, status *Status) {
 	for _, pl := range p.postFilter {
-		nominated, status = pl.PostFilter(ctx, p, state, pod, nodes, why)
+		node, s := pl.PostFilter(ctx, p, state, pod, nodes, why)
+		status = s.By(pl.Name())
 		if !status.Rejected() {
-			return nominated, status.By(pl.Name())
+			return node, status
 		}
-		status = status.By(pl.Name())
+		nominated = cmp.Or(node, nominated)
 	}
-	return "", status
+	return nominated, status
 }
 
 // PreScore prepares the scoring of the nodes that are left.

@@ -55,7 +55,8 @@ func (*Plugin) Name() string { return Name }
 // PostFilter ends victims and nominates their node.
 func (p *Plugin) PostFilter(ctx context.Context, filters framework.Filters, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot, why *framework.Diagnosis) (string, *framework.Status) {
 	if reason := notEligible(pod, nodes, why); reason != "" {
-		return "", framework.NewStatus(framework.Unschedulable, "preemption: "+reason)
+		// Room that is being made stays the pod's.
+		return pod.Pod.Status.NominatedNodeName, framework.NewStatus(framework.Unschedulable, "preemption: "+reason)
 	}
 	candidates, failures, err := p.candidates(ctx, &trial{filters: filters, state: state, pod: pod, nodes: nodes}, why)
 	if err != nil {

@@ -91,6 +91,11 @@ func TestPostFilter(t *testing.T) {
 			nodes:   []*schedtest.NodeBuilder{schedtest.Node("n1").Pods(pod("a", "3", 5))},
 			message: "preemption: not eligible due to preemptionPolicy=Never.",
 		},
+		{
+			name: "room is being made", pod: pod("p", "4", 100).With(func(p *corev1.Pod) { p.Status.NominatedNodeName = "n1" }),
+			nodes: []*schedtest.NodeBuilder{schedtest.Node("n1").Pods(pod("a", "3", 5).With(func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }))},
+			node:  "n1", message: "preemption: not eligible due to a terminating pod on the nominated node.",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			filters := fit{noderesources.New(noderesources.DefaultArgs(), nil)}
