@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
 // evictor ends the victims of preemption. It implements preemption.Cluster.
@@ -20,6 +21,12 @@ type evictor struct{ scheduler *Scheduler }
 // Budgets returns a namespace's disruption budgets.
 func (e *evictor) Budgets(namespace string) []*policyv1.PodDisruptionBudget {
 	return e.scheduler.budgets.InNamespace(namespace)
+}
+
+// Nominated returns the pods for which room is being made on a node, and that
+// have at least the pod's priority.
+func (e *evictor) Nominated(node string, pod *snapshot.PodInfo) []*snapshot.PodInfo {
+	return e.scheduler.nominations.On(node, pod)
 }
 
 // Evict marks the victim's end as a disruption, which its controller does not

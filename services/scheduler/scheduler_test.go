@@ -357,6 +357,24 @@ func TestNominatedPodKeepsItsRoom(t *testing.T) {
 	})
 }
 
+// Pods that are told of the same node each get room of their own there.
+func TestPreemptorsDoNotShareVictims(t *testing.T) {
+	c := start(t, schedtest.Node("n1"))
+	c.create(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 100})
+	for i := range 4 {
+		name := fmt.Sprintf("low-%d", i)
+		c.create(schedtest.Pod(name).CPU("1").Pod())
+		c.until(name+" is placed", func() bool { return c.nodeOf(name) == "n1" })
+	}
+	for i := range 4 {
+		c.create(schedtest.Pod(fmt.Sprintf("high-%d", i)).CPU("1").With(func(p *corev1.Pod) { p.Spec.PriorityClassName = "high" }).Pod())
+	}
+	c.until("all important pods have room", func() bool {
+		c.endTerminating()
+		return c.nodeOf("high-0") != "" && c.nodeOf("high-1") != "" && c.nodeOf("high-2") != "" && c.nodeOf("high-3") != ""
+	})
+}
+
 // endTerminating does what agents do with pods that are being deleted: all of
 // them, or those of some names.
 func (c *cluster) endTerminating(names ...string) {

@@ -34,6 +34,9 @@ type Cluster interface {
 	Evict(ctx context.Context, victim, pod *corev1.Pod, node string) error
 	// Budgets returns the disruption budgets of a namespace.
 	Budgets(namespace string) []*policyv1.PodDisruptionBudget
+	// Nominated returns the pods for which room is being made on a node, that
+	// pod aside, and that have at least its priority.
+	Nominated(node string, pod *snapshot.PodInfo) []*snapshot.PodInfo
 }
 
 // Plugin implements framework.PostFilter.
@@ -58,7 +61,7 @@ func (p *Plugin) PostFilter(ctx context.Context, filters framework.Filters, stat
 		// Room that is being made stays the pod's.
 		return pod.Pod.Status.NominatedNodeName, framework.NewStatus(framework.Unschedulable, "preemption: "+reason)
 	}
-	candidates, failures, err := p.candidates(ctx, &trial{filters: filters, state: state, pod: pod, nodes: nodes}, why)
+	candidates, failures, err := p.candidates(ctx, &trial{filters: filters, state: state, pod: pod, nodes: nodes, nominated: p.cluster.Nominated}, why)
 	if err != nil {
 		return "", framework.AsStatus(err)
 	}

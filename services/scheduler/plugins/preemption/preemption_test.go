@@ -19,6 +19,15 @@ import (
 type world struct {
 	evicted []string
 	budget  *policyv1.PodDisruptionBudget
+	// nominated are pods for which room is being made on n1.
+	nominated []*snapshot.PodInfo
+}
+
+func (w *world) Nominated(node string, _ *snapshot.PodInfo) []*snapshot.PodInfo {
+	if node != "n1" {
+		return nil
+	}
+	return w.nominated
 }
 
 func (w *world) Evict(_ context.Context, victim, _ *corev1.Pod, node string) error {
@@ -60,6 +69,8 @@ func TestPostFilter(t *testing.T) {
 		node    string
 		evicted []string
 		message string
+		// nominated wait for room on n1.
+		nominated []*schedtest.PodBuilder
 	}{
 		{
 			name: "the least important victim", pod: pod("p", "3", 100),
@@ -92,6 +103,16 @@ func TestPostFilter(t *testing.T) {
 			message: "preemption: not eligible due to preemptionPolicy=Never.",
 		},
 		{
+			name: "room for another is not taken", pod: pod("p", "3", 100), nominated: []*schedtest.PodBuilder{pod("other", "1", 100)},
+			nodes: []*schedtest.NodeBuilder{schedtest.Node("n1").Pods(pod("a", "1", 5), pod("b", "1", 6))}, // one would do for p alone
+			node:  "n1", evicted: []string{"b on n1", "a on n1"},
+		},
+		{
+			name: "there is room for another alone", pod: pod("p", "3", 100), nominated: []*schedtest.PodBuilder{pod("other", "2", 100)},
+			nodes:   []*schedtest.NodeBuilder{schedtest.Node("n1").Pods(pod("a", "2", 5))},
+			message: "preemption: 0/1 nodes are available: 1 Insufficient cpu.",
+		},
+		{
 			name: "room is being made", pod: pod("p", "4", 100).With(func(p *corev1.Pod) { p.Status.NominatedNodeName = "n1" }),
 			nodes: []*schedtest.NodeBuilder{schedtest.Node("n1").Pods(pod("a", "3", 5).With(func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }))},
 			node:  "n1", message: "preemption: not eligible due to a terminating pod on the nominated node.",
@@ -107,6 +128,9 @@ func TestPostFilter(t *testing.T) {
 				why.Rejections[info.Name()] = filters.Filter(t.Context(), nil, tt.pod.Info(), info)
 			}
 			w := &world{budget: tt.budget}
+			for _, p := range tt.nominated {
+				w.nominated = append(w.nominated, p.Info())
+			}
 			node, s := New(DefaultArgs(), w).PostFilter(t.Context(), filters, &framework.CycleState{}, tt.pod.Info(), snapshot.New(infos...), why)
 			if node != tt.node || s.Message() != tt.message {
 				t.Errorf("%q %q", node, s.Message())

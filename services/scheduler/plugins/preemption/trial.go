@@ -20,11 +20,29 @@ type trial struct {
 	state   *framework.CycleState
 	pod     *snapshot.PodInfo
 	nodes   *snapshot.Snapshot
+	// nominated are the pods that a node must take as well.
+	nominated func(node string, pod *snapshot.PodInfo) []*snapshot.PodInfo
 }
 
-// fits runs the filters on a changed node. Plugins that look beyond the node
-// must count again.
+// fits says whether a changed node takes the pod with those for which room is
+// being made there, and, as they may go elsewhere, also without them. Room that
+// is made for others is not counted twice.
 func (t *trial) fits(ctx context.Context, node *snapshot.NodeInfo) *framework.Status {
+	if nominated := t.nominated(node.Name(), t.pod); len(nominated) > 0 {
+		with := node.Clone()
+		for _, n := range nominated {
+			with.AddPod(n)
+		}
+		if s := t.filter(ctx, with); !s.Success() {
+			return s
+		}
+	}
+	return t.filter(ctx, node)
+}
+
+// filter runs the filters on a changed node. Plugins that look beyond the node
+// must count again.
+func (t *trial) filter(ctx context.Context, node *snapshot.NodeInfo) *framework.Status {
 	state := t.state
 	if !t.filters.NodeLocal(state) {
 		state = &framework.CycleState{}
@@ -71,6 +89,9 @@ func (t *trial) try(ctx context.Context, node *snapshot.NodeInfo, budgets func(s
 				c.Violations++
 			}
 		}
+	}
+	if len(c.Victims) == 0 { // what is in the way is not the pods
+		return framework.Candidate{}, framework.NewStatus(framework.UnschedulableAndUnresolvable, reasonNoVictims), nil
 	}
 	slices.SortStableFunc(c.Victims, byImportance)
 	return c, nil, nil
