@@ -11,7 +11,9 @@ const compactMinimum = 1000
 
 // compact drops old revisions from the backend until ctx ends. A revision is
 // kept for at least the interval, so that lists can be paged through and
-// watches resumed.
+// watches resumed. After twice the interval no page of it is served, whether or
+// not it could be: what clients do with a list that takes too long must not
+// depend on how much else is written.
 func (s *Store) compact(ctx context.Context) {
 	if s.cfg.CompactInterval == 0 {
 		return
@@ -25,6 +27,7 @@ func (s *Store) compact(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
+		s.oldest.Store(candidate)
 		if candidate-done >= compactMinimum {
 			if err := s.backend.Compact(ctx, candidate); err != nil {
 				s.tel.Log.WarnContext(ctx, "old revisions could not be dropped", "revision", candidate, "error", err)

@@ -157,7 +157,16 @@ func (s *Store) snapshot(ctx context.Context, sc scope, req *storev1.ListRequest
 	if revision == 0 || !exact && (!unset || req.GetPageSize() <= 0) {
 		return c.Snapshot(), "", nil
 	}
-	return c.SnapshotAt(revision), "", nil
+	past, err := s.past(c, revision)
+	return past, "", pageError(err, "")
+}
+
+// past is the state as of a revision that the cache has reached.
+func (s *Store) past(c *cache.Cache, revision int64) (cache.Snapshot, error) {
+	if oldest := s.oldest.Load(); revision < oldest {
+		return cache.Snapshot{}, &cache.ExpiredError{Revision: revision, Oldest: oldest}
+	}
+	return c.SnapshotAt(revision), nil
 }
 
 // continued is snapshot for a page after the first.
@@ -176,5 +185,6 @@ func (s *Store) continued(ctx context.Context, c *cache.Cache, req *storev1.List
 	if err := s.await(ctx, c, cache.ResourceVersion(token.Revision)); err != nil {
 		return cache.Snapshot{}, "", err
 	}
-	return c.SnapshotAt(token.Revision), token.After, nil
+	past, err := s.past(c, token.Revision)
+	return past, token.After, pageError(err, req.GetPageToken())
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
@@ -20,6 +21,7 @@ import (
 	"navarch.dev/navarch/internal/apistatus"
 	"navarch.dev/navarch/internal/client"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/backend/memory"
 	"navarch.dev/navarch/services/store/storetest"
@@ -267,6 +269,44 @@ func TestPagesAreOfOneVersion(t *testing.T) {
 		t.Errorf("a token and a version: %v", err)
 	}
 	t.Run("expired", func(t *testing.T) { expiredPages(t, b, second, page.header.GetNextPageToken()) })
+}
+
+// A page is there for as long as revisions are kept, and then no more, even if
+// it could still be shown.
+func TestPagesExpireWithTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := storetest.New(t).Client(storetest.Admin())
+		for i := range 5 {
+			create(t, c, configMap(fmt.Sprintf("m%d", i), map[string]string{"k": "v"}))
+		}
+		page, err := list(t, c, &storev1.ListRequest{PageSize: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := &storev1.ListRequest{PageSize: 2, PageToken: page.header.GetNextPageToken()}
+		interval := store.DefaultConfig().CompactInterval
+		create(t, c, configMap("m5", nil))
+		time.Sleep(interval)
+		synctest.Wait()
+		if _, err := list(t, c, next); err != nil {
+			t.Errorf("a page of a list from %v ago: %v", interval, err)
+		}
+		time.Sleep(interval)
+		synctest.Wait()
+		_, err = list(t, c, next)
+		var status *apierrors.StatusError
+		if !errors.As(err, &status) || !apierrors.IsResourceExpired(err) || status.ErrStatus.Continue == "" {
+			t.Fatalf("a page of a list from %v ago: %v, want 410 with a token", 2*interval, err)
+		}
+		exact := &storev1.ListRequest{ResourceVersion: page.header.GetResourceVersion(), ResourceVersionMatch: exactly}
+		if _, err := list(t, c, exact); !apierrors.IsResourceExpired(err) {
+			t.Errorf("a list of a version from %v ago: %v, want 410", 2*interval, err)
+		}
+		next.PageToken = status.ErrStatus.Continue
+		if rest, err := list(t, c, next); err != nil || len(rest.items) != 2 {
+			t.Errorf("going on: %v, %v", rest.items, err)
+		}
+	})
 }
 
 func expiredPages(t *testing.T, b backend.Backend, c *client.Client, token string) {

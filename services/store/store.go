@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
@@ -39,8 +40,10 @@ type Store struct {
 	control     access.Control
 	seed        []kinds.Object
 	metrics     *metrics
-	ready       chan struct{}
-	ended       chan struct{} // closed when Run's context has ended
+	// oldest is the revision before which none is promised to be there.
+	oldest atomic.Int64
+	ready  chan struct{}
+	ended  chan struct{} // closed when Run's context has ended
 }
 
 // New returns a Store on a backend, which stays the caller's to close. control
