@@ -49,6 +49,16 @@ func (w *world) EventAt(_ kinds.Object, _, _, reason, message string) {
 	w.events = append(w.events, reason+": "+message)
 }
 
+// asking is a world in which a certificate has been asked for.
+func asking(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, "ECDSAP256")
+	if _, err := w.get(); err == nil {
+		t.Fatal("there is a certificate that nobody has issued")
+	}
+	return w
+}
+
 func newWorld(t *testing.T, keyType string) *world {
 	t.Helper()
 	w := &world{t: t, client: storetest.New(t).Client(storetest.Admin()), dir: t.TempDir()}
@@ -208,11 +218,8 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(answer, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, "ECDSAP256")
+				w := asking(t)
 				defer w.stop()
-				if _, err := w.get(); err == nil {
-					t.Fatal("there is a certificate that nobody has issued")
-				}
 				w.say(w.one(), answer)
 				if _, err := w.get(); err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("error %v, want %q", err, want)
@@ -231,11 +238,8 @@ func TestRefusals(t *testing.T) {
 
 func TestRemovedRequestIsMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "ECDSAP256")
+		w := asking(t)
 		defer w.stop()
-		if _, err := w.get(); err == nil {
-			t.Fatal("there is a certificate that nobody has issued")
-		}
 		first := w.one()
 		if err := w.client.Delete(t.Context(), first, client.DeleteOptions{}); err != nil {
 			t.Fatal(err)
@@ -249,11 +253,8 @@ func TestRemovedRequestIsMadeAgain(t *testing.T) {
 
 func TestPodThatIsGoneAsksNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "ECDSAP256")
+		w := asking(t)
 		defer w.stop()
-		if _, err := w.get(); err == nil {
-			t.Fatal("there is a certificate that nobody has issued")
-		}
 		now := int64(0)
 		for _, obj := range []kinds.Object{w.pod, w.one()} {
 			if err := w.client.Delete(t.Context(), obj, client.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
@@ -271,11 +272,8 @@ func TestPodThatIsGoneAsksNobody(t *testing.T) {
 // everybody wait, until it has ended.
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "ECDSAP256")
+		w := asking(t)
 		defer w.stop()
-		if _, err := w.get(); err == nil {
-			t.Fatal("there is a certificate that nobody has issued")
-		}
 		w.sign(w.one())
 		first, err := w.get()
 		if err != nil {
@@ -310,10 +308,7 @@ func TestRenewal(t *testing.T) {
 
 func TestAnotherAgentFindsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "ECDSAP256")
-		if _, err := w.get(); err == nil {
-			t.Fatal("there is a certificate that nobody has issued")
-		}
+		w := asking(t)
 		w.sign(w.one())
 		before, err := w.get()
 		if err != nil {
@@ -342,11 +337,8 @@ func TestAnotherAgentFindsIt(t *testing.T) {
 
 func TestForgottenPodAsksNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "ECDSAP256")
+		w := asking(t)
 		defer w.stop()
-		if _, err := w.get(); err == nil {
-			t.Fatal("there is a certificate that nobody has issued")
-		}
 		w.sign(w.one())
 		w.manager.Forget(string(w.pod.UID))
 		time.Sleep(24 * time.Hour)

@@ -71,14 +71,15 @@ func (f *fixture) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingSe
 	return apierrors.NewResourceExpired("too old")
 }
 
-// onBothPaths runs a test over the network with mutual TLS and in process.
-func onBothPaths(t *testing.T, id identity.Identity, test func(*testing.T, *fixture, grpc.ClientConnInterface)) {
-	dir := t.TempDir()
-	authority, err := certs.LoadOrCreate(dir)
+// issuer returns what issues certificates of one authority.
+func issuer(t *testing.T) func(certs.Request) *certs.Bundle {
+	t.Helper()
+	authority, err := certs.LoadOrCreate(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundleOf := func(r certs.Request) *certs.Bundle {
+	return func(r certs.Request) *certs.Bundle {
+		t.Helper()
 		pair, err := authority.Issue(r)
 		if err != nil {
 			t.Fatal(err)
@@ -89,6 +90,11 @@ func onBothPaths(t *testing.T, id identity.Identity, test func(*testing.T, *fixt
 		}
 		return bundle
 	}
+}
+
+// onBothPaths runs a test over the network with mutual TLS and in process.
+func onBothPaths(t *testing.T, id identity.Identity, test func(*testing.T, *fixture, grpc.ClientConnInterface)) {
+	bundleOf := issuer(t)
 	serving := bundleOf(certs.Request{Identity: identity.Service(identity.Store), DNSNames: []string{certs.ServerName("store")}})
 	calling := bundleOf(certs.Request{Identity: id})
 	start := func(t *testing.T) (*fixture, *rpc.Server) {

@@ -59,21 +59,7 @@ func one(t *testing.T, host string) ([]*named, *rpc.SwitchableConn) {
 
 func connect(t *testing.T, host string, count int) ([]*named, *rpc.SwitchableConn) {
 	t.Helper()
-	authority, err := certs.LoadOrCreate(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	issue := func(r certs.Request) *certs.Bundle {
-		pair, err := authority.Issue(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		bundle, err := authority.Bundle(pair)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return bundle
-	}
+	issue := issuer(t)
 	serving := issue(certs.Request{Identity: identity.Service(identity.Store), DNSNames: []string{certs.ServerName("store")}})
 	var all []*named
 	var addresses []string
