@@ -178,13 +178,14 @@ func (w *watch) send(req *etcdserverpb.WatchRequest) error {
 
 // RequestProgress implements backend.Backend.
 func (b *Backend) RequestProgress(_ context.Context, prefix string) error {
+	var errs []error
 	for _, w := range b.watches.of(prefix) {
 		err := w.send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_ProgressRequest{
 			ProgressRequest: &etcdserverpb.WatchProgressRequest{},
 		}})
 		if err != nil {
-			return fmt.Errorf("ask etcd for the progress of a watch of %s: %w", prefix, err)
+			errs = append(errs, fmt.Errorf("ask etcd for the progress of a watch of %s: %w", prefix, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
