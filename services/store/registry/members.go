@@ -17,7 +17,9 @@ type member struct {
 }
 
 // membersOf returns the members of a JSON object, which it takes apart without
-// decoding what is in them: a value that is no JSON may be returned as one.
+// decoding what is in them: a value that is no JSON may be returned as one. Every
+// patch does so several times; encoding/json's Decoder, which looks into all values,
+// takes four times as long.
 func membersOf(object []byte) ([]member, error) {
 	s := scanner{json: object}
 	if !s.take('{') {
