@@ -70,6 +70,20 @@ func addExtended(used corev1.ResourceList, c *resourcev1.ResourceClaim, now time
 	}
 }
 
+// Requester returns the pod for whose extended resources a claim was made, nil if
+// there is none, by what finds a pod and a namespace's claims.
+func Requester(claim *resourcev1.ResourceClaim, find func(namespace, name string) (*corev1.Pod, bool), claims func(namespace string) []*resourcev1.ResourceClaim) *corev1.Pod {
+	name := requesterName(claim)
+	if name == "" {
+		return nil
+	}
+	pod, ok := find(claim.Namespace, name)
+	if !ok || !RequesterOf(claim, pod, func() []*resourcev1.ResourceClaim { return claims(claim.Namespace) }) {
+		return nil
+	}
+	return pod
+}
+
 // RequesterOf says whether a claim was made for the extended resources of a pod,
 // which owns it. Anybody can write a claim that says so: of several only the one
 // counts that the pod's status names or, as long as it names none, the first of the
@@ -86,9 +100,9 @@ func RequesterOf(claim *resourcev1.ResourceClaim, pod *corev1.Pod, claims func()
 	})
 }
 
-// RequesterName returns the name of the pod that RequesterOf is to be asked about;
+// requesterName returns the name of the pod that RequesterOf is to be asked about;
 // "" if a claim does not say that it is for extended resources.
-func RequesterName(claim *resourcev1.ResourceClaim) string {
+func requesterName(claim *resourcev1.ResourceClaim) string {
 	owner := metav1.GetControllerOfNoCopy(claim)
 	if claim.Annotations[resourcev1.ExtendedResourceClaimAnnotation] != "true" || owner == nil || owner.APIVersion != "v1" || owner.Kind != "Pod" {
 		return ""
@@ -97,7 +111,7 @@ func RequesterName(claim *resourcev1.ResourceClaim) string {
 }
 
 func isFor(claim *resourcev1.ResourceClaim, pod *corev1.Pod) bool {
-	return RequesterName(claim) == pod.Name && metav1.IsControlledBy(claim, pod)
+	return requesterName(claim) == pod.Name && metav1.IsControlledBy(claim, pod)
 }
 
 func precedes(a, b *resourcev1.ResourceClaim) bool {

@@ -57,13 +57,5 @@ func (d *devices) ExtendedResource(class string) string {
 
 // Requester implements quota.Devices.
 func (d *devices) Requester(claim *resourcev1.ResourceClaim) *corev1.Pod {
-	name := quota.RequesterName(claim)
-	if name == "" {
-		return nil
-	}
-	pod, ok := d.pods.Get(claim.Namespace, name)
-	if !ok || !quota.RequesterOf(claim, pod, func() []*resourcev1.ResourceClaim { return d.claims.InNamespace(claim.Namespace) }) {
-		return nil
-	}
-	return pod
+	return quota.Requester(claim, d.pods.Get, d.claims.InNamespace)
 }

@@ -32,15 +32,9 @@ func (d *quotaDevices) ExtendedResource(class string) string {
 
 // Requester implements quota.Devices.
 func (d *quotaDevices) Requester(claim *resourcev1.ResourceClaim) *corev1.Pod {
-	name := quota.RequesterName(claim)
-	if name == "" {
-		return nil
-	}
-	pod, ok := stored[*corev1.Pod](d, corev1.SchemeGroupVersion.WithResource("pods"), claim.Namespace, name)
-	if !ok || !quota.RequesterOf(claim, pod, func() []*resourcev1.ResourceClaim { return d.claims(claim.Namespace) }) {
-		return nil
-	}
-	return pod
+	return quota.Requester(claim, func(namespace, name string) (*corev1.Pod, bool) {
+		return stored[*corev1.Pod](d, corev1.SchemeGroupVersion.WithResource("pods"), namespace, name)
+	}, d.claims)
 }
 
 func (d *quotaDevices) claims(namespace string) []*resourcev1.ResourceClaim {
