@@ -160,7 +160,7 @@ containers: [{name: c, command: [sh, -c, 'mount -t tmpfs none /tmp || echo refus
 volumes: [{name: v, emptyDir: {}}]
 containers:
 - name: c
-  command: [sh, -c, 'touch /f || echo refused; touch /v/f && echo written; echo x > /dev/termination-log && echo told']
+  command: [sh, -c, 'touch /f 2>/dev/null || echo refused; touch /v/f && echo written; echo x > /dev/termination-log && echo told']
   securityContext: {readOnlyRootFilesystem: true}
   volumeMounts: [{name: v, mountPath: /v}]
 `, want: []string{`refused\nwritten\ntold\n$`}},
