@@ -3,6 +3,7 @@ package registry
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,7 +34,7 @@ type tracker struct {
 	kinds *kinds.Registry
 	// shared are the kinds whose objects are shown in several versions.
 	shared map[schema.GroupKind]bool
-	pods   trackedPods
+	known  outcomes
 
 	mu       sync.Mutex // guards the fields below
 	types    managedfields.TypeConverter
@@ -49,7 +50,7 @@ type managerKey struct {
 }
 
 func newTracker(k *kinds.Registry) *tracker {
-	t := &tracker{kinds: k, shared: make(map[schema.GroupKind]bool), pods: newTrackedPods(), managers: make(map[managerKey]*managedfields.FieldManager)}
+	t := &tracker{kinds: k, shared: make(map[schema.GroupKind]bool), known: newOutcomes(), managers: make(map[managerKey]*managedfields.FieldManager)}
 	for _, kind := range k.All() {
 		if kind.StoredAs == nil {
 			continue
@@ -192,16 +193,10 @@ func (t *tracker) trackNew(w Write, obj kinds.Object) error {
 	if w.applied || !w.FromUser && len(obj.GetManagedFields()) == 0 {
 		return nil
 	}
-	key := t.pods.key(w, obj)
-	if t.pods.take(key, obj) {
-		obj.GetObjectKind().SetGroupVersionKind(w.Kind.GVK())
-		return nil
+	if t.converted(w.Kind, obj) {
+		return t.update(w, obj, t.empty(w.Kind))
 	}
-	if err := t.update(w, obj, t.empty(w.Kind)); err != nil {
-		return err
-	}
-	t.pods.add(key, obj)
-	return nil
+	return t.updateAlike(w, obj, t.empty(w.Kind))
 }
 
 // track records what a write other than an apply changed.
@@ -214,7 +209,7 @@ func (t *tracker) track(w Write, obj, old kinds.Object) error {
 		obj.SetManagedFields(nil) // an empty list: not to be tracked
 		return nil
 	}
-	whole := isUnstructured(obj) || t.shared[w.Kind.GVK().GroupKind()] // of which a part cannot be converted
+	whole := t.converted(w.Kind, obj)
 	var live kinds.Object
 	if whole {
 		live = old.DeepCopyObject().(kinds.Object)
@@ -230,7 +225,7 @@ func (t *tracker) track(w Write, obj, old kinds.Object) error {
 		return t.update(w, obj, live)
 	}
 	changed, live := differing(obj, live)
-	if err := t.update(w, changed, live); err != nil {
+	if err := t.updateAlike(w, changed, live); err != nil {
 		return err
 	}
 	obj.GetObjectKind().SetGroupVersionKind(w.Kind.GVK())
@@ -247,6 +242,32 @@ func (t *tracker) empty(kind *kinds.Kind) kinds.Object {
 	obj := kind.New()
 	obj.GetObjectKind().SetGroupVersionKind(kind.GVK())
 	return obj
+}
+
+// converted tells whether an object is tracked as a whole: a part of it cannot be
+// converted between versions or to a Go type.
+func (t *tracker) converted(kind *kinds.Kind, obj kinds.Object) bool {
+	return isUnstructured(obj) || t.shared[kind.GVK().GroupKind()]
+}
+
+// updateAlike is update, with what a write that touched the same fields was found
+// to make of managed fields.
+func (t *tracker) updateAlike(w Write, obj, live kinds.Object) error {
+	key, before, ok := keyOf(w, obj, live)
+	if ok {
+		if after, have := t.known.get(key, before, time.Now().UTC()); have {
+			obj.GetObjectKind().SetGroupVersionKind(w.Kind.GVK())
+			obj.SetManagedFields(after)
+			return nil
+		}
+	}
+	if err := t.update(w, obj, live); err != nil {
+		return err
+	}
+	if ok {
+		t.known.add(key, w, before, obj.GetManagedFields())
+	}
+	return nil
 }
 
 func (t *tracker) update(w Write, obj, live kinds.Object) error {
