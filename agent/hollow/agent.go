@@ -41,9 +41,10 @@ const (
 	rememberedEvents = 64
 )
 
-// newAgent makes a node's parts. What they follow ends with ctx.
-func (n *hollowNode) newAgent(ctx context.Context, c *client.Client) (*agent, error) {
-	f := n.fleet
+// newAgent makes a node's parts over its connection to the Store. What they follow
+// ends with ctx.
+func (n *hollowNode) newAgent(ctx context.Context, conn Conn) (*agent, error) {
+	f, c := n.fleet, client.New(conn, clientName)
 	pods, err := client.NewTrimmedInformer(c, client.InformerOptions{
 		Fields: fields.OneTermEqualSelector("spec.nodeName", n.name),
 	}, func(pod *corev1.Pod) {
@@ -55,7 +56,7 @@ func (n *hollowNode) newAgent(ctx context.Context, c *client.Client) (*agent, er
 	}
 	a := &agent{runtime: newRuntime(&f.cfg, f.counts)}
 	images, net := newImages(n.name, &f.cfg, f.counts), newNetwork(n.podCIDRs)
-	if a.node, err = node.New(n.nodeConfig(), c, n.log, images.ofNode, n.ready); err != nil {
+	if a.node, err = node.New(n.nodeConfig(f.leaving(conn)), c, n.log, images.ofNode, n.ready); err != nil {
 		return nil, err
 	}
 	var recorder podworker.Recorder = noEvents{}
@@ -100,8 +101,9 @@ func (a *agent) run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// nodeConfig describes the node.
-func (n *hollowNode) nodeConfig() node.Config {
+// nodeConfig describes the node. otherStore leads it to another Store; nil means
+// that there is but one.
+func (n *hollowNode) nodeConfig(otherStore func()) node.Config {
 	f := n.fleet
 	labels := map[string]string{node.LabelHollow: "true"}
 	if f.cfg.Zones > 0 {
@@ -124,7 +126,8 @@ func (n *hollowNode) nodeConfig() node.Config {
 			},
 			Capacity: f.plan.capacity, Allocatable: f.plan.capacity,
 		},
-		Phase: f.chance.draw("phase", n.name, strconv.Itoa(n.number)),
+		Phase:      f.chance.draw("phase", n.name, strconv.Itoa(n.number)),
+		OtherStore: otherStore,
 	}
 }
 

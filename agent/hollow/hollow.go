@@ -11,7 +11,8 @@
 //
 // Each node has a connection and an identity of its own, and a watch of its own
 // on its pods, as the Store's Node authorizer demands. What all nodes read alike
-// (Nodes and Services) is followed once for all of them.
+// (Nodes and Services) is followed once for all of them. Of several Stores each
+// leaves one that does not renew its Lease, as an agent does.
 //
 // A process may be killed at any time. The next one finds pods and containers
 // where the Store says that they are: that is all the memory there is.
@@ -37,11 +38,16 @@ type Conn interface {
 	io.Closer
 }
 
-// Dial connects to the Store as the agent of a node.
+// Dial connects to the Store as the agent of a node. A connection that has a method
+// Switch is one to several Stores, which it has the connection leave for another.
 type Dial func(nodeName string) (Conn, error)
 
-// parallelBegins is how many nodes begin at a time.
-const parallelBegins = 32
+const (
+	// parallelBegins is how many nodes begin at a time.
+	parallelBegins = 32
+	// clientName is what hollow nodes call themselves, as agents do.
+	clientName = "navarch-agent"
+)
 
 // Fleet is the hollow nodes of one process.
 type Fleet struct {
@@ -55,6 +61,7 @@ type Fleet struct {
 	nodes    map[string]*hollowNode
 	parts    interning.Pool
 	begins   chan struct{} // has a place for each node that may begin
+	doubts   chan struct{} // a node has left its Store
 
 	mu    sync.Mutex // guards what follows
 	left  map[int]bool
@@ -72,7 +79,7 @@ func New(cfg Config, tel telemetry.Set, dial Dial) (*Fleet, error) {
 	}
 	f := &Fleet{
 		cfg: cfg, plan: p, chance: chance(cfg.Seed), tel: tel, dial: dial, counts: newCounts(tel.Metrics),
-		nodes: make(map[string]*hollowNode, cfg.Nodes), begins: make(chan struct{}, parallelBegins),
+		nodes: make(map[string]*hollowNode, cfg.Nodes), begins: make(chan struct{}, parallelBegins), doubts: make(chan struct{}, 1),
 		left: make(map[int]bool, cfg.Nodes), ready: make(chan struct{}),
 	}
 	for number := range cfg.Nodes {
@@ -118,7 +125,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		return fmt.Errorf("connect to the Store: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // the watches have ended
-	c := client.New(conn, "navarch-agent")
+	c := client.New(conn, clientName)
 	nodes, err := client.NewInformer[*corev1.Node](c, client.InformerOptions{})
 	if err != nil {
 		return err
@@ -133,6 +140,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer wg.Wait()
 	wg.Go(func() { nodes.Run(ctx) })
 	wg.Go(func() { f.services.Run(ctx) })
+	wg.Go(func() { f.keepStore(ctx, conn, c) })
 	// Which nodes are to be silent is known before any begins.
 	for _, synced := range []<-chan struct{}{nodes.Synced(), f.services.Synced()} {
 		select {

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/agent/network"
-	"navarch.dev/navarch/internal/client"
 )
 
 // AnnotationState on a Node makes a hollow node behave otherwise than the flags
@@ -119,7 +118,7 @@ func (n *hollowNode) act(ctx context.Context) error {
 		return fmt.Errorf("connect to the Store: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // nobody waits for what was under way
-	a, err := n.newAgent(ctx, client.New(conn, "navarch-agent"))
+	a, err := n.newAgent(ctx, conn)
 	if err != nil {
 		return err
 	}

@@ -175,7 +175,7 @@ func dialer(tel telemetry.Set, store string, authority *certs.Authority) hollow.
 		if err != nil {
 			return nil, err
 		}
-		return rpc.Dial(tel, store, bundle.Client(certs.ServerName("store")),
+		return rpc.DialSwitchable(tel, store, bundle.Client(certs.ServerName("store")),
 			grpc.WithReadBufferSize(readBuffer), grpc.WithKeepaliveParams(patience))
 	}
 }
