@@ -10,13 +10,14 @@ import (
 // holds for all kinds (metadata, resourceVersion, uid, generation, deletion)
 // is the Store's and not repeated here.
 //
-// The Store calls, on create: PrepareForCreate, Default, Validate,
-// ValidateCreate; on update: PrepareForUpdate, Default, Validate,
-// ValidateUpdate; on a write to the status subresource:
+// The Store calls, on create: Default, after those who may change the object
+// PrepareForCreate and Default again, Validate, ValidateCreate; on update:
+// PrepareForUpdate, Default, Validate, ValidateUpdate; on a write to the status subresource:
 // PrepareForStatusUpdate, Default, ValidateStatusUpdate; on a write to one of
 // Parts: its Prepare, Default, Validate, its Validate.
 type Strategy struct {
-	// PrepareForCreate drops what a creator may not set (usually the status).
+	// PrepareForCreate drops what a creator may not set (usually the status), and
+	// sets what follows from the rest, such as from the uid.
 	PrepareForCreate func(obj Object)
 	// PrepareForUpdate restores what a plain update may not change (usually
 	// the status) from the stored object.

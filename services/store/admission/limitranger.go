@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 
-	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/services/store/access"
 )
 
@@ -43,9 +42,6 @@ func (p limitRanger) Mutate(ctx context.Context, r *Request) error {
 		if r.Operation == Create { // a resize leaves the metadata as they are
 			annotateFilled(pod, filled)
 		}
-	}
-	if r.Operation == Create {
-		pod.Status.QOSClass = podspec.ComputeQOSClass(&pod.Spec) // what was filled in counts
 	}
 	return nil
 }

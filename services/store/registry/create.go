@@ -49,24 +49,26 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object, n
 	return r.storeNew(ctx, w, obj)
 }
 
-// readyNew gives a new object what every object has, and returns what those
-// make of it who may change it, if all rules allow that.
+// readyNew returns what those make of a new object who may change it, with what
+// every object has, if all rules allow that. Who changes it comes first, and sees
+// what its creator sent and left to defaults, as in Kubernetes: not its uid and
+// time, a name that was not given, or what its kind makes of these.
 func (r *Registry) readyNew(ctx context.Context, w *Write, obj kinds.Object, name string) (kinds.Object, error) {
-	given := obj.GetName()
-	obj.SetName(name)
-	prepareNew(w.Kind, obj, time.Now())
 	w.Name = name
-	runPrepareForCreate(w.Kind, obj)
+	wipeNew(obj)
 	runDefault(w.Kind, obj)
 	if err := r.tracker.trackNew(*w, obj); err != nil {
 		return nil, err
 	}
 	request := w.request(admission.Create, obj, nil)
-	request.Options = w.creation()
-	obj, err := r.mutateNew(ctx, w, obj, given, request)
-	if err != nil {
+	request.Options, request.Name = w.creation(), obj.GetName()
+	if err := r.admission.Mutate(ctx, request); err != nil {
 		return nil, err
 	}
+	if err := takeNew(w, request, obj.GetManagedFields()); err != nil {
+		return nil, err
+	}
+	obj = request.Object
 	errs := append(validateMetadata(w.Kind, obj), runValidateCreate(w.Kind, obj)...)
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
 		return nil, err
@@ -77,44 +79,25 @@ func (r *Registry) readyNew(ctx context.Context, w *Write, obj kinds.Object, nam
 	return obj, nil
 }
 
-// mutateNew lets those change a new object who may. They do not see what only
-// the Store gives it, as they come first: uid, time, and a name that was not
-// given.
-func (r *Registry) mutateNew(ctx context.Context, w *Write, obj kinds.Object, given string, request *admission.Request) (kinds.Object, error) {
-	uid, created, name := obj.GetUID(), obj.GetCreationTimestamp(), obj.GetName()
-	obj.SetUID("")
-	obj.SetCreationTimestamp(metav1.Time{})
-	obj.SetName(given)
-	request.Name = given
-	if err := r.admission.Mutate(ctx, request); err != nil {
-		return nil, err
-	}
-	if request.Object.GetName() == "" {
-		request.Object.SetName(name)
-	}
-	obj.SetUID(uid)
-	obj.SetCreationTimestamp(created)
-	if request.Rounds.Changed() {
-		return takeNew(w, obj, request)
-	}
-	return obj, nil
-}
-
-// takeNew returns the object that webhooks and policies have made of a new one,
-// without what they may not choose. They may have given it another name.
-func takeNew(w *Write, sent kinds.Object, request *admission.Request) (kinds.Object, error) {
+// takeNew gives a new object, whom nobody changes any more, what only the Store and
+// its kind give it. Webhooks and policies may have named it, but not placed it
+// elsewhere, nor spoiled its managed fields, which were tracked before.
+func takeNew(w *Write, request *admission.Request, tracked []metav1.ManagedFieldsEntry) error {
 	obj := request.Object
-	soundManagedFields(*w, obj, sent.GetManagedFields())
-	if err := place(*w, obj); err != nil {
-		return nil, err
+	if request.Rounds.Changed() {
+		soundManagedFields(*w, obj, tracked)
+		if err := place(*w, obj); err != nil {
+			return err
+		}
 	}
-	prepareNew(w.Kind, obj, time.Now())
-	obj.SetUID(sent.GetUID())
-	obj.SetCreationTimestamp(sent.GetCreationTimestamp())
-	runPrepareForCreate(w.Kind, obj)
-	runDefault(w.Kind, obj)
+	if obj.GetName() == "" {
+		obj.SetName(w.Name)
+	}
 	w.Name = obj.GetName()
-	return obj, nil
+	prepareNew(w.Kind, obj, time.Now())
+	runPrepareForCreate(w.Kind, obj)
+	runDefault(w.Kind, obj) // some depend on the name, or on what was prepared
+	return nil
 }
 
 // claimAttempts is how often a new object that loses addresses or quota to

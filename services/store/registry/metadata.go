@@ -31,13 +31,20 @@ func generateName(base string) string {
 	return base + utilrand.String(randomSuffix)
 }
 
-// prepareNew sets the metadata that is the Store's on a new object.
-func prepareNew(kind *kinds.Kind, obj kinds.Object, now time.Time) {
-	obj.SetUID(types.UID(uuid.NewString()))
-	obj.SetCreationTimestamp(metav1.NewTime(now.Truncate(time.Second)))
+// wipeNew drops metadata that nobody may choose for a new object.
+func wipeNew(obj kinds.Object) {
+	obj.SetUID("")
+	obj.SetCreationTimestamp(metav1.Time{})
 	obj.SetDeletionTimestamp(nil)
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
+}
+
+// prepareNew sets the metadata that is the Store's on a new object.
+func prepareNew(kind *kinds.Kind, obj kinds.Object, now time.Time) {
+	wipeNew(obj)
+	obj.SetUID(types.UID(uuid.NewString()))
+	obj.SetCreationTimestamp(metav1.NewTime(now.Truncate(time.Second)))
 	obj.SetGeneration(0)
 	if kind.Strategy.SpecChanged != nil {
 		obj.SetGeneration(1)

@@ -14,6 +14,7 @@ import (
 	reviewv1 "k8s.io/api/admission/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -580,6 +581,83 @@ func TestNotYetGiven(t *testing.T) {
 			t.Errorf("a hook saw %q, uid %q, of %v, as %q; want %+v", got.Name, got.UID, got.CreationTimestamp, q.seen[0].Name, q.want)
 		}
 	}
+}
+
+// TestNotYetPrepared: mutating hooks see new objects before their kind makes
+// something of their uid, name or spec; validating ones after it. What a hook
+// does to the spec counts.
+func TestNotYetPrepared(t *testing.T) {
+	pod := podTemplate("app")
+	for _, tt := range []struct {
+		resource string
+		obj      kinds.Object
+		patch    string
+		// shown tells what matters of what a hook sees: before is what the mutating
+		// one does, after the validating one.
+		shown         func(*testing.T, []byte) string
+		before, after string
+	}{
+		{"jobs", &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "x"}, Spec: batchv1.JobSpec{Template: pod}},
+			`[{"op":"replace","path":"/spec/template/metadata/labels","value":{"app":"y"}}]`, shownJob, "false map[app:app] 1", "true map[app:y batch.kubernetes.io/job-name:x job-name:x] 1"},
+		{"pods", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "x"}, Spec: pod.Spec, Status: corev1.PodStatus{Phase: corev1.PodFailed}},
+			`[{"op":"add","path":"/spec/containers/0/resources/requests","value":{"cpu":"1"}}]`, shownPod, "Failed ", "Pending Burstable"},
+		{"namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "x-"}},
+			`[{"op":"add","path":"/metadata/labels","value":{"a":"b"}}]`, shownNamespace, "[] 0", "Active[kubernetes] 2"},
+	} {
+		t.Run(tt.resource, func(t *testing.T) {
+			mutates, validates := hooktest.New(t, hooktest.Patch(tt.patch)), hooktest.New(t, hooktest.Allow)
+			_, c := newStore(t, mutatingOn("m", tt.resource, mutates.Client("/"), nil), validatingOn("v", tt.resource, validates.Client("/"), nil))
+			if err := c.Create(t.Context(), tt.obj); err != nil {
+				t.Fatal(err)
+			}
+			if got := tt.shown(t, mutates.Seen()[0].Object.Raw); got != tt.before {
+				t.Errorf("a mutating hook saw %q, want %q", got, tt.before)
+			}
+			if got := tt.shown(t, validates.Seen()[0].Object.Raw); got != tt.after {
+				t.Errorf("a validating hook saw %q, want %q", got, tt.after)
+			}
+		})
+	}
+}
+
+func podTemplate(app string) corev1.PodTemplateSpec {
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}},
+		Spec:       corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+	}
+}
+
+func seen[T any](t *testing.T, raw []byte) *T {
+	t.Helper()
+	obj := new(T)
+	if err := json.Unmarshal(raw, obj); err != nil {
+		t.Fatal(err)
+	}
+	return obj
+}
+
+// shownJob shows whether a Job has what was made of its uid, its other labels for
+// pods, and how many completions it was left to.
+func shownJob(t *testing.T, raw []byte) string {
+	t.Helper()
+	j := seen[batchv1.Job](t, raw)
+	labels := j.Spec.Template.Labels
+	has := j.Spec.Selector != nil && j.UID != "" && labels[batchv1.ControllerUidLabel] == string(j.UID)
+	delete(labels, batchv1.ControllerUidLabel)
+	delete(labels, "controller-uid")
+	return fmt.Sprint(has, labels, *j.Spec.Completions)
+}
+
+func shownPod(t *testing.T, raw []byte) string {
+	t.Helper()
+	p := seen[corev1.Pod](t, raw)
+	return fmt.Sprint(p.Status.Phase, " ", p.Status.QOSClass)
+}
+
+func shownNamespace(t *testing.T, raw []byte) string {
+	t.Helper()
+	n := seen[corev1.Namespace](t, raw)
+	return fmt.Sprint(n.Status.Phase, n.Spec.Finalizers, len(n.Labels))
 }
 
 // TestNotes: what hooks want to have noted, and what they do, is told to who
