@@ -26,6 +26,7 @@ import (
 	"navarch.dev/navarch/services/store/auth"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/backend/etcd"
+	"navarch.dev/navarch/services/store/backend/memory"
 	"navarch.dev/navarch/services/store/storetest"
 )
 
@@ -66,6 +67,43 @@ func BenchmarkCreateUnderQuota(b *testing.B) {
 		b.Fatal(err)
 	}
 	createInParallel(b, func() grpc.ClientConnInterface { return s.Conn(storetest.Admin()) })
+}
+
+// BenchmarkCreatePodUnderQuota has one client create pods that a quota is charged
+// for, beside few and many others in the namespace: that must not matter.
+func BenchmarkCreatePodUnderQuota(b *testing.B) {
+	for _, others := range []int{10, 10_000} {
+		b.Run(fmt.Sprintf("beside %d", others), func(b *testing.B) {
+			shared := memory.New()
+			b.Cleanup(func() { _ = shared.Close() })
+			c := storetest.New(b, storetest.WithBackend(shared)).Client(storetest.Admin())
+			next := func(name string) *corev1.Pod {
+				p := pod(name)
+				p.Spec.Containers[0].Resources.Requests = amounts("cpu", "10m", "memory", "1Mi")
+				return p
+			}
+			for n := range others {
+				if err := c.Create(b.Context(), next(fmt.Sprint("before-", n))); err != nil {
+					b.Fatal(err)
+				}
+			}
+			hard := amounts("pods", "1G", "requests.cpu", "1G", "requests.memory", "1Ei", "count/pods", "1G")
+			q := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: hard}}
+			if err := c.Create(b.Context(), q); err != nil {
+				b.Fatal(err)
+			}
+			q.Status = corev1.ResourceQuotaStatus{Hard: hard, Used: amounts("pods", "0", "requests.cpu", "0", "requests.memory", "0", "count/pods", "0")}
+			if err := c.UpdateStatus(b.Context(), q); err != nil {
+				b.Fatal(err)
+			}
+			b.ResetTimer()
+			for n := range b.N {
+				if err := c.Create(b.Context(), next(fmt.Sprint("p-", n))); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // BenchmarkCreateOverNetwork is what users get: mutual TLS, one connection per

@@ -41,6 +41,29 @@ func (r *reconciler) count(ctx context.Context, q *corev1.ResourceQuota) (count,
 	return c, nil
 }
 
+// lacks says whether a copy may lack objects that the quota's version includes.
+func (r *reconciler) lacks(q *corev1.ResourceQuota) bool {
+	return slices.ContainsFunc(r.others.Kinds(), func(kind *kinds.Kind) bool {
+		return quota.Counts(kind) && len(quota.Names(kind, q.Spec.Hard)) > 0 && !r.hasReached(kind, q.ResourceVersion)
+	})
+}
+
+// hasReached says whether the copy that objects of a kind are counted in holds
+// every change up to a version.
+func (r *reconciler) hasReached(kind *kinds.Kind, version string) bool {
+	switch kind.GVK() {
+	case r.pods.Kind().GVK():
+		return r.pods.HasReached(version)
+	case r.claims.Kind().GVK():
+		return r.claims.HasReached(version)
+	case r.services.Kind().GVK():
+		return r.services.HasReached(version)
+	case r.devices.claims.Kind().GVK():
+		return r.devices.claims.HasReached(version)
+	}
+	return r.others.HasReached(kind, version)
+}
+
 // countKind adds what objects of one kind use.
 func (r *reconciler) countKind(ctx context.Context, q *corev1.ResourceQuota, kind *kinds.Kind, names []corev1.ResourceName, c *count) error {
 	switch kind.GVK() {

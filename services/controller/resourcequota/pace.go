@@ -12,6 +12,11 @@ const (
 	recountPart = 10
 	// longestPace bounds how long a change waits for that.
 	longestPace = 5 * time.Second
+	// catchUp is how long a count waits, up to catchUps times, for a copy that may
+	// lack what a quota has been charged for: it mostly comes at once, and to list
+	// a namespace costs the Store more than anything else here.
+	catchUp  = 50 * time.Millisecond
+	catchUps = 4
 )
 
 // pace says how soon after a change a quota is counted again: at once where that
@@ -40,4 +45,33 @@ func (p *pace) after(key string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.byKey[key]
+}
+
+// patience counts how often a quota's count has waited for a copy to catch up. A
+// copy in which nothing happens is told only now and then how far it has come, so
+// that waiting has an end.
+type patience struct {
+	mu    sync.Mutex
+	waits map[string]int
+}
+
+// wait says whether a quota's count is to wait once more.
+func (p *patience) wait(key string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waits[key] >= catchUps {
+		return false
+	}
+	if p.waits == nil {
+		p.waits = make(map[string]int)
+	}
+	p.waits[key]++
+	return true
+}
+
+// end says that a quota is counted, or gone.
+func (p *patience) end(key string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waits, key)
 }

@@ -2,15 +2,19 @@
 //
 // The Store adds to status.used whatever is created, in the transaction that
 // creates it. What nobody tells it is when something ends: this reconciler
-// counts again when objects go, when pods end, when a quota changes, and every
-// few minutes. What it writes is conditional on the version of the quota that
-// it counted for, and it lowers nothing on the word of a copy that may lack an
-// object that this version includes; so no object is ever forgotten.
+// counts again when objects go, when pods end, when what a quota allows changes,
+// and every few minutes. What the Store charges changes the quota as well, and
+// is no reason to count: a namespace would be counted as often as it grows.
+//
+// What is written is conditional on the version of the quota that it was counted
+// for, and nothing is lowered on the word of a copy that may lack an object that
+// this version includes; so no object is ever forgotten.
 package resourcequota
 
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,6 +46,7 @@ type reconciler struct {
 	devices  *devices
 	others   *inventory.Inventory
 	pace     pace
+	patience patience
 }
 
 // New returns the controller. Its keys name quotas.
@@ -64,7 +69,7 @@ func New(deps runner.Deps, others *inventory.Inventory) (*runner.Controller, err
 		return nil, err
 	}
 	c := runner.New("resourcequota", r, deps, runner.Options{Trace: r.quotas.TraceContext})
-	runner.Primary(c, r.quotas)
+	runner.Watch(c, r.quotas, runner.Input[*corev1.ResourceQuota]{Keys: runner.Self[*corev1.ResourceQuota], Changed: needsCount})
 	registry := kinds.Default()
 	if err := follow(c, r, registry, r.pods); err != nil {
 		return nil, err
@@ -84,6 +89,25 @@ func New(deps runner.Deps, others *inventory.Inventory) (*runner.Controller, err
 		OnDelete: func(obj inventory.Found) { r.enqueue(c, obj.Kind, obj.Namespace) },
 	})
 	return c, nil
+}
+
+// needsCount says whether an update of a quota asks for a count: what it allows
+// or takes in is another, or its status does not say what is used of all of it.
+// All other updates are charges of the Store and what was counted here.
+func needsCount(old, q *corev1.ResourceQuota) bool {
+	return !isCounted(q) || !quota.Equal(q.Spec.Hard, old.Spec.Hard) ||
+		!slices.Equal(q.Spec.Scopes, old.Spec.Scopes) || !equality.Semantic.DeepEqual(q.Spec.ScopeSelector, old.Spec.ScopeSelector)
+}
+
+// isCounted says whether a quota's status says what is used of all that it
+// allows.
+func isCounted(q *corev1.ResourceQuota) bool {
+	for name := range q.Spec.Hard {
+		if _, ok := q.Status.Used[name]; !ok {
+			return false
+		}
+	}
+	return quota.Equal(q.Spec.Hard, q.Status.Hard)
 }
 
 // follow recounts when an object of a kind comes to count for something else.
@@ -153,8 +177,13 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	q, ok := r.quotas.GetByKey(key)
 	if !ok || q.DeletionTimestamp != nil {
 		r.pace.took(key, 0)
+		r.patience.end(key)
 		return runner.Done(), nil
 	}
+	if isCounted(q) && r.lacks(q) && r.patience.wait(key) {
+		return runner.RequeueAfter(catchUp), nil
+	}
+	r.patience.end(key)
 	begun := time.Now()
 	count, err := r.count(ctx, q)
 	r.pace.took(key, time.Since(begun))

@@ -3,6 +3,8 @@ package resourcequota_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
@@ -76,6 +78,27 @@ func TestCountFollowsTheObjects(t *testing.T) {
 		q.Spec.Hard = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1")}
 	})
 	awaitUsed(c, "pods=1")
+}
+
+// What is charged is believed until a quota is counted anyhow, or else a namespace would
+// be counted as often as it grows.
+func TestChargesAreNoReasonToCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := controllertest.New(t)
+		c.Start(c.Controller(resourcequota.New(c.Deps, c.Inventory)))
+		c.Apply(pod("a"), quotaOf(corev1.ResourceList{corev1.ResourcePods: resource.MustParse("9")}))
+		pass := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		pass(time.Minute)
+		awaitUsed(c, "pods=1")
+		controllertest.Change(c, quotaOf(nil), "status", func(q *corev1.ResourceQuota) { q.Status.Used[corev1.ResourcePods] = resource.MustParse("5") })
+		pass(time.Minute)
+		awaitUsed(c, "pods=5")
+		pass(5 * time.Minute)
+		awaitUsed(c, "pods=1")
+	})
 }
 
 // Claims of devices count by how many they are for, and for the resource that their
