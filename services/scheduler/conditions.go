@@ -32,7 +32,8 @@ type conditionWriter struct {
 	kick    chan struct{}
 }
 
-// verdict is what a pod's status should say.
+// verdict is what a pod's status should say. Without a reason it is about the
+// nomination alone.
 type verdict struct {
 	namespace, name            string
 	uid                        types.UID
@@ -45,13 +46,24 @@ func newConditionWriter(c *client.Client, pods *client.Informer[*corev1.Pod], lo
 
 // set asks for PodScheduled=False with a reason and a message.
 func (w *conditionWriter) set(pod *corev1.Pod, reason, message, nominated string) {
+	w.change(pod, func(v *verdict) { v.reason, v.message, v.nominated = reason, message, nominated })
+}
+
+// clearNomination asks for no nominated node, and leaves the condition as it is or
+// is about to be.
+func (w *conditionWriter) clearNomination(pod *corev1.Pod) {
+	w.change(pod, func(v *verdict) { v.nominated = "" })
+}
+
+func (w *conditionWriter) change(pod *corev1.Pod, change func(*verdict)) {
 	w.mu.Lock()
-	if _, ok := w.pending[pod.UID]; !ok {
+	v, ok := w.pending[pod.UID]
+	if !ok {
 		w.order = append(w.order, pod.UID)
+		v = verdict{namespace: pod.Namespace, name: pod.Name, uid: pod.UID}
 	}
-	w.pending[pod.UID] = verdict{
-		namespace: pod.Namespace, name: pod.Name, uid: pod.UID, reason: reason, message: message, nominated: nominated,
-	}
+	change(&v)
+	w.pending[pod.UID] = v
 	w.mu.Unlock()
 	select {
 	case w.kick <- struct{}{}:
@@ -106,6 +118,8 @@ func (w *conditionWriter) write(ctx context.Context, v verdict) error {
 	return nil
 }
 
+// says says whether a pod is known to say a verdict. What takes a nomination back
+// is written in any case: the pod may not be known to have it yet.
 func says(pod *corev1.Pod, v verdict) bool {
 	c := scheduledCondition(pod)
 	return c != nil && c.Status == corev1.ConditionFalse && c.Reason == v.reason && c.Message == v.message &&
@@ -124,15 +138,11 @@ func scheduledCondition(pod *corev1.Pod) *corev1.PodCondition {
 // statusPatch is the strategic merge patch for a verdict. The uid keeps it off
 // another pod of the same name.
 func statusPatch(pod *corev1.Pod, v verdict, now metav1.Time) ([]byte, error) {
-	condition := corev1.PodCondition{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: v.reason, Message: v.message,
-		ObservedGeneration: pod.Generation, LastTransitionTime: now,
+	status := make(map[string]any)
+	if v.reason != "" {
+		status["conditions"] = []corev1.PodCondition{notScheduled(pod, v, now)}
 	}
-	if c := scheduledCondition(pod); c != nil && c.Status == condition.Status {
-		condition.LastTransitionTime = c.LastTransitionTime
-	}
-	status := map[string]any{"conditions": []corev1.PodCondition{condition}}
-	if v.nominated != pod.Status.NominatedNodeName {
+	if v.reason == "" || v.nominated != pod.Status.NominatedNodeName {
 		status["nominatedNodeName"] = v.nominated
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": v.uid}, "status": status})
@@ -140,4 +150,15 @@ func statusPatch(pod *corev1.Pod, v verdict, now metav1.Time) ([]byte, error) {
 		return nil, fmt.Errorf("encode status patch: %w", err)
 	}
 	return patch, nil
+}
+
+func notScheduled(pod *corev1.Pod, v verdict, now metav1.Time) corev1.PodCondition {
+	condition := corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: v.reason, Message: v.message,
+		ObservedGeneration: pod.Generation, LastTransitionTime: now,
+	}
+	if c := scheduledCondition(pod); c != nil && c.Status == condition.Status {
+		condition.LastTransitionTime = c.LastTransitionTime
+	}
+	return condition
 }

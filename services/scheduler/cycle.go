@@ -72,7 +72,9 @@ func (s *Scheduler) commit(a *attempt) {
 		s.broken(a, err)
 		return
 	}
-	s.nominations.remove(a.pod.Pod.UID)
+	if nominated := s.nominations.remove(a.pod.Pod.UID); nominated != a.node() {
+		s.noLongerNominated(a.pod, nominated, false)
+	}
 	if status := a.profile.Reserve(a.ctx, a.result.State, a.pod, a.node()); !status.Success() {
 		s.cache.Forget(a.pod.Pod.UID)
 		s.refused(a, status)
@@ -112,11 +114,12 @@ func (s *Scheduler) unschedulable(a *attempt) {
 		}
 		why.PostFilter = status.Message()
 	}
-	s.nominations.set(a.pod, nominated)
+	before := s.nominations.set(a.pod, nominated)
 	message := why.Message()
 	s.log.DebugContext(a.ctx, "unschedulable", "pod", a.pod.Key(), "message", message, "nominated", nominated)
 	s.tell(a, corev1.PodReasonUnschedulable, message, nominated)
 	s.metrics.attempted("unschedulable", a)
+	s.noLongerNominated(a.pod, before, false)
 	s.queue.Reject(a.pod.Pod.UID, rejectedBy, message)
 }
 

@@ -60,3 +60,13 @@ func (e *evictor) Evict(ctx context.Context, victim, pod *corev1.Pod, node strin
 	e.scheduler.event(victim, pod, corev1.EventTypeNormal, "Preempted", fmt.Sprintf("Preempted by pod %s on node %s", pod.UID, node))
 	return nil
 }
+
+// Displace takes the nominations to a node back of pods with a lower priority than
+// pod's: they may not fit there any more, and look elsewhere at once rather than
+// when the victims have ended.
+func (e *evictor) Displace(node string, pod *snapshot.PodInfo) {
+	for _, lower := range e.scheduler.nominations.displace(node, pod) {
+		e.scheduler.conditions.clearNomination(lower.Pod)
+		e.scheduler.noLongerNominated(lower, node, true)
+	}
+}

@@ -375,6 +375,41 @@ func TestPreemptorsDoNotShareVictims(t *testing.T) {
 	})
 }
 
+// Who makes room on a node where room is being made for a less important pod takes
+// that over. The other one is told at once, and looks elsewhere.
+func TestDisplacedPodLooksElsewhere(t *testing.T) {
+	c := start(t, schedtest.Node("n1"))
+	for name, value := range map[string]int32{"middle": 50, "high": 100} {
+		c.create(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value})
+	}
+	of := func(class string) *corev1.Pod {
+		return schedtest.Pod(class).CPU("3").With(func(p *corev1.Pod) { p.Spec.PriorityClassName = class }).Pod()
+	}
+	nominated := func(pod string) string {
+		p, _ := c.pods.Get("default", pod)
+		if p == nil {
+			return "not known yet"
+		}
+		return p.Status.NominatedNodeName
+	}
+	c.create(schedtest.Pod("low").CPU("3").Pod())
+	c.until("low is placed", func() bool { return c.nodeOf("low") == "n1" })
+	c.create(of("middle"))
+	c.until("room is being made for middle", func() bool { return nominated("middle") == "n1" })
+	c.create(of("high"))
+	c.until("the room is high's", func() bool { return nominated("high") == "n1" && nominated("middle") == "" })
+	c.until("middle has looked for another place", func() bool {
+		return c.hasEvent("middle", "FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Insufficient cpu.")
+	})
+	c.until("high has the room", func() bool {
+		c.endTerminating()
+		return c.nodeOf("high") == "n1"
+	})
+	if node := nominated("middle"); node != "" || c.nodeOf("middle") != "" {
+		t.Errorf("middle is nominated to %q", node)
+	}
+}
+
 // endTerminating does what agents do with pods that are being deleted: all of
 // them, or those of some names.
 func (c *cluster) endTerminating(names ...string) {

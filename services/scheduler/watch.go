@@ -46,14 +46,33 @@ func (s *Scheduler) podUpdated(old, pod *corev1.Pod) {
 	case s.waits(pod):
 		info := snapshot.NewPodInfo(pod)
 		// An update that does not speak of the nomination may be older than it.
+		before := ""
 		if now := pod.Status.NominatedNodeName; now != old.Status.NominatedNodeName {
-			s.nominations.set(info, now)
+			before = s.nominations.show(info, now)
 		}
 		s.enqueue(info)
+		s.noLongerNominated(info, before, true)
 	case s.waits(old):
-		s.nominations.remove(pod.UID)
+		node := s.nominations.remove(pod.UID)
 		s.queue.Delete(pod.UID)
+		s.noLongerNominated(snapshot.NewPodInfo(old), node, false)
 	}
+}
+
+// noLongerNominated tells the pods that had to leave room for a pod on a node, if it
+// was nominated to one. Those of a higher priority could have taken it anyhow. The
+// pod itself is told if it does not know: it may have lost the room to another one.
+func (s *Scheduler) noLongerNominated(pod *snapshot.PodInfo, node string, itself bool) {
+	if node == "" {
+		return
+	}
+	uid, most := pod.Pod.UID, pod.Priority()
+	s.queue.Happened(framework.Event{
+		Resource: framework.AssignedPod, Action: framework.Delete, Old: pod.Pod,
+		Only: func(waiting *snapshot.PodInfo) bool {
+			return waiting.Priority() <= most && (itself || waiting.Pod.UID != uid)
+		},
+	})
 }
 
 // enqueue adds a waiting pod, or its new version, to the queue.
@@ -93,13 +112,15 @@ func sameForScheduling(old, pod *corev1.Pod) bool {
 }
 
 func (s *Scheduler) podDeleted(pod *corev1.Pod) {
-	s.nominations.remove(pod.UID)
+	nominated := s.nominations.remove(pod.UID)
 	s.queue.Delete(pod.UID)
 	s.cache.RemovePod(pod.UID)
 	s.waiting.Reject(pod.UID, "", "the pod is gone")
 	if placed(pod) {
 		s.queue.Happened(framework.Event{Resource: framework.AssignedPod, Action: framework.Delete, Old: pod})
+		return
 	}
+	s.noLongerNominated(snapshot.NewPodInfo(pod), nominated, false)
 }
 
 func (s *Scheduler) nodeAdded(node *corev1.Node) {

@@ -89,6 +89,9 @@ type Event struct {
 	Action   Action
 	// Old is nil on Add, New on Delete.
 	Old, New kinds.Object
+	// Only says which pods the event can help at all; nil is any. It must be quick
+	// and must not lock.
+	Only func(pod *snapshot.PodInfo) bool
 }
 
 // EventHint is an event that can help a pod that a plugin rejected.
@@ -101,7 +104,7 @@ type EventHint struct {
 
 // Covers says whether the event can help the pod.
 func (h EventHint) Covers(pod *snapshot.PodInfo, e Event) bool {
-	return h.Resource == e.Resource && h.Action&e.Action != 0 && (h.Helps == nil || h.Helps(pod, e))
+	return h.Resource == e.Resource && h.Action&e.Action != 0 && (e.Only == nil || e.Only(pod)) && (h.Helps == nil || h.Helps(pod, e))
 }
 
 // PodChanges returns what a pod's update changed that bears on scheduling.

@@ -37,6 +37,9 @@ type Cluster interface {
 	// Nominated returns the pods for which room is being made on a node, that
 	// pod aside, and that have at least its priority.
 	Nominated(node string, pod *snapshot.PodInfo) []*snapshot.PodInfo
+	// Displace takes the nominations to a node back of pods with a lower priority
+	// than pod's.
+	Displace(node string, pod *snapshot.PodInfo)
 }
 
 // Plugin implements framework.PostFilter.
@@ -81,6 +84,7 @@ func (p *Plugin) PostFilter(ctx context.Context, filters framework.Filters, stat
 			return "", framework.AsStatus(fmt.Errorf("preempt pod %s on node %s: %w", victim.Key(), chosen.Node, err))
 		}
 	}
+	p.cluster.Displace(chosen.Node, pod)
 	return chosen.Node, nil
 }
 

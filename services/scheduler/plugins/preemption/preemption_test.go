@@ -21,7 +21,11 @@ type world struct {
 	budget  *policyv1.PodDisruptionBudget
 	// nominated are pods for which room is being made on n1.
 	nominated []*snapshot.PodInfo
+	// displaced is the node whose less important nominations were taken back.
+	displaced string
 }
+
+func (w *world) Displace(node string, _ *snapshot.PodInfo) { w.displaced = node }
 
 func (w *world) Nominated(node string, _ *snapshot.PodInfo) []*snapshot.PodInfo {
 	if node != "n1" {
@@ -137,6 +141,13 @@ func TestPostFilter(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.evicted, w.evicted); diff != "" {
 				t.Error(diff)
+			}
+			want := ""
+			if tt.evicted != nil {
+				want = tt.node
+			}
+			if w.displaced != want {
+				t.Errorf("nominations to %q were taken back, want %q", w.displaced, want)
 			}
 		})
 	}
