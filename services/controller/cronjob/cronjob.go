@@ -172,9 +172,16 @@ func (s *step) account() {
 			s.note("SawCompletedJob", fmt.Sprintf("Saw completed job: %s, condition: %s", ref.Name, end))
 		}
 	}
+	known := status.Active
 	status.Active = nil
-	for _, job := range s.active() {
-		status.Active = append(status.Active, referenceTo(job))
+	for _, job := range s.jobs {
+		switch {
+		case outcomeOf(job) != "":
+		case refersTo(known, job) || isRun(s.cronJob, job):
+			status.Active = append(status.Active, referenceTo(job))
+		default:
+			s.warn("UnexpectedJob", "Saw a job that the controller did not create or forgot: "+job.Name)
+		}
 	}
 	for _, job := range s.jobs {
 		end := job.Status.CompletionTime
@@ -184,9 +191,11 @@ func (s *step) account() {
 	}
 }
 
-// active returns the Jobs that have not ended.
+// active returns the runs that have not ended. One that is being deleted may still
+// have pods. What users make of the CronJob themselves, as kubectl create job --from
+// does, is no run: it keeps none from starting, and is not replaced.
 func (s *step) active() []*batchv1.Job {
-	return filter(s.jobs, func(j *batchv1.Job) bool { return outcomeOf(j) == "" && j.DeletionTimestamp == nil })
+	return filter(s.jobs, func(j *batchv1.Job) bool { return refersTo(s.cronJob.Status.Active, j) })
 }
 
 // writeStatus stores the status unless the stored one is the same.

@@ -150,6 +150,78 @@ func TestConcurrency(t *testing.T) {
 	}
 }
 
+// byHand is what kubectl create job --from=cronjob/tick makes.
+func byHand(c *controllertest.Cluster) *batchv1.Job {
+	tick := controllertest.Await(c, "the cron job", func(all []*batchv1.CronJob) bool { return len(all) == 1 })[0]
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: "by-hand", Annotations: map[string]string{"cronjob.kubernetes.io/instantiate": "manual"},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(tick, batchv1.SchemeGroupVersion.WithKind("CronJob"))},
+		},
+		Spec: *tick.Spec.JobTemplate.Spec.DeepCopy(),
+	}
+}
+
+// A Job that a user has made of the CronJob keeps none of its runs from starting, and
+// is not replaced by them.
+func TestJobsMadeByHandAreNoRuns(t *testing.T) {
+	for _, policy := range []batchv1.ConcurrencyPolicy{batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent} {
+		t.Run(string(policy), func(t *testing.T) {
+			bubble(t, func(c *controllertest.Cluster) {
+				c.Apply(every("*/10", func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = policy }))
+				c.Apply(byHand(c))
+				pass(10*time.Minute + time.Second)
+				if got := names(jobs(c)); got != "by-hand tick-15778090" {
+					t.Errorf("jobs %q", got)
+				}
+				if s := status(c); len(s.Active) != 1 || s.Active[0].Name != "tick-15778090" {
+					t.Errorf("active %+v", s.Active)
+				}
+				if !has(c, "Warning UnexpectedJob tick: Saw a job that the controller did not create or forgot: by-hand") {
+					t.Errorf("events %q", c.Events.All())
+				}
+			})
+		})
+	}
+}
+
+// A run is a run whether or not its status could be written.
+func TestForgottenRunIsFound(t *testing.T) {
+	bubble(t, func(c *controllertest.Cluster) {
+		tick := every("*/10", func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = batchv1.ForbidConcurrent })
+		c.Apply(tick)
+		pass(10*time.Minute + time.Second)
+		controllertest.Change(c, tick, "status", func(c *batchv1.CronJob) { c.Status = batchv1.CronJobStatus{} })
+		pass(10 * time.Minute)
+		if got := names(jobs(c)); got != "tick-15778090" {
+			t.Errorf("jobs %q", got)
+		}
+		if s := status(c); len(s.Active) != 1 {
+			t.Errorf("active %+v", s.Active)
+		}
+	})
+}
+
+// Until the last pods of a run that is being deleted are gone it runs.
+func TestRunThatIsBeingDeletedForbidsOthers(t *testing.T) {
+	bubble(t, func(c *controllertest.Cluster) {
+		c.Apply(every("*/10", func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = batchv1.ForbidConcurrent }))
+		pass(10*time.Minute + time.Second)
+		first := jobs(c)[0]
+		controllertest.Change(c, first.DeepCopy(), "", func(j *batchv1.Job) { j.Finalizers = append(j.Finalizers, "example.com/slow") })
+		c.Remove(first, metav1.DeletePropagationBackground)
+		pass(10 * time.Minute)
+		if got := names(jobs(c)); got != first.Name {
+			t.Errorf("jobs %q", got)
+		}
+		controllertest.Change(c, first.DeepCopy(), "", func(j *batchv1.Job) { j.Finalizers = nil })
+		pass(time.Second)
+		if got := names(jobs(c)); got != "tick-15778100" {
+			t.Errorf("jobs %q after it is gone", got)
+		}
+	})
+}
+
 // A run that a running job forbade is made up for when that job ends.
 func TestForbiddenRunIsMadeUpFor(t *testing.T) {
 	bubble(t, func(c *controllertest.Cluster) {

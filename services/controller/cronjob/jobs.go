@@ -28,7 +28,7 @@ func (s *step) newJob(due time.Time) *batchv1.Job {
 	if annotations == nil {
 		annotations = make(map[string]string)
 	}
-	annotations[batchv1.CronJobScheduledTimestampAnnotation] = due.Format(time.RFC3339)
+	annotations[batchv1.CronJobScheduledTimestampAnnotation] = due.In(statedZone(s.cronJob)).Format(time.RFC3339)
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.cronJob.Namespace, Name: jobName(s.cronJob, due),
@@ -77,8 +77,7 @@ func (s *step) takeOver(ctx context.Context, job *batchv1.Job, due time.Time) er
 func (s *step) started(job *batchv1.Job, due time.Time) {
 	status := &s.cronJob.Status
 	status.LastScheduleTime = &metav1.Time{Time: due}
-	known := slices.ContainsFunc(status.Active, func(r corev1.ObjectReference) bool { return r.UID == job.UID })
-	if !known && outcomeOf(job) == "" {
+	if !refersTo(status.Active, job) && outcomeOf(job) == "" {
 		status.Active = append(status.Active, referenceTo(job))
 	}
 }
@@ -114,6 +113,17 @@ func (s *step) deleteJobs(ctx context.Context, jobs []*batchv1.Job) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isRun says whether a Job of a CronJob is named for the time that it says it was
+// due, as this package names them.
+func isRun(c *batchv1.CronJob, job *batchv1.Job) bool {
+	due, err := time.Parse(time.RFC3339, job.Annotations[batchv1.CronJobScheduledTimestampAnnotation])
+	return err == nil && job.Name == jobName(c, due)
+}
+
+func refersTo(refs []corev1.ObjectReference, job *batchv1.Job) bool {
+	return slices.ContainsFunc(refs, func(r corev1.ObjectReference) bool { return r.UID == job.UID })
 }
 
 // outcomeOf returns how a Job has ended: Complete, Failed, or not at all.

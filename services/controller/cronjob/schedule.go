@@ -37,6 +37,17 @@ func scheduleOf(c *batchv1.CronJob) (schedule, error) {
 	return schedule{cron: parsed, begin: begin.In(zone), zone: zone}, nil
 }
 
+// statedZone is the time zone that a CronJob states, UTC if it states none that is
+// known.
+func statedZone(c *batchv1.CronJob) *time.Location {
+	if c.Spec.TimeZone != nil {
+		if zone, err := time.LoadLocation(*c.Spec.TimeZone); err == nil {
+			return zone
+		}
+	}
+	return time.UTC
+}
+
 // zoneError tells a time zone that is not known from a schedule that is wrong.
 type zoneError struct{ error }
 

@@ -64,6 +64,25 @@ func TestWorkQueue(t *testing.T) {
 	controllertest.Await(c, "no further pod", func(all []*corev1.Pod) bool { return len(all) == 3 })
 }
 
+// A pod that a Job has adopted counts for it like those that it made.
+func TestAdoptedPodIsCounted(t *testing.T) {
+	c := start(t)
+	template := controllertest.Template("work", "runs")
+	template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	c.Apply(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "orphan", Labels: template.Labels}, Spec: template.Spec})
+	controllertest.Await(c, "it runs", func(all []*corev1.Pod) bool { return len(all) == 1 && all[0].Status.Phase == corev1.PodRunning })
+	c.Apply(work("runs", nil))
+	controllertest.Await(c, "it is the Job's", func(all []*batchv1.Job) bool { return all[0].Status.Active == 1 })
+	pod := controllertest.Await(c, "no other pod", func(all []*corev1.Pod) bool {
+		return len(all) == 1 && metav1.GetControllerOf(all[0]) != nil && slices.Contains(all[0].Finalizers, batchv1.JobTrackingFinalizer)
+	})[0]
+	if err := c.Finish(t.Context(), pod, corev1.PodSucceeded); err != nil {
+		t.Fatal(err)
+	}
+	controllertest.Await(c, "completion", completed)
+	controllertest.Await(c, "no other pod", func(all []*corev1.Pod) bool { return len(all) == 1 && len(all[0].Finalizers) == 0 })
+}
+
 // TestParallelismChanges resizes a running Job.
 func TestParallelismChanges(t *testing.T) {
 	c := start(t)

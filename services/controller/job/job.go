@@ -55,6 +55,7 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
+	control.Finalizer = batchv1.JobTrackingFinalizer // no pod ends uncounted
 	r := &reconciler{client: deps.Client, events: control.Events, jobs: jobs, control: control}
 	return podset.NewController("job", r, deps, control, jobs), nil
 }

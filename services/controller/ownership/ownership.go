@@ -45,6 +45,9 @@ type Claimer struct {
 	Client   *client.Client
 	Owner    kinds.Object
 	Selector labels.Selector
+	// Finalizer is what objects that are adopted get, in the same write; "" is
+	// none.
+	Finalizer string
 }
 
 // Claim returns the candidates that belong to the owner, after adopting and
@@ -110,6 +113,9 @@ func adopt[T kinds.Object](ctx context.Context, c Claimer, owner *kinds.Kind, ob
 		return adopted, false, fmt.Errorf("a copy of a %T has another type", obj)
 	}
 	adopted.SetOwnerReferences(append(adopted.GetOwnerReferences(), *metav1.NewControllerRef(c.Owner, owner.GVK())))
+	if finalizers := adopted.GetFinalizers(); c.Finalizer != "" && !slices.Contains(finalizers, c.Finalizer) {
+		adopted.SetFinalizers(append(finalizers, c.Finalizer))
+	}
 	err = c.Client.Update(ctx, adopted)
 	if apierrors.IsNotFound(err) || apierrors.IsInvalid(err) {
 		return adopted, false, nil

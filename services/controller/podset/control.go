@@ -32,6 +32,8 @@ type Control struct {
 	Client *client.Client
 	Events runner.EventRecorder
 	Pods   *client.Informer[*corev1.Pod]
+	// Finalizer is what pods get that are adopted; "" is none.
+	Finalizer string
 
 	relation *ownership.Relation[*corev1.Pod]
 	tracker  *Tracker
@@ -90,7 +92,7 @@ func (c *Control) Claim(ctx context.Context, owner kinds.Object, selector *metav
 	if except != nil {
 		candidates = slices.DeleteFunc(candidates, except)
 	}
-	return ownership.Claim(ctx, ownership.Claimer{Client: c.Client, Owner: owner, Selector: s}, candidates)
+	return ownership.Claim(ctx, ownership.Claimer{Client: c.Client, Owner: owner, Selector: s, Finalizer: c.Finalizer}, candidates)
 }
 
 // Create creates pods of the owner, at first one, then twice as many at a time
