@@ -3,10 +3,13 @@ package daemonset_test
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"navarch.dev/navarch/services/controller/controllertest"
 )
@@ -116,6 +119,49 @@ func TestAFailedPodIsReplaced(t *testing.T) {
 		return gone && len(all) == 3 && slices.ContainsFunc(all, func(p *corev1.Pod) bool {
 			return target(p) == target(pods[0]) && p.Status.Phase == corev1.PodRunning
 		})
+	})
+}
+
+// A node that refuses a set's pods gets them more and more seldom, until the set is
+// another one.
+func TestPodsThatFailAgainWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t)
+		set := logs(0, 1)
+		c.Apply(set)
+		failed := map[types.UID]bool{}
+		replaced := func() bool {
+			all := controllertest.Await(c, "pods", func(all []*corev1.Pod) bool { return len(all) > 0 })
+			return slices.ContainsFunc(all, func(p *corev1.Pod) bool { return target(p) == "a" && !failed[p.UID] })
+		}
+		// fail has the pod of node a fail, and lets time pass.
+		fail := func(after time.Duration) {
+			synctest.Wait()
+			all := controllertest.Await(c, "pods", func(all []*corev1.Pod) bool { return len(all) == 3 })
+			i := slices.IndexFunc(all, func(p *corev1.Pod) bool { return target(p) == "a" })
+			if !failed[all[i].UID] {
+				failed[all[i].UID] = true
+				if err := c.Finish(t.Context(), all[i], corev1.PodFailed); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(after)
+			synctest.Wait()
+		}
+		for i, step := range []struct {
+			after    time.Duration
+			replaced bool
+		}{{time.Millisecond, true}, {500 * time.Millisecond, false}, {time.Second, true}, {1500 * time.Millisecond, false}, {2 * time.Second, true}, {3 * time.Second, false}} {
+			fail(step.after)
+			if got := replaced(); got != step.replaced {
+				t.Fatalf("step %d: replaced: %v", i, got)
+			}
+		}
+		controllertest.Change(c, set, "", func(s *appsv1.DaemonSet) { s.Spec.Template.Spec.Containers[0].Image = "logs:2" })
+		if synctest.Wait(); !replaced() {
+			t.Error("a new template does not help at once")
+		}
+		c.AwaitEvent("Warning FailedDaemonPod")
 	})
 }
 

@@ -4,6 +4,7 @@
 //	nodes.go      which nodes a set's pods may be on
 //	pods.go       what a pod for a node is made of
 //	rollout.go    which pods to make and to delete
+//	ended.go      when those that have ended are replaced
 //	status.go     the status
 package daemonset
 
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
@@ -33,6 +35,8 @@ type reconciler struct {
 	nodes   *client.Informer[*corev1.Node]
 	history *history.History
 	control *podset.Control
+	// backoff is about nodes where pods fail.
+	backoff *flowcontrol.Backoff
 }
 
 // New returns the controller of DaemonSets.
@@ -56,7 +60,7 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reconciler{client: deps.Client, sets: sets, nodes: nodes, history: revisions, control: control}
+	r := &reconciler{client: deps.Client, sets: sets, nodes: nodes, history: revisions, control: control, backoff: newBackoff()}
 	c := podset.NewController("daemonset", r, deps, control, sets)
 	revisions.Watch(c)
 	runner.Watch(c, nodes, runner.Input[*corev1.Node]{

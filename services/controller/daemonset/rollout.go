@@ -29,15 +29,22 @@ type rollout struct {
 	places []*place
 	strays []*corev1.Pod
 	err    error
+	// again is when a failed pod is to be replaced, which is too early now.
+	again runner.Outcome
 }
 
-// place is one node and the set's pods there.
+// place is one node and the set's pods there, the oldest first of those that are on
+// the node, then of those that are meant for it.
 type place struct {
 	node string
 	fit
-	// pods that are not being deleted, of the newest revision and of older
-	// ones, oldest first; ended ones failed or succeeded.
-	fresh, stale, ended []*corev1.Pod
+	// all are the pods but for those that have ended and are being deleted.
+	all []*corev1.Pod
+	// live are those that have not ended and are not being deleted: fresh ones are
+	// of the newest revision, stale ones of others.
+	live, fresh, stale []*corev1.Pod
+	// failed and succeeded have ended and are not being deleted.
+	failed, succeeded []*corev1.Pod
 	// leaving is whether a pod is being deleted there.
 	leaving bool
 }
@@ -55,24 +62,49 @@ func (ro *rollout) place() {
 		ro.places = append(ro.places, p)
 	}
 	slices.SortFunc(ro.places, func(a, b *place) int { return cmp.Compare(a.node, b.node) })
-	slices.SortFunc(ro.pods, func(a, b *corev1.Pod) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(ro.pods, byAge)
 	for _, pod := range ro.pods {
 		p, ok := byNode[nodeOf(pod)]
 		switch {
-		case ok && pod.DeletionTimestamp != nil:
-			p.leaving = true
-		case pod.DeletionTimestamp != nil:
-		case !ok:
-			if pod.Spec.NodeName == "" { // of a bound one takes care who collects pods of nodes that are gone
-				ro.strays = append(ro.strays, pod)
-			}
-		case podset.IsFinished(pod):
-			p.ended = append(p.ended, pod)
-		case pod.Labels[appsv1.ControllerRevisionHashLabelKey] == ro.hash:
+		case ok:
+			p.add(pod, ro.hash)
+		case pod.DeletionTimestamp == nil && pod.Spec.NodeName == "":
+			// Of a bound one takes care who collects pods of nodes that are gone.
+			ro.strays = append(ro.strays, pod)
+		}
+	}
+}
+
+// byAge orders pods that are on a node before those that wait for it, and older
+// ones before younger ones.
+func byAge(a, b *corev1.Pod) int {
+	if waits := a.Spec.NodeName == ""; waits != (b.Spec.NodeName == "") {
+		if waits {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+}
+
+// add adds a pod. hash is the newest revision's.
+func (p *place) add(pod *corev1.Pod, hash string) {
+	if pod.DeletionTimestamp != nil && podset.IsFinished(pod) {
+		return // just its finalizers, or its node, are to let go of it
+	}
+	p.all = append(p.all, pod)
+	switch {
+	case pod.DeletionTimestamp != nil:
+		p.leaving = true
+	case pod.Status.Phase == corev1.PodFailed:
+		p.failed = append(p.failed, pod)
+	case pod.Status.Phase == corev1.PodSucceeded:
+		p.succeeded = append(p.succeeded, pod)
+	default:
+		p.live = append(p.live, pod)
+		if pod.Labels[appsv1.ControllerRevisionHashLabelKey] == hash {
 			p.fresh = append(p.fresh, pod)
-		default:
+		} else {
 			p.stale = append(p.stale, pod)
 		}
 	}
@@ -98,59 +130,97 @@ func (ro *rollout) act(ctx context.Context) error {
 // plan returns the nodes that need a pod and the pods to delete.
 func (ro *rollout) plan() (create []string, remove []*corev1.Pod) {
 	remove = ro.strays
-	surge, unavailable := ro.limits()
-	down := 0
+	left := ro.allowance()
 	for _, p := range ro.places {
-		if p.run && !ro.serves(p) {
-			down++
+		needs, gone := ro.at(p, &left)
+		if needs {
+			create = append(create, p.node)
 		}
-	}
-	surging := ro.surging()
-	for _, p := range ro.places {
-		remove = append(remove, p.ended...)
-		if !p.stay {
-			remove = slices.Concat(remove, p.fresh, p.stale)
-			continue
-		}
-		if len(p.fresh) > 1 { // one too many; the oldest stays
-			remove = append(remove, p.fresh[1:]...)
-		}
-		if len(p.stale) > 1 {
-			remove = append(remove, p.stale[1:]...)
-		}
-		switch {
-		case len(p.fresh)+len(p.stale) == 0:
-			if p.run && !p.leaving {
-				create = append(create, p.node)
-			}
-		case len(p.stale) == 0 || ro.set.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType:
-		case len(p.fresh) > 0:
-			if ro.isAvailable(p.fresh[0]) {
-				remove = append(remove, p.stale[0])
-			}
-		case !ro.isAvailable(p.stale[0]):
-			remove = append(remove, p.stale[0]) // it serves nobody
-		case surge > 0:
-			if p.run && surging < surge {
-				surging++
-				create = append(create, p.node)
-			}
-		case down < unavailable:
-			down++
-			remove = append(remove, p.stale[0])
-		}
+		remove = append(remove, gone...)
 	}
 	return create, remove
 }
 
-// surging is on how many nodes an old and a new pod are side by side.
-func (ro *rollout) surging() (n int) {
+// allowance is what a rollout may still do.
+type allowance struct {
+	// surges says that a new pod comes beside the old one, before that goes.
+	surges bool
+	// surge is how many more nodes may have both, down how many more may be without
+	// an available pod, and spare how many available pods there are beyond one for
+	// each node that should have one.
+	surge, down, spare int
+}
+
+func (ro *rollout) allowance() allowance {
+	surge, unavailable := ro.limits()
+	left := allowance{surges: surge > 0, surge: surge, down: unavailable}
 	for _, p := range ro.places {
-		if len(p.fresh) > 0 && len(p.stale) > 0 {
-			n++
+		if p.run && !ro.serves(p) {
+			left.down--
+		}
+		if len(p.stale) > 0 && len(p.fresh) > 0 && !ro.isAvailable(p.fresh[0]) {
+			left.surge--
+		}
+		if ro.serves(p) {
+			left.spare++
+		}
+		if p.run {
+			left.spare--
 		}
 	}
-	return n
+	return left
+}
+
+// at says whether a node needs a pod, and which of its pods are to go.
+func (ro *rollout) at(p *place, left *allowance) (needs bool, remove []*corev1.Pod) {
+	if !p.stay {
+		return false, slices.Concat(p.live, p.failed, p.succeeded)
+	}
+	remove, held := ro.ended(p)
+	switch {
+	case len(p.live) == 0:
+		return p.run && !held && (!p.leaving || left.surges), remove
+	case ro.set.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType:
+		return false, append(remove, p.live[1:]...)
+	}
+	remove = append(remove, beyondFirst(p.fresh)...)
+	remove = append(remove, beyondFirst(p.stale)...)
+	if len(p.stale) == 0 {
+		return false, remove
+	}
+	needs, over := ro.replace(p, left)
+	if over {
+		remove = append(remove, p.stale[0])
+	}
+	return needs, remove
+}
+
+func beyondFirst(pods []*corev1.Pod) []*corev1.Pod { return pods[min(len(pods), 1):] }
+
+// replace says what becomes of a node's old pod: whether a new one is to come beside
+// it, or it is to go.
+func (ro *rollout) replace(p *place, left *allowance) (needs, over bool) {
+	old := p.stale[0]
+	available := ro.isAvailable(old)
+	switch {
+	case len(p.fresh) > 0:
+		return false, ro.isAvailable(p.fresh[0]) || left.surges && !podset.IsReady(old)
+	case !left.surges:
+		return false, !available || take(&left.down) // one that is not available serves nobody
+	case !p.run:
+		return false, !available || take(&left.spare)
+	default:
+		return !available || take(&left.surge), false
+	}
+}
+
+// take takes one of what is left.
+func take(left *int) bool {
+	if *left <= 0 {
+		return false
+	}
+	*left--
+	return true
 }
 
 func (ro *rollout) isAvailable(pod *corev1.Pod) bool {
@@ -196,7 +266,7 @@ func amount(v *intstr.IntOrString, total int) int {
 
 // nextAvailable asks to be called when the next ready pod becomes available.
 func (ro *rollout) nextAvailable() runner.Outcome {
-	next := runner.Done()
+	next := ro.again
 	for _, pod := range ro.pods {
 		if wait, ready := podset.AvailableIn(pod, ro.set.Spec.MinReadySeconds, ro.now); ready {
 			next = next.Sooner(runner.RequeueAfter(wait))

@@ -1,38 +1,39 @@
 package daemonset
 
 import (
-	"slices"
-
 	appsv1 "k8s.io/api/apps/v1"
 
 	"navarch.dev/navarch/services/controller/podset"
 )
 
-// status counts nodes: on how many a pod should be, is, and should not be.
+// status counts nodes: on how many a pod should be, is, and should not be. As long
+// as two are side by side the older one counts: a rollout has come to a node when
+// the old pod is gone.
 func (ro *rollout) status() appsv1.DaemonSetStatus {
 	s := *ro.set.Status.DeepCopy()
 	s.ObservedGeneration = ro.set.Generation
 	s.DesiredNumberScheduled, s.CurrentNumberScheduled, s.NumberMisscheduled = 0, 0, 0
 	s.NumberReady, s.UpdatedNumberScheduled, s.NumberAvailable, s.NumberUnavailable = 0, 0, 0, 0
 	for _, p := range ro.places {
-		pods := slices.Concat(p.fresh, p.stale)
 		if !p.run {
-			if len(pods) > 0 && !p.stay {
+			if len(p.all) > 0 {
 				s.NumberMisscheduled++
 			}
 			continue
 		}
 		s.DesiredNumberScheduled++
-		if len(pods) > 0 {
-			s.CurrentNumberScheduled++
+		if len(p.all) == 0 {
+			continue
 		}
-		if slices.ContainsFunc(pods, podset.IsReady) {
+		oldest := p.all[0]
+		s.CurrentNumberScheduled++
+		if podset.IsReady(oldest) {
 			s.NumberReady++
 		}
-		if ro.serves(p) {
+		if ro.isAvailable(oldest) {
 			s.NumberAvailable++
 		}
-		if len(p.fresh) > 0 {
+		if oldest.Labels[appsv1.ControllerRevisionHashLabelKey] == ro.hash {
 			s.UpdatedNumberScheduled++
 		}
 	}

@@ -82,6 +82,39 @@ func TestParallel(t *testing.T) {
 	})
 }
 
+// A pod that is taken out of what selects it by its name comes back.
+func TestLostLabelsComeBack(t *testing.T) {
+	c := byHand(t, db(1))
+	pod := podsAre(t, c, "db-0")[0]
+	run(t, c, "db-0", true)
+	controllertest.Change(c, pod.DeepCopy(), "", func(p *corev1.Pod) {
+		delete(p.Labels, appsv1.StatefulSetPodNameLabel)
+		delete(p.Labels, appsv1.PodIndexLabel)
+	})
+	controllertest.Await(c, "its labels", func(all []*corev1.Pod) bool {
+		return len(all) == 1 && all[0].UID == pod.UID && all[0].Labels[appsv1.StatefulSetPodNameLabel] == "db-0" && all[0].Labels[appsv1.PodIndexLabel] == "0"
+	})
+}
+
+// Where nothing goes in order an update does not wait for surplus pods to end.
+func TestParallelUpdateBesideSurplusPods(t *testing.T) {
+	set := db(2)
+	set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement
+	c := byHand(t, set)
+	last := podsAre(t, c, "db-0 db-1")[1]
+	controllertest.Change(c, last.DeepCopy(), "", func(p *corev1.Pod) { p.Finalizers = []string{"example.com/slow"} })
+	run(t, c, "db-0", true)
+	run(t, c, "db-1", true)
+	observed(t, c, 2, 2)
+	controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) {
+		s.Spec.Replicas = ptr.To[int32](1)
+		s.Spec.Template.Spec.Containers[0].Image = "db:2"
+	})
+	controllertest.Await(c, "db-0 to be replaced while db-1 is still there", func(all []*corev1.Pod) bool {
+		return names(all) != "db-0" && (all[0].DeletionTimestamp != nil || all[0].Spec.Containers[0].Image == "db:2")
+	})
+}
+
 // TestScaleDownOneAfterTheOther has pods whose end takes until the test says
 // so.
 func TestScaleDownOneAfterTheOther(t *testing.T) {

@@ -4,12 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"navarch.dev/navarch/services/controller/history"
 	"navarch.dev/navarch/services/controller/podset"
@@ -59,8 +63,7 @@ func (ro *rollout) newPod(ordinal int, rev *appsv1.ControllerRevision) (*corev1.
 		pod.Labels = make(map[string]string)
 	}
 	pod.Labels[appsv1.ControllerRevisionHashLabelKey] = rev.Name
-	pod.Labels[appsv1.StatefulSetPodNameLabel] = pod.Name
-	pod.Labels[appsv1.PodIndexLabel] = strconv.Itoa(ordinal)
+	maps.Copy(pod.Labels, identity(ro.set, ordinal))
 	pod.Spec.Hostname, pod.Spec.Subdomain = pod.Name, ro.set.Spec.ServiceName
 	for _, t := range ro.set.Spec.VolumeClaimTemplates {
 		mount(pod, t.Name, claimName(t.Name, pod.Name))
@@ -92,6 +95,31 @@ func (ro *rollout) create(ctx context.Context, ordinal int) error {
 	}
 	_, err = ro.control.Create(ctx, ro.set, []*corev1.Pod{pod})
 	return err
+}
+
+// identify gives pods that have lost them the labels by which Services and people
+// find them.
+func (ro *rollout) identify(ctx context.Context) (goOn bool, err error) {
+	for i, pod := range ro.slots {
+		labels := identity(ro.set, first(ro.set)+i)
+		if pod == nil || pod.DeletionTimestamp != nil || pod.Labels[appsv1.StatefulSetPodNameLabel] == pod.Name {
+			continue
+		}
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID, "labels": labels}})
+		if err != nil {
+			return false, fmt.Errorf("encode the labels of pod %s: %w", pod.Name, err)
+		}
+		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+		if err := ro.client.Patch(ctx, target, types.MergePatchType, patch, ""); err != nil && !apierrors.IsNotFound(err) {
+			return false, fmt.Errorf("label pod %s: %w", pod.Name, err)
+		}
+	}
+	return true, nil
+}
+
+// identity are the labels that tell a set's pod from its siblings.
+func identity(set *appsv1.StatefulSet, ordinal int) map[string]string {
+	return map[string]string{appsv1.StatefulSetPodNameLabel: podName(set, ordinal), appsv1.PodIndexLabel: strconv.Itoa(ordinal)}
 }
 
 // isOf says whether a pod was made from a revision.

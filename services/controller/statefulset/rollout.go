@@ -70,7 +70,7 @@ func (ro *rollout) run(ctx context.Context, revisions []*appsv1.ControllerRevisi
 // step fills the slots, then removes what is too many, then updates. With
 // ordered management each waits until what it did before has come to be.
 func (ro *rollout) step(ctx context.Context) error {
-	for _, do := range []func(context.Context) (bool, error){ro.ownClaims, ro.fill, ro.shrink, ro.roll} {
+	for _, do := range []func(context.Context) (bool, error){ro.ownClaims, ro.fill, ro.identify, ro.shrink, ro.roll} {
 		if goOn, err := do(ctx); err != nil || !goOn {
 			return err
 		}
@@ -110,7 +110,8 @@ func (ro *rollout) fill(ctx context.Context) (goOn bool, err error) {
 	return goOn, nil
 }
 
-// shrink removes surplus pods, the highest ordinal first. With ordered management
+// shrink removes surplus pods, the highest ordinal first; an update does not wait for
+// them to end unless it all goes in order. With ordered management
 // one that is not healthy is left for somebody to look at, unless it is the last
 // one of these: whatever ails it may have begun with those before it.
 func (ro *rollout) shrink(ctx context.Context) (goOn bool, err error) {
@@ -125,7 +126,7 @@ func (ro *rollout) shrink(ctx context.Context) (goOn bool, err error) {
 			return false, err
 		}
 	}
-	return len(ro.surplus) == 0, nil
+	return true, nil
 }
 
 // revisionFor returns the revision that a new pod of an ordinal is made from:
