@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -425,7 +427,11 @@ func TestCustomDiscovery(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := make(map[string]bool)
+	hash := sha256.Sum256([]byte("stable.example.com/v1/CronTab"))
 	for _, r := range plain.APIResources {
+		if want := base64.StdEncoding.EncodeToString(hash[:8]); r.Name == "crontabs" && r.StorageVersionHash != want {
+			t.Errorf("its storage version hash is %q, want %q", r.StorageVersionHash, want)
+		}
 		names[r.Name] = true
 	}
 	if want := []string{"crontabs", "crontabs/scale", "crontabs/status"}; !slices.Equal(slices.Sorted(maps.Keys(names)), want) {
@@ -460,6 +466,22 @@ func TestCustomDiscovery(t *testing.T) {
 	}
 	if got := c.do(c.http("admin"), http.MethodGet, "/openapi/v2", nil).body; !strings.Contains(got, "com.example.stable.v1.CronTabList") {
 		t.Error("OpenAPI v2 has no lists of them")
+	}
+}
+
+// Nobody can be told how to name the finalizers of custom objects.
+func TestCustomFinalizers(t *testing.T) {
+	t.Parallel()
+	c, tabs := custom(t)
+	tab := crontab("held", map[string]any{})
+	tab.SetFinalizers([]string{"unqualified"})
+	if _, err := tabs.Create(t.Context(), tab, metav1.CreateOptions{}); err != nil {
+		t.Errorf("create a custom object: %v", err)
+	}
+	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{"unqualified"}}}
+	_, err := c.clientset("application/json").CoreV1().ConfigMaps("default").Create(t.Context(), settings, metav1.CreateOptions{})
+	if want := "metadata.finalizers[0]: Invalid value"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("create a ConfigMap: %v, want %q", err, want)
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
@@ -140,13 +141,16 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 	if err := g.metrics.Register(mux); err != nil { // after the general patterns, and so before them
 		return nil, err
 	}
+	if err := g.registerHealth(mux); err != nil {
+		return nil, err
+	}
 	open := map[string]http.HandlerFunc{
-		"/healthz": g.healthz, "/livez": g.healthz, "/readyz": g.readyz, "/version": g.version,
+		"/version": g.version,
 		// The Store decides who may see these.
 		"/.well-known/openid-configuration": g.document, "/openid/v1/jwks": g.document,
 	}
 	for path, serve := range open {
-		if err := mux.HandlePath(http.MethodGet, path, plain(serve)); err != nil {
+		if err := mux.HandlePath(http.MethodGet, path, timed(plain(serve))); err != nil {
 			return nil, fmt.Errorf("register %s: %w", path, err)
 		}
 	}
@@ -163,7 +167,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 		"/":                                  plain(g.index),
 	}
 	for path, serve := range known {
-		if err := mux.HandlePath(http.MethodGet, path, g.authorized(serve)); err != nil {
+		if err := mux.HandlePath(http.MethodGet, path, g.authorized(timed(serve))); err != nil {
 			return nil, fmt.Errorf("register %s: %w", path, err)
 		}
 	}
@@ -173,6 +177,11 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 // index lists the paths that clients can begin at.
 func (g *Gateway) index(w http.ResponseWriter, r *http.Request) {
 	paths := []string{"/.well-known/openid-configuration", "/openid/v1/jwks", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	for path, checks := range g.healthChecks() {
+		for _, c := range checks {
+			paths = append(paths, path+"/"+c.name)
+		}
+	}
 	for _, k := range slices.Concat(g.registry.All(), metrics.Kinds()) {
 		if k.Group != "" {
 			paths = append(paths, "/apis/"+k.Group, "/apis/"+k.APIVersion())
@@ -189,6 +198,19 @@ func (g *Gateway) index(w http.ResponseWriter, r *http.Request) {
 
 func plain(serve http.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, _ map[string]string) { serve(w, r) }
+}
+
+// timed refuses a timeout that is none. What it guards takes no time to speak of.
+func timed(serve runtime.HandlerFunc) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
+		if strings.Contains(r.URL.RawQuery, "timeout=") {
+			if _, err := rest.Deadline(r.URL.Query(), 0); err != nil {
+				reply.Error(w, r, err)
+				return
+			}
+		}
+		serve(w, r, params)
+	}
 }
 
 func groupVersion(params map[string]string) schema.GroupVersion {

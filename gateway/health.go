@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"k8s.io/apimachinery/pkg/version"
 
@@ -26,15 +27,33 @@ type check struct {
 	run  func(context.Context) error
 }
 
-// healthz says that the gateway serves.
-func (g *Gateway) healthz(w http.ResponseWriter, r *http.Request) {
-	g.serveHealth(w, r, check{"ping", func(context.Context) error { return nil }})
+// healthChecks are what each health path asks. That the gateway serves is all that
+// restarting it could mend; it is ready when the Store serves too.
+func (g *Gateway) healthChecks() map[string][]check {
+	ping := check{"ping", func(context.Context) error { return nil }}
+	return map[string][]check{
+		"/healthz": {ping},
+		"/livez":   {ping},
+		"/readyz":  {ping, {"shutdown", g.notStopping}, {"store", g.storeServes}, {"apiservices", g.others.Ready}},
+	}
 }
 
-// readyz says that the gateway serves and the Store does too.
-func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
-	g.serveHealth(w, r, check{"ping", func(context.Context) error { return nil }},
-		check{"shutdown", g.notStopping}, check{"store", g.storeServes}, check{"apiservices", g.others.Ready})
+// registerHealth serves the health paths to everybody, and each of their checks by
+// itself to those who may see it.
+func (g *Gateway) registerHealth(mux *runtime.ServeMux) error {
+	for path, checks := range g.healthChecks() {
+		all := func(w http.ResponseWriter, r *http.Request) { g.serveHealth(w, r, checks...) }
+		if err := mux.HandlePath(http.MethodGet, path, timed(plain(all))); err != nil {
+			return fmt.Errorf("register %s: %w", path, err)
+		}
+		for _, c := range checks {
+			one := func(w http.ResponseWriter, r *http.Request) { g.serveCheck(w, r, c) }
+			if err := mux.HandlePath(http.MethodGet, path+"/"+c.name, g.authorized(timed(plain(one)))); err != nil {
+				return fmt.Errorf("register %s: %w", path+"/"+c.name, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (g *Gateway) notStopping(context.Context) error {
@@ -91,6 +110,18 @@ func (g *Gateway) serveHealth(w http.ResponseWriter, r *http.Request, checks ...
 	default:
 		fmt.Fprint(w, "ok")
 	}
+}
+
+// serveCheck answers "ok" if one check passes.
+func (g *Gateway) serveCheck(w http.ResponseWriter, r *http.Request, c check) {
+	if err := c.run(r.Context()); err != nil {
+		g.tel.Log.WarnContext(r.Context(), "health check failed", "check", c.name, "error", err)
+		http.Error(w, "internal server error: reason withheld", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	fmt.Fprint(w, "ok")
 }
 
 // version says which Kubernetes API this is.

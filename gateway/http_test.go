@@ -207,7 +207,28 @@ func TestHealthAndVersion(t *testing.T) {
 	if a := c.do(anonymous, "GET", "/readyz?verbose", nil); !strings.Contains(a.body, "[+]store ok\n") || !strings.Contains(a.body, "readyz check passed") {
 		t.Errorf("verbose: %q", a.body)
 	}
+	admin := c.http("admin")
+	for path, want := range map[string]int{"/livez/ping": 200, "/readyz/store": 200, "/readyz/none": 404} {
+		if a := c.do(admin, "GET", path, nil); a.code != want {
+			t.Errorf("%s: %d %q", path, a.code, a.body)
+		}
+	}
+	if a := c.do(anonymous, "GET", "/readyz/store", nil); a.code != 401 && a.code != 403 {
+		t.Errorf("one check, for anybody: %d %q", a.code, a.body)
+	}
+	for _, path := range []string{"/version", "/healthz", "/api", "/apis/apps/v1", "/openapi/v2"} {
+		a := c.do(admin, "GET", path+"?timeout=soon", nil)
+		if a.code != 400 || !strings.Contains(a.body, `invalid timeout specified in the request URL - time: invalid duration`) {
+			t.Errorf("%s within a time that is none: %d %.200q", path, a.code, a.body)
+		}
+		if a := c.do(admin, "GET", path+"?timeout=3m", nil); a.code != 200 {
+			t.Errorf("%s within three minutes: %d", path, a.code)
+		}
+	}
 	c.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
+	if a := c.do(admin, "GET", "/readyz/store", nil); a.code != 500 || a.body != "internal server error: reason withheld\n" {
+		t.Errorf("one check, without a Store: %d %q", a.code, a.body)
+	}
 	if a := c.do(anonymous, "GET", "/readyz", nil); a.code != 500 || !strings.Contains(a.body, "[-]store failed") {
 		t.Errorf("without a Store: %d %q", a.code, a.body)
 	}
@@ -224,6 +245,12 @@ func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	c := start(t, noNodes{})
 	cs := c.clientset("application/vnd.kubernetes.protobuf")
+	// As kube-apiserver v1.37 shows them.
+	hashes := map[string]string{
+		"v1 pods": "xPOwRZ+Yhw8=", "apps/v1 deployments": "8aSe+NMegvE=", "autoscaling/v1 horizontalpodautoscalers": "qwQve8ut294=",
+		"autoscaling/v2 horizontalpodautoscalers": "qwQve8ut294=", "events.k8s.io/v1 events": "r2yiGXH7wu8=", "v1 pods/status": "",
+		"authentication.k8s.io/v1 tokenreviews": "",
+	}
 	for _, legacy := range []bool{false, true} {
 		d := cs.DiscoveryClient
 		d.UseLegacyDiscovery = legacy
@@ -234,6 +261,9 @@ func TestDiscovery(t *testing.T) {
 		found := map[string]bool{}
 		for _, l := range lists {
 			for _, r := range l.APIResources {
+				if want, ok := hashes[l.GroupVersion+" "+r.Name]; ok && legacy && r.StorageVersionHash != want {
+					t.Errorf("%s %s has the storage version hash %q, want %q", l.GroupVersion, r.Name, r.StorageVersionHash, want)
+				}
 				found[l.GroupVersion+" "+r.Name+" "+strings.Join(r.Verbs, ",")] = true
 			}
 		}

@@ -5,6 +5,7 @@ package discovery
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -201,7 +202,7 @@ func Verbs(k *kinds.Kind) []string {
 func (d *Documents) resources(k *kinds.Kind) []metav1.APIResource {
 	out := []metav1.APIResource{{
 		Name: k.Resource, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: k.Kind,
-		Verbs: d.verbs(k), ShortNames: k.ShortNames, Categories: k.Categories,
+		Verbs: d.verbs(k), ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: d.storageVersionHash(k),
 	}}
 	for _, name := range k.Subresources {
 		s, ok := d.subresources[name]
@@ -215,6 +216,33 @@ func (d *Documents) resources(k *kinds.Kind) []metav1.APIResource {
 		out = append(out, r)
 	}
 	return out
+}
+
+// storageVersionHash tells clients in which version a kind's objects are stored, so
+// that those which move objects to a new one see when it changes. It is what the
+// API server of Kubernetes shows for the same version, and empty for kinds that are
+// not stored.
+func (d *Documents) storageVersionHash(k *kinds.Kind) string {
+	if k.CreateOnly || slices.Contains(d.readOnly, k) {
+		return ""
+	}
+	stored := k.GVK()
+	switch {
+	case k.Custom != nil:
+		for _, v := range k.Custom.Definition.Spec.Versions {
+			if v.Storage {
+				stored.Version = v.Name
+			}
+		}
+	case k.StoredAs != nil:
+		if as, ok := d.registry.ForResource(k.StoredAs.GVR); ok {
+			stored = as.GVK()
+		} else {
+			stored = k.StoredAs.Kind.GVK()
+		}
+	}
+	sum := sha256.Sum256([]byte(stored.Group + "/" + stored.Version + "/" + stored.Kind))
+	return base64.StdEncoding.EncodeToString(sum[:8])
 }
 
 // apiGroups returns the named groups in the registry's order.

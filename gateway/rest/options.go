@@ -37,9 +37,10 @@ func integer(q url.Values, name string) (*int64, error) {
 	return &n, nil
 }
 
-// deadline returns how long a request that is no watch may take: as long as the
-// client wants, but no longer than most.
-func deadline(q url.Values, most time.Duration) (time.Duration, error) {
+// Deadline returns how long a request that is no watch may take: as long as the
+// client wants with the parameter timeout, but no longer than most. It returns a
+// Status for what is no duration.
+func Deadline(q url.Values, most time.Duration) (time.Duration, error) {
 	text := q.Get("timeout")
 	if text == "" {
 		return most, nil

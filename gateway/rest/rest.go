@@ -119,7 +119,7 @@ func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes
 		h.read(w, r.WithContext(ctx), t)
 		return
 	}
-	limit, err := deadline(r.URL.Query(), h.Timeout)
+	limit, err := Deadline(r.URL.Query(), h.Timeout)
 	if err != nil {
 		reply.Error(w, r, err)
 		return
@@ -172,7 +172,7 @@ func offer(kind *kinds.Kind) negotiate.Offer {
 
 // readNow serves get and list, for which a client may set a limit of time.
 func (h *Handler) readNow(w http.ResponseWriter, r *http.Request, t routes.Target, f negotiate.Format) error {
-	limit, err := deadline(r.URL.Query(), h.Timeout)
+	limit, err := Deadline(r.URL.Query(), h.Timeout)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -159,15 +160,26 @@ func conditionalOnly(kind *kinds.Kind) bool {
 func validateMetadata(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
 	at := field.NewPath("metadata")
 	errs := corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, kind.NameRule, at)
-	return append(errs, kinds.ValidateFinalizers(obj.GetFinalizers(), at.Child("finalizers"))...)
+	return append(errs, validateFinalizers(kind, obj, at)...)
 }
 
 // validateMetadataUpdate returns the metadata rules that a change breaks.
 func validateMetadataUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
 	at := field.NewPath("metadata")
 	errs := corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, kind.NameRule, at)
-	finalizers := at.Child("finalizers")
-	unnamed := kinds.ValidateFinalizers(obj.GetFinalizers(), finalizers)
-	errs = append(errs, rule.Unchanged(unnamed, kinds.ValidateFinalizers(old.GetFinalizers(), finalizers))...)
+	errs = append(errs, rule.Unchanged(validateFinalizers(kind, obj, at), validateFinalizers(kind, old, at))...)
 	return append(errs, corevalidation.ValidateObjectMetaAccessorUpdate(obj, old, at)...)
+}
+
+// validateFinalizers returns the finalizers of an object that are not named after
+// whoever removes them, which Kubernetes wants of those kinds that its API server
+// does not define beside others.
+func validateFinalizers(kind *kinds.Kind, obj kinds.Object, at *field.Path) field.ErrorList {
+	switch {
+	case kind.Custom != nil:
+		return nil
+	case slices.Contains([]string{"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io", "node.k8s.io"}, kind.Group):
+		return nil
+	}
+	return kinds.ValidateFinalizers(obj.GetFinalizers(), at.Child("finalizers"))
 }
