@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/services/scheduler/schedtest"
 )
 
@@ -156,6 +157,40 @@ func TestDevicesStandForExtendedResources(t *testing.T) {
 	claim := c.stored(s.ResourceClaimName)
 	if a := claim.Status.Allocation; a == nil || a.Devices.Results[0].Device != "d0" || a.Devices.Results[0].Request != s.RequestMappings[0].RequestName || !metav1.IsControlledBy(claim, bound) {
 		t.Errorf("the claim is %+v", claim)
+	}
+}
+
+// Devices count like what nodes have themselves where a profile scores their
+// resource: pods are packed onto one node.
+func TestDevicesScore(t *testing.T) {
+	config := parsed(t, `
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+profiles:
+- pluginConfig:
+  - name: NodeResourcesFit
+    args: {scoringStrategy: {type: MostAllocated, resources: [{name: example.com/gpu, weight: 1}]}}
+`)
+	c := startConfigured(t, telemetry.Discard("scheduler"), func(c *Config) {
+		if err := c.Adopt(config, nothingGiven); err != nil {
+			t.Fatal(err)
+		}
+	}, schedtest.Node("n1"), schedtest.Node("n2"))
+	c.create(&resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "gpu"}, Spec: resourcev1.DeviceClassSpec{ExtendedResourceName: ptr.To("example.com/gpu")}})
+	c.publish("n1", "a", "b", "c", "d", "e")
+	c.publish("n2", "a", "b", "c", "d", "e")
+	on := ""
+	for _, name := range []string{"p0", "p1", "p2", "p3", "p4"} {
+		pod := schedtest.Pod(name).Request("example.com/gpu", "1").Pod()
+		pod.Spec.Containers[0].Resources.Limits = pod.Spec.Containers[0].Resources.Requests
+		c.create(pod)
+		c.until(name+" is placed", func() bool { return c.nodeOf(name) != "" })
+		if on == "" {
+			on = c.nodeOf(name)
+		}
+		if got := c.nodeOf(name); got != on {
+			t.Errorf("%s is on %s, the others are on %s", name, got, on)
+		}
 	}
 }
 

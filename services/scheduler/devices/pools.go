@@ -9,6 +9,7 @@
 //	constraint.go what the devices of a claim must have in common
 //	result.go     the allocation that is written to the claim
 //	shortage.go   what is missing where the search finds nothing
+//	stock.go      how many devices stand for extended resources
 package devices
 
 import (

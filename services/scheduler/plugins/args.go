@@ -113,7 +113,7 @@ func nodeResourcesFit() Entry {
 				args = args.DeepCopy()
 				args.IgnoredResources = append(args.IgnoredResources, env.Extenders.Ignored...)
 			}
-			return noderesources.New(args, env.standsForResource), nil
+			return noderesources.New(args, env.standsForResource, env.stock), nil
 		},
 	}.entry()
 }
@@ -166,8 +166,8 @@ func defaultPreemption() Entry {
 func balancedAllocation() Entry {
 	return kind[configv1.NodeResourcesBalancedAllocationArgs]{
 		balancedallocation.SetDefaults, balancedallocation.Validate,
-		func(_ Environment, args *configv1.NodeResourcesBalancedAllocationArgs) (framework.Plugin, error) {
-			return balancedallocation.New(args), nil
+		func(env Environment, args *configv1.NodeResourcesBalancedAllocationArgs) (framework.Plugin, error) {
+			return balancedallocation.New(args, env.stock), nil
 		},
 	}.entry()
 }

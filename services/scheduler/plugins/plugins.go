@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"navarch.dev/navarch/services/scheduler/devices"
 	"navarch.dev/navarch/services/scheduler/extender"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/plugins/balancedallocation"
@@ -67,6 +68,14 @@ type Environment struct {
 // standsForResource says whether devices stand for an extended resource.
 func (env *Environment) standsForResource(name corev1.ResourceName) bool {
 	return env.Devices != nil && env.Devices.Resources()[name] != nil
+}
+
+// stock counts the devices that stand for some of the resources.
+func (env *Environment) stock(names []corev1.ResourceName) *devices.Stock {
+	if env.Devices == nil {
+		return nil
+	}
+	return dynamicresources.Stock(env.Devices, env.Claims, names)
 }
 
 // Registry returns every plugin by its name.

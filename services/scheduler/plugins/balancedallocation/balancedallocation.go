@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
+	"navarch.dev/navarch/services/scheduler/devices"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
@@ -17,11 +18,17 @@ import (
 const Name = "NodeResourcesBalancedAllocation"
 
 // Plugin implements framework.Score.
-type Plugin struct{ resources []corev1.ResourceName }
+type Plugin struct {
+	resources []corev1.ResourceName
+	// stock counts the devices that stand for extended resources; stocks keeps what
+	// it returned.
+	stock  func([]corev1.ResourceName) *devices.Stock
+	stocks *framework.Key[*devices.Stock]
+}
 
-// New returns the plugin.
-func New(args *configv1.NodeResourcesBalancedAllocationArgs) *Plugin {
-	p := &Plugin{}
+// New returns the plugin. stock may be nil: then devices stand for nothing.
+func New(args *configv1.NodeResourcesBalancedAllocationArgs, stock func([]corev1.ResourceName) *devices.Stock) *Plugin {
+	p := &Plugin{stock: stock, stocks: framework.NewKey[*devices.Stock]()}
 	for _, r := range args.Resources {
 		p.resources = append(p.resources, corev1.ResourceName(r.Name))
 	}
@@ -34,28 +41,47 @@ func (*Plugin) Name() string { return Name }
 // NodeLocal: the score depends on the pod and the node alone.
 func (*Plugin) NodeLocal() {}
 
-// PreScore opts out for pods that request nothing: they change no balance.
-func (p *Plugin) PreScore(_ context.Context, _ *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+// PreScore opts out for pods that request nothing: they change no balance. It has
+// devices counted for those that request a resource that they may stand for.
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+	requests := false
+	var extended []corev1.ResourceName
 	for _, name := range p.resources {
-		if pod.Requests.Of(name) != 0 {
-			return nil
+		if pod.Requests.Of(name) == 0 {
+			continue
+		}
+		requests = true
+		if snapshot.IsScalar(name) {
+			extended = append(extended, name)
 		}
 	}
-	return framework.NewStatus(framework.Skip)
+	if !requests {
+		return framework.NewStatus(framework.Skip)
+	}
+	if p.stock != nil && len(extended) > 0 {
+		p.stocks.Set(state, p.stock(extended))
+	}
+	return nil
 }
 
 // Score is best where the pod brings the fractions closer together, least where
 // it drives them apart. Either balance is from half of MaxScore to MaxScore,
 // so the score is too; where nothing changes it is three quarters.
-func (p *Plugin) Score(_ context.Context, _ *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
+func (p *Plugin) Score(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
 	with, without := make([]float64, 0, len(p.resources)), make([]float64, 0, len(p.resources))
 	for _, name := range p.resources {
-		capacity, wanted := node.Allocatable.Of(name), pod.Requests.Of(name)
-		if capacity <= 0 || wanted == 0 && snapshot.IsScalar(name) {
+		capacity, used, wanted := node.Allocatable.Of(name), node.Requested.Of(name), pod.Requests.Of(name)
+		if wanted == 0 && snapshot.IsScalar(name) {
 			continue
 		}
-		with = append(with, fraction(node.Requested.Of(name)+wanted, capacity))
-		without = append(without, fraction(node.Requested.Of(name), capacity))
+		if capacity == 0 && p.stock != nil && snapshot.IsScalar(name) {
+			capacity, used = p.stocks.Get(state).On(ctx, node.Node, name)
+		}
+		if capacity <= 0 {
+			continue
+		}
+		with = append(with, fraction(used+wanted, capacity))
+		without = append(without, fraction(used, capacity))
 	}
 	const half = framework.MaxScore / 2
 	return half + (half+balance(with)-balance(without))/2, nil

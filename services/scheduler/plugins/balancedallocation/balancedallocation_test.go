@@ -3,8 +3,10 @@ package balancedallocation
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
+	"navarch.dev/navarch/services/scheduler/devices"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/schedtest"
 )
@@ -66,7 +68,7 @@ func TestScore(t *testing.T) {
 			schedtest.Node("n").Allocatable(gpu, "2"), 75},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, s := New(tt.args).Score(t.Context(), nil, tt.pod.Info(), tt.node.Info())
+			got, s := New(tt.args, nil).Score(t.Context(), nil, tt.pod.Info(), tt.node.Info())
 			if got != tt.want || !s.Success() {
 				t.Errorf("%d, not %d", got, tt.want)
 			}
@@ -83,8 +85,33 @@ func TestPodThatRequestsNothingIsSkipped(t *testing.T) {
 		"other things": {schedtest.Pod("p").Request("example.com/gpu", "1"), framework.Skip},
 		"memory":       {schedtest.Pod("p").Memory("1Gi"), framework.Success},
 	} {
-		if got := New(DefaultArgs()).PreScore(t.Context(), nil, tt.pod.Info(), nil, nil); got.Code() != tt.want {
+		if got := New(DefaultArgs(), nil).PreScore(t.Context(), nil, tt.pod.Info(), nil, nil); got.Code() != tt.want {
 			t.Errorf("%s: %v", name, got.Code())
+		}
+	}
+}
+
+// TestScoreOfDevices: node n has four devices that stand for GPUs, of which one is
+// given away, and a quarter of its CPU is used. A pod that asks for as much of both
+// keeps the balance, one that asks for GPUs alone does not.
+func TestScoreOfDevices(t *testing.T) {
+	const gpu = "example.com/gpu"
+	args := &configv1.NodeResourcesBalancedAllocationArgs{Resources: []configv1.ResourceSpec{{Name: "cpu", Weight: 1}, {Name: gpu, Weight: 1}}}
+	node := schedtest.Node("n").Pods(schedtest.Pod("a").CPU("1")).Info()
+	for _, tt := range []struct {
+		pod  *schedtest.PodBuilder
+		want int64
+	}{
+		{schedtest.Pod("p").CPU("1").Request(gpu, "1"), 75},
+		{schedtest.Pod("p").Request(gpu, "2"), 50 + (50+75-100)/2}, // a quarter and three quarters deviate by one quarter
+	} {
+		p := New(args, func([]corev1.ResourceName) *devices.Stock { return schedtest.Stock("n", gpu, 4, 1) })
+		state := &framework.CycleState{}
+		if s := p.PreScore(t.Context(), state, tt.pod.Info(), nil, nil); !s.Success() {
+			t.Fatal(s)
+		}
+		if got, s := p.Score(t.Context(), state, tt.pod.Info(), node); got != tt.want || !s.Success() {
+			t.Errorf("%d, not %d", got, tt.want)
 		}
 	}
 }

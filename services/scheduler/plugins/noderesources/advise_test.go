@@ -54,7 +54,7 @@ func TestAdvise(t *testing.T) {
 		{"a resource the node has not", schedtest.Pod("p").Request("example.com/gpu", "2"), nil, "needs 2 of example.com/gpu, the node has none", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := New(DefaultArgs(), nil)
+			p := New(DefaultArgs(), nil, nil)
 			node := schedtest.Node("n").Pods(tt.there...).Info()
 			got := p.Advise(t.Context(), nil, tt.pod.Info(), node)
 			var texts []string
@@ -77,7 +77,7 @@ func TestAdvise(t *testing.T) {
 		})
 	}
 	full := schedtest.Node("n").Allocatable("pods", "1").Pods(schedtest.Pod("a")).Info()
-	got := New(DefaultArgs(), nil).Advise(t.Context(), nil, schedtest.Pod("p").Info(), full)
+	got := New(DefaultArgs(), nil, nil).Advise(t.Context(), nil, schedtest.Pod("p").Info(), full)
 	if got.Detail != "needs a place, all 1 are taken" || len(got.Remedies) != 1 || got.Remedies[0].Description != "evict default/a" {
 		t.Errorf("%+v", got)
 	}

@@ -13,6 +13,7 @@ import (
 	configv1 "k8s.io/kube-scheduler/config/v1"
 	"k8s.io/utils/ptr"
 
+	"navarch.dev/navarch/services/scheduler/devices"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
@@ -32,14 +33,18 @@ type Plugin struct {
 	scoring                scoring
 	// devices says whether devices stand for an extended resource.
 	devices func(corev1.ResourceName) bool
+	// stock counts them for scores; stocks keeps what it returned.
+	stock  func([]corev1.ResourceName) *devices.Stock
+	stocks *framework.Key[*devices.Stock]
 }
 
 // New returns the plugin. Its arguments have their defaults and are valid. Where
 // devices stand for an extended resource of which a node has none to give itself,
-// whether there are enough is for the plugin of devices to say.
-func New(args *configv1.NodeResourcesFitArgs, devices func(corev1.ResourceName) bool) *Plugin {
+// whether there are enough is for the plugin of devices to say; scores count the
+// devices. What asks about devices may be nil: then none stand for anything.
+func New(args *configv1.NodeResourcesFitArgs, standsFor func(corev1.ResourceName) bool, stock func([]corev1.ResourceName) *devices.Stock) *Plugin {
 	return &Plugin{
-		devices: devices,
+		devices: standsFor, stock: stock, stocks: framework.NewKey[*devices.Stock](),
 		ignored: setOf(args.IgnoredResources), ignoredGroups: setOf(args.IgnoredResourceGroups),
 		scoring: newScoring(args.ScoringStrategy),
 	}

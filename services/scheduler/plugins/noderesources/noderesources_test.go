@@ -36,7 +36,7 @@ func TestFilter(t *testing.T) {
 		{"asks for nothing", schedtest.Pod("p"), busy, framework.Success, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := New(DefaultArgs(), nil).Filter(t.Context(), nil, tt.pod.Info(), tt.node.Info())
+			s := New(DefaultArgs(), nil, nil).Filter(t.Context(), nil, tt.pod.Info(), tt.node.Info())
 			if s.Code() != tt.code {
 				t.Errorf("%v, not %v", s.Code(), tt.code)
 			}
@@ -49,7 +49,7 @@ func TestFilter(t *testing.T) {
 
 // Where devices stand for a resource, what a node has of it counts if it has any.
 func TestResourcesThatDevicesStandFor(t *testing.T) {
-	p := New(DefaultArgs(), func(name corev1.ResourceName) bool { return name == "example.com/gpu" })
+	p := New(DefaultArgs(), func(name corev1.ResourceName) bool { return name == "example.com/gpu" }, nil)
 	pod := schedtest.Pod("p").Request("example.com/gpu", "2").Info()
 	for _, tt := range []struct {
 		name string
@@ -94,7 +94,7 @@ func TestResourcesThatDevicesStandFor(t *testing.T) {
 func TestIgnoredResources(t *testing.T) {
 	args := DefaultArgs()
 	args.IgnoredResources, args.IgnoredResourceGroups = []string{"example.com/one", "cpu"}, []string{"elsewhere.com"}
-	p := New(args, nil)
+	p := New(args, nil, nil)
 	for _, tt := range []struct {
 		resource corev1.ResourceName
 		want     string

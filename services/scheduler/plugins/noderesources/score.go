@@ -36,18 +36,43 @@ func newScoring(s *configv1.ScoringStrategy) scoring {
 	}
 }
 
+// PreScore has devices counted if the pod asks for a resource that they may stand for
+// and that scores.
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+	if p.stock == nil {
+		return nil
+	}
+	var names []corev1.ResourceName
+	for i := range p.scoring.resources {
+		name := corev1.ResourceName(p.scoring.resources[i].Name)
+		if snapshot.IsScalar(name) && pod.Load.Of(name) != 0 {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		p.stocks.Set(state, p.stock(names))
+	}
+	return nil
+}
+
 // Score is the weighted mean of the scores of the resources. One that the node
 // does not have counts neither way, nor does an extended resource that the pod
 // does not ask for.
-func (p *Plugin) Score(_ context.Context, _ *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
+func (p *Plugin) Score(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
 	var sum, weights int64
 	for i := range p.scoring.resources {
 		name, weight := corev1.ResourceName(p.scoring.resources[i].Name), p.scoring.resources[i].Weight
-		capacity, wanted := node.Allocatable.Of(name), pod.Load.Of(name)
-		if capacity <= 0 || wanted == 0 && snapshot.IsScalar(name) {
+		capacity, used, wanted := node.Allocatable.Of(name), node.Load.Of(name), pod.Load.Of(name)
+		if wanted == 0 && snapshot.IsScalar(name) {
 			continue
 		}
-		score := p.scoring.of(node.Load.Of(name)+wanted, capacity)
+		if capacity == 0 && p.stock != nil && snapshot.IsScalar(name) {
+			capacity, used = p.stocks.Get(state).On(ctx, node.Node, name)
+		}
+		if capacity <= 0 {
+			continue
+		}
+		score := p.scoring.of(used+wanted, capacity)
 		if p.scoring.drop && score <= 0 {
 			continue
 		}

@@ -3,8 +3,11 @@ package noderesources
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
+	"navarch.dev/navarch/services/scheduler/devices"
+	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/schedtest"
 )
 
@@ -60,8 +63,39 @@ func TestScore(t *testing.T) {
 			if tt.shape != nil {
 				strategy.RequestedToCapacityRatio = &configv1.RequestedToCapacityRatioParam{Shape: tt.shape}
 			}
-			p := New(&configv1.NodeResourcesFitArgs{ScoringStrategy: strategy}, nil)
+			p := New(&configv1.NodeResourcesFitArgs{ScoringStrategy: strategy}, nil, nil)
 			if got, s := p.Score(t.Context(), nil, tt.pod.Info(), tt.node.Info()); got != tt.want || !s.Success() {
+				t.Errorf("%d, not %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestScoreOfDevices: node n has four devices that stand for GPUs, of which one is
+// given away.
+func TestScoreOfDevices(t *testing.T) {
+	const gpu = "example.com/gpu"
+	for _, tt := range []struct {
+		name     string
+		strategy configv1.ScoringStrategyType
+		pod      *schedtest.PodBuilder
+		node     *schedtest.NodeBuilder
+		want     int64
+	}{
+		{"half of them are left", configv1.LeastAllocated, schedtest.Pod("p").Request(gpu, "1"), schedtest.Node("n"), 50},
+		{"most of them are taken", configv1.MostAllocated, schedtest.Pod("p").Request(gpu, "2"), schedtest.Node("n"), 75},
+		{"those that the node has itself come first", configv1.LeastAllocated, schedtest.Pod("p").Request(gpu, "1"), schedtest.Node("n").Allocatable(gpu, "10"), 90},
+		{"a node without any", configv1.LeastAllocated, schedtest.Pod("p").Request(gpu, "1"), schedtest.Node("other"), 0},
+		{"a pod that asks for none", configv1.LeastAllocated, schedtest.Pod("p"), schedtest.Node("n"), 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := &configv1.NodeResourcesFitArgs{ScoringStrategy: &configv1.ScoringStrategy{Type: tt.strategy, Resources: []configv1.ResourceSpec{{Name: gpu, Weight: 1}}}}
+			p := New(args, nil, func([]corev1.ResourceName) *devices.Stock { return schedtest.Stock("n", gpu, 4, 1) })
+			state, pod, node := &framework.CycleState{}, tt.pod.Info(), tt.node.Info()
+			if s := p.PreScore(t.Context(), state, pod, nil, nil); !s.Success() {
+				t.Fatal(s)
+			}
+			if got, s := p.Score(t.Context(), state, pod, node); got != tt.want || !s.Success() {
 				t.Errorf("%d, not %d", got, tt.want)
 			}
 		})

@@ -123,7 +123,7 @@ func TestPostFilter(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			filters := fit{noderesources.New(noderesources.DefaultArgs(), nil)}
+			filters := fit{noderesources.New(noderesources.DefaultArgs(), nil, nil)}
 			why := &framework.Diagnosis{AllNodes: len(tt.nodes), Rejections: map[string]*framework.Status{}}
 			var infos []*snapshot.NodeInfo
 			for _, n := range tt.nodes {
