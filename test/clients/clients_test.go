@@ -33,6 +33,7 @@ func TestClients(t *testing.T) {
 	}{
 		{"helm installs, upgrades, rolls back and uninstalls", s.testHelm},
 		{"helm waits for what fails", s.testHelmFailure},
+		{"helm makes kinds", s.testHelmKinds},
 		{"helm installs this project's chart", s.testOwnChart},
 		{"stern", s.testStern},
 		{"k9s", s.testK9s},
