@@ -40,8 +40,11 @@ type stores struct {
 	processes map[string]*exec.Cmd
 }
 
-func startStores(t *testing.T, names ...string) *stores {
-	s := &stores{dir: t.TempDir(), etcd: startEtcd(t), processes: make(map[string]*exec.Cmd)}
+// startStores starts two Stores on an etcd, and a Controller. Nodes of the names
+// have certificates.
+func startStores(t *testing.T, etcd string, names ...string) *stores {
+	t.Helper()
+	s := &stores{dir: t.TempDir(), etcd: etcd, processes: make(map[string]*exec.Cmd)}
 	args := []string{"certs", "--dir", s.dir}
 	for _, name := range names {
 		args = append(args, "--node", name+"=127.0.0.1")
@@ -74,7 +77,12 @@ func (s *stores) startStore(t *testing.T, i int) {
 func (s *stores) start(t *testing.T, name, service string, args ...string) {
 	t.Helper()
 	file := filepath.Join(s.dir, service)
-	args = append([]string{service, "--ca-file", filepath.Join(s.dir, "ca.crt"), "--cert-file", file + ".crt", "--key-file", file + ".key"}, args...)
+	s.run(t, name, append([]string{service, "--ca-file", filepath.Join(s.dir, "ca.crt"), "--cert-file", file + ".crt", "--key-file", file + ".key"}, args...)...)
+}
+
+// run runs navarch until the test ends.
+func (s *stores) run(t *testing.T, name string, args ...string) {
+	t.Helper()
 	cmd := exec.Command(testcluster.Binary("navarch"), args...)
 	log := &strings.Builder{}
 	cmd.Stderr = log
@@ -115,20 +123,25 @@ func (s *stores) dial(t *testing.T, certificate string, addresses []string, opti
 
 func startEtcd(t *testing.T) string {
 	t.Helper()
-	config := embed.NewConfig()
-	config.Dir = filepath.Join(t.TempDir(), "etcd")
-	at, nowhere := url.URL{Scheme: "http", Host: unusedAddress(t)}, url.URL{Scheme: "http", Host: "127.0.0.1:1"}
-	config.ListenPeerUrls, config.AdvertisePeerUrls = nil, []url.URL{nowhere}
-	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{at}, []url.URL{at}
-	config.InitialCluster = config.Name + "=" + nowhere.String()
-	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	e, err := embed.StartEtcd(config)
+	e, err := embed.StartEtcd(etcdConfig(filepath.Join(t.TempDir(), "etcd"), unusedAddress(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
 	<-e.Server.ReadyNotify()
-	return at.String()
+	return "http://" + e.Clients[0].Addr().String()
+}
+
+// etcdConfig is that of an etcd of one member, which speaks to clients only.
+func etcdConfig(dir, address string) *embed.Config {
+	config := embed.NewConfig()
+	config.Dir = dir
+	at, nowhere := url.URL{Scheme: "http", Host: address}, url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	config.ListenPeerUrls, config.AdvertisePeerUrls = nil, []url.URL{nowhere}
+	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{at}, []url.URL{at}
+	config.InitialCluster = config.Name + "=" + nowhere.String()
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	return config
 }
 
 func unusedAddress(t *testing.T) string {
@@ -254,7 +267,7 @@ func (l *link) pass(from, to net.Conn) {
 // controllers are. No node that reaches another Store is taken for silent, nor
 // has its pods stopped; one that is cut off is found out all the same.
 func TestSeveralStores(t *testing.T) {
-	s := startStores(t, "stays", "goes", "follows")
+	s := startStores(t, startEtcd(t), "stays", "goes", "follows")
 	stays := s.startNode(t, "stays", s.addresses)
 	goes, cutGoes := s.startNodeApart(t, "goes")
 	follows, cutFollows := s.startNodeApart(t, "follows")
