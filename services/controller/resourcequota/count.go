@@ -68,20 +68,20 @@ func (r *reconciler) hasReached(kind *kinds.Kind, version string) bool {
 func (r *reconciler) countKind(ctx context.Context, q *corev1.ResourceQuota, kind *kinds.Kind, names []corev1.ResourceName, c *count) error {
 	switch kind.GVK() {
 	case corev1.SchemeGroupVersion.WithKind("Pod"):
-		pods, err := present(ctx, r, q, r.pods, &corev1.PodList{}, func(l *corev1.PodList) []corev1.Pod { return l.Items })
-		r.add(c, q, kind, names, asObjects(pods))
+		pods, copied, err := present(ctx, r, q, r.pods, &corev1.PodList{}, func(l *corev1.PodList) []corev1.Pod { return l.Items })
+		r.addPods(c, q, kind, names, pods, copied)
 		return err
 	case corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"):
-		claims, err := present(ctx, r, q, r.claims, &corev1.PersistentVolumeClaimList{},
+		claims, _, err := present(ctx, r, q, r.claims, &corev1.PersistentVolumeClaimList{},
 			func(l *corev1.PersistentVolumeClaimList) []corev1.PersistentVolumeClaim { return l.Items })
 		r.add(c, q, kind, names, asObjects(claims))
 		return err
 	case corev1.SchemeGroupVersion.WithKind("Service"):
-		services, err := present(ctx, r, q, r.services, &corev1.ServiceList{}, func(l *corev1.ServiceList) []corev1.Service { return l.Items })
+		services, _, err := present(ctx, r, q, r.services, &corev1.ServiceList{}, func(l *corev1.ServiceList) []corev1.Service { return l.Items })
 		r.add(c, q, kind, names, asObjects(services))
 		return err
 	case resourcev1.SchemeGroupVersion.WithKind("ResourceClaim"):
-		claims, err := present(ctx, r, q, r.devices.claims, &resourcev1.ResourceClaimList{},
+		claims, _, err := present(ctx, r, q, r.devices.claims, &resourcev1.ResourceClaimList{},
 			func(l *resourcev1.ResourceClaimList) []resourcev1.ResourceClaim { return l.Items })
 		r.add(c, q, kind, names, asObjects(claims))
 		return err
@@ -104,22 +104,23 @@ func (r *reconciler) countKind(ctx context.Context, q *corev1.ResourceQuota, kin
 }
 
 // present returns a namespace's objects, none missing that the quota's version
-// includes: from the informer if that has come so far, else from the Store.
-func present[T kinds.Object, L kinds.List, I any](ctx context.Context, r *reconciler, q *corev1.ResourceQuota, informer *client.Informer[T], list L, items func(L) []I) ([]T, error) {
+// includes: from the informer's copy if that has come so far, else from the Store.
+func present[T kinds.Object, L kinds.List, I any](
+	ctx context.Context, r *reconciler, q *corev1.ResourceQuota, informer *client.Informer[T], list L, items func(L) []I,
+) (all []T, copied bool, err error) {
 	if informer.HasReached(q.ResourceVersion) {
-		return informer.InNamespace(q.Namespace), nil
+		return informer.InNamespace(q.Namespace), true, nil
 	}
 	if err := r.client.List(ctx, list, client.ListOptions{Namespace: q.Namespace}); err != nil {
-		return nil, fmt.Errorf("list %s: %w", informer.Kind().Resource, err)
+		return nil, false, fmt.Errorf("list %s: %w", informer.Kind().Resource, err)
 	}
-	var all []T
 	found := items(list)
 	for i := range found {
 		if obj, ok := any(&found[i]).(T); ok {
 			all = append(all, obj)
 		}
 	}
-	return all, nil
+	return all, false, nil
 }
 
 func asObjects[T kinds.Object](list []T) []kinds.Object {
@@ -145,9 +146,6 @@ func (r *reconciler) add(c *count, q *corev1.ResourceQuota, kind *kinds.Kind, na
 			}
 		}
 		quota.Add(c.used, usage)
-		if pod, ok := obj.(*corev1.Pod); ok {
-			c.changesWith(pod, now)
-		}
 	}
 }
 

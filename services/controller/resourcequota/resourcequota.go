@@ -47,6 +47,7 @@ type reconciler struct {
 	others   *inventory.Inventory
 	pace     pace
 	patience patience
+	shares   shares
 }
 
 // New returns the controller. Its keys name quotas.
@@ -178,6 +179,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	if !ok || q.DeletionTimestamp != nil {
 		r.pace.took(key, 0)
 		r.patience.end(key)
+		r.shares.forget(key)
 		return runner.Done(), nil
 	}
 	if isCounted(q) && r.lacks(q) && r.patience.wait(key) {
