@@ -20,7 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/gateway"
-	"navarch.dev/navarch/gateway/audit"
+	"navarch.dev/navarch/internal/audit"
 	"navarch.dev/navarch/internal/identity"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"navarch.dev/navarch/gateway/audit"
+	"navarch.dev/navarch/internal/audit"
 )
 
 // Config says how the gateway serves.
@@ -28,6 +28,9 @@ type Config struct {
 
 	// Audit says what is recorded of requests; the zero value: nothing.
 	Audit audit.Config
+	// AuditLog takes the records, if it is not nil, instead of one that Audit
+	// describes. It is the caller's to close.
+	AuditLog *audit.Log
 
 	// Listener is used instead of Listen if it is not nil.
 	Listener net.Listener

@@ -18,7 +18,7 @@
 //	h2          the HTTP/2 server
 //	aggregation what other API servers serve
 //	attributes  what a request asks for, to authorization and audit policies
-//	audit       the audit log
+//	audit       what the audit log has of requests
 package gateway
 
 import (
@@ -46,6 +46,7 @@ import (
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/rest"
 	"navarch.dev/navarch/gateway/routes"
+	auditlog "navarch.dev/navarch/internal/audit"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/customkinds"
 	"navarch.dev/navarch/internal/kinds"
@@ -70,10 +71,11 @@ type Gateway struct {
 	metrics   *metrics.Handler
 	streams   *podstream.Connector
 	others    *aggregation.Aggregator
-	audit     *audit.Log // nil: nothing is recorded
-	handler   http.Handler
-	stopping  chan struct{}
-	stop      func()
+	// closeAudit closes the audit log; nil if the gateway has none of its own.
+	closeAudit func() error
+	handler    http.Handler
+	stopping   chan struct{}
+	stop       func()
 }
 
 // New returns a gateway to the Store behind store. nodes connects to the
@@ -115,15 +117,27 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Audit.Enabled() {
-		if g.audit, err = audit.New(cfg.Audit, tel, stub); err != nil {
+	if handler, err = g.audited(handler); err != nil {
+		return nil, err
+	}
+	g.handler = g.recovered(handler)
+	return g, nil
+}
+
+// audited has requests be recorded, if the configuration wants that.
+func (g *Gateway) audited(handler http.Handler) (http.Handler, error) {
+	log := g.cfg.AuditLog
+	if log == nil {
+		if !g.cfg.Audit.Enabled() {
+			return handler, nil
+		}
+		var err error
+		if log, err = auditlog.New(g.cfg.Audit, g.tel); err != nil {
 			return nil, err
 		}
-		handler = g.audit.Handler(handler)
+		g.closeAudit = log.Close
 	}
-	handler = g.recovered(handler)
-	g.handler = handler
-	return g, nil
+	return audit.New(log, g.store, g.tel.Log).Handler(handler), nil
 }
 
 // Handler returns the gateway's handler, for a server of the caller's own.

@@ -26,8 +26,8 @@ const (
 // Run serves HTTPS until ctx ends, then lets requests finish.
 func (g *Gateway) Run(ctx context.Context) (err error) {
 	defer g.stop()
-	if g.audit != nil {
-		defer func() { err = errors.Join(err, g.audit.Close()) }()
+	if g.closeAudit != nil {
+		defer func() { err = errors.Join(err, g.closeAudit()) }()
 	}
 	if g.cfg.Certificate == nil || g.cfg.ClientCAs == nil {
 		return errors.New("serve the Kubernetes API: the configuration has no certificates")

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"navarch.dev/navarch/cmd/navarch/localcluster"
-	"navarch.dev/navarch/gateway/audit"
+	"navarch.dev/navarch/internal/audit"
 )
 
 // readyFD is where a detached supervisor reports to the command that started

@@ -10,29 +10,24 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"navarch.dev/navarch/internal/audit"
 	"navarch.dev/navarch/internal/audittrail"
 )
 
-// recording returns a log of this process, and what returns its events.
-func recording(t *testing.T, rules string) (*Log, func() []Event) {
+// recording returns what records requests by rules, and what returns its events.
+func recording(t *testing.T, rules string) (*Recorder, func() []audit.Event) {
 	t.Helper()
-	policy, err := ParsePolicy([]byte(head + "rules:\n" + rules))
+	policy, err := audit.ParsePolicy([]byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n" + rules))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	log := slog.New(slog.DiscardHandler)
-	l := &Log{
-		policy: policy, users: newUsers(nil), log: log, events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events"}, []string{"level", "stage"}),
-		sink: &sink{log: log, failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "failed"}), out: &out},
-	}
-	return l, func() []Event {
+	l := New(audit.NewOn(&out, policy, slog.New(slog.DiscardHandler)), nil, slog.New(slog.DiscardHandler))
+	return l, func() []audit.Event {
 		t.Helper()
-		var events []Event
+		var events []audit.Event
 		for line := range bytes.Lines(out.Bytes()) {
-			var e Event
+			var e audit.Event
 			if err := json.Unmarshal(line, &e); err != nil {
 				t.Fatal(err)
 			}
@@ -55,7 +50,7 @@ func TestPanic(t *testing.T) {
 		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/api/v1/pods", nil))
 	}()
 	got := events()
-	if len(got) != 2 || got[0].Stage != RequestReceived || got[1].Stage != Panic || got[1].ResponseStatus.Code != 500 ||
+	if len(got) != 2 || got[0].Stage != audit.RequestReceived || got[1].Stage != audit.Panic || got[1].ResponseStatus.Code != 500 ||
 		!strings.Contains(got[1].ResponseStatus.Message, "on purpose") || got[0].AuditID != got[1].AuditID {
 		t.Errorf("the events are %+v", got)
 	}
@@ -69,23 +64,23 @@ func TestTooLarge(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"kind":"ConfigMap"}`)
 	}))
-	body := `{"data":{"k":"` + strings.Repeat("x", maxBody) + `"}}`
+	body := `{"data":{"k":"` + strings.Repeat("x", audit.MaxObject) + `"}}`
 	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/api/v1/namespaces/default/configmaps", strings.NewReader(body)))
 	got := events()
-	if len(got) != 1 || got[0].RequestObject != nil || got[0].Annotations[truncated] != "true" || string(got[0].ResponseObject) != `{"kind":"ConfigMap"}` {
+	if len(got) != 1 || got[0].RequestObject != nil || got[0].Annotations[audit.Truncated] != "true" || string(got[0].ResponseObject) != `{"kind":"ConfigMap"}` {
 		t.Errorf("the events are %+v", got)
 	}
 }
 
 // TestTrail: what is known first stays, and patches are for levels with objects.
 func TestTrail(t *testing.T) {
-	const patch = patches + "round_0_index_0"
+	const patch = "patch.webhook.admission.k8s.io/round_0_index_0"
 	for level, want := range map[string]string{"Metadata": "", "Request": "p"} {
 		log, events := recording(t, "- {level: "+level+", omitStages: [RequestReceived]}\n")
 		handler := log.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			record := w.(*responseWriter).record
-			record.take(audittrail.Trail{Annotations: map[string]string{"a/b": "first", patch: "p"}, Object: &audittrail.Object{Name: "x", UID: "1"}})
-			record.take(audittrail.Trail{Annotations: map[string]string{"a/b": "second"}, Object: &audittrail.Object{Name: "y"}})
+			record.Take(audittrail.Trail{Annotations: map[string]string{"a/b": "first", patch: "p"}, Object: &audittrail.Object{Name: "x", UID: "1"}})
+			record.Take(audittrail.Trail{Annotations: map[string]string{"a/b": "second"}, Object: &audittrail.Object{Name: "y"}})
 			w.WriteHeader(http.StatusCreated)
 		}))
 		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/apis/apps/v1/namespaces/default/deployments", nil))

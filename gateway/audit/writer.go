@@ -7,11 +7,8 @@ import (
 	"net/http"
 )
 
-// maxBody is the most of a body that is kept for an event. Of a larger one the
-// event only says that there was more.
-const maxBody = 8 << 20
-
-// maxStatus is the same for a body that is only of interest if it is a Status.
+// maxStatus is the most of a body that is kept if it is only of interest as a
+// Status.
 const maxStatus = 64 << 10
 
 // capture keeps the beginning of what passes through.

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	reviewv1 "k8s.io/api/admission/v1"
 
-	"navarch.dev/navarch/gateway/audit"
+	"navarch.dev/navarch/internal/audit"
 	"navarch.dev/navarch/internal/testcluster"
 	"navarch.dev/navarch/services/store/admission/webhook/hooktest"
 )

@@ -21,8 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"navarch.dev/navarch/agent/image"
-	"navarch.dev/navarch/gateway/audit"
 	"navarch.dev/navarch/internal/atomicfile"
+	"navarch.dev/navarch/internal/audit"
 )
 
 // Options say what cluster to run.

@@ -37,7 +37,7 @@ const (
 	ResponseStarted Stage = "ResponseStarted"
 	// ResponseComplete is when nothing more will be sent.
 	ResponseComplete Stage = "ResponseComplete"
-	// Panic is when the request made the gateway panic.
+	// Panic is when the request made who serves it panic.
 	Panic Stage = "Panic"
 )
 
@@ -78,4 +78,15 @@ type ObjectReference struct {
 	APIVersion      string `json:"apiVersion,omitempty"`
 	ResourceVersion string `json:"resourceVersion,omitempty"`
 	Subresource     string `json:"subresource,omitempty"`
+}
+
+// Annotate adds an annotation. One that is there stays.
+func (e *Event) Annotate(key, value string) {
+	if _, ok := e.Annotations[key]; ok {
+		return
+	}
+	if e.Annotations == nil {
+		e.Annotations = make(map[string]string)
+	}
+	e.Annotations[key] = value
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -41,6 +42,16 @@ func (c *Config) Args() []string {
 		"--audit-policy-file", c.PolicyFile, "--audit-log-path", c.LogPath,
 		"--audit-log-maxage", strconv.Itoa(c.MaxAge), "--audit-log-maxbackup", strconv.Itoa(c.MaxBackup), "--audit-log-maxsize", strconv.Itoa(c.MaxSize),
 	}, c.Webhook.args()...)
+}
+
+// Beside returns the settings for another process of the same machine, whose log is
+// a file of its own: audit-NAME.log beside audit.log.
+func (c Config) Beside(name string) *Config {
+	if c.LogPath != "" && c.LogPath != stdout {
+		ext := filepath.Ext(c.LogPath)
+		c.LogPath = strings.TrimSuffix(c.LogPath, ext) + "-" + name + ext
+	}
+	return &c
 }
 
 // MakeAbsolute makes the files' paths hold in any folder.

@@ -22,10 +22,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/telemetry"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
 func webhookConfig(file string, change func(*WebhookConfig)) WebhookConfig {
@@ -279,12 +282,13 @@ func TestLogAndWebhook(t *testing.T) {
 		if err := config.Check(); err != nil {
 			t.Fatal(err)
 		}
-		log, err := New(config, telemetry.Discard("gateway"), nil)
+		log, err := New(config, telemetry.Discard("gateway"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		handler := log.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
-		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/api/v1/pods", nil))
+		record := log.Begin(t.Context(), identity.Identity{Name: "jane"}, &storev1.AuthorizeRequest{Verb: "get", Path: "/teapot"})
+		record.Change(func(e *Event) { e.ResponseStatus = &metav1.Status{Code: http.StatusTeapot} })
+		record.Emit(ResponseComplete)
 		if err := log.Close(); err != nil {
 			t.Fatal(err)
 		}
