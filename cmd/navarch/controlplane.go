@@ -64,7 +64,15 @@ func (s *controlPlaneSettings) run(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	server := p.newServer(tel)
+	gatewayTel, err := p.telemetry(ctx, "gateway")
+	if err != nil {
+		return err
+	}
+	// One log has what users ask the gateway and what others ask the Store.
+	if s.gateway.AuditLog, err = p.auditLog(s.gateway.Audit, gatewayTel); err != nil {
+		return err
+	}
+	server := p.newStoreServer(tel, s.gateway.AuditLog)
 	group := newGroup(ctx)
 	clients, err := s.clients(ctx, p, server)
 	if err != nil {
@@ -79,10 +87,6 @@ func (s *controlPlaneSettings) run(ctx context.Context, p *process) error {
 	}
 	for name, c := range clients {
 		group.run(name, c.Run)
-	}
-	gatewayTel, err := p.telemetry(ctx, "gateway")
-	if err != nil {
-		return err
 	}
 	g, err := newGateway(ctx, p, gatewayTel, s.gateway, server.Local(identity.Service(identity.Gateway)))
 	if err != nil {

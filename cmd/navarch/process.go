@@ -242,10 +242,14 @@ func (p *process) dialStore(tel telemetry.Set, endpoints string, options ...grpc
 
 // newServer makes a gRPC server with the process's certificate.
 func (p *process) newServer(tel telemetry.Set) *rpc.Server {
-	return rpc.NewServer(tel, rpc.ServerOptions{
+	return rpc.NewServer(tel, p.serverOptions())
+}
+
+func (p *process) serverOptions() rpc.ServerOptions {
+	return rpc.ServerOptions{
 		TLS: p.bundle.Server(), Descriptors: apidescriptors.Resolver(),
 		OwnSpans: []string{storev1.StoreService_ServiceDesc.ServiceName},
-	})
+	}
 }
 
 // listenAll listens on every address of a comma-separated list.

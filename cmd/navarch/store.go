@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"navarch.dev/navarch/internal/audit"
 	"navarch.dev/navarch/internal/rpc"
 	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/internal/tracing"
@@ -17,6 +18,7 @@ import (
 	"navarch.dev/navarch/services/store/auth"
 	"navarch.dev/navarch/services/store/auth/token"
 	"navarch.dev/navarch/services/store/backend/etcd"
+	"navarch.dev/navarch/services/store/calls"
 )
 
 // storeSettings are the Store's settings and those of what it keeps its data
@@ -93,36 +95,67 @@ func (s *storeSettings) access() (auth.Config, error) {
 func newStoreCommand() *cobra.Command {
 	var config processConfig
 	var traceMemory bool
+	var auditing audit.Config
 	settings := newStoreSettings()
 	cmd := &cobra.Command{Use: "store", Short: "Run a Store, with an etcd of its own or an external one", Args: cobra.NoArgs}
 	config.addFlags(cmd.Flags())
 	settings.AddFlags(cmd.Flags())
+	auditing.AddFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&traceMemory, "trace-memory", false, "take the cluster's spans and keep recent traces in memory")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := settings.Validate(); err != nil {
+		if err := errors.Join(settings.Validate(), auditing.Validate()); err != nil {
 			return usageError{err}
 		}
 		return runProcess(cmd.Context(), config, "", func(ctx context.Context, p *process) error {
 			if traceMemory {
 				p.memory = tracing.NewMemory()
 			}
-			return runStore(ctx, p, settings)
+			return runStore(ctx, p, settings, auditing)
 		})
 	}
 	return cmd
 }
 
-func runStore(ctx context.Context, p *process, settings *storeSettings) error {
+func runStore(ctx context.Context, p *process, settings *storeSettings, auditing audit.Config) error {
 	tel, err := p.telemetry(ctx, "store")
 	if err != nil {
 		return err
 	}
-	server := p.newServer(tel)
+	log, err := p.auditLog(auditing, tel)
+	if err != nil {
+		return err
+	}
+	server := p.newStoreServer(tel, log)
 	group := newGroup(ctx)
 	if err := p.startStore(ctx, tel, group, server, settings); err != nil {
 		return err
 	}
 	return group.wait()
+}
+
+// auditLog opens an audit log, which closes with the process; nil if there is to be
+// none.
+func (p *process) auditLog(config audit.Config, tel telemetry.Set) (*audit.Log, error) {
+	if !config.Enabled() {
+		return nil, nil
+	}
+	log, err := audit.New(config, tel)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	p.closers = append(p.closers, func(context.Context) error { return log.Close() })
+	return log, nil
+}
+
+// newStoreServer makes the server of a Store, whose calls are recorded if there is
+// an audit log.
+func (p *process) newStoreServer(tel telemetry.Set, log *audit.Log) *rpc.Server {
+	options := p.serverOptions()
+	if log != nil {
+		recorder := calls.New(log)
+		options.Unary, options.Stream = recorder.Unary, recorder.Stream
+	}
+	return rpc.NewServer(tel, options)
 }
 
 // startStore opens the backend, serves the Store on server and starts both.

@@ -4,7 +4,8 @@
 //
 // The gateway asks for it by a key in the call's metadata. The Store answers in
 // the header of its answer, so that the trail of a refused request arrives too,
-// and that of a watch before its events.
+// and that of a watch before its events. A Store that records a call itself takes
+// the trail from the call's context.
 package audittrail
 
 import (
@@ -75,14 +76,22 @@ func Ask(ctx context.Context) context.Context {
 	})
 }
 
-// Wanted says whether a call asks for a trail. Only gateways may.
+// Wanted says whether somebody takes a trail of a call: the Store itself, or a
+// gateway that asks for it. Others may not.
 func Wanted(ctx context.Context) bool {
+	if _, ok := ctx.Value(takerKey{}).(func(Trail)); ok {
+		return true
+	}
 	return identity.FromContext(ctx).InGroup(identity.GroupGateways) && len(metadata.ValueFromIncomingContext(ctx, askKey)) > 0
 }
 
-// Send adds to the answer's header. It must come before a stream's first
-// message, and only to a call that asks.
+// Send hands a part over to whoever wants it. To a gateway that is in the answer's
+// header: it must come before a stream's first message.
 func Send(ctx context.Context, t Trail) error {
+	if take, ok := ctx.Value(takerKey{}).(func(Trail)); ok {
+		take(t)
+		return nil
+	}
 	text, err := json.Marshal(t)
 	if err != nil {
 		return err

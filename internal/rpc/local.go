@@ -57,7 +57,7 @@ func (c *localConn) Invoke(ctx context.Context, method string, args, reply any, 
 	receive := func(in any) error { return handOver(in, args) }
 	served, header := c.incoming(ctx, method)
 	defer header.handOver()
-	resp, err := m.handler(m.service, served, receive, c.server.edge.unary)
+	resp, err := m.handler(m.service, served, receive, c.server.interceptors.unary)
 	if err != nil {
 		return err
 	}

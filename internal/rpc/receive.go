@@ -76,7 +76,7 @@ func receiveLocally[Req, Resp any](ctx context.Context, conn *localConn, m strea
 		}
 		return use(resp)
 	}}
-	err := conn.server.edge.stream(m.service, s, m.info, m.handler)
+	err := conn.server.interceptors.stream(m.service, s, m.info, m.handler)
 	if s.failed != nil {
 		return s.failed
 	}

@@ -3,7 +3,10 @@ package rpc_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"path"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +34,27 @@ type fixture struct {
 	span     trace.SpanContext
 	metadata []string
 	value    any // of the client's context
+
+	mu   sync.Mutex // guards seen
+	seen []string   // by interceptors: methods, callers and errors
+}
+
+func (f *fixture) note(ctx context.Context, method string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen = append(f.seen, fmt.Sprint(path.Base(method), " of ", identity.FromContext(ctx).Name, ": ", apierrors.ReasonForError(err)))
+}
+
+func (f *fixture) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	resp, err := handler(ctx, req)
+	f.note(ctx, info.FullMethod, err)
+	return resp, err
+}
+
+func (f *fixture) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	err := handler(srv, stream)
+	f.note(stream.Context(), info.FullMethod, err)
+	return err
 }
 
 type clientKey struct{}
@@ -99,7 +123,7 @@ func onBothPaths(t *testing.T, id identity.Identity, test func(*testing.T, *fixt
 	calling := bundleOf(certs.Request{Identity: id})
 	start := func(t *testing.T) (*fixture, *rpc.Server) {
 		f := new(fixture)
-		server := rpc.NewServer(telemetry.Discard("store"), rpc.ServerOptions{TLS: serving.Server()})
+		server := rpc.NewServer(telemetry.Discard("store"), rpc.ServerOptions{TLS: serving.Server(), Unary: f.unary, Stream: f.stream})
 		storev1.RegisterStoreServiceServer(server, f)
 		return f, server
 	}
@@ -128,6 +152,35 @@ func onBothPaths(t *testing.T, id identity.Identity, test func(*testing.T, *fixt
 	t.Run("in process", func(t *testing.T) {
 		f, server := start(t)
 		test(t, f, server.Local(id))
+	})
+}
+
+// TestInterceptors: what a server is given sees every call, of whichever form and on
+// whichever path, with its caller and its error.
+func TestInterceptors(t *testing.T) {
+	id := identity.Node("n1")
+	onBothPaths(t, id, func(t *testing.T, f *fixture, conn grpc.ClientConnInterface) {
+		store := storev1.NewStoreServiceClient(conn)
+		if _, err := store.Get(t.Context(), &storev1.GetRequest{Name: "absent"}); err == nil {
+			t.Error("there is something absent")
+		}
+		stream, err := store.Watch(t.Context(), &storev1.WatchRequest{ResourceVersion: "none"})
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("the watch ended with %v", err)
+		}
+		err = rpc.Receive(t.Context(), conn, storev1.StoreService_Watch_FullMethodName, &storev1.WatchRequest{}, func(*storev1.WatchResponse) error { return nil })
+		if status.Code(err) != codes.OutOfRange {
+			t.Errorf("the received watch ended with %v", err)
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		want := []string{"Get of " + id.Name + ": NotFound", "Watch of " + id.Name + ": BadRequest", "Watch of " + id.Name + ": Expired"}
+		if diff := cmp.Diff(want, f.seen); diff != "" {
+			t.Errorf("they saw (-want +got):\n%s", diff)
+		}
 	})
 }
 

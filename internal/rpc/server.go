@@ -54,8 +54,9 @@ const (
 // Server serves gRPC services to the network and to its own process.
 type Server struct {
 	grpc   *grpc.Server
-	edge   *edge
 	health *health.Server
+	// interceptors are what every call passes.
+	interceptors interceptors
 	// local takes the streams of this process, unary its other calls, by their
 	// full names.
 	local *inprocgrpc.Channel
@@ -73,6 +74,10 @@ type ServerOptions struct {
 	// OwnSpans names services that begin a span for each call themselves, with
 	// more to say than the call's name.
 	OwnSpans []string
+	// Unary and Stream, if they are not nil, see the calls of both paths, with their
+	// caller in the context and before their errors are converted.
+	Unary  grpc.UnaryServerInterceptor
+	Stream grpc.StreamServerInterceptor
 }
 
 // wantsSpan says whether the server shall begin a span for a call; the caller's
@@ -85,15 +90,15 @@ func (o ServerOptions) wantsSpan(info *stats.RPCTagInfo) bool {
 // NewServer returns a server that has health and reflection, and nothing else
 // yet.
 func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
-	edge := newEdge(tel)
+	passed := newInterceptors(newEdge(tel), opts)
 	s := &Server{
 		grpc: grpc.NewServer(
 			grpc.Creds(credentials.NewTLS(opts.TLS)),
 			grpc.StatsHandler(otelgrpc.NewServerHandler(
 				otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}),
 				otelgrpc.WithFilter(opts.wantsSpan))),
-			grpc.ChainUnaryInterceptor(edge.unary),
-			grpc.ChainStreamInterceptor(edge.stream),
+			grpc.UnaryInterceptor(passed.unary),
+			grpc.StreamInterceptor(passed.stream),
 			grpc.MaxRecvMsgSize(maxMessageSize), grpc.MaxSendMsgSize(maxMessageSize),
 			grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 			grpc.ReadBufferSize(readBuffer),
@@ -102,15 +107,15 @@ func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		),
-		edge:      edge,
-		local:     new(inprocgrpc.Channel),
-		unary:     make(map[string]unaryMethod),
-		streaming: make(map[string]streamingMethod),
-		health:    health.NewServer(),
+		interceptors: passed,
+		local:        new(inprocgrpc.Channel),
+		unary:        make(map[string]unaryMethod),
+		streaming:    make(map[string]streamingMethod),
+		health:       health.NewServer(),
 	}
 	s.local.WithCloner(sharingCloner{}).
-		WithServerUnaryInterceptor(edge.unary).
-		WithServerStreamInterceptor(edge.stream)
+		WithServerUnaryInterceptor(passed.unary).
+		WithServerStreamInterceptor(passed.stream)
 	healthv1.RegisterHealthServer(s, s.health)
 	reflectionOptions := reflection.ServerOptions{Services: s.grpc}
 	if opts.Descriptors != nil {

@@ -76,7 +76,7 @@ func (c *Cluster) controlPlane() []processSpec {
 		return processSpec{name: name, args: all}
 	}
 	return []processSpec{
-		service("store", "store", store, []string{"--trace-memory"}),
+		service("store", "store", store, []string{"--trace-memory"}, c.options.Audit.Beside("store").Args()),
 		service("scheduler", "scheduler", toStore, on(s.SchedulerPort), scheduler),
 		service("controller", "controller", toStore, on(s.ControllerPort), controller),
 		service("gateway", controlPlaneCert, toStore, gateway),

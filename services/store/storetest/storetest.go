@@ -26,6 +26,9 @@ type Store struct {
 	*store.Store
 	// Backend is what it keeps its data in.
 	Backend backend.Backend
+
+	unary  grpc.UnaryServerInterceptor
+	stream grpc.StreamServerInterceptor
 }
 
 // Option changes what New starts.
@@ -38,6 +41,8 @@ type options struct {
 	control   store.NewControl
 	seed      []kinds.Object
 	accounts  bool
+	unary     grpc.UnaryServerInterceptor
+	stream    grpc.StreamServerInterceptor
 }
 
 // WithConfig sets the Store's configuration.
@@ -59,6 +64,11 @@ func WithSeed(objs ...kinds.Object) Option { return func(o *options) { o.seed = 
 // it they do not, since no controller makes the default ones.
 func WithServiceAccounts() Option { return func(o *options) { o.accounts = true } }
 
+// WithInterceptors puts interceptors before the Store, which know the caller.
+func WithInterceptors(unary grpc.UnaryServerInterceptor, stream grpc.StreamServerInterceptor) Option {
+	return func(o *options) { o.unary, o.stream = unary, stream }
+}
+
 // WithoutRules switches rules of admission off, for tests without what those
 // rules count on.
 func WithoutRules(names ...string) Option {
@@ -71,7 +81,7 @@ func WithoutRules(names ...string) Option {
 // cluster has. Everybody may do everything, unless WithControl says otherwise.
 func New(t testing.TB, opts ...Option) *Store {
 	t.Helper()
-	o := options{config: store.DefaultConfig(), telemetry: telemetry.Discard("store"), control: allowAll}
+	o := options{config: store.DefaultConfig(), telemetry: telemetry.Discard("store"), control: allowAll, unary: passUnary, stream: passStream}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -87,7 +97,15 @@ func New(t testing.TB, opts ...Option) *Store {
 		t.Fatalf("make a store: %v", err)
 	}
 	run(t, s)
-	return &Store{Store: s, Backend: o.backend}
+	return &Store{Store: s, Backend: o.backend, unary: o.unary, stream: o.stream}
+}
+
+func passUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	return handler(ctx, req)
+}
+
+func passStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return handler(srv, stream)
 }
 
 // run runs the Store until the test ends.
@@ -113,12 +131,12 @@ func run(t testing.TB, s *store.Store) {
 // Conn returns a connection on which calls are made by id.
 func (s *Store) Conn(id identity.Identity) grpc.ClientConnInterface {
 	channel := &inprocgrpc.Channel{}
-	channel.WithServerUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		resp, err := handler(identity.NewContext(ctx, id), req)
+	channel.WithServerUnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		resp, err := s.unary(identity.NewContext(ctx, id), req, info, handler)
 		return resp, apistatus.ToGRPC(err)
 	})
-	channel.WithServerStreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		return apistatus.ToGRPC(handler(srv, identified{stream, id}))
+	channel.WithServerStreamInterceptor(func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return apistatus.ToGRPC(s.stream(srv, identified{stream, id}, info, handler))
 	})
 	s.Register(channel)
 	return ending{channel}
