@@ -22,7 +22,7 @@ import (
 // see it.
 func (g *Gateway) authorized(serve runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
-		if err := g.authorize(r); err != nil {
+		if err := g.authorize(w, r); err != nil {
 			reply.Error(w, r, err)
 			return
 		}
@@ -30,9 +30,22 @@ func (g *Gateway) authorized(serve runtime.HandlerFunc) runtime.HandlerFunc {
 	}
 }
 
+// unlessRefused serves a path that everybody may see, as long as the cluster's
+// roles are as they were, to those whom the Store does not refuse. Without a Store
+// it is served too.
+func (g *Gateway) unlessRefused(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := g.ask(w, r); err != nil && reply.Status(err).Code < http.StatusInternalServerError {
+			reply.Error(w, r, err)
+			return
+		}
+		serve(w, r)
+	}
+}
+
 // authorize asks the Store, as the caller, whether the caller may see the
 // request's path.
-func (g *Gateway) authorize(r *http.Request) error {
+func (g *Gateway) authorize(w http.ResponseWriter, r *http.Request) error {
 	who, err := caller.Of(r)
 	if err != nil {
 		return err
@@ -40,7 +53,16 @@ func (g *Gateway) authorize(r *http.Request) error {
 	if who.Anonymous() {
 		return rest.Anonymous(r)
 	}
-	_, err = g.store.Authorize(who.NewContext(r.Context()), &storev1.AuthorizeRequest{Verb: strings.ToLower(r.Method), Path: r.URL.Path})
+	return g.ask(w, r)
+}
+
+// ask is authorize for anonymous callers too.
+func (g *Gateway) ask(w http.ResponseWriter, r *http.Request) error {
+	ctx, err := caller.Enter(w, r)
+	if err != nil {
+		return err
+	}
+	_, err = g.store.Authorize(ctx, &storev1.AuthorizeRequest{Verb: strings.ToLower(r.Method), Path: r.URL.Path})
 	return err
 }
 

@@ -159,9 +159,9 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 		return nil, err
 	}
 	open := map[string]http.HandlerFunc{
-		"/version": g.version,
+		"/version": g.unlessRefused(g.version),
 		// The Store decides who may see these.
-		"/.well-known/openid-configuration": g.document, "/openid/v1/jwks": g.document,
+		"/.well-known/openid-configuration": g.keptDocument, "/openid/v1/jwks": g.keptDocument, "/metrics": g.document,
 	}
 	for path, serve := range open {
 		if err := mux.HandlePath(http.MethodGet, path, timed(plain(serve))); err != nil {
@@ -190,7 +190,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 
 // index lists the paths that clients can begin at.
 func (g *Gateway) index(w http.ResponseWriter, r *http.Request) {
-	paths := []string{"/.well-known/openid-configuration", "/openid/v1/jwks", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	paths := []string{"/.well-known/openid-configuration", "/openid/v1/jwks", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
 	for path, checks := range g.healthChecks() {
 		for _, c := range checks {
 			paths = append(paths, path+"/"+c.name)

@@ -7,11 +7,12 @@ import (
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/rest"
+	"navarch.dev/navarch/internal/flowheader"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
 // document serves what the Store publishes under the request's path, to those
-// whom the Store lets see it. Verifiers of tokens may keep it for an hour.
+// whom the Store lets see it.
 func (g *Gateway) document(w http.ResponseWriter, r *http.Request) {
 	who, err := caller.Of(r)
 	if err == nil && who.Anonymous() {
@@ -22,11 +23,18 @@ func (g *Gateway) document(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path := "/" + strings.Trim(r.URL.Path, "/")
-	resp, err := g.store.GetDocument(who.NewContext(r.Context()), &storev1.GetDocumentRequest{Path: path})
+	ctx := flowheader.Pass(who.NewContext(r.Context()), w.Header())
+	resp, err := g.store.GetDocument(ctx, &storev1.GetDocumentRequest{Path: path})
 	if err != nil {
+		w.Header().Del("Cache-Control")
 		reply.Error(w, r, err)
 		return
 	}
-	w.Header().Set("Cache-Control", "public, max-age=3600")
 	reply.Bytes(w, r, http.StatusOK, resp.GetContentType(), resp.GetContent())
+}
+
+// keptDocument is document for what verifiers of tokens may keep for an hour.
+func (g *Gateway) keptDocument(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	g.document(w, r)
 }

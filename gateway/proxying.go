@@ -20,7 +20,7 @@ func (g *Gateway) proxying(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		ctx, err := caller.Enter(r)
+		ctx, err := caller.Enter(w, r)
 		if err != nil {
 			reply.Error(w, r, err)
 			return

@@ -52,7 +52,7 @@ func (a *Aggregator) Handler(next http.Handler) http.Handler {
 
 // pass authorizes a request and passes it on.
 func (a *Aggregator) pass(w http.ResponseWriter, r *http.Request, s *server, ask *storev1.AuthorizeRequest) {
-	ctx, err := caller.Enter(r)
+	ctx, err := caller.Enter(w, r)
 	if err != nil {
 		reply.Error(w, r, err)
 		return

@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/internal/audittrail"
+	"navarch.dev/navarch/internal/flowheader"
 	"navarch.dev/navarch/internal/identity"
 )
 
@@ -104,14 +105,16 @@ func (c Caller) NewContext(ctx context.Context) context.Context {
 }
 
 // Enter returns the context in which a request is served: with the client's
-// trace, and with what the Store is told about the caller. The error is
+// trace, and with what the Store is told about the caller. How the Store has
+// classified it is in w's header, once the Store was called. The error is
 // Unauthorized or BadRequest.
-func Enter(r *http.Request) (context.Context, error) {
+func Enter(w http.ResponseWriter, r *http.Request) (context.Context, error) {
 	who, err := Of(r)
 	if err != nil {
 		return nil, err
 	}
-	return who.NewContext(propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))), nil
+	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	return flowheader.Pass(who.NewContext(ctx), w.Header()), nil
 }
 
 // bearer returns the request's bearer token.

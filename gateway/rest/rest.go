@@ -103,7 +103,7 @@ func verbOf(method string, t routes.Target) string {
 
 // ServeResource answers a request for an existing resource.
 func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes.Target) {
-	ctx, err := caller.Enter(r)
+	ctx, err := caller.Enter(w, r)
 	if err != nil {
 		reply.Error(w, r, err)
 		return

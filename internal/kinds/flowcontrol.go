@@ -2,8 +2,7 @@ package kinds
 
 import flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 
-// flowcontrolKinds are the kinds of flowcontrol.apiserver.k8s.io/v1. They are
-// kept for those who manage them; requests are not queued or refused by them.
+// flowcontrolKinds are the kinds of flowcontrol.apiserver.k8s.io/v1.
 func flowcontrolKinds() []*Kind {
 	return []*Kind{
 		object[flowcontrolv1.FlowSchema, flowcontrolv1.FlowSchemaList](Kind{
@@ -21,6 +20,3 @@ func flowcontrolKinds() []*Kind {
 		}),
 	}
 }
-
-// withoutEffect is said about every object of these kinds that is written.
-const withoutEffect = "this cluster does not queue or refuse requests by priority: FlowSchemas and PriorityLevelConfigurations are kept, and have no effect"

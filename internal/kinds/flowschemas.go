@@ -44,12 +44,11 @@ func flowSchemaStrategy() Strategy {
 		rules[*flowcontrolv1.FlowSchema]{
 			defaults: func(s *flowcontrolv1.FlowSchema) { setDefault(&s.Spec.MatchingPrecedence, 1000) },
 			validate: func(s *flowcontrolv1.FlowSchema) field.ErrorList {
-				return validateFlowSchema(s.Name, &s.Spec, field.NewPath("spec"))
+				return append(validateFlowSchema(s.Name, &s.Spec, field.NewPath("spec")), fixedSpec(s, s.Spec)...)
 			},
 			validateStatus: func(s, _ *flowcontrolv1.FlowSchema) field.ErrorList {
 				return eachCondition(s.Status.Conditions, func(c *flowcontrolv1.FlowSchemaCondition) string { return string(c.Type) })
 			},
-			warnings: func(*flowcontrolv1.FlowSchema) []string { return []string{withoutEffect} },
 		})
 }
 

@@ -55,12 +55,11 @@ func priorityLevelStrategy() Strategy {
 		rules[*flowcontrolv1.PriorityLevelConfiguration]{
 			defaults: defaultPriorityLevel,
 			validate: func(l *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
-				return validatePriorityLevel(l.Name, &l.Spec, field.NewPath("spec"))
+				return append(validatePriorityLevel(l.Name, &l.Spec, field.NewPath("spec")), fixedSpec(l, l.Spec)...)
 			},
 			validateStatus: func(l, _ *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 				return eachCondition(l.Status.Conditions, func(c *flowcontrolv1.PriorityLevelConfigurationCondition) string { return string(c.Type) })
 			},
-			warnings: func(*flowcontrolv1.PriorityLevelConfiguration) []string { return []string{withoutEffect} },
 		})
 }
 

@@ -12,9 +12,14 @@ type onHeaderKey struct{}
 // OnHeader returns a context whose calls hand over the metadata that their
 // answers begin with (grpc.SetHeader): before the first message of a stream is
 // used, and before a unary call returns, with an error too. use is called once
-// per call, unless a stream could not be opened. Calls are unary ones and
-// those of Receive.
+// per call, unless a stream could not be opened, after what an outer context
+// names; it must not change the metadata. Calls are unary ones and those of
+// Receive.
 func OnHeader(ctx context.Context, use func(metadata.MD)) context.Context {
+	if outer := headerUser(ctx); outer != nil {
+		inner := use
+		use = func(md metadata.MD) { outer(md); inner(md) }
+	}
 	return context.WithValue(ctx, onHeaderKey{}, use)
 }
 
@@ -50,6 +55,10 @@ func (h *localHeader) Method() string { return h.method }
 
 // SetHeader implements grpc.ServerTransportStream.
 func (h *localHeader) SetHeader(md metadata.MD) error {
+	if h.header == nil {
+		h.header = md // whoever looks at it changes nothing
+		return nil
+	}
 	h.header = metadata.Join(h.header, md)
 	return nil
 }

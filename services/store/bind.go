@@ -19,6 +19,7 @@ func (s *Store) Bind(ctx context.Context, req *storev1.BindRequest) (resp *store
 	if err != nil {
 		return nil, err
 	}
+	defer sc.leave()
 	ctx, span := s.span(ctx, "store.Bind", sc)
 	defer func() { finish(span, err) }()
 	bindings, err := s.bindings(ctx, req.GetBindings())
@@ -44,7 +45,7 @@ func (s *Store) bindings(ctx context.Context, bindings []*storev1.Binding) ([]re
 			continue
 		}
 		if !allowed[b.GetNamespace()] {
-			if _, err := s.enter(ctx, target{resource: events, verb: "create", namespace: b.GetNamespace()}); err != nil {
+			if _, err := s.enterAtOnce(ctx, target{resource: events, verb: "create", namespace: b.GetNamespace()}); err != nil {
 				return nil, err
 			}
 			allowed[b.GetNamespace()] = true
@@ -59,9 +60,11 @@ func (s *Store) bindings(ctx context.Context, bindings []*storev1.Binding) ([]re
 	return out, nil
 }
 
-// enterBind authorizes the bindings of every namespace among them.
+// enterBind authorizes the bindings of every namespace among them. The request
+// waits for its turn once.
 func (s *Store) enterBind(ctx context.Context, bindings []*storev1.Binding) (scope, error) {
 	pods := &storev1.Resource{Version: "v1", Resource: "pods"}
+	enter := s.enter
 	var sc scope
 	seen := make(map[string]bool)
 	for _, b := range bindings {
@@ -69,10 +72,13 @@ func (s *Store) enterBind(ctx context.Context, bindings []*storev1.Binding) (sco
 			continue
 		}
 		seen[b.GetNamespace()] = true
-		var err error
-		sc, err = s.enter(ctx, target{resource: pods, verb: "create", namespace: b.GetNamespace(), subresource: "binding"})
+		next, err := enter(ctx, target{resource: pods, verb: "create", namespace: b.GetNamespace(), subresource: "binding"})
 		if err != nil {
+			sc.leave()
 			return scope{}, err
+		}
+		if len(seen) == 1 {
+			sc, enter = next, s.enterAtOnce
 		}
 	}
 	if len(seen) == 0 {

@@ -63,7 +63,11 @@ func (s *Store) createAll(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.publishGateways(ctx)
+	if err := s.publishGateways(ctx); err != nil {
+		return err
+	}
+	s.firstFlows(ctx)
+	return nil
 }
 
 // fieldManager is the Store's own, for the objects it makes itself.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"navarch.dev/navarch/services/store/admission"
+	"navarch.dev/navarch/services/store/flowcontrol"
 )
 
 // Config is what an operator can set about a Store.
@@ -47,6 +48,8 @@ type Config struct {
 	Agents AgentDialer
 	// Tolerations are how long pods that do not say so stay on a failed node.
 	Tolerations admission.Tolerations
+	// Flow is how many requests are served at a time.
+	Flow flowcontrol.Config
 }
 
 // admission returns which rules apply.
@@ -64,6 +67,7 @@ func DefaultConfig() Config {
 		BookmarkInterval: time.Minute,
 		CompactInterval:  5 * time.Minute,
 		Tolerations:      admission.StockTolerations(),
+		Flow:             flowcontrol.DefaultConfig(),
 	}
 }
 
@@ -85,6 +89,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 		"how long pods that do not say so tolerate that their node is not ready")
 	fs.Int64Var(&c.Tolerations.Unreachable, "default-unreachable-toleration-seconds", c.Tolerations.Unreachable,
 		"how long pods that do not say so tolerate that their node is not heard of")
+	c.Flow.AddFlags(fs)
 	fs.DurationVar(&c.CompactInterval, "compact-interval", c.CompactInterval, "how often old revisions are dropped; 0 keeps them all")
 }
 
@@ -131,7 +136,7 @@ func (c *Config) Validate() error {
 	if c.CompactInterval < 0 {
 		errs = append(errs, fmt.Errorf("--compact-interval %s must not be negative", c.CompactInterval))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Flow.Validate())...)
 }
 
 // knownRules says which of the names that a flag was given are no rule's.

@@ -23,7 +23,7 @@ func (s *Store) Connect(ctx context.Context, req *storev1.ConnectRequest) (*stor
 	if verb == "" {
 		verb = "get"
 	}
-	sc, err := s.enter(ctx, target{
+	sc, err := s.enterAtOnce(ctx, target{
 		resource: req.GetResource(), verb: verb, namespace: req.GetNamespace(), name: req.GetName(), subresource: req.GetSubresource(),
 	})
 	if err != nil {

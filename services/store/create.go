@@ -21,6 +21,7 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
+	defer sc.leave()
 	ctx, span := s.span(ctx, "store.Create", sc)
 	defer func() { err = s.conclude(ctx, sc, err); finish(span, err) }()
 	switch {

@@ -19,16 +19,20 @@ func (s *Store) Authorize(ctx context.Context, req *storev1.AuthorizeRequest) (*
 	if req.GetVerb() == "" {
 		return nil, apierrors.NewBadRequest("the request names no verb")
 	}
-	if path := req.GetPath(); path != "" {
-		err = s.authorizePath(ctx, access.Attributes{User: user, Verb: req.GetVerb(), Path: path})
-	} else {
-		err = s.authorize(ctx, access.Attributes{
+	authorize, a := s.authorizePath, access.Attributes{User: user, Verb: req.GetVerb(), Path: req.GetPath()}
+	if a.Path == "" {
+		authorize, a = s.authorize, access.Attributes{
 			User: user, Verb: req.GetVerb(), Group: req.GetResource().GetGroup(), Version: req.GetResource().GetVersion(),
 			Resource: req.GetResource().GetResource(), Subresource: req.GetSubresource(), Namespace: req.GetNamespace(), Name: req.GetName(),
 			LabelSelector: req.GetLabelSelector(), FieldSelector: req.GetFieldSelector(),
-		})
+		}
 	}
+	seat, err := s.admit(ctx, &a)
 	if err != nil {
+		return nil, err
+	}
+	defer seat.Release()
+	if err := authorize(ctx, a); err != nil {
 		return nil, err
 	}
 	resp := &storev1.AuthorizeResponse{User: user.Name, Uid: user.UID, Groups: user.Groups, Extra: make(map[string]*storev1.ExtraValues, len(user.Extra))}

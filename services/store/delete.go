@@ -19,6 +19,7 @@ func (s *Store) Delete(ctx context.Context, req *storev1.DeleteRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
+	defer sc.leave()
 	if err := sc.named(); err != nil {
 		return nil, err
 	}
@@ -65,6 +66,7 @@ func (s *Store) DeleteCollection(ctx context.Context, req *storev1.DeleteCollect
 	if err != nil {
 		return nil, err
 	}
+	defer sc.leave()
 	selector, err := codec.ParseSelector(sc.kind, req.GetLabelSelector(), req.GetFieldSelector())
 	if err != nil {
 		return nil, err

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
 
+	"github.com/prometheus/common/expfmt"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,8 +21,17 @@ func (s *Store) GetDocument(ctx context.Context, req *storev1.GetDocumentRequest
 	if err != nil {
 		return nil, err
 	}
-	if err := s.authorizePath(ctx, access.Attributes{User: user, Verb: "get", Path: req.GetPath()}); err != nil {
+	a := access.Attributes{User: user, Verb: "get", Path: req.GetPath()}
+	seat, err := s.admit(ctx, &a)
+	if err != nil {
 		return nil, err
+	}
+	defer seat.Release()
+	if err := s.authorizePath(ctx, a); err != nil {
+		return nil, err
+	}
+	if req.GetPath() == metricsPath {
+		return s.metricsDocument()
 	}
 	document, ok := s.control.Documents[req.GetPath()]
 	if !ok {
@@ -36,4 +47,24 @@ func forbiddenPath(user, verb, path string) error {
 		Details: &metav1.StatusDetails{},
 		Message: fmt.Sprintf("forbidden: User %q cannot %s path %q", user, verb, path),
 	}}
+}
+
+// metricsPath is where Kubernetes' API servers publish their metrics.
+const metricsPath = "/metrics"
+
+// metricsDocument is this Store's metrics as Prometheus reads them.
+func (s *Store) metricsDocument() (*storev1.GetDocumentResponse, error) {
+	families, err := s.tel.Metrics.Gather()
+	if err != nil {
+		return nil, fmt.Errorf("gather the metrics: %w", err)
+	}
+	format := expfmt.NewFormat(expfmt.TypeTextPlain)
+	var text bytes.Buffer
+	encoder := expfmt.NewEncoder(&text, format)
+	for _, family := range families {
+		if err := encoder.Encode(family); err != nil {
+			return nil, fmt.Errorf("write the metrics: %w", err)
+		}
+	}
+	return &storev1.GetDocumentResponse{ContentType: string(format), Content: text.Bytes()}, nil
 }

@@ -17,6 +17,7 @@ func (s *Store) Get(ctx context.Context, req *storev1.GetRequest) (*storev1.GetR
 	if err != nil {
 		return nil, err
 	}
+	defer sc.leave()
 	if err := sc.only("get", "status", "scale", "approval", "ephemeralcontainers", "resize"); err != nil {
 		return nil, err
 	}

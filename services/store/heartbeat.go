@@ -45,7 +45,7 @@ func (s *Store) Heartbeat(stream grpc.BidiStreamingServer[storev1.HeartbeatReque
 	if err != nil {
 		return err
 	}
-	sc, err := s.enter(ctx, target{
+	sc, err := s.enterAtOnce(ctx, target{
 		resource: &storev1.Resource{Group: coordinationv1.GroupName, Version: "v1", Resource: "leases"}, verb: "update",
 		namespace: corev1.NamespaceNodeLease, name: first.GetNodeName(),
 	})

@@ -18,6 +18,7 @@ func (s *Store) History(ctx context.Context, req *storev1.HistoryRequest) (*stor
 	if err != nil {
 		return nil, err
 	}
+	defer sc.leave()
 	if err := sc.named(); err != nil {
 		return nil, err
 	}

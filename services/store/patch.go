@@ -16,6 +16,7 @@ func (s *Store) Patch(ctx context.Context, req *storev1.PatchRequest) (resp *sto
 	if err != nil {
 		return nil, err
 	}
+	defer sc.leave()
 	if err := sc.only("patch", "status", "scale", "approval", "ephemeralcontainers", "resize"); err != nil {
 		return nil, err
 	}
@@ -51,7 +52,7 @@ func (s *Store) patch(ctx context.Context, sc scope, req *storev1.PatchRequest, 
 	}
 	w.Verb = "apply"
 	opts.MayCreate = func() error {
-		_, err := s.enter(ctx, target{resource: req.GetResource(), verb: "create", namespace: sc.namespace, name: sc.name})
+		_, err := s.enterAtOnce(ctx, target{resource: req.GetResource(), verb: "create", namespace: sc.namespace, name: sc.name})
 		return err
 	}
 	done, err = s.registry.Apply(ctx, w, opts)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/grpc"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/fields"
@@ -17,6 +18,7 @@ import (
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/admission"
 	"navarch.dev/navarch/services/store/cache"
+	"navarch.dev/navarch/services/store/flowcontrol"
 	"navarch.dev/navarch/services/store/registry"
 )
 
@@ -35,7 +37,12 @@ type scope struct {
 	// annotations are what is noted in the audit log; nil if nobody audits the
 	// call.
 	annotations *admission.Annotations
+	// seat is the request's while it is served; leave gives it back.
+	seat flowcontrol.Seat
 }
+
+// leave gives up what a request has entered with. It may be called again.
+func (sc *scope) leave() { sc.seat.Release() }
 
 // target is what a request names.
 type target struct {
@@ -48,35 +55,79 @@ type target struct {
 	labels, fields string
 }
 
-// enter finds the kind that a request names and authorizes the call.
+// enter lets a request in: it waits for its turn and is authorized. The scope must
+// be left in the end.
 func (s *Store) enter(ctx context.Context, t target) (scope, error) {
-	user, err := s.caller(ctx)
+	sc, a, err := s.identify(ctx, t)
 	if err != nil {
 		return scope{}, err
 	}
-	kind, err := s.kindOf(ctx, t)
+	if sc.seat, err = s.admit(ctx, &a); err != nil {
+		return scope{}, err
+	}
+	if err := s.permit(ctx, sc, a); err != nil {
+		sc.leave()
+		return scope{}, err
+	}
+	return sc, nil
+}
+
+// enterAtOnce is enter for what nobody waits for: streams that last, and further
+// steps of a request that has entered.
+func (s *Store) enterAtOnce(ctx context.Context, t target) (scope, error) {
+	sc, a, err := s.identify(ctx, t)
 	if err != nil {
 		return scope{}, err
+	}
+	return sc, s.permit(ctx, sc, a)
+}
+
+// identify finds out who calls, and about what.
+func (s *Store) identify(ctx context.Context, t target) (scope, access.Attributes, error) {
+	user, err := s.caller(ctx)
+	if err != nil {
+		return scope{}, access.Attributes{}, err
+	}
+	kind, err := s.kindOf(ctx, t)
+	if err != nil {
+		return scope{}, access.Attributes{}, err
 	}
 	if !kind.Namespaced && t.namespace != "" {
 		// A Namespace is asked for as /namespaces/x, which routers read as a
 		// namespace; every other cluster-scoped kind has none.
-		return scope{}, apierrors.NewBadRequest(fmt.Sprintf("%s are not namespaced", kind.Resource))
+		return scope{}, access.Attributes{}, apierrors.NewBadRequest(fmt.Sprintf("%s are not namespaced", kind.Resource))
 	}
 	sc := scope{
 		kind: kind, user: user, namespace: t.namespace, name: t.name, subresource: t.subresource, verb: t.verb,
 		fromUser: identity.FromContext(ctx).InGroup(identity.GroupGateways), warnings: &admission.Warnings{},
 		annotations: annotations(ctx),
 	}
-	err = s.authorize(ctx, access.Attributes{
+	return sc, access.Attributes{
 		User: user, Verb: t.verb, Group: kind.Group, Version: kind.Version, Resource: kind.Resource,
 		Subresource: t.subresource, Namespace: authorizedNamespace(kind, t), Name: authorizedName(t),
 		LabelSelector: t.labels, FieldSelector: t.fields,
-	})
-	if err == nil {
-		err = checkCustom(kind, t.verb)
+	}, nil
+}
+
+// permit authorizes a request.
+func (s *Store) permit(ctx context.Context, sc scope, a access.Attributes) error {
+	if err := s.authorize(ctx, a); err != nil {
+		return err
 	}
-	return sc, err
+	return checkCustom(sc.kind, sc.verb)
+}
+
+// admit takes a seat for a request, when it is its turn, and tells a gateway how it
+// was classified.
+func (s *Store) admit(ctx context.Context, a *access.Attributes) (flowcontrol.Seat, error) {
+	flow := s.flow.Classify(a)
+	if flow == nil {
+		return flowcontrol.Seat{}, nil
+	}
+	if header := flow.Header(); header != nil && identity.FromContext(ctx).InGroup(identity.GroupGateways) {
+		_ = grpc.SetHeader(ctx, header) // a call that takes none has nobody to tell
+	}
+	return flow.Enter(ctx, a)
 }
 
 // authorizedNamespace is the namespace that a call is authorized in: a

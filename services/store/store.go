@@ -16,6 +16,7 @@ import (
 	"navarch.dev/navarch/services/store/allocator"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/customresource"
+	"navarch.dev/navarch/services/store/flowcontrol"
 	"navarch.dev/navarch/services/store/registry"
 )
 
@@ -38,6 +39,7 @@ type Store struct {
 	// definitions keeps the custom kinds what their definitions say.
 	definitions *customresource.Follower
 	control     access.Control
+	flow        *flowcontrol.Controller
 	seed        []kinds.Object
 	metrics     *metrics
 	// oldest is the revision before which none is promised to be there.
@@ -71,6 +73,9 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 	}
 	s.registry.Services = s.allocator
 	if s.metrics, err = newMetrics(tel.Metrics); err != nil {
+		return nil, err
+	}
+	if s.flow, err = flowcontrol.New(cfg.Flow, tel.Metrics); err != nil {
 		return nil, err
 	}
 	s.control = access.Control{Authorizer: access.MastersOnly{}}
@@ -115,6 +120,8 @@ func (s *Store) Run(ctx context.Context) error {
 	close(s.ready)
 	wg.Go(func() { s.compact(ctx) })
 	wg.Go(func() { s.boundEvents(ctx) })
+	wg.Go(func() { s.followFlows(ctx) })
+	wg.Go(func() { s.flow.Run(ctx) })
 	<-ctx.Done()
 	return nil
 }

@@ -15,6 +15,7 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
+	defer sc.leave()
 	if err := sc.only("update", "status", "scale", "finalize", "approval", "ephemeralcontainers", "resize"); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,142 @@
+package flowcontrol
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"navarch.dev/navarch/services/store/access"
+	"navarch.dev/navarch/services/store/flowcontrol/fairqueue"
+	"navarch.dev/navarch/services/store/flowcontrol/matching"
+)
+
+// Flow is where the requests of a FlowSchema go.
+type Flow struct {
+	schema     matching.Schema
+	precedence int32
+	name       string
+	method     flowcontrolv1.FlowDistinguisherMethodType
+	level      *level
+	counts     *counts
+	header     metadata.MD
+	seed       maphash.Seed
+}
+
+// Header is what tells the request's author how it was classified, nil if
+// nothing does. It is shared and must not be changed.
+func (f *Flow) Header() metadata.MD { return f.header }
+
+// counts are of one FlowSchema in one priority level.
+type counts struct {
+	schema, level string
+	executing     atomic.Int64
+	waiting       atomic.Int64
+	dispatched    atomic.Uint64
+	// refused are counted by the reasons.
+	refused [len(reasons)]atomic.Uint64
+}
+
+// reasons are why requests are refused, as Kubernetes' metrics name them.
+var reasons = [...]string{"concurrency-limit", "queue-full", "time-out", "cancelled"}
+
+func reasonOf(err error) int {
+	switch {
+	case errors.Is(err, fairqueue.ErrLimit):
+		return 0
+	case errors.Is(err, fairqueue.ErrFull):
+		return 1
+	case errors.Is(err, context.Canceled):
+		return 3
+	}
+	return 2
+}
+
+// Seat is what a request holds while it is served. The zero value is that of a
+// request that needs none. Only one of its copies may be given back.
+type Seat struct {
+	seat   fairqueue.Seat
+	counts *counts
+}
+
+// Release gives the seat back. It may be called again.
+func (s *Seat) Release() {
+	if s.counts == nil {
+		return
+	}
+	s.counts.executing.Add(-1)
+	s.counts = nil
+	s.seat.Release()
+}
+
+const (
+	// patience is how long a request without a deadline waits, longestPatience
+	// how long any does. One with a deadline waits for a quarter of its time.
+	patience        = 15 * time.Second
+	longestPatience = time.Minute
+)
+
+// Enter takes a seat for a request of the flow. The error is 429
+// TooManyRequests; after it, there is nothing to release. A watch is not meant to
+// end before its deadline, so that does not say how long it can wait.
+func (f *Flow) Enter(ctx context.Context, a *access.Attributes) (Seat, error) {
+	seat, ok := f.level.seats.Try()
+	if !ok {
+		var err error
+		if seat, err = f.wait(ctx, a); err != nil {
+			return Seat{}, err
+		}
+	}
+	f.counts.dispatched.Add(1)
+	f.counts.executing.Add(1)
+	return Seat{seat, f.counts}, nil
+}
+
+// wait is Enter where no seat is free.
+func (f *Flow) wait(ctx context.Context, a *access.Attributes) (fairqueue.Seat, error) {
+	f.counts.waiting.Add(1)
+	began := time.Now()
+	seat, err := f.level.seats.Wait(ctx, f.hash(a), patienceOf(ctx, a))
+	f.counts.waiting.Add(-1)
+	if !errors.Is(err, fairqueue.ErrLimit) && !errors.Is(err, fairqueue.ErrFull) {
+		f.level.waited(f.counts, err == nil, time.Since(began))
+	}
+	if err == nil {
+		return seat, nil
+	}
+	f.counts.refused[reasonOf(err)].Add(1)
+	return seat, tooManyRequests(f.level.drops.another(time.Now()))
+}
+
+// tooManyRequests is the error of a refused request.
+func tooManyRequests(retryAfter int) error {
+	return apierrors.NewTooManyRequests("Too many requests, please try again later.", retryAfter)
+}
+
+func patienceOf(ctx context.Context, a *access.Attributes) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok || a.Verb == "watch" {
+		return patience
+	}
+	return min(time.Until(deadline)/4, longestPatience)
+}
+
+// hash tells the request's flow from those of others.
+func (f *Flow) hash(a *access.Attributes) uint64 {
+	var h maphash.Hash
+	h.SetSeed(f.seed)
+	_, _ = h.WriteString(f.name)
+	_ = h.WriteByte(0)
+	switch f.method {
+	case flowcontrolv1.FlowDistinguisherMethodByUserType:
+		_, _ = h.WriteString(a.User.Name)
+	case flowcontrolv1.FlowDistinguisherMethodByNamespaceType:
+		_, _ = h.WriteString(a.Namespace)
+	}
+	return h.Sum64()
+}
