@@ -62,6 +62,9 @@ type Kind struct {
 	// most watchers pick: pods by the node they are on. A change wakes only the
 	// watchers of the values that it concerns.
 	WatchField string
+	// Unselectable says that no field selector may name the WatchField: by it the
+	// Store alone finds objects.
+	Unselectable bool
 	// Strategy is the kind's own behaviour on writes.
 	Strategy Strategy
 	// StoredAs names the kind under which objects are stored, where two kinds

@@ -5,7 +5,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/devicespec"
@@ -34,6 +36,10 @@ func resourceKinds() []*Kind {
 				text("State", "A summary of the current state (allocated, pending, reserved, etc.).", claimState),
 				ageColumn(),
 			),
+			FieldNames: []string{claimedForField}, WatchField: claimedForField, Unselectable: true,
+			Fields: fields(func(c *resourcev1.ResourceClaim) map[string]string {
+				return map[string]string{claimedForField: string(ClaimedFor(c))}
+			}),
 			Strategy: resourceClaimStrategy(),
 		}),
 		object[resourcev1.ResourceClaimTemplate, resourcev1.ResourceClaimTemplateList](Kind{
@@ -56,6 +62,19 @@ func resourceKinds() []*Kind {
 			Strategy: resourceSliceStrategy(),
 		}),
 	}
+}
+
+// claimedForField has what ClaimedFor returns.
+const claimedForField = "claimedFor"
+
+// ClaimedFor returns the uid of the pod for whose extended resources a claim says that
+// it was made; "" is none. Anybody can write a claim that says so.
+func ClaimedFor(c *resourcev1.ResourceClaim) types.UID {
+	owner := metav1.GetControllerOfNoCopy(c)
+	if c.Annotations[resourcev1.ExtendedResourceClaimAnnotation] != "true" || owner == nil || owner.APIVersion != "v1" || owner.Kind != "Pod" {
+		return ""
+	}
+	return owner.UID
 }
 
 func deviceClassStrategy() Strategy {

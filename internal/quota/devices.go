@@ -9,6 +9,8 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"navarch.dev/navarch/internal/kinds"
 )
 
 // isOfDevices says whether a resource counts the devices of a class.
@@ -71,14 +73,14 @@ func addExtended(used corev1.ResourceList, c *resourcev1.ResourceClaim, now time
 }
 
 // Requester returns the pod for whose extended resources a claim was made, nil if
-// there is none, by what finds a pod and a namespace's claims.
-func Requester(claim *resourcev1.ResourceClaim, find func(namespace, name string) (*corev1.Pod, bool), claims func(namespace string) []*resourcev1.ResourceClaim) *corev1.Pod {
-	name := requesterName(claim)
-	if name == "" {
+// there is none, by what finds a pod and the claims that say they are for it
+// (kinds.ClaimedFor).
+func Requester(claim *resourcev1.ResourceClaim, find func(namespace, name string) (*corev1.Pod, bool), claims func(*corev1.Pod) []*resourcev1.ResourceClaim) *corev1.Pod {
+	if kinds.ClaimedFor(claim) == "" {
 		return nil
 	}
-	pod, ok := find(claim.Namespace, name)
-	if !ok || !RequesterOf(claim, pod, func() []*resourcev1.ResourceClaim { return claims(claim.Namespace) }) {
+	pod, ok := find(claim.Namespace, metav1.GetControllerOfNoCopy(claim).Name)
+	if !ok || !RequesterOf(claim, pod, func() []*resourcev1.ResourceClaim { return claims(pod) }) {
 		return nil
 	}
 	return pod
@@ -86,8 +88,7 @@ func Requester(claim *resourcev1.ResourceClaim, find func(namespace, name string
 
 // RequesterOf says whether a claim was made for the extended resources of a pod,
 // which owns it. Anybody can write a claim that says so: of several only the one
-// counts that the pod's status names or, as long as it names none, the first of the
-// claims of its namespace.
+// counts that the pod's status names or, as long as it names none, the first.
 func RequesterOf(claim *resourcev1.ResourceClaim, pod *corev1.Pod, claims func() []*resourcev1.ResourceClaim) bool {
 	if !isFor(claim, pod) {
 		return false
@@ -100,18 +101,8 @@ func RequesterOf(claim *resourcev1.ResourceClaim, pod *corev1.Pod, claims func()
 	})
 }
 
-// requesterName returns the name of the pod that RequesterOf is to be asked about;
-// "" if a claim does not say that it is for extended resources.
-func requesterName(claim *resourcev1.ResourceClaim) string {
-	owner := metav1.GetControllerOfNoCopy(claim)
-	if claim.Annotations[resourcev1.ExtendedResourceClaimAnnotation] != "true" || owner == nil || owner.APIVersion != "v1" || owner.Kind != "Pod" {
-		return ""
-	}
-	return owner.Name
-}
-
 func isFor(claim *resourcev1.ResourceClaim, pod *corev1.Pod) bool {
-	return requesterName(claim) == pod.Name && metav1.IsControlledBy(claim, pod)
+	return kinds.ClaimedFor(claim) == pod.UID && pod.UID != "" && metav1.GetControllerOfNoCopy(claim).Name == pod.Name
 }
 
 func precedes(a, b *resourcev1.ResourceClaim) bool {

@@ -15,7 +15,10 @@ import (
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/client"
@@ -87,20 +90,60 @@ func BenchmarkCreatePodUnderQuota(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			hard := amounts("pods", "1G", "requests.cpu", "1G", "requests.memory", "1Ei", "count/pods", "1G")
-			q := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: hard}}
-			if err := c.Create(b.Context(), q); err != nil {
-				b.Fatal(err)
-			}
-			q.Status = corev1.ResourceQuotaStatus{Hard: hard, Used: amounts("pods", "0", "requests.cpu", "0", "requests.memory", "0", "count/pods", "0")}
-			if err := c.UpdateStatus(b.Context(), q); err != nil {
-				b.Fatal(err)
-			}
+			limited(b, c, amounts("pods", "1G", "requests.cpu", "1G", "requests.memory", "1Ei", "count/pods", "1G"))
 			b.ResetTimer()
 			for n := range b.N {
 				if err := c.Create(b.Context(), next(fmt.Sprint("p-", n))); err != nil {
 					b.Fatal(err)
 				}
+			}
+		})
+	}
+}
+
+// limited creates a quota of which nothing is used.
+func limited(b *testing.B, c *client.Client, hard corev1.ResourceList) {
+	b.Helper()
+	q := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: hard}}
+	if err := c.Create(b.Context(), q); err != nil {
+		b.Fatal(err)
+	}
+	q.Status = corev1.ResourceQuotaStatus{Hard: hard, Used: corev1.ResourceList{}}
+	for name := range hard {
+		q.Status.Used[name] = resource.MustParse("0")
+	}
+	if err := c.UpdateStatus(b.Context(), q); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkCreateClaimUnderQuota has the claim for a pod's extended resources created
+// that a quota counts, beside few and many others in the namespace.
+func BenchmarkCreateClaimUnderQuota(b *testing.B) {
+	for _, others := range []int{10, 10_000} {
+		b.Run(fmt.Sprintf("beside %d", others), func(b *testing.B) {
+			shared := memory.New()
+			b.Cleanup(func() { _ = shared.Close() })
+			c := storetest.New(b, storetest.WithBackend(shared)).Client(storetest.Admin())
+			add := func(obj kinds.Object) {
+				b.Helper()
+				if err := c.Create(b.Context(), obj); err != nil {
+					b.Fatal(err)
+				}
+			}
+			add(&resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Spec: resourcev1.DeviceClassSpec{ExtendedResourceName: ptr.To("example.com/gpu")}})
+			for n := range others {
+				add(gpuClaim(fmt.Sprint("before-", n), 1))
+			}
+			limited(b, c, amounts("requests.example.com/gpu", "1G"))
+			owners := make([]*corev1.Pod, b.N)
+			for n := range owners {
+				owners[n] = gpuPod(fmt.Sprint("p-", n))
+				add(owners[n])
+			}
+			b.ResetTimer()
+			for n, owner := range owners {
+				add(madeFor(owner, gpuClaim(fmt.Sprint("c-", n), 1)))
 			}
 		})
 	}

@@ -259,6 +259,27 @@ func TestQuotaDoesNotKeepAClusterFromStarting(t *testing.T) {
 	}
 }
 
+// gpuClaim asks for devices of class fast.
+func gpuClaim(name string, n int64) *resourcev1.ResourceClaim {
+	return &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{
+		Requests: []resourcev1.DeviceRequest{{Name: "r", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "fast", Count: n}}},
+	}}}
+}
+
+// gpuPod requests two of what devices of class fast stand for.
+func gpuPod(name string) *corev1.Pod {
+	p := pod(name)
+	p.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: amounts("example.com/gpu", "2"), Limits: amounts("example.com/gpu", "2")}
+	return p
+}
+
+// madeFor makes a claim one for a pod's requests.
+func madeFor(p *corev1.Pod, claim *resourcev1.ResourceClaim) *resourcev1.ResourceClaim {
+	claim.Annotations = map[string]string{resourcev1.ExtendedResourceClaimAnnotation: "true"}
+	claim.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: p.Name, UID: p.UID, Controller: ptr.To(true)}}
+	return claim
+}
+
 // Claims of devices and requests for the resource that these stand for share what a
 // quota allows; a claim that the Scheduler makes for a pod's requests costs nothing
 // more.
@@ -266,25 +287,14 @@ func TestQuotaOfExtendedResources(t *testing.T) {
 	c := storetest.New(t).Client(storetest.Admin())
 	create(t, c, &resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Spec: resourcev1.DeviceClassSpec{ExtendedResourceName: ptr.To("example.com/gpu")}})
 	limit(t, c, "q", amounts("requests.example.com/gpu", "3"))
-	claim := func(name string, n int64) *resourcev1.ResourceClaim {
-		return &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{
-			Requests: []resourcev1.DeviceRequest{{Name: "r", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "fast", Count: n}}},
-		}}}
-	}
-	requests := pod("p")
-	requests.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: amounts("example.com/gpu", "2"), Limits: amounts("example.com/gpu", "2")}
+	requests := gpuPod("p")
 	create(t, c, requests)
-	forPod := func(name string) *resourcev1.ResourceClaim {
-		made := claim(name, 2)
-		made.Annotations = map[string]string{resourcev1.ExtendedResourceClaimAnnotation: "true"}
-		made.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "p", UID: requests.UID, Controller: ptr.To(true)}}
-		return made
-	}
+	forPod := func(name string) *resourcev1.ResourceClaim { return madeFor(requests, gpuClaim(name, 2)) }
 	create(t, c, forPod("a"))
 	for _, tt := range []struct {
 		claim *resourcev1.ResourceClaim
 		fits  bool
-	}{{forPod("b"), false}, {claim("large", 2), false}, {claim("small", 1), true}} {
+	}{{forPod("b"), false}, {gpuClaim("large", 2), false}, {gpuClaim("small", 1), true}} {
 		if err := c.Create(t.Context(), tt.claim); tt.fits != (err == nil) || err != nil && !apierrors.IsForbidden(err) {
 			t.Errorf("claim %s: %v", tt.claim.Name, err)
 		}

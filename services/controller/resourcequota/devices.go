@@ -1,11 +1,15 @@
 package resourcequota
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/quota"
 )
 
@@ -16,10 +20,30 @@ type devices struct {
 	pods    *client.Informer[*corev1.Pod]
 }
 
+// byPod is the index of the claims that say for whose extended resources they are.
+const byPod = "claimed-for"
+
+func podsOf(v any) ([]string, error) {
+	claim, ok := v.(*resourcev1.ResourceClaim)
+	if !ok {
+		return nil, fmt.Errorf("index a %T by its pod: not a claim", v)
+	}
+	if uid := kinds.ClaimedFor(claim); uid != "" {
+		return []string{string(uid)}, nil
+	}
+	return nil, nil
+}
+
+// claimsFor returns the claims that say they are for a pod.
+func (d *devices) claimsFor(pod *corev1.Pod) []*resourcev1.ResourceClaim {
+	claims, _ := d.claims.ByIndex(byPod, string(pod.UID)) // the index is always there
+	return claims
+}
+
 func newDevices(informers *client.Informers, pods *client.Informer[*corev1.Pod]) (*devices, error) {
 	d := &devices{pods: pods}
 	var err error
-	if d.claims, err = client.InformerFor[*resourcev1.ResourceClaim](informers, nil); err != nil {
+	if d.claims, err = client.InformerFor[*resourcev1.ResourceClaim](informers, cache.Indexers{byPod: podsOf}); err != nil {
 		return nil, err
 	}
 	if d.classes, err = client.InformerFor[*resourcev1.DeviceClass](informers, nil); err != nil {
@@ -57,5 +81,5 @@ func (d *devices) ExtendedResource(class string) string {
 
 // Requester implements quota.Devices.
 func (d *devices) Requester(claim *resourcev1.ResourceClaim) *corev1.Pod {
-	return quota.Requester(claim, d.pods.Get, d.claims.InNamespace)
+	return quota.Requester(claim, d.pods.Get, d.claimsFor)
 }

@@ -49,7 +49,7 @@ func selectable(kind *kinds.Kind, field string) bool {
 	case "metadata.namespace":
 		return kind.Namespaced
 	}
-	return slices.Contains(kind.FieldNames, field)
+	return slices.Contains(kind.FieldNames, field) && (field != kind.WatchField || !kind.Unselectable)
 }
 
 // Everything says whether the selector picks every version.

@@ -37,8 +37,9 @@ func (d *quotaDevices) Requester(claim *resourcev1.ResourceClaim) *corev1.Pod {
 	}, d.claims)
 }
 
-func (d *quotaDevices) claims(namespace string) []*resourcev1.ResourceClaim {
-	all, err := d.reader.List(d.ctx, resourcev1.SchemeGroupVersion.WithResource("resourceclaims"), namespace)
+// claims returns the claims that say they are for a pod, without a look at others.
+func (d *quotaDevices) claims(pod *corev1.Pod) []*resourcev1.ResourceClaim {
+	all, err := d.reader.ListOnly(d.ctx, resourcev1.SchemeGroupVersion.WithResource("resourceclaims"), pod.Namespace, string(pod.UID))
 	d.note(err)
 	var out []*resourcev1.ResourceClaim
 	for _, obj := range all {
