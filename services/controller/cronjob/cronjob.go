@@ -31,6 +31,10 @@ import (
 // before looking again.
 const settleTimeout = time.Second
 
+// manyMissed is after how many missed runs users are told that there is something
+// wrong, if only with a clock.
+const manyMissed = 100
+
 type reconciler struct {
 	client   *client.Client
 	events   runner.EventRecorder
@@ -132,6 +136,9 @@ func (s *step) run(ctx context.Context) (runner.Outcome, error) {
 			s.warn("MissSchedule", "Missed scheduled time to start a job: "+due.UTC().Format(time.RFC1123Z))
 			return outcome, nil
 		}
+	}
+	if times.missed(s.now, s.cronJob.Spec.StartingDeadlineSeconds) > manyMissed {
+		s.warn("TooManyMissedTimes", "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew")
 	}
 	return outcome, s.startJob(ctx, due)
 }

@@ -310,6 +310,35 @@ func TestOfAnotherTemplate(t *testing.T) {
 	})
 }
 
+// TestManyMissedRuns has the controller away for nine hours.
+func TestManyMissedRuns(t *testing.T) {
+	for _, tt := range []struct {
+		name, minutes string
+		deadline      *int64
+		told          bool
+	}{
+		{"9", "0", nil, false},
+		{"108", "*/5", nil, true},
+		{"most of which are too late", "*/5", ptr.To[int64](3600), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := controllertest.New(t)
+				c.Apply(every(tt.minutes, func(s *batchv1.CronJobSpec) { s.StartingDeadlineSeconds = tt.deadline }))
+				pass(9*time.Hour + time.Minute)
+				c.Start(c.Controller(cronjob.New(c.Deps)))
+				pass(time.Second)
+				if got := len(jobs(c)); got != 1 {
+					t.Errorf("%d jobs, want one", got)
+				}
+				if told := has(c, "Warning TooManyMissedTimes"); told != tt.told {
+					t.Errorf("events %q", c.Events.All())
+				}
+			})
+		})
+	}
+}
+
 // TestStartingDeadline has the controller away while runs are due.
 func TestStartingDeadline(t *testing.T) {
 	for _, tt := range []struct {

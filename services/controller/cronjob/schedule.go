@@ -85,6 +85,23 @@ func (s schedule) lastBetween(from, now time.Time) time.Time {
 	return last
 }
 
+// missed is about how many runs lie between the last one and now, those left out that
+// are past the deadline to start them, in seconds.
+func (s schedule) missed(now time.Time, deadline *int64) int64 {
+	from := s.begin
+	if deadline != nil {
+		if earliest := now.Add(-time.Duration(*deadline) * time.Second); earliest.After(from) {
+			from = earliest.In(s.zone)
+		}
+	}
+	first := s.cron.Next(from)
+	interval := s.cron.Next(first).Sub(first)
+	if first.IsZero() || first.After(now) || interval <= 0 {
+		return 0
+	}
+	return int64(now.Sub(first)/interval) + 1
+}
+
 // next returns the first time after now, zero if the schedule has none.
 func (s schedule) next(now time.Time) time.Time {
 	every, ok := s.cron.(cron.ConstantDelaySchedule)

@@ -83,6 +83,22 @@ func TestAdoptedPodIsCounted(t *testing.T) {
 	controllertest.Await(c, "no other pod", func(all []*corev1.Pod) bool { return len(all) == 1 && len(all[0].Finalizers) == 0 })
 }
 
+// Pods of which more have succeeded than were asked for count, and users are told.
+func TestTooManySucceed(t *testing.T) {
+	c := start(t)
+	template := controllertest.Template("work", "ok")
+	template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	for _, name := range []string{"a", "b"} {
+		c.Apply(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: template.Labels}, Spec: template.Spec})
+	}
+	controllertest.Await(c, "both have succeeded", func(all []*corev1.Pod) bool {
+		return len(all) == 2 && len(active(all)) == 0
+	})
+	c.Apply(work("runs", nil))
+	controllertest.Await(c, "completion", func(all []*batchv1.Job) bool { return completed(all) && all[0].Status.Succeeded == 2 })
+	c.AwaitEvent("Warning TooManySucceededPods")
+}
+
 // TestParallelismChanges resizes a running Job.
 func TestParallelismChanges(t *testing.T) {
 	c := start(t)

@@ -75,6 +75,9 @@ func (s *step) judge() {
 	c := s.condition(batchv1.JobSuccessCriteriaMet)
 	s.set(batchv1.JobComplete, corev1.ConditionTrue, c.Reason, c.Message)
 	s.job.Status.CompletionTime = ptr.To(metav1.NewTime(s.now))
+	if most := s.job.Spec.Completions; most != nil && s.job.Status.Succeeded > *most {
+		s.events.Event(s.job, corev1.EventTypeWarning, "TooManySucceededPods", "Too many succeeded pods running after completion count reached")
+	}
 	s.events.Event(s.job, corev1.EventTypeNormal, "Completed", "Job completed")
 }
 
