@@ -27,6 +27,7 @@ type Store struct {
 	// Backend is what it keeps its data in.
 	Backend backend.Backend
 
+	// unary and stream are passed before it; nil is nothing.
 	unary  grpc.UnaryServerInterceptor
 	stream grpc.StreamServerInterceptor
 }
@@ -81,7 +82,7 @@ func WithoutRules(names ...string) Option {
 // cluster has. Everybody may do everything, unless WithControl says otherwise.
 func New(t testing.TB, opts ...Option) *Store {
 	t.Helper()
-	o := options{config: store.DefaultConfig(), telemetry: telemetry.Discard("store"), control: allowAll, unary: passUnary, stream: passStream}
+	o := options{config: store.DefaultConfig(), telemetry: telemetry.Discard("store"), control: allowAll}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -98,14 +99,6 @@ func New(t testing.TB, opts ...Option) *Store {
 	}
 	run(t, s)
 	return &Store{Store: s, Backend: o.backend, unary: o.unary, stream: o.stream}
-}
-
-func passUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	return handler(ctx, req)
-}
-
-func passStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	return handler(srv, stream)
 }
 
 // run runs the Store until the test ends.
@@ -132,10 +125,18 @@ func run(t testing.TB, s *store.Store) {
 func (s *Store) Conn(id identity.Identity) grpc.ClientConnInterface {
 	channel := &inprocgrpc.Channel{}
 	channel.WithServerUnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		resp, err := s.unary(identity.NewContext(ctx, id), req, info, handler)
+		ctx = identity.NewContext(ctx, id)
+		if s.unary == nil {
+			resp, err := handler(ctx, req)
+			return resp, apistatus.ToGRPC(err)
+		}
+		resp, err := s.unary(ctx, req, info, handler)
 		return resp, apistatus.ToGRPC(err)
 	})
 	channel.WithServerStreamInterceptor(func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if s.stream == nil {
+			return apistatus.ToGRPC(handler(srv, identified{stream, id}))
+		}
 		return apistatus.ToGRPC(s.stream(srv, identified{stream, id}, info, handler))
 	})
 	s.Register(channel)
