@@ -58,13 +58,11 @@ func CompileDeviceSelector(source string) (*DeviceSelector, error) {
 	if output := ast.OutputType(); !output.IsExactType(cel.BoolType) && !output.IsExactType(cel.AnyType) {
 		return nil, fmt.Errorf("must evaluate to %v or the unknown type, not %v", cel.BoolType, output)
 	}
-	program, err := env.Program(ast,
-		cel.EvalOptions(cel.OptOptimize, cel.OptTrackCost), cel.CostTracking(costs{}), cel.CostLimit(resourcev1.CELSelectorExpressionMaxCost),
-		cel.InterruptCheckFrequency(checkFrequency))
+	program, err := env.Program(ast, limited(resourcev1.CELSelectorExpressionMaxCost)...)
 	if err != nil {
 		return nil, fmt.Errorf("program instantiation failed: %w", err)
 	}
-	estimate, err := env.EstimateCost(ast, deviceCosts{})
+	estimate, err := env.EstimateCost(ast, estimator{deviceSizes})
 	if err != nil {
 		return nil, fmt.Errorf("cost estimation failed: %w", err)
 	}

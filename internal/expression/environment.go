@@ -21,7 +21,7 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 		cel.ASTValidators(
 			cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals(), cel.ValidateHomogeneousAggregateLiterals(),
 		),
-		ext.Strings(ext.StringsVersion(2)), ext.Sets(), ext.TwoVarComprehensions(),
+		ext.Strings(ext.StringsVersion(2)), ext.Sets(), ext.TwoVarComprehensions(), ext.Lists(ext.ListsVersion(3)),
 		functions(listFunctions(), regexFunctions(), urlFunctions(), quantityFunctions(), ipFunctions(), cidrFunctions(),
 			formatFunctions(), semverFunctions(), authorizerFunctions()),
 	)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/interpreter"
 )
 
 const (
@@ -80,13 +81,20 @@ func Compile(source string, d Declarations, returns ...*cel.Type) (*Program, err
 		}
 		return nil, fmt.Errorf("must evaluate to one of %v but got %v", returns, output)
 	}
-	program, err := env.Program(ast,
-		cel.EvalOptions(cel.OptOptimize, cel.OptTrackCost), cel.CostTracking(costs{}), cel.CostLimit(perCallLimit),
-		cel.InterruptCheckFrequency(checkFrequency))
+	program, err := env.Program(ast, limited(perCallLimit)...)
 	if err != nil {
 		return nil, fmt.Errorf("program instantiation failed: %w", err)
 	}
 	return &Program{source: source, program: program, output: output}, nil
+}
+
+// limited makes programs count what an evaluation costs, and end it at a limit or
+// when it is no longer wanted. To ask whether a field is there is free.
+func limited(limit uint64) []cel.ProgramOption {
+	return []cel.ProgramOption{
+		cel.EvalOptions(cel.OptOptimize, cel.OptTrackCost), cel.CostTracking(costs{}), cel.CostLimit(limit),
+		cel.CostTrackerOptions(interpreter.PresenceTestHasCost(false)), cel.InterruptCheckFrequency(checkFrequency),
+	}
 }
 
 // Evaluate returns an expression's value and takes its cost from the budget.

@@ -3,10 +3,8 @@ package expression
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/checker"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 )
@@ -21,11 +19,6 @@ const (
 
 // Types are named types of objects: their fields by name.
 type Types map[string]map[string]*cel.Type
-
-// Sizes says how large what a path of names leads to can be: the characters of a
-// string, the items of a list or map. "@items", "@keys" and "@values" lead into
-// lists and maps. False says that it is not known.
-type Sizes func(path []string) (largest uint64, known bool)
 
 // Scope is what a rule is about.
 type Scope struct {
@@ -72,8 +65,7 @@ func CompileRule(source string, s Scope, returns *cel.Type) (*Rule, error) {
 	}
 	r.MaxCost = estimate.Max
 	r.program, err = env.Program(ast,
-		cel.EvalOptions(cel.OptOptimize, cel.OptTrackCost), cel.CostTracking(costs{}), cel.CostLimit(perCallLimit),
-		cel.InterruptCheckFrequency(checkFrequency))
+		limited(perCallLimit)...)
 	if err != nil {
 		return nil, fmt.Errorf("program instantiation failed: %w", err)
 	}
@@ -116,61 +108,4 @@ func (r *Rule) Evaluate(ctx context.Context, self, old any, budget *Budget) (ref
 		return nil, ErrOutOfBudget
 	}
 	return value, err
-}
-
-// estimator says beforehand what expressions can cost.
-type estimator struct{ sizes Sizes }
-
-// EstimateSize implements checker.CostEstimator.
-func (e estimator) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
-	if e.sizes == nil || len(node.Path()) == 0 {
-		return nil
-	}
-	path := slices.Clone(node.Path())
-	if path[0] != selfName && path[0] != oldSelfName {
-		return nil
-	}
-	largest, known := e.sizes(path[1:])
-	if !known {
-		return nil
-	}
-	return &checker.SizeEstimate{Max: largest}
-}
-
-// EstimateCallCost implements checker.CostEstimator; nil leaves it to CEL.
-func (e estimator) EstimateCallCost(function, _ string, target *checker.AstNode, args []checker.AstNode) *checker.CallEstimate {
-	var on checker.AstNode
-	switch {
-	case target != nil:
-		on = *target
-	case len(args) > 0:
-		on = args[0]
-	default:
-		return nil
-	}
-	size := e.sizeOf(on)
-	switch function {
-	case "isSorted", "sum", "max", "min", "indexOf", "lastIndexOf":
-		return &checker.CallEstimate{CostEstimate: size.MultiplyByCostFactor(1).Add(checker.FixedCostEstimate(1))}
-	case "find", "findAll":
-		pattern := checker.FixedSizeEstimate(1)
-		if len(args) > 0 {
-			pattern = e.sizeOf(args[0])
-		}
-		text := size.Add(checker.FixedSizeEstimate(1)).MultiplyByCostFactor(perByte)
-		return &checker.CallEstimate{CostEstimate: text.Multiply(pattern.Add(checker.FixedSizeEstimate(1)).MultiplyByCostFactor(perPatternByte))}
-	case "url", "isURL", "quantity", "isQuantity", "ip", "isIP", "cidr", "isCIDR", "ip.isCanonical", "semver", "isSemver", "containsIP", "containsCIDR", "validate":
-		return &checker.CallEstimate{CostEstimate: size.MultiplyByCostFactor(perByte).Add(checker.FixedCostEstimate(1))}
-	}
-	return nil
-}
-
-func (e estimator) sizeOf(node checker.AstNode) checker.SizeEstimate {
-	if s := node.ComputedSize(); s != nil {
-		return *s
-	}
-	if s := e.EstimateSize(node); s != nil {
-		return *s
-	}
-	return checker.SizeEstimate{Max: 1 << 20}
 }

@@ -72,15 +72,16 @@ func defaultDefinition(d *Definition) {
 }
 
 func validateDefinition(d *Definition) field.ErrorList {
-	errs := rule.Join(
+	var named field.ErrorList
+	if d.Name != "" && d.Name != d.Spec.Names.Plural+"."+d.Spec.Group {
+		named = append(named, field.Invalid(field.NewPath("metadata", "name"), d.Name, `must be spec.names.plural+"."+spec.group`))
+	}
+	return rule.Join(
+		named,
 		crdspec.Validate(&d.Spec, specPath()),
 		validateConversion(d.Spec.Conversion, specPath("conversion")),
 		crdspec.ValidateStored(d.Status.StoredVersions, d.Spec.Versions, field.NewPath("status", "storedVersions")),
 	)
-	if d.Name != "" && d.Name != d.Spec.Names.Plural+"."+d.Spec.Group {
-		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), d.Name, `must be spec.names.plural+"."+spec.group`))
-	}
-	return errs
 }
 
 func validateConversion(c *apiextensionsv1.CustomResourceConversion, at *field.Path) field.ErrorList {

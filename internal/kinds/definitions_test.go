@@ -38,7 +38,7 @@ func TestDefinitions(t *testing.T) {
 			`status.storedVersions: Invalid value: null: must have at least one stored version`,
 		}},
 		{name: "no schema", text: edit("schema: {openAPIV3Schema: {type: object, properties: {a: {type: string}}}}", "schema: {}"), want: []string{
-			"spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required",
+			"spec.versions[0].schema.openAPIV3Schema: Required value",
 		}},
 		{name: "unknown fields preserved as of old", text: edit("scope:", "preserveUnknownFields: true, scope:"), want: []string{
 			"spec.preserveUnknownFields: Invalid value: true: cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",

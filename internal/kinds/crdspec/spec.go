@@ -91,9 +91,9 @@ func validateVersions(versions []apiextensionsv1.CustomResourceDefinitionVersion
 }
 
 func versionNames(versions []apiextensionsv1.CustomResourceDefinitionVersion) []string {
-	names := make([]string, len(versions))
+	var names []string
 	for i := range versions {
-		names[i] = versions[i].Name
+		names = append(names, versions[i].Name)
 	}
 	return names
 }
@@ -106,7 +106,7 @@ func validateVersion(v *apiextensionsv1.CustomResourceDefinitionVersion, at *fie
 	)
 	schema := at.Child("schema", "openAPIV3Schema")
 	if v.Schema == nil || v.Schema.OpenAPIV3Schema == nil {
-		return append(errs, field.Required(schema, "schemas are required"))
+		return append(errs, field.Required(schema, ""))
 	}
 	status := v.Subresources != nil && v.Subresources.Status != nil
 	return rule.Join(errs,

@@ -10,8 +10,10 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -62,6 +64,9 @@ func Check(s *structural.Schema, at *field.Path) field.ErrorList {
 	c := &compiler{declared: declare(s)}
 	c.node(s, position{at: at, cardinality: 1, whole: true})
 	if c.total > maxTotalCost {
+		for _, e := range c.dearest() {
+			c.errs = append(c.errs, field.Forbidden(e.at, "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"))
+		}
 		c.errs = append(c.errs, field.Forbidden(at, excess("x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema", c.total, maxTotalCost)))
 	}
 	return c.errs
@@ -71,14 +76,29 @@ type compiler struct {
 	declared *declared
 	errs     field.ErrorList
 	total    uint64
+	expenses []expense
+}
+
+// expense is what an expression can cost at most.
+type expense struct {
+	at   *field.Path
+	cost uint64
+}
+
+// dearest returns the four expressions that cost most, of those that count.
+func (c *compiler) dearest() []expense {
+	counting := slices.DeleteFunc(slices.Clone(c.expenses), func(e expense) bool { return e.cost < maxTotalCost/100 })
+	slices.SortStableFunc(counting, func(a, b expense) int { return cmp.Compare(b.cost, a.cost) })
+	return counting[:min(4, len(counting))]
 }
 
 // position is where in a schema a node is.
 type position struct {
 	at *field.Path
-	// cardinality is how many values of the node an object can have; 0 is any
-	// number.
+	// cardinality is how many values of the node an object can have, unless it is
+	// unbounded.
 	cardinality uint64
+	unbounded   bool
 	whole       bool
 	// loose is the node above whose values cannot be told to be the same before
 	// and after a change; nil if there is none.
@@ -95,7 +115,7 @@ func (c *compiler) node(s *structural.Schema, p position) *node {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
-		below := position{at: p.at.Child("properties").Key(name), cardinality: p.cardinality, loose: p.loose}
+		below := position{at: p.at.Child("properties").Key(name), cardinality: p.cardinality, unbounded: p.unbounded, loose: p.loose}
 		if s.Props.XMapType != nil && *s.Props.XMapType == "atomic" && below.loose == nil {
 			below.loose = p.at
 		}
@@ -107,14 +127,14 @@ func (c *compiler) node(s *structural.Schema, p position) *node {
 		}
 	}
 	if s.Items != nil {
-		below := position{at: p.at.Child("items"), cardinality: several(p.cardinality, s.Props.MaxItems), loose: p.loose}
+		below := p.below(p.at.Child("items"), s.Props.MaxItems)
 		if s.ListType() != "map" && below.loose == nil {
 			below.loose = p.at
 		}
 		n.items = c.node(s.Items, below)
 	}
 	if s.Values != nil {
-		n.values = c.node(s.Values, position{at: p.at.Child("additionalProperties"), cardinality: several(p.cardinality, s.Props.MaxProperties), loose: p.loose})
+		n.values = c.node(s.Values, p.below(p.at.Child("additionalProperties"), s.Props.MaxProperties))
 	}
 	if len(n.rules) == 0 && n.properties == nil && n.items == nil && n.values == nil {
 		return nil
@@ -122,12 +142,13 @@ func (c *compiler) node(s *structural.Schema, p position) *node {
 	return n
 }
 
-// several returns how many values there are of each of count.
-func several(count uint64, most *int64) uint64 {
-	if most == nil {
-		return 0
+// below is the position of items or values, of which there are at most so many.
+func (p position) below(at *field.Path, most *int64) position {
+	b := position{at: at, unbounded: p.unbounded || most == nil, loose: p.loose}
+	if !b.unbounded {
+		b.cardinality = times(p.cardinality, bound(*most))
 	}
-	return times(count, uint64(max(0, *most)))
+	return b
 }
 
 // rule compiles one rule; false if it is empty or wrong.
@@ -138,19 +159,20 @@ func (c *compiler) rule(s *structural.Schema, r *apiextensionsv1.ValidationRule,
 		return out, false
 	}
 	scope := expression.Scope{
-		Self: self, Types: c.declared.types, OptionalOld: r.OptionalOldSelf != nil && *r.OptionalOldSelf, Sizes: sizes(s),
+		Self: self, Types: c.declared.types, OptionalOld: r.OptionalOldSelf != nil && *r.OptionalOldSelf,
+		Sizes: c.declared.sizes(s, p.whole),
 	}
 	var err error
 	if out.rule, err = expression.CompileRule(r.Rule, scope, cel.BoolType); err != nil {
 		c.errs = append(c.errs, field.Invalid(at.Child("rule"), r.Rule, err.Error()))
 		return out, false
 	}
-	c.spend(s, p, out.rule.MaxCost, at.Child("rule"), "estimated rule cost")
+	c.spend(times(out.rule.MaxCost, c.count(s, p)), at.Child("rule"), "estimated rule cost")
 	if r.MessageExpression != "" {
 		if out.message, err = expression.CompileRule(r.MessageExpression, scope, cel.StringType); err != nil {
 			c.errs = append(c.errs, field.Invalid(at.Child("messageExpression"), r.MessageExpression, "messageExpression "+err.Error()))
 		} else {
-			c.spend(s, p, out.message.MaxCost, at.Child("messageExpression"), "estimated messageExpression cost")
+			c.spend(out.message.MaxCost, at.Child("messageExpression"), "estimated messageExpression cost")
 		}
 	}
 	switch {
@@ -163,18 +185,22 @@ func (c *compiler) rule(s *structural.Schema, r *apiextensionsv1.ValidationRule,
 	return out, true
 }
 
-// spend notes what an expression can cost for all values of its node.
-func (c *compiler) spend(s *structural.Schema, p position, cost uint64, at *field.Path, what string) {
-	count := p.cardinality
-	if count == 0 {
-		count = within(smallestOf(s))
+// count returns how often an object can hold what is at a node.
+func (c *compiler) count(s *structural.Schema, p position) uint64 {
+	if p.unbounded {
+		return maxRequest / (c.declared.smallest(s) + 1) // a comma
 	}
-	cost = times(cost, count)
+	return p.cardinality
+}
+
+// spend notes what an expression can cost for an object.
+func (c *compiler) spend(cost uint64, at *field.Path, what string) {
 	if cost > maxRuleCost {
 		c.errs = append(c.errs, field.Forbidden(at, excess(what, cost, maxRuleCost)))
 	}
+	c.expenses = append(c.expenses, expense{at, cost})
 	if c.total += cost; c.total < cost {
-		c.total = cost // it is far too much as it is
+		c.total = math.MaxUint64
 	}
 }
 

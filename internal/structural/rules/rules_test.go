@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -111,6 +112,12 @@ func TestCheck(t *testing.T) {
 		"an item":      {"{type: object, properties: {l: {type: array, maxItems: 3, items: {type: integer, x-kubernetes-validations: [{rule: self == oldSelf}]}}}}", `properties[l].items.x-kubernetes-validations[0].rule: Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema within properties[l]`},
 		"its cost":     {spec("{rule: 'self.a.all(x, self.a.all(y, x != y))'}", "a: {type: array, items: {type: string}}"), at + "rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)"},
 		"with bounds":  {spec("{rule: 'self.a.all(x, self.a.all(y, x != y))'}", "a: {type: array, maxItems: 10, items: {type: string, maxLength: 10}}"), ""},
+		// Rules of definitions that are in wide use.
+		"an object is not large": {spec("{rule: self == oldSelf}", "a: {type: object, properties: {b: {type: string}}}"), ""},
+		"keys cost nothing":      {spec("{rule: 'self.m.all(k, k.matches(\"^[a-z]*$\"))'}", "m: {type: object, maxProperties: 100, additionalProperties: {type: string}}"), ""},
+		"types are not values":   {"{type: object, x-kubernetes-validations: [{rule: 'has(self.status) && has(self.status.conditions) && self.status.conditions.exists(c, c.type == \"x\")'}], properties: {status: {type: object, properties: {conditions: {type: array, maxItems: 8, items: {type: object, properties: {type: {type: string, maxLength: 316}}}}}}}}", ""},
+		"a reserved word":        {spec("{rule: 'self.l.all(r, !has(r.namespace) || r.namespace == r.__namespace__)'}", "l: {type: array, maxItems: 8, items: {type: object, properties: {namespace: {type: string, maxLength: 63}}}}"), ""},
+		"lists of CEL":           {spec("{rule: 'self.a.sort() == self.a.distinct()'}", "a: {type: array, maxItems: 9, items: {type: string, maxLength: 9}}"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			errs := Check(compile(t, tt.schema), nil)
@@ -122,6 +129,74 @@ func TestCheck(t *testing.T) {
 				t.Errorf("the errors are %v, not %s", errs, tt.want)
 			}
 		})
+	}
+}
+
+// TestCosts checks estimates against those of kube-apiserver v1.37: they decide
+// which definitions can be stored.
+func TestCosts(t *testing.T) {
+	for rule, want := range map[string]uint64{
+		`self.s.size() > 0`:                                       4,
+		`self.s == "abc"`:                                         3,
+		`self.s.matches("^[a-z]+$")`:                              84,
+		`self.s.contains("x")`:                                    42,
+		`self.s.startsWith(self.s)`:                               44,
+		`self.s.lowerAscii() == self.s`:                           84,
+		`self.s.replace("ab", "c") == ""`:                         82,
+		`self.s.replace("", "xy").size() > 1`:                     84,
+		`self.s.split(",").size() > 1`:                            84,
+		`self.s.split(",", 2)[0] == "x"`:                          83,
+		`self.l.join(",") == self.s`:                              125,
+		`self.l.isSorted()`:                                       92,
+		`self.l.indexOf("x") > 0`:                                 93,
+		`self.l.all(x, x.size() > 0)`:                             63,
+		`self.l.exists(x, self.l.exists(y, x == y))`:              1473,
+		`self.u.all(x, x == "a")`:                                 5242878,
+		`self.u == oldSelf.u`:                                     104862,
+		`self == oldSelf`:                                         2,
+		`self.m.all(k, self.m[k].size() > 0)`:                     3538938,
+		`self.m.exists(k, k == "a")`:                              1966078,
+		`"a" in self.m`:                                           3,
+		`self.s in self.l`:                                        14,
+		`self.s.find("[a-z]") == ""`:                              84,
+		`self.s.findAll("[a-z]").size() > 1`:                      86,
+		`url(self.s).getHost() == "x"`:                            44,
+		`url(self.s) == url(self.s)`:                              124,
+		`isURL(self.s)`:                                           3,
+		`isIP(self.s) && ip(self.s).family() == 4`:                86,
+		`ip.isCanonical(self.s)`:                                  82,
+		`cidr("10.0.0.0/8").containsIP(self.s)`:                   47,
+		`cidr("10.0.0.0/8").containsIP(ip(self.s))`:               47,
+		`cidr("10.0.0.0/8").containsCIDR(self.s)`:                 50,
+		`cidr(self.s).ip() == ip("10.0.0.1")`:                     45,
+		`isCIDR(self.s) && cidr(self.s).masked() == cidr(self.s)`: 128,
+		`quantity(self.s).isGreaterThan(quantity("1Gi"))`:         44,
+		`quantity(self.s) == quantity("1")`:                       44,
+		`isQuantity(self.s)`:                                      42,
+		`semver(self.s).major() > 1`:                              44,
+		`isSemver(self.s)`:                                        42,
+		`!format.dns1123Label().validate(self.s).hasValue()`:      1285,
+		`format.named("uri").hasValue()`:                          2,
+		`self.l.sort() == self.l`:                                 226,
+		`self.l.distinct().size() == self.l.size()`:               218,
+		`self.l.slice(0, 1).size() == 1`:                          16,
+		`self.l.first().hasValue()`:                               4,
+		`sets.contains(self.l, ["a"])`:                            23,
+		`self.l.transformList(i, v, v + "x").size() > 0`:          235,
+		`[1, 2, 3].sum() > 2`:                                     14,
+		`self.s.trim() == self.s && self.s.substring(1) == "x"`:   127,
+		`has(self.s) ? self.s == "x" : true`:                      4,
+		`duration("1s") > duration("2s")`:                         3,
+		`self.s + self.s == "x"`:                                  85,
+	} {
+		properties := "s: {type: string, maxLength: 100}, l: {type: array, maxItems: 10, items: {type: string, maxLength: 20}}, u: {type: array, items: {type: string}}, m: {type: object, additionalProperties: {type: string}}"
+		c := &compiler{}
+		schema := compile(t, spec(fmt.Sprintf("{rule: %q}", rule), properties))
+		c.declared = declare(schema)
+		c.node(schema, position{cardinality: 1, whole: true})
+		if c.total != want || len(c.errs) > 0 {
+			t.Errorf("%s costs %d, want %d; %v", rule, c.total, want, c.errs)
+		}
 	}
 }
 

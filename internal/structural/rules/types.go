@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -20,11 +21,16 @@ type declared struct {
 func declare(s *structural.Schema) *declared {
 	d := &declared{types: make(expression.Types), of: make(map[*structural.Schema]*cel.Type)}
 	d.types[metaType] = map[string]*cel.Type{"name": cel.StringType, "generateName": cel.StringType}
-	d.node(s, "self", true)
+	d.node(s, rootType, true)
 	return d
 }
 
-const metaType = "kubernetes.ObjectMeta"
+// rootType is what the types of nodes are called after. No variable has its name:
+// the value self.spec would else be taken for the type of it.
+const (
+	rootType = "schema.self"
+	metaType = "kubernetes.ObjectMeta"
+)
 
 // node returns the type of a node, nil where expressions cannot see what is
 // there.
@@ -73,8 +79,11 @@ func (d *declared) object(s *structural.Schema, name string, whole bool) *cel.Ty
 	fields := make(map[string]*cel.Type)
 	for property, child := range s.Properties {
 		t := d.node(child, name+"."+property, false)
-		if escaped, ok := escape(property); ok && t != nil {
-			fields[escaped] = t
+		if t == nil {
+			continue
+		}
+		for _, called := range calls(property) {
+			fields[called] = t
 		}
 	}
 	if whole {
@@ -96,15 +105,26 @@ func stringType(format string) *cel.Type {
 	return cel.StringType
 }
 
-// reserved are the words that cannot name a field in an expression.
-var reserved = strings.Fields("true false null in as break const continue else for function if import let loop package namespace return")
+// reserved are the words of CEL that cannot name a variable.
+var reserved = strings.Fields("true false null in as break const continue else for function if import let loop package namespace return var void while")
+
+// calls are the names by which expressions can call a property: that which escape
+// returns, and a reserved word also as it is, for a field is never a variable.
+func calls(property string) []string {
+	escaped, ok := escape(property)
+	switch {
+	case !ok:
+		return nil
+	case slices.Contains(reserved, property):
+		return []string{escaped, property}
+	}
+	return []string{escaped}
+}
 
 // escape returns how expressions call a property. False says that they cannot.
 func escape(name string) (string, bool) {
-	for _, word := range reserved {
-		if name == word {
-			return "__" + name + "__", true
-		}
+	if slices.Contains(reserved, name) {
+		return "__" + name + "__", true
 	}
 	var b strings.Builder
 	for i := 0; i < len(name); i++ {

@@ -46,11 +46,12 @@ func objectValue(obj map[string]any, s *structural.Schema, whole bool) ref.Val {
 			continue
 		}
 		child := s.Properties[name]
-		escaped, ok := escape(name)
-		if child == nil || !ok || value == nil {
+		if child == nil || value == nil {
 			continue
 		}
-		out[escaped] = valueOf(value, child, false)
+		for _, called := range calls(name) {
+			out[called] = valueOf(value, child, false)
+		}
 	}
 	if whole {
 		for _, name := range []string{"apiVersion", "kind"} {
