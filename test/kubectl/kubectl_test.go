@@ -101,6 +101,7 @@ func (s suite) test(t *testing.T) {
 		{"wait for creation and watch only", s.testWaitForCreation},
 		{"bound tokens", s.testBoundTokens},
 		{"attach", s.testAttach},
+		{"attach in turns", s.testAttachInTurns},
 		{"debug", s.testDebug},
 		{"drain", s.testDrain},
 		{"what a node shows", s.testNodePages},

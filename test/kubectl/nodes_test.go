@@ -91,6 +91,30 @@ func (s suite) testAttach(t *testing.T) {
 	testcluster.Contains(t, "logs", s.Kubectl(t, "logs", "listener"), "heard a word")
 }
 
+// testAttachInTurns has clients come and go: the input of a container that keeps
+// it open outlives theirs, and they do not wait for more of its output.
+func (s suite) testAttachInTurns(t *testing.T) {
+	s.Kubectl(t, "run", "echo", "--image="+testcluster.BusyboxImage, "--restart=Never", "--stdin", "--leave-stdin-open", "--attach=false", "--", "cat")
+	t.Cleanup(func() { s.Kubectl(t, "delete", "pod", "echo", "--now") })
+	s.Kubectl(t, "wait", "--for=condition=Ready", "pod/echo", "--timeout=60s")
+	for _, said := range []string{"one\n", "two\n"} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		attach := s.KubectlCommand(ctx, "attach", "echo", "-i", "--quiet")
+		attach.Stdin = strings.NewReader(said)
+		out, err := attach.CombinedOutput()
+		cancel()
+		if err != nil {
+			t.Fatalf("attach to say %q: %v\n%s", said, err, out)
+		}
+	}
+	testcluster.Eventually(t, "both have been heard", func() error {
+		if got := s.Kubectl(t, "logs", "echo"); got != "one\ntwo\n" {
+			return fmt.Errorf("the log is %q", got)
+		}
+		return nil
+	})
+}
+
 // testDebug looks at a container, and at a node, from containers of its own.
 func (s suite) testDebug(t *testing.T) {
 	s.Kubectl(t, "run", "patient", "--image="+testcluster.BusyboxImage, "--restart=Never", "--", "sleep", "1000")

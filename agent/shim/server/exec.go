@@ -147,6 +147,9 @@ type input struct {
 	file, tty *os.File
 	// keepOpen leaves file open when the client's input ends.
 	keepOpen bool
+	// left, which may be nil, is told of a client's input that has ended while file
+	// stays open.
+	left func()
 }
 
 // readInput takes frames from the client until it is gone.
@@ -179,8 +182,12 @@ func (in *input) write(data []byte) {
 
 // close ends the input. A terminal's is not ended: its output is still needed.
 func (in *input) close() {
-	if in.file != nil && in.file != in.tty && !in.keepOpen {
+	switch {
+	case in.file == nil:
+	case in.file != in.tty && !in.keepOpen:
 		_ = in.file.Close()
+	case in.left != nil:
+		in.left()
 	}
 }
 
@@ -198,17 +205,18 @@ type frame struct {
 }
 
 // attach carries the container's streams over the connection until it ends or
-// the client goes.
+// the client goes. A client whose input has ended goes too if the container's
+// stays open for the next one, as with other runtimes.
 func (c *container) attach(conn net.Conn) {
 	a := &attachment{frames: make(chan frame, attachmentBacklog)}
 	c.mu.Lock()
 	c.attachments[a] = struct{}{}
 	c.mu.Unlock()
 	defer c.detach(a)
-	gone := make(chan struct{})
+	gone, left := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)
-		readInput(conn, &input{file: c.stdin, tty: c.tty, keepOpen: !c.opts.StdinOnce})
+		readInput(conn, &input{file: c.stdin, tty: c.tty, keepOpen: !c.opts.StdinOnce, left: sync.OnceFunc(func() { close(left) })})
 	}()
 	for {
 		select {
@@ -218,21 +226,24 @@ func (c *container) attach(conn net.Conn) {
 			}
 		case <-gone:
 			return
+		case <-left:
+			finish(conn, a, shim.Exit{})
+			return
 		case <-c.ended:
-			c.finish(conn, a)
+			finish(conn, a, shim.Exit{Code: c.snapshot().ExitCode})
 			return
 		}
 	}
 }
 
 // finish sends what is left and the exit.
-func (c *container) finish(conn net.Conn, a *attachment) {
+func finish(conn net.Conn, a *attachment, exit shim.Exit) {
 	for len(a.frames) > 0 {
 		if f, ok := <-a.frames; !ok || shim.WriteFrame(conn, f.kind, f.payload) != nil {
 			return
 		}
 	}
-	_ = shim.WriteJSON(conn, shim.FrameExit, shim.Exit{Code: c.snapshot().ExitCode})
+	_ = shim.WriteJSON(conn, shim.FrameExit, exit)
 }
 
 func (c *container) detach(a *attachment) {
