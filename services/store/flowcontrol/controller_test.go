@@ -181,6 +181,28 @@ func TestEnter(t *testing.T) {
 	})
 }
 
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tc := range []struct {
+			verb        string
+			limit, want time.Duration
+		}{
+			{"get", 0, 15 * time.Second}, {"get", time.Minute, 15 * time.Second}, {"get", 2 * time.Second, 500 * time.Millisecond},
+			{"get", time.Hour, time.Minute}, {"watch", time.Hour, 15 * time.Second},
+		} {
+			ctx := t.Context()
+			if tc.limit > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, tc.limit)
+				defer cancel()
+			}
+			if got := patienceOf(ctx, about("jane", tc.verb)); got != tc.want {
+				t.Errorf("a %s with %s waits for %s, want %s", tc.verb, tc.limit, got, tc.want)
+			}
+		}
+	})
+}
+
 // Levels that are not busy lend to one that is, and get theirs back.
 func TestBorrowing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -82,8 +82,7 @@ const (
 )
 
 // Enter takes a seat for a request of the flow. The error is 429
-// TooManyRequests; after it, there is nothing to release. A watch is not meant to
-// end before its deadline, so that does not say how long it can wait.
+// TooManyRequests; after it, there is nothing to release.
 func (f *Flow) Enter(ctx context.Context, a *access.Attributes) (Seat, error) {
 	seat, ok := f.level.seats.Try()
 	if !ok {
@@ -118,6 +117,8 @@ func tooManyRequests(retryAfter int) error {
 	return apierrors.NewTooManyRequests("Too many requests, please try again later.", retryAfter)
 }
 
+// patienceOf is how long a request waits. The deadline of a watch is when it ends if
+// all goes well, and says nothing about that.
 func patienceOf(ctx context.Context, a *access.Attributes) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok || a.Verb == "watch" {
