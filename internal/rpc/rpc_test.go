@@ -385,13 +385,19 @@ func TestOnHeader(t *testing.T) {
 	onBothPaths(t, identity.Service(identity.Gateway), func(t *testing.T, _ *fixture, conn grpc.ClientConnInterface) {
 		store := storev1.NewStoreServiceClient(conn)
 		var said [][]string
-		ctx := rpc.OnHeader(t.Context(), func(md metadata.MD) { said = append(said, md.Get("said")) })
+		outer := 0
+		ctx := rpc.OnHeader(t.Context(), func(metadata.MD) { outer++ })
+		ctx = rpc.OnHeader(ctx, func(md metadata.MD) {
+			if said = append(said, md.Get("said")); outer != len(said) {
+				t.Errorf("whom the outer context names was called %d times, the inner %d times", outer, len(said))
+			}
+		})
 		want := func(what string, want ...string) {
 			t.Helper()
 			if diff := cmp.Diff([][]string{want}, said); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", what, diff)
 			}
-			said = nil
+			said, outer = nil, 0
 		}
 		if _, err := store.Get(ctx, &storev1.GetRequest{Name: "x"}); err != nil {
 			t.Error(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -311,6 +312,48 @@ func drained[T any](receive func() (T, error)) error {
 		case err != nil:
 			return err
 		}
+	}
+}
+
+// A client that does not read what it has asked for keeps its seat for a minute.
+func TestSeatsOfThoseWhoDoNotRead(t *testing.T) {
+	configMaps := &storev1.Resource{Version: "v1", Resource: "configmaps"}
+	for name, ask := range map[string]func(context.Context, storev1.StoreServiceClient) (func() error, error){
+		"list": func(ctx context.Context, api storev1.StoreServiceClient) (func() error, error) {
+			stream, err := api.List(ctx, &storev1.ListRequest{Resource: configMaps})
+			return func() error { return drained(stream.Recv) }, err
+		},
+		"watch": func(ctx context.Context, api storev1.StoreServiceClient) (func() error, error) {
+			stream, err := api.Watch(ctx, &storev1.WatchRequest{Resource: configMaps, SendInitialEvents: true})
+			return func() error { return drained(stream.Recv) }, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newFlowStore(t, 0)
+				jane := s.Client(someone("jane"))
+				for i := range 8 {
+					create(t, s.Client(storetest.Admin()), configMap(fmt.Sprint("a", i), map[string]string{"a": strings.Repeat("a", 500_000)}))
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				drain, err := ask(ctx, storev1.NewStoreServiceClient(s.Conn(someone("jane"))))
+				if err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if err := jane.Get(ctx, "default", "a0", &corev1.ConfigMap{}); !apierrors.IsTooManyRequests(err) {
+					t.Errorf("jane, while she does not read: %v", err)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if err := jane.Get(ctx, "default", "a0", &corev1.ConfigMap{}); err != nil {
+					t.Errorf("jane, after a minute: %v", err)
+				}
+				cancel()
+				_ = drain() // it has ended
+			})
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,6 +13,8 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/flowdefaults"
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/backend/memory"
 	"navarch.dev/navarch/services/store/storetest"
 )
 
@@ -122,6 +125,38 @@ func TestDanglingFlowSchemas(t *testing.T) {
 			if got := conditionOf(schema); got != tc.want {
 				t.Errorf("the schema is dangling: %q, want %q", got, tc.want)
 			}
+		}
+	})
+}
+
+// Stores that agree about the objects write none of them.
+func TestFlowControlIsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New()
+		defer b.Close()
+		c := storetest.New(t, storetest.WithBackend(b)).Client(storetest.Admin())
+		storetest.New(t, storetest.WithBackend(b))
+		create(t, c, schemaOf("mine", "jane", "none"))
+		versions := func() (out []string) {
+			synctest.Wait()
+			schemas, levels := &flowcontrolv1.FlowSchemaList{}, &flowcontrolv1.PriorityLevelConfigurationList{}
+			for _, list := range []kinds.List{schemas, levels} {
+				if err := c.List(t.Context(), list, client.ListOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, s := range schemas.Items {
+				out = append(out, s.Name+" "+s.ResourceVersion)
+			}
+			for _, l := range levels.Items {
+				out = append(out, l.Name+" "+l.ResourceVersion)
+			}
+			return out
+		}
+		before := versions()
+		time.Sleep(time.Hour)
+		if diff := cmp.Diff(before, versions()); diff != "" {
+			t.Errorf("objects were written within an hour: %s", diff)
 		}
 	})
 }

@@ -29,7 +29,7 @@ func (s *Store) List(req *storev1.ListRequest, stream grpc.ServerStreamingServer
 	if err != nil {
 		return err
 	}
-	defer sc.leave()
+	defer sc.leaveInTime()()
 	selector, err := codec.ParseSelector(sc.kind, req.GetLabelSelector(), req.GetFieldSelector())
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,6 +45,23 @@ type scope struct {
 
 // leave gives up what a request has entered with. It may be called again.
 func (sc *scope) leave() { sc.seat.Release() }
+
+// seatTime is how long a request keeps its seat whose client does not read the
+// answer, as long as Kubernetes gives a request altogether.
+const seatTime = time.Minute
+
+// leaveInTime returns the leave of a request that is answered by a stream. When
+// seatTime is over that has happened.
+func (sc *scope) leaveInTime() (leave func()) {
+	seat := sc.seat
+	sc.seat = flowcontrol.Seat{}
+	release := sync.OnceFunc(func() { seat.Release() })
+	timer := time.AfterFunc(seatTime, release)
+	return func() {
+		timer.Stop()
+		release()
+	}
+}
 
 // target is what a request names.
 type target struct {

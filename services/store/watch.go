@@ -38,7 +38,8 @@ func (s *Store) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingServ
 	if err != nil {
 		return err
 	}
-	defer sc.leave()
+	leave := sc.leaveInTime()
+	defer leave()
 	selector, err := codec.ParseSelector(sc.kind, req.GetLabelSelector(), req.GetFieldSelector())
 	if err != nil {
 		return err
@@ -59,7 +60,7 @@ func (s *Store) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingServ
 	if err != nil {
 		return err
 	}
-	sc.leave() // what lasts takes nobody's turn
+	leave() // what lasts takes nobody's turn
 	err = w.follow(ctx, req.GetAllowBookmarks())
 	if errors.Is(err, errRetired) {
 		return nil
