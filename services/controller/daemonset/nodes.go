@@ -10,19 +10,33 @@ import (
 // there may stay.
 type fit struct{ run, stay bool }
 
-// fits judges a node by the pod's node name, selector, affinity and
-// tolerations. A taint NoSchedule keeps new pods away and leaves old ones.
-func fits(pod *corev1.Pod, node *corev1.Node, name string) (fit, error) {
-	if name != "" && name != node.Name {
+// demand is what a set's pods ask of nodes. It is the same for all of them.
+type demand struct {
+	// node is the only one that the template names, "" if it names none.
+	node        string
+	affinity    nodeaffinity.RequiredNodeAffinity
+	tolerations []corev1.Toleration
+}
+
+func demandOf(set *appsv1.DaemonSet) demand {
+	pod := &corev1.Pod{Spec: *set.Spec.Template.Spec.DeepCopy()}
+	addTolerations(&pod.Spec)
+	return demand{pod.Spec.NodeName, nodeaffinity.GetRequiredNodeAffinity(pod), pod.Spec.Tolerations}
+}
+
+// fits judges a node by the pods' node name, selector, affinity and tolerations. A
+// taint NoSchedule keeps new pods away and leaves old ones.
+func (d *demand) fits(node *corev1.Node) (fit, error) {
+	if d.node != "" && d.node != node.Name {
 		return fit{}, nil
 	}
-	matches, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
+	matches, err := d.affinity.Match(node)
 	if err != nil || !matches {
 		return fit{}, err
 	}
 	f := fit{run: true, stay: true}
 	for _, taint := range node.Spec.Taints {
-		if taint.Effect == corev1.TaintEffectPreferNoSchedule || tolerated(pod, taint) {
+		if taint.Effect == corev1.TaintEffectPreferNoSchedule || tolerated(d.tolerations, taint) {
 			continue
 		}
 		f.run = false
@@ -31,8 +45,8 @@ func fits(pod *corev1.Pod, node *corev1.Node, name string) (fit, error) {
 	return f, nil
 }
 
-func tolerated(pod *corev1.Pod, taint corev1.Taint) bool {
-	for _, t := range pod.Spec.Tolerations {
+func tolerated(tolerations []corev1.Toleration, taint corev1.Taint) bool {
+	for _, t := range tolerations {
 		if (t.Effect != "" && t.Effect != taint.Effect) || (t.Key != "" && t.Key != taint.Key) {
 			continue
 		}
@@ -60,11 +74,4 @@ func nodeOf(pod *corev1.Pod) string {
 		}
 	}
 	return ""
-}
-
-// nodeFits judges a node for a set.
-func nodeFits(set *appsv1.DaemonSet, node *corev1.Node) (fit, error) {
-	pod := &corev1.Pod{Spec: *set.Spec.Template.Spec.DeepCopy()}
-	addTolerations(&pod.Spec)
-	return fits(pod, node, set.Spec.Template.Spec.NodeName)
 }

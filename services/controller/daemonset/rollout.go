@@ -52,8 +52,9 @@ type place struct {
 // place sorts the pods by node.
 func (ro *rollout) place() {
 	byNode := make(map[string]*place)
+	wants := demandOf(ro.set)
 	for _, node := range ro.nodes.List() {
-		f, err := nodeFits(ro.set, node)
+		f, err := wants.fits(node)
 		if err != nil {
 			ro.err = runner.Terminal(fmt.Errorf("read the node affinity: %w", err))
 		}

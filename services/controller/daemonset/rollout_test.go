@@ -141,20 +141,20 @@ func TestByAge(t *testing.T) {
 	}
 }
 
-// TestStatusOfTwoRevisions: a node is updated when its old pod is gone, so that who
-// waits for a rollout waits until new pods serve.
+// TestStatusOfTwoRevisions: a node is updated when its old pod is gone or going, so
+// that who waits for a rollout waits until new pods serve.
 func TestStatusOfTwoRevisions(t *testing.T) {
 	should := fit{run: true, stay: true}
 	got := rolloutOf(rolling(1, 0),
 		spot("a", should, daemon("x", "old"), daemon("z", "new", unready, young)),
-		spot("b", should, daemon("y", "old", leaving), daemon("w", "new", young)),
+		spot("b", should, daemon("y", "old", leaving, unready), daemon("w", "new", young)),
 		spot("c", should, daemon("v", "new")),
 		spot("d", fit{stay: true}, daemon("u", "old")),
 		spot("e", should),
 	).status()
 	want := appsv1.DaemonSetStatus{
 		DesiredNumberScheduled: 4, CurrentNumberScheduled: 3, NumberMisscheduled: 1,
-		NumberReady: 3, NumberAvailable: 3, NumberUnavailable: 1, UpdatedNumberScheduled: 1,
+		NumberReady: 3, NumberAvailable: 3, NumberUnavailable: 1, UpdatedNumberScheduled: 2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

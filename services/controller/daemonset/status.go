@@ -1,6 +1,8 @@
 package daemonset
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 
 	"navarch.dev/navarch/services/controller/podset"
@@ -8,7 +10,7 @@ import (
 
 // status counts nodes: on how many a pod should be, is, and should not be. As long
 // as two are side by side the older one counts: a rollout has come to a node when
-// the old pod is gone.
+// the old pod is gone, or going while the new one serves.
 func (ro *rollout) status() appsv1.DaemonSetStatus {
 	s := *ro.set.Status.DeepCopy()
 	s.ObservedGeneration = ro.set.Generation
@@ -25,7 +27,7 @@ func (ro *rollout) status() appsv1.DaemonSetStatus {
 		if len(p.all) == 0 {
 			continue
 		}
-		oldest := p.all[0]
+		oldest := slices.Concat(p.live, p.all)[0]
 		s.CurrentNumberScheduled++
 		if podset.IsReady(oldest) {
 			s.NumberReady++
