@@ -1,12 +1,15 @@
 package daemonset_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -112,6 +115,33 @@ func TestRollingUpdate(t *testing.T) {
 			controllertest.Await(c, "completion", complete(3))
 		})
 	}
+}
+
+// A revision that was made when there were fewer defaults is the present template's
+// still: an upgrade rolls nothing out.
+func TestRevisionWithoutTodaysDefaults(t *testing.T) {
+	c := controllertest.New(t)
+	set := logs(0, 1)
+	plain, err := json.Marshal(set.Spec.Template)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Apply(set, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}})
+	c.Apply(&appsv1.ControllerRevision{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: "logs-old", Labels: map[string]string{"app": "logs", appsv1.ControllerRevisionHashLabelKey: "old"},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("DaemonSet"))},
+		},
+		Revision: 1, Data: runtime.RawExtension{Raw: fmt.Appendf(nil, `{"spec":{"template":{"$patch":"replace",%s}}`, plain[1:])},
+	})
+	c.Start(c.Controller(daemonset.New(c.Deps)), controllertest.Kubelet(c))
+	controllertest.Await(c, "the node covered", complete(1))
+	controllertest.Await(c, "a pod of the revision", func(all []*corev1.Pod) bool {
+		return len(all) == 1 && all[0].Labels[appsv1.ControllerRevisionHashLabelKey] == "old"
+	})
+	controllertest.Await(c, "no other revision", func(all []*appsv1.ControllerRevision) bool { return len(all) == 1 })
+	controllertest.Change(c, logs(0, 1), "", func(set *appsv1.DaemonSet) { set.Spec.Template.Spec.Containers[0].Image = "logs:2" })
+	controllertest.Await(c, "another revision", func(all []*appsv1.ControllerRevision) bool { return len(all) == 2 })
 }
 
 // Of two revisions of the present template, of which somebody else has made

@@ -16,6 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
+
+	"navarch.dev/navarch/internal/kinds/podspec"
 )
 
 // split tells the new ReplicaSet from the old ones. If several have the
@@ -40,11 +42,17 @@ func olderFirst(a, b *appsv1.ReplicaSet) int {
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 }
 
-// sameTemplate compares templates without the label that tells versions apart.
+// sameTemplate compares templates without the label that tells versions apart, and
+// with the defaults of today: those that came with an upgrade make no new version.
 func sameTemplate(a, b *corev1.PodTemplateSpec) bool {
 	a, b = a.DeepCopy(), b.DeepCopy()
 	delete(a.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
 	delete(b.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
+	if equality.Semantic.DeepEqual(a, b) {
+		return true
+	}
+	podspec.SetDefaults(&a.Spec)
+	podspec.SetDefaults(&b.Spec)
 	return equality.Semantic.DeepEqual(a, b)
 }
 

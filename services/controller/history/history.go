@@ -22,6 +22,7 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/services/controller/ownership"
 	"navarch.dev/navarch/services/controller/runner"
 )
@@ -92,6 +93,8 @@ func (h *History) Sync(ctx context.Context, w Workload) (newest *appsv1.Controll
 	switch {
 	case i >= 0 && i == len(all)-1:
 		return all[i], all, nil
+	case len(all) > 0 && saysTheSame(all[len(all)-1], w.Template):
+		return all[len(all)-1], all, nil
 	case i >= 0: // an old template again
 		newest = all[i].DeepCopy()
 		newest.Revision = next
@@ -122,6 +125,35 @@ func (h *History) claim(ctx context.Context, w Workload) ([]*appsv1.ControllerRe
 		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.Name, b.Name))
 	})
 	return all, err
+}
+
+// saysTheSame says whether a revision is of a template but for defaults that did not
+// apply when it was made, or another way to write it. A workload that is changed after
+// an upgrade in other ways than its template must not be rolled out anew.
+func saysTheSame(r *appsv1.ControllerRevision, template *corev1.PodTemplateSpec) bool {
+	old, err := TemplateOf(r)
+	if err != nil {
+		return false
+	}
+	fresh := template.DeepCopy()
+	podspec.SetDefaults(&old.Spec)
+	podspec.SetDefaults(&fresh.Spec)
+	was, errWas := patchOf(old)
+	is, errIs := patchOf(fresh)
+	return errWas == nil && errIs == nil && bytes.Equal(was, is)
+}
+
+// TemplateOf reads the pod template from a revision.
+func TemplateOf(r *appsv1.ControllerRevision) (*corev1.PodTemplateSpec, error) {
+	var patch struct {
+		Spec struct {
+			Template corev1.PodTemplateSpec `json:"template"`
+		} `json:"spec"`
+	}
+	if err := json.Unmarshal(r.Data.Raw, &patch); err != nil {
+		return nil, fmt.Errorf("read revision %s: %w", r.Name, err)
+	}
+	return &patch.Spec.Template, nil
 }
 
 // patchOf is the strategic merge patch that brings the template back.

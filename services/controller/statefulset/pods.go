@@ -38,22 +38,9 @@ func first(set *appsv1.StatefulSet) int {
 	return 0
 }
 
-// templateOf reads the pod template from a revision.
-func templateOf(rev *appsv1.ControllerRevision) (*corev1.PodTemplateSpec, error) {
-	var patch struct {
-		Spec struct {
-			Template corev1.PodTemplateSpec `json:"template"`
-		} `json:"spec"`
-	}
-	if err := json.Unmarshal(rev.Data.Raw, &patch); err != nil {
-		return nil, fmt.Errorf("read revision %s: %w", rev.Name, err)
-	}
-	return &patch.Spec.Template, nil
-}
-
 // newPod makes the pod of an ordinal in a revision.
 func (ro *rollout) newPod(ordinal int, rev *appsv1.ControllerRevision) (*corev1.Pod, error) {
-	template, err := templateOf(rev)
+	template, err := history.TemplateOf(rev)
 	if err != nil {
 		return nil, err
 	}
