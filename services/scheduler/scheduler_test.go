@@ -410,6 +410,47 @@ func TestDisplacedPodLooksElsewhere(t *testing.T) {
 	}
 }
 
+// Room that is kept for a pod which goes, or comes to be elsewhere, is others' again.
+func TestRoomOfAPodThatNeedsItNoMoreIsFree(t *testing.T) {
+	for name, leave := range map[string]func(*cluster, *corev1.Pod){
+		"it is deleted": func(c *cluster, p *corev1.Pod) {
+			now := int64(0)
+			if err := c.Delete(c.t.Context(), p, client.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+				c.t.Fatal(err)
+			}
+		},
+		"somebody else binds it to another node": func(c *cluster, p *corev1.Pod) {
+			c.create(schedtest.Node("n2").Taint("other", corev1.TaintEffectNoSchedule).Node())
+			if err := c.CreateSubresource(c.t.Context(), p, "binding", &corev1.Binding{
+				ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name}, Target: corev1.ObjectReference{Kind: "Node", Name: "n2"},
+			}); err != nil {
+				c.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, schedtest.Node("n1"))
+			c.create(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 100})
+			for _, name := range []string{"a", "b"} {
+				c.create(schedtest.Pod(name).CPU("2").Pod())
+				c.until(name+" is placed", func() bool { return c.nodeOf(name) == "n1" })
+			}
+			important := schedtest.Pod("important").CPU("4").With(func(p *corev1.Pod) { p.Spec.PriorityClassName = "high" }).Pod()
+			c.create(important)
+			c.until("room is being made", func() bool { return c.told("a", "Preempted") && c.told("b", "Preempted") })
+			c.until("important is nominated", func() bool {
+				p, _ := c.pods.Get("default", "important")
+				return p != nil && p.Status.NominatedNodeName == "n1"
+			})
+			c.endTerminating("a")
+			c.create(schedtest.Pod("late").CPU("2").Pod())
+			c.until("late was tried", func() bool { return c.told("late", "FailedScheduling") })
+			leave(c, important)
+			c.until("late has the room", func() bool { return c.nodeOf("late") == "n1" })
+		})
+	}
+}
+
 // endTerminating does what agents do with pods that are being deleted: all of
 // them, or those of some names.
 func (c *cluster) endTerminating(names ...string) {

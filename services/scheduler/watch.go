@@ -87,7 +87,9 @@ func (s *Scheduler) enqueue(info *snapshot.PodInfo) {
 // status and change nothing here.
 func (s *Scheduler) placedPodUpdated(old, pod *corev1.Pod) {
 	if !placed(old) {
-		s.nominations.remove(pod.UID)
+		if node := s.nominations.remove(pod.UID); node != pod.Spec.NodeName {
+			s.noLongerNominated(snapshot.NewPodInfo(pod), node, false)
+		}
 		s.cache.SetPod(pod)
 		s.queue.Delete(pod.UID)
 		s.queue.Happened(framework.Event{Resource: framework.AssignedPod, Action: framework.Add, New: pod})
