@@ -10,6 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -24,6 +27,7 @@ import (
 	"navarch.dev/navarch/internal/flowdefaults"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/telemetry"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store"
 	"navarch.dev/navarch/services/store/access"
@@ -52,14 +56,14 @@ type flowStore struct {
 
 // newFlowStore runs a Store of so few seats that each level has one of its own.
 // queue is how many requests of jane's may wait; 0: they are refused.
-func newFlowStore(t *testing.T, queue int32) flowStore {
+func newFlowStore(t *testing.T, queue int32, opts ...storetest.Option) flowStore {
 	t.Helper()
 	s := flowStore{let: make(chan struct{})}
 	cfg := store.DefaultConfig()
 	cfg.Flow.MaxRequests, cfg.Flow.MaxMutating = 4, 4
-	s.Store = storetest.New(t, storetest.WithConfig(cfg), storetest.WithControl(func(access.Reader) (access.Control, error) {
+	s.Store = storetest.New(t, append(opts, storetest.WithConfig(cfg), storetest.WithControl(func(access.Reader) (access.Control, error) {
 		return access.Control{Authorizer: holding{s.let}}, nil
-	}))
+	}))...)
 	level, schema := smallLevel(queue), schemaOf("small", "jane", "small")
 	create(t, s.Client(storetest.Admin()), level, schema)
 	synctest.Wait() // they are gone by
@@ -140,7 +144,10 @@ func TestRequestsBeyondALevelAreRefused(t *testing.T) {
 
 func TestRequestsWaitForTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newFlowStore(t, 2)
+		recorder := tracetest.NewSpanRecorder()
+		tel := telemetry.Discard("store")
+		tel.Traces = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
+		s := newFlowStore(t, 2, storetest.WithTelemetry(tel))
 		jane := s.Client(someone("jane"))
 		create(t, s.Client(storetest.Admin()), configMap("held", nil), configMap("a", nil))
 		held := s.hold(t.Context(), jane)
@@ -167,6 +174,17 @@ func TestRequestsWaitForTheirTurn(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+		var waited []time.Duration
+		for _, span := range recorder.Ended() {
+			if span.Name() == "store.wait" {
+				waited = append(waited, span.EndTime().Sub(span.StartTime()))
+			}
+		}
+		// One was refused at once, one went away, two got their seats when the first
+		// was let go.
+		if diff := cmp.Diff([]time.Duration{0, 0, 10 * time.Second, 10 * time.Second}, waited); diff != "" {
+			t.Errorf("spans of those who waited: %s", diff)
 		}
 	})
 }

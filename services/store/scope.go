@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validate/content"
@@ -146,7 +148,15 @@ func (s *Store) admit(ctx context.Context, a *access.Attributes) (flowcontrol.Se
 	if header := flow.Header(); header != nil && identity.FromContext(ctx).InGroup(identity.GroupGateways) {
 		_ = grpc.SetHeader(ctx, header) // a call that takes none has nobody to tell
 	}
-	return flow.Enter(ctx, a)
+	if seat, ok := flow.Try(); ok {
+		return seat, nil
+	}
+	schema, level := flow.Names()
+	ctx, span := s.tracer.Start(ctx, "store.wait", trace.WithAttributes(
+		attribute.String("navarch.flow_schema", schema), attribute.String("navarch.priority_level", level)))
+	seat, err := flow.Wait(ctx, a)
+	finish(span, err)
+	return seat, err
 }
 
 // authorizedNamespace is the namespace that a call is authorized in: a

@@ -6,7 +6,7 @@
 // one of the level's seats (package fairqueue), of which package shares says how
 // many there are.
 //
-//	request ─▶ Classify ─▶ Flow ─▶ Enter ─▶ Seat ─▶ … ─▶ Release
+//	request ─▶ Classify ─▶ Flow ─▶ Try, Wait ─▶ Seat ─▶ … ─▶ Release
 //	              │                  │
 //	            plan ◀── Configure   └▶ 429, Retry-After
 //	              ▲

@@ -36,6 +36,14 @@ func about(user, verb string, groups ...string) *access.Attributes {
 	}
 }
 
+// enter is what callers do.
+func enter(ctx context.Context, f *Flow, a *access.Attributes) (Seat, error) {
+	if seat, ok := f.Try(); ok {
+		return seat, nil
+	}
+	return f.Wait(ctx, a)
+}
+
 // schemaFor sends all requests of a user to a level.
 func schemaFor(name, user, level string, precedence int32) *flowcontrolv1.FlowSchema {
 	s := flowdefaults.MandatorySchemas()[1]
@@ -142,26 +150,26 @@ func TestEnter(t *testing.T) {
 		c, reg := newController(t, Config{Enabled: true, MaxRequests: 10})
 		c.Configure(append(flowdefaults.Levels(), levelOf("refuses", 1, 0), levelOf("queues", 1, 1)),
 			append(flowdefaults.Schemas(), schemaFor("refuses", "jane", "refuses", 700), schemaFor("queues", "joe", "queues", 700)))
-		enter := func(user string) (Seat, error) {
+		ask := func(user string) (Seat, error) {
 			a := about(user, "get")
-			return c.Classify(a).Enter(t.Context(), a)
+			return enter(t.Context(), c.Classify(a), a)
 		}
-		seat, err := enter("jane")
+		seat, err := ask("jane")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := enter("jane"); !apierrors.IsTooManyRequests(err) {
+		if _, err := ask("jane"); !apierrors.IsTooManyRequests(err) {
 			t.Errorf("without a seat: %v", err)
 		} else if after, ok := apierrors.SuggestsClientDelay(err); !ok || after != 1 {
 			t.Errorf("it may be tried again after %d s, %v", after, ok)
 		}
-		first, err := enter("joe")
+		first, err := ask("joe")
 		if err != nil {
 			t.Fatal(err)
 		}
 		second := make(chan error)
 		go func() {
-			_, err := enter("joe")
+			_, err := ask("joe")
 			second <- err
 		}()
 		synctest.Wait()
@@ -174,7 +182,7 @@ func TestEnter(t *testing.T) {
 		seat.Release()
 		first.Release()
 		first.Release()
-		if seat, err = enter("jane"); err != nil {
+		if seat, err = ask("jane"); err != nil {
 			t.Errorf("after one was given back: %v", err)
 		}
 		seat.Release()
@@ -215,7 +223,7 @@ func TestBorrowing(t *testing.T) {
 		limit := func() int64 { return c.Classify(a).level.seats.Limit() }
 		for range 500 {
 			go func() {
-				if seat, err := c.Classify(a).Enter(ctx, a); err == nil {
+				if seat, err := enter(ctx, c.Classify(a), a); err == nil {
 					<-ctx.Done()
 					seat.Release()
 				}
@@ -237,7 +245,7 @@ func TestLimitsWithoutPriorities(t *testing.T) {
 	c.Configure(flowdefaults.Levels(), flowdefaults.Schemas())
 	for _, verb := range []string{"get", "create"} {
 		a := about("jane", verb)
-		seat, err := c.Classify(a).Enter(t.Context(), a)
+		seat, err := enter(t.Context(), c.Classify(a), a)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,7 +253,7 @@ func TestLimitsWithoutPriorities(t *testing.T) {
 	}
 	for _, verb := range []string{"list", "patch"} {
 		a := about("jane", verb)
-		if _, err := c.Classify(a).Enter(t.Context(), a); !apierrors.IsTooManyRequests(err) {
+		if _, err := enter(t.Context(), c.Classify(a), a); !apierrors.IsTooManyRequests(err) {
 			t.Errorf("%s: %v", verb, err)
 		}
 		if c.Classify(about("root", verb, identity.GroupMasters)) != nil {
@@ -315,7 +323,7 @@ func BenchmarkRequest(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					seat, err := c.Classify(a).Enter(context.Background(), a)
+					seat, err := enter(context.Background(), c.Classify(a), a)
 					if err != nil {
 						b.Error(err)
 					}

@@ -81,23 +81,25 @@ const (
 	longestPatience = time.Minute
 )
 
-// Enter takes a seat for a request of the flow. The error is 429
-// TooManyRequests; after it, there is nothing to release.
-func (f *Flow) Enter(ctx context.Context, a *access.Attributes) (Seat, error) {
+// Try takes a seat for a request of the flow if one is free. Otherwise the request
+// has to Wait.
+func (f *Flow) Try() (Seat, bool) {
 	seat, ok := f.level.seats.Try()
 	if !ok {
-		var err error
-		if seat, err = f.wait(ctx, a); err != nil {
-			return Seat{}, err
-		}
+		return Seat{}, false
 	}
-	f.counts.dispatched.Add(1)
-	f.counts.executing.Add(1)
-	return Seat{seat, f.counts}, nil
+	return f.seated(seat), true
 }
 
-// wait is Enter where no seat is free.
-func (f *Flow) wait(ctx context.Context, a *access.Attributes) (fairqueue.Seat, error) {
+func (f *Flow) seated(seat fairqueue.Seat) Seat {
+	f.counts.dispatched.Add(1)
+	f.counts.executing.Add(1)
+	return Seat{seat, f.counts}
+}
+
+// Wait takes a seat for a request of the flow when it is its turn. The error is 429
+// TooManyRequests.
+func (f *Flow) Wait(ctx context.Context, a *access.Attributes) (Seat, error) {
 	f.counts.waiting.Add(1)
 	began := time.Now()
 	seat, err := f.level.seats.Wait(ctx, f.hash(a), patienceOf(ctx, a))
@@ -105,12 +107,15 @@ func (f *Flow) wait(ctx context.Context, a *access.Attributes) (fairqueue.Seat, 
 	if !errors.Is(err, fairqueue.ErrLimit) && !errors.Is(err, fairqueue.ErrFull) {
 		f.level.waited(f.counts, err == nil, time.Since(began))
 	}
-	if err == nil {
-		return seat, nil
+	if err != nil {
+		f.counts.refused[reasonOf(err)].Add(1)
+		return Seat{}, tooManyRequests(f.level.drops.another(time.Now()))
 	}
-	f.counts.refused[reasonOf(err)].Add(1)
-	return seat, tooManyRequests(f.level.drops.another(time.Now()))
+	return f.seated(seat), nil
 }
+
+// Names are those of the flow's FlowSchema and of its priority level.
+func (f *Flow) Names() (schema, level string) { return f.counts.schema, f.counts.level }
 
 // tooManyRequests is the error of a refused request.
 func tooManyRequests(retryAfter int) error {
