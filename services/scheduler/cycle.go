@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -114,13 +115,24 @@ func (s *Scheduler) unschedulable(a *attempt) {
 		}
 		why.PostFilter = status.Message()
 	}
-	before := s.nominations.set(a.pod, nominated)
+	before := s.nominate(a.pod, nominated)
 	message := why.Message()
 	s.log.DebugContext(a.ctx, "unschedulable", "pod", a.pod.Key(), "message", message, "nominated", nominated)
 	s.tell(a, corev1.PodReasonUnschedulable, message, nominated)
 	s.metrics.attempted("unschedulable", a)
 	s.noLongerNominated(a.pod, before, false)
 	s.queue.Reject(a.pod.Pod.UID, rejectedBy, message)
+}
+
+// nominate notes for which node room is being made for a pod, and returns the one for
+// which that is no longer so, if there is one. A pod that is gone or bound by now gets
+// no room: its informer has told of that already, or is about to.
+func (s *Scheduler) nominate(pod *snapshot.PodInfo, node string) (before string) {
+	before = s.nominations.set(pod, node)
+	if node != "" && !s.stillWaits(pod) {
+		return cmp.Or(s.nominations.remove(pod.Pod.UID), before)
+	}
+	return before
 }
 
 // refused deals with a pod that a plugin stopped after it had a node.

@@ -46,12 +46,21 @@ func startWith(t *testing.T, tel telemetry.Set, nodes ...*schedtest.NodeBuilder)
 
 func startConfigured(t *testing.T, tel telemetry.Set, configure func(*Config), nodes ...*schedtest.NodeBuilder) *cluster {
 	t.Helper()
+	return startOver(t, tel, configure, nil, nodes...)
+}
+
+// startOver starts a scheduler that knows some objects from the first.
+func startOver(t *testing.T, tel telemetry.Set, configure func(*Config), objs []kinds.Object, nodes ...*schedtest.NodeBuilder) *cluster {
+	t.Helper()
 	ofStore := telemetry.Discard("store")
 	ofStore.Traces = tel.Traces
 	store := storetest.New(t, storetest.WithTelemetry(ofStore))
 	c := &cluster{Client: store.Client(storetest.Admin()), t: t, changed: make(chan struct{}, 1)}
 	for _, n := range nodes {
 		c.create(n.Node())
+	}
+	for _, obj := range objs {
+		c.create(obj)
 	}
 	config := DefaultConfig()
 	config.LeaderElect = false

@@ -9,6 +9,8 @@ import (
 	"k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/telemetry"
 	"navarch.dev/navarch/services/scheduler/schedtest"
 )
 
@@ -53,10 +55,8 @@ func TestPodGoesWhereAVolumeCanBeBound(t *testing.T) {
 
 // The space that a driver tells of wakes a pod whose claim waits for it.
 func TestPodGoesWhereThereIsSpace(t *testing.T) {
-	c := start(t, schedtest.Node("n1"), schedtest.Node("n2"))
-	c.create(schedtest.Driver("disk.example.com"))
-	c.create(schedtest.Class("dynamic", "disk.example.com"))
-	c.create(schedtest.Claim("data", "dynamic"))
+	known := []kinds.Object{schedtest.Driver("disk.example.com"), schedtest.Class("dynamic", "disk.example.com"), schedtest.Claim("data", "dynamic")}
+	c := startOver(t, telemetry.Discard("scheduler"), func(*Config) {}, known, schedtest.Node("n1"), schedtest.Node("n2"))
 	c.create(schedtest.Pod("p").Claims("data").Pod())
 	c.until("the pod says what it lacks", func() bool {
 		pod, ok := c.pods.Get("default", "p")
