@@ -107,7 +107,7 @@ func currentValue(m *autoscalingv2.MetricStatus, target *autoscalingv2.MetricTar
 }
 
 func autoscalerStrategy() Strategy {
-	return statusOnly(
+	return specStatus(
 		func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerSpec {
 			return &h.Spec
 		},

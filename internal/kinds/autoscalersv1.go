@@ -37,7 +37,7 @@ func autoscalerV1Columns() []Column {
 }
 
 func autoscalerV1Strategy() Strategy {
-	return statusOnly(
+	return specStatus(
 		func(h *autoscalingv1.HorizontalPodAutoscaler) *autoscalingv1.HorizontalPodAutoscalerSpec {
 			return &h.Spec
 		},

@@ -52,7 +52,7 @@ func coreKinds() []*Kind {
 			Categories:   []string{"all"},
 			Namespaced:   true,
 			Subresources: []string{"status", "proxy"},
-			NameRule:     validation.NameIsDNS1035Label,
+			NameRule:     validation.NameIsDNSLabel,
 			Columns:      serviceColumns(),
 			Fields:       fields(serviceFields),
 			FieldNames:   []string{"spec.clusterIP", "spec.type"},

@@ -38,8 +38,8 @@ spec:
 		{"a pod's own resources", gvk("v1", "Pod"), "spec: {resources: {limits: {cpu: 4, memory: 2Gi}}, containers: [{name: c, resources: {requests: {cpu: 1}}}, {name: d, resources: {requests: {cpu: 1}}}]}", `
 spec:
   containers:
-  - {imagePullPolicy: Always, name: c, resources: {requests: {cpu: "1"}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
-  - {imagePullPolicy: Always, name: d, resources: {requests: {cpu: "1"}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
+  - {imagePullPolicy: IfNotPresent, name: c, resources: {requests: {cpu: "1"}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
+  - {imagePullPolicy: IfNotPresent, name: d, resources: {requests: {cpu: "1"}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
   dnsPolicy: ClusterFirst
   enableServiceLinks: true
   resources: {limits: {cpu: "4", memory: 2Gi}, requests: {cpu: "2", memory: 2Gi}}
@@ -52,13 +52,30 @@ spec:
   allocateLoadBalancerNodePorts: true
   externalTrafficPolicy: Cluster
   internalTrafficPolicy: Cluster
-  ipFamilies: [IPv4]
-  ipFamilyPolicy: SingleStack
   ports: [{port: 80, protocol: TCP, targetPort: 80}]
   sessionAffinity: ClientIP
   sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}
   type: LoadBalancer
 status: {loadBalancer: {ingress: [{ip: 1.1.1.1, ipMode: VIP}]}}`},
+		{"a StatefulSet that names its strategy", gvk("apps/v1", "StatefulSet"), "spec: {updateStrategy: {type: RollingUpdate}, template: {spec: {containers: [{name: c, image: 'ko://example.test/c'}]}}}", `
+spec:
+  persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}
+  podManagementPolicy: OrderedReady
+  replicas: 1
+  revisionHistoryLimit: 10
+  selector: null
+  serviceName: ""
+  template:
+    spec:
+      containers:
+      - {image: 'ko://example.test/c', imagePullPolicy: IfNotPresent, name: c, resources: {}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
+      dnsPolicy: ClusterFirst
+      restartPolicy: Always
+      schedulerName: default-scheduler
+      securityContext: {}
+      terminationGracePeriodSeconds: 30
+  updateStrategy: {type: RollingUpdate}
+status: {availableReplicas: 0, replicas: 0}`},
 		{"an autoscaler", gvk("autoscaling/v2", "HorizontalPodAutoscaler"), "spec: {behavior: {scaleUp: {}}}", `
 spec:
   behavior:

@@ -101,7 +101,7 @@ func roleBindingStrategy() Strategy {
 	return plain(rules[*rbacv1.RoleBinding]{
 		defaults: func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
 		validate: func(b *rbacv1.RoleBinding) field.ErrorList {
-			return validateBinding(b.RoleRef, b.Subjects, "Role", "ClusterRole")
+			return validateBinding(b.RoleRef, b.Subjects, true, "Role", "ClusterRole")
 		},
 		validateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
 	})
@@ -111,7 +111,7 @@ func clusterRoleBindingStrategy() Strategy {
 	return plain(rules[*rbacv1.ClusterRoleBinding]{
 		defaults: func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
 		validate: func(b *rbacv1.ClusterRoleBinding) field.ErrorList {
-			return validateBinding(b.RoleRef, b.Subjects, "ClusterRole")
+			return validateBinding(b.RoleRef, b.Subjects, false, "ClusterRole")
 		},
 		validateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
 	})
@@ -126,7 +126,7 @@ func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {
 	}
 }
 
-func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, kinds ...string) field.ErrorList {
+func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool, kinds ...string) field.ErrorList {
 	at := field.NewPath("roleRef")
 	errs := rule.Join(rule.OneOf(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName), rule.OneOf(ref.Kind, at.Child("kind"), kinds...))
 	if ref.Name == "" {
@@ -135,17 +135,22 @@ func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, kinds ...str
 		errs = append(errs, rule.Invalids(at.Child("name"), ref.Name, content.IsPathSegmentName(ref.Name))...)
 	}
 	for i, s := range subjects {
-		errs = append(errs, validateSubject(s, field.NewPath("subjects").Index(i))...)
+		errs = append(errs, validateSubject(s, namespaced, field.NewPath("subjects").Index(i))...)
 	}
 	return errs
 }
 
-func validateSubject(s rbacv1.Subject, at *field.Path) field.ErrorList {
+// validateSubject returns what is wrong with a subject. A service account without a
+// namespace is one of the binding's, if that has one.
+func validateSubject(s rbacv1.Subject, namespaced bool, at *field.Path) field.ErrorList {
 	errs := rule.Required(s.Name, at.Child("name"))
 	switch s.Kind {
 	case rbacv1.ServiceAccountKind:
 		if s.APIGroup != "" {
 			errs = append(errs, field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{""}))
+		}
+		if namespaced {
+			return errs
 		}
 		return rule.Join(errs, rule.Required(s.Namespace, at.Child("namespace")))
 	case rbacv1.UserKind, rbacv1.GroupKind:

@@ -61,9 +61,9 @@ func TestServices(t *testing.T) {
 	})
 	const ports = "ports: [{port: 80}]"
 	testUpdate(t, gvk("v1", "Service"), false, []change{
-		{"another address", "spec: {clusterIP: 10.0.0.1, " + ports + "}", "spec: {clusterIP: 10.0.0.2, " + ports + "}",
+		{"another address", "spec: {clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1], " + ports + "}", "spec: {clusterIP: 10.0.0.2, clusterIPs: [10.0.0.2], " + ports + "}",
 			[]string{`spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set`}},
-		{"no address", "spec: {clusterIP: 10.0.0.1, " + ports + "}", "spec: {ipFamilies: [IPv4], " + ports + "}",
+		{"no address", "spec: {clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1], ipFamilies: [IPv4], " + ports + "}", "spec: {ipFamilies: [IPv4], " + ports + "}",
 			[]string{`spec.clusterIPs[0]: Invalid value: null: primary clusterIP can not be unset`}},
 		{"another version", "spec: {clusterIP: 10.0.0.1, ipFamilies: [IPv4], " + ports + "}", "spec: {clusterIP: 10.0.0.1, ipFamilies: [IPv6], " + ports + "}",
 			[]string{`spec.ipFamilies[0]: Invalid value: ["IPv6"]: may not change once set`}},

@@ -60,7 +60,12 @@ func serviceStrategy() Strategy {
 		func(s *corev1.Service) *corev1.ServiceSpec { return &s.Spec },
 		func(s *corev1.Service) *corev1.ServiceStatus { return &s.Status },
 		rules[*corev1.Service]{
-			update:         keepAllocated,
+			create: defaultAddresses,
+			update: func(s, old *corev1.Service) {
+				defaultAddresses(s)
+				keepAllocated(s, old)
+				defaultAddresses(s)
+			},
 			defaults:       defaultService,
 			validate:       validateService,
 			validateUpdate: validateServiceUpdate,
@@ -95,7 +100,6 @@ func defaultService(s *corev1.Service) {
 	if spec.Type == corev1.ServiceTypeLoadBalancer {
 		setPointer(&spec.AllocateLoadBalancerNodePorts, true)
 	}
-	defaultAddresses(spec)
 }
 
 func defaultAffinityTimeout(spec *corev1.ServiceSpec) {
@@ -110,13 +114,18 @@ func defaultAffinityTimeout(spec *corev1.ServiceSpec) {
 }
 
 // defaultAddresses keeps clusterIP and clusterIPs in step and names the
-// families of the addresses.
-func defaultAddresses(spec *corev1.ServiceSpec) {
+// families of the addresses. Like the addresses themselves this is the cluster's
+// part: it belongs to no field manager.
+func defaultAddresses(s *corev1.Service) {
+	spec := &s.Spec
 	switch {
 	case spec.ClusterIP != "" && len(spec.ClusterIPs) == 0:
 		spec.ClusterIPs = []string{spec.ClusterIP}
 	case spec.ClusterIP == "" && len(spec.ClusterIPs) > 0:
 		spec.ClusterIP = spec.ClusterIPs[0]
+	}
+	if spec.Type == corev1.ServiceTypeExternalName {
+		return
 	}
 	if len(spec.IPFamilies) == 0 {
 		for _, ip := range spec.ClusterIPs {

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -49,9 +50,11 @@ func statefulSetStrategy() Strategy {
 func defaultStatefulSet(s *appsv1.StatefulSet) {
 	podspec.SetDefaults(&s.Spec.Template.Spec)
 	setDefault(&s.Spec.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
-	setDefault(&s.Spec.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)
-	if s.Spec.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
+	if s.Spec.UpdateStrategy.Type == "" { // who names the type has said all of it
+		s.Spec.UpdateStrategy.Type = appsv1.RollingUpdateStatefulSetStrategyType
 		setPointer(&s.Spec.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
+	}
+	if s.Spec.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType && s.Spec.UpdateStrategy.RollingUpdate != nil {
 		setPointer(&s.Spec.UpdateStrategy.RollingUpdate.Partition, 0)
 		setPointer(&s.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
 	}
@@ -193,6 +196,7 @@ func daemonSetStrategy() Strategy {
 		func(d *appsv1.DaemonSet) *appsv1.DaemonSetStatus { return &d.Status },
 		rules[*appsv1.DaemonSet]{
 			defaults:       defaultDaemonSet,
+			update:         countTemplates,
 			validate:       validateDaemonSet,
 			validateStatus: validateDaemonStatus,
 			validateUpdate: func(d, old *appsv1.DaemonSet) field.ErrorList {
@@ -201,7 +205,26 @@ func daemonSetStrategy() Strategy {
 		})
 }
 
+// countTemplates keeps the annotation in which the number of a DaemonSet's templates
+// is left from before metadata.generation.
+func countTemplates(d, old *appsv1.DaemonSet) {
+	n, err := strconv.ParseInt(old.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64)
+	if err != nil {
+		n = 1
+	}
+	if !equality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
+		n++
+	}
+	d.Annotations[appsv1.DeprecatedTemplateGeneration] = strconv.FormatInt(n, 10)
+}
+
 func defaultDaemonSet(d *appsv1.DaemonSet) {
+	if d.Annotations == nil {
+		d.Annotations = make(map[string]string, 1)
+	}
+	if _, ok := d.Annotations[appsv1.DeprecatedTemplateGeneration]; !ok {
+		d.Annotations[appsv1.DeprecatedTemplateGeneration] = "1"
+	}
 	podspec.SetDefaults(&d.Spec.Template.Spec)
 	setPointer(&d.Spec.RevisionHistoryLimit, 10)
 	setDefault(&d.Spec.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)

@@ -14,7 +14,7 @@ func TestWorkloads(t *testing.T) {
 	restarts := `spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"`
 	testCreate(t, gvk("apps/v1", "Deployment"), []bad{
 		{"sound", "spec: {" + selects + template + "}", nil},
-		{"no selector", "spec: {" + template + "}", []string{"spec.selector: Required value"}},
+		{"no selector", "spec: {" + template + "}", []string{"spec.selector: Required value", mismatch}},
 		{"an empty selector", "spec: {selector: {}, " + template + "}", []string{"spec.selector: Invalid value: {}: empty selector is invalid for deployment"}},
 		{"another selector", "spec: {selector: {matchLabels: {a: c}}, " + template + "}", []string{mismatch}},
 		{"pods that end", "spec: {" + selects + short + "}", []string{restarts, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"}},

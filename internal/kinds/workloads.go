@@ -44,7 +44,7 @@ func validateWorkloadTemplate(what string, template *corev1.PodTemplateSpec) fie
 func validateWorkloadSelector(what string, selector *metav1.LabelSelector, templateLabels map[string]string) field.ErrorList {
 	at := specPath("selector")
 	if selector == nil {
-		return field.ErrorList{field.Required(at, "")}
+		return append(field.ErrorList{field.Required(at, "")}, validateMatch(selector, templateLabels)...)
 	}
 	errs := rule.Selector(selector, at)
 	if len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {

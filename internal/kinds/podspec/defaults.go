@@ -6,6 +6,7 @@ package podspec
 import (
 	"strings"
 
+	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -131,8 +132,12 @@ func defaultHTTPGet(get *corev1.HTTPGetAction) {
 }
 
 // pullPolicyFor is Always for images that can change under their name: those
-// tagged latest or not tagged at all.
+// tagged latest or not tagged at all. What is no image's name has no tag either, but
+// counts as if it had.
 func pullPolicyFor(image string) corev1.PullPolicy {
+	if _, err := reference.ParseNormalizedNamed(image); err != nil {
+		return corev1.PullIfNotPresent
+	}
 	if strings.Contains(image, "@") {
 		return corev1.PullIfNotPresent
 	}

@@ -18,11 +18,14 @@ import (
 // maxMessage is the most characters of what a message's expression says.
 const maxMessage = 5 << 10
 
+// None says that there is no rule.
+func (r *Rules) None() bool { return r == nil || r.root == nil }
+
 // Validate returns the rules that an object breaks. old is what it was before,
 // nil for a new one: what breaks a rule and has not changed is not held against
 // a change, unless the rule looks at what was before.
 func (r *Rules) Validate(ctx context.Context, obj, old map[string]any) field.ErrorList {
-	if r == nil || r.root == nil {
+	if r.None() {
 		return nil
 	}
 	e := &evaluation{ctx: ctx, budget: expression.RulesBudget}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
@@ -49,8 +50,8 @@ func merge[O runtime.Object](m *managedfields.FieldManager, w Write, live O, pat
 // parseApplied reads an applied configuration and checks that it is for the
 // object that the request names, which is of kind gvk.
 func parseApplied(w Write, opts PatchOptions, gvk schema.GroupVersionKind) (*unstructured.Unstructured, []string, error) {
-	patch := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal(opts.Patch, &patch.Object); err != nil {
+	patch, err := decodeApplied(opts.Patch)
+	if err != nil {
 		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
 	if w.Manager == "" {
@@ -74,6 +75,20 @@ func parseApplied(w Write, opts PatchOptions, gvk schema.GroupVersionKind) (*uns
 	}
 	warnings, err := repeatedKeys(opts)
 	return patch, warnings, err
+}
+
+// decodeApplied reads a document in YAML, of which JSON is a part. Whole numbers are
+// integers, as everywhere else in objects.
+func decodeApplied(document []byte) (*unstructured.Unstructured, error) {
+	raw, err := yaml.YAMLToJSON(document)
+	if err != nil {
+		return nil, err
+	}
+	obj := &unstructured.Unstructured{}
+	if err := json.Unmarshal(raw, &obj.Object); err != nil {
+		return nil, err
+	}
+	return obj, nil
 }
 
 // checkMetadata refuses metadata that is no metadata, which accessors would
