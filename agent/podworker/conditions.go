@@ -29,9 +29,7 @@ func (w *worker) setConditions(s *corev1.PodStatus, now time.Time) {
 	containers := w.judgeContainers(s)
 	set(corev1.ContainersReady, containers)
 	set(corev1.PodReady, w.judgeReady(s, containers))
-	if findCondition(s, corev1.PodScheduled) == nil {
-		set(corev1.PodScheduled, verdict{ok: true})
-	}
+	set(corev1.PodScheduled, verdict{ok: true})
 }
 
 func (w *worker) judgeInitialized(s *corev1.PodStatus) verdict {

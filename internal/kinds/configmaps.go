@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"maps"
 
@@ -84,9 +85,22 @@ func secretStrategy() Strategy {
 	return plain(rules[*corev1.Secret]{
 		update:         func(s, old *corev1.Secret) { setDefault(&s.Type, old.Type) },
 		defaults:       defaultSecret,
+		warnings:       keysThatDoNotMatch,
 		validate:       validateSecret,
 		validateUpdate: validateSecretUpdate,
 	})
+}
+
+// keysThatDoNotMatch says what keeps a certificate and a key from being used
+// together. A Secret may be filled in later, so it is stored nevertheless.
+func keysThatDoNotMatch(s *corev1.Secret) []string {
+	if s.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
 }
 
 // defaultSecret moves what was written as text to where secrets are read.

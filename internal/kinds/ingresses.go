@@ -53,7 +53,15 @@ func ingressStrategy() Strategy {
 	return specStatus(
 		func(i *networkingv1.Ingress) *networkingv1.IngressSpec { return &i.Spec },
 		func(i *networkingv1.Ingress) *networkingv1.IngressStatus { return &i.Status },
-		rules[*networkingv1.Ingress]{validate: validateIngress, validateCreate: validateNewIngress, validateStatus: validateIngressStatus})
+		rules[*networkingv1.Ingress]{
+			validate: validateIngress, validateCreate: validateNewIngress, validateStatus: validateIngressStatus,
+			warnings: func(i *networkingv1.Ingress) []string {
+				if _, annotated := i.Annotations[ingressClassAnnotation]; annotated && i.Spec.IngressClassName == nil {
+					return []string{fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", ingressClassAnnotation)}
+				}
+				return nil
+			},
+		})
 }
 
 func validateIngress(i *networkingv1.Ingress) field.ErrorList {

@@ -70,6 +70,7 @@ func serviceStrategy() Strategy {
 			validate:       validateService,
 			validateUpdate: validateServiceUpdate,
 			validateStatus: validateServiceStatus,
+			warnings:       serviceWarnings,
 		})
 }
 

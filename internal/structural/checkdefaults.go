@@ -31,7 +31,7 @@ func (s *Schema) checkDefault(at *field.Path) field.ErrorList {
 	}
 	pruned := copied(s.Default)
 	p := &pruning{}
-	p.value(pruned, s, "")
+	p.value(pruned, s, false, "")
 	if !equality.Semantic.DeepEqual(pruned, s.Default) {
 		return field.ErrorList{field.Invalid(at, s.Default, "must not have unknown fields")}
 	}

@@ -14,7 +14,7 @@ func isMeta(name string) bool { return name == "apiVersion" || name == "kind" ||
 // metadata) is left to others.
 func (s *Schema) Prune(obj map[string]any) []string {
 	p := &pruning{}
-	p.object(obj, s, true, "")
+	p.object(obj, s, true, s.PreserveUnknown, "")
 	slices.Sort(p.dropped)
 	return p.dropped
 }
@@ -28,17 +28,19 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// value prunes what a node describes; a nil node describes nothing.
-func (p *pruning) value(v any, s *Schema, path string) {
+// value prunes what a node describes; a nil node describes nothing. kept says that
+// the node belongs to a list that keeps what it does not know.
+func (p *pruning) value(v any, s *Schema, kept bool, path string) {
+	kept = kept || s != nil && s.PreserveUnknown
 	switch v := v.(type) {
 	case map[string]any:
-		p.object(v, s, s != nil && s.Embedded, path)
+		p.object(v, s, s != nil && s.Embedded, kept, path)
 	case []any:
-		p.list(v, s, path)
+		p.list(v, s, kept, path)
 	}
 }
 
-func (p *pruning) object(obj map[string]any, s *Schema, whole bool, path string) {
+func (p *pruning) object(obj map[string]any, s *Schema, whole, kept bool, path string) {
 	for _, name := range slices.Collect(maps.Keys(obj)) {
 		if whole && isMeta(name) {
 			continue
@@ -50,8 +52,8 @@ func (p *pruning) object(obj map[string]any, s *Schema, whole bool, path string)
 		}
 		switch {
 		case known:
-			p.value(obj[name], child, join(path, name))
-		case s != nil && s.PreserveUnknown:
+			p.value(obj[name], child, false, join(path, name))
+		case kept:
 		default:
 			p.dropped = append(p.dropped, join(path, name))
 			delete(obj, name)
@@ -59,15 +61,12 @@ func (p *pruning) object(obj map[string]any, s *Schema, whole bool, path string)
 	}
 }
 
-func (p *pruning) list(list []any, s *Schema, path string) {
-	if s != nil && s.PreserveUnknown && s.Items == nil {
-		return // of anything
-	}
+func (p *pruning) list(list []any, s *Schema, kept bool, path string) {
 	var items *Schema
 	if s != nil {
 		items = s.Items
 	}
 	for i, item := range list {
-		p.value(item, items, path+"["+strconv.Itoa(i)+"]")
+		p.value(item, items, kept, path+"["+strconv.Itoa(i)+"]")
 	}
 }

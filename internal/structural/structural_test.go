@@ -70,6 +70,10 @@ func TestPrune(t *testing.T) {
 			"{type: object, x-kubernetes-preserve-unknown-fields: true, properties: {p: {type: object, properties: {a: {type: string}}}}}",
 			"{x: {w: z}, p: {a: b, c: d}}", "{x: {w: z}, p: {a: b}}", "p.c",
 		},
+		"not in the items of a list that preserves them, but below": {
+			"{type: object, properties: {l: {type: array, x-kubernetes-preserve-unknown-fields: true, items: {type: object, properties: {p: {type: object}}}}}}",
+			"{l: [{w: {x: z}, p: {c: d}}]}", "{l: [{w: {x: z}, p: {}}]}", "l[0].p.c",
+		},
 		"not the metadata of an embedded object": {
 			"{type: object, properties: {e: {type: object, x-kubernetes-embedded-resource: true, properties: {s: {type: string}}}}}",
 			"{e: {kind: K, apiVersion: v1, metadata: {name: nm}, s: t, u: v}}", "{e: {kind: K, apiVersion: v1, metadata: {name: nm}, s: t}}", "e.u",

@@ -20,6 +20,9 @@ const (
 
 // DefaultPod fills what a pod's author left out.
 func DefaultPod(pod *corev1.Pod) {
+	if deref(pod.Spec.TerminationGracePeriodSeconds) < 0 { // at once, as once was meant
+		*pod.Spec.TerminationGracePeriodSeconds = 1
+	}
 	SetDefaults(&pod.Spec)
 	setPointer(&pod.Spec.EnableServiceLinks, true)
 	for c := range eachContainer(&pod.Spec) {

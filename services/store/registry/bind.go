@@ -147,10 +147,11 @@ func assign(w Write, pod *corev1.Pod, b *storev1.Binding) error {
 }
 
 func setScheduled(pod *corev1.Pod) {
-	condition := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now().Rfc3339Copy()}
+	condition := corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, ObservedGeneration: pod.Generation, LastTransitionTime: metav1.Now().Rfc3339Copy(),
+	}
 	for i, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled {
-			condition.ObservedGeneration = c.ObservedGeneration
 			pod.Status.Conditions[i] = condition
 			return
 		}

@@ -1,0 +1,39 @@
+package kinds
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// TestWarnings checks what users are told of what is stored nevertheless.
+func TestWarnings(t *testing.T) {
+	service, ingress, secret := gvk("v1", "Service"), gvk("networking.k8s.io/v1", "Ingress"), gvk("v1", "Secret")
+	for _, tt := range []struct {
+		name string
+		of   schema.GroupVersionKind
+		text string
+		want []string
+	}{
+		{"a plain service", service, "spec: {ports: [{port: 80}]}", nil},
+		{"addresses from outside", service, "spec: {externalIPs: [192.0.2.1]}", []string{"spec.externalIPs is deprecated and may no longer be implemented in some clusters"}},
+		{"a headless service", service, "spec: {clusterIP: None, externalIPs: [192.0.2.1], loadBalancerIP: 192.0.2.2, sessionAffinity: ClientIP}", []string{
+			"spec.loadBalancerIP is ignored for headless services", "spec.externalIPs is ignored for headless services", "spec.SessionAffinity is ignored for headless services"}},
+		{"a name", service, "spec: {type: ExternalName, externalName: a.test, externalIPs: [192.0.2.1]}", []string{`spec.externalIPs is ignored when spec.type is "ExternalName"`}},
+		{"a name without effect", service, "spec: {externalName: a.test, trafficDistribution: PreferClose}", []string{
+			`spec.externalName is ignored when spec.type is not "ExternalName"`, `spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"`}},
+		{"an address that is read in two ways", service, "spec: {loadBalancerIP: 010.0.0.1}", []string{`spec.loadBalancerIP: non-standard IP address "010.0.0.1" is invalid: use "10.0.0.1"`}},
+		{"a class as an annotation", ingress, "metadata: {annotations: {kubernetes.io/ingress.class: a}}", []string{`annotation "kubernetes.io/ingress.class" is deprecated, please use 'spec.ingressClassName' instead`}},
+		{"a class in both places", ingress, "metadata: {annotations: {kubernetes.io/ingress.class: a}}\nspec: {ingressClassName: a}", nil},
+		{"no certificate", secret, "{type: kubernetes.io/tls, data: {tls.crt: YQ==, tls.key: YQ==}}", []string{"tls: failed to find any PEM data in certificate input"}},
+		{"another secret", secret, "{data: {tls.crt: YQ==}}", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			kind, obj := readStored(t, tt.of, tt.text)
+			if diff := cmp.Diff(tt.want, kind.Strategy.Warnings(t.Context(), obj)); diff != "" {
+				t.Errorf("the warnings differ (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
