@@ -3,6 +3,8 @@ package job_test
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -173,6 +175,36 @@ func TestFinishedJobsKeepTheirPods(t *testing.T) {
 	}
 	c.Remove(j, metav1.DeletePropagationBackground)
 	controllertest.Await(c, "no pod", func(all []*corev1.Pod) bool { return len(all) == 0 })
+}
+
+// A pod that was counted is not made again, however late the controller sees its own
+// count: with its finalizer the pod has lost what says that it counts. The Job waits
+// after a failure; meanwhile it adopts a pod that has succeeded.
+func TestCountedPodIsNotMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t)
+		c.Apply(work("bad", nil))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		controllertest.Await(c, "a failure", func(all []*batchv1.Job) bool { return all[0].Status.Failed == 1 })
+		template := controllertest.Template("work", "ok")
+		template.Spec.RestartPolicy = corev1.RestartPolicyNever
+		orphan := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "orphan"}, Spec: template.Spec}
+		c.Apply(orphan)
+		synctest.Wait()
+		release := c.HoldBack("jobs")
+		controllertest.Change(c, orphan, "", func(p *corev1.Pod) { p.Labels = template.Labels })
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		controllertest.Await(c, "no third pod", func(all []*corev1.Pod) bool { return len(all) == 2 })
+		release()
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		controllertest.Await(c, "completion", func(all []*batchv1.Job) bool {
+			return completed(all) && all[0].Status.Succeeded == 1 && all[0].Status.Failed == 1
+		})
+		controllertest.Await(c, "no third pod", func(all []*corev1.Pod) bool { return len(all) == 2 })
+	})
 }
 
 // TestTheFirstFailureWins deletes nothing that has ended, and makes nothing

@@ -26,6 +26,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
@@ -38,7 +39,14 @@ type reconciler struct {
 	events  runner.EventRecorder
 	jobs    *client.Informer[*batchv1.Job]
 	control *podset.Control
+	// written holds a Job back until its status is seen as it was written: a pod that
+	// it counts has lost its finalizer, and by an older status it would be missing.
+	written *runner.Barrier[*batchv1.Job]
 }
+
+// settleTimeout is the longest wait for that. Usually the write's event wakes the key
+// much sooner.
+const settleTimeout = time.Second
 
 // New returns the controller of Jobs.
 func New(deps runner.Deps) (*runner.Controller, error) {
@@ -56,7 +64,7 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 		return nil, err
 	}
 	control.Finalizer = batchv1.JobTrackingFinalizer // no pod ends uncounted
-	r := &reconciler{client: deps.Client, events: control.Events, jobs: jobs, control: control}
+	r := &reconciler{client: deps.Client, events: control.Events, jobs: jobs, control: control, written: runner.NewBarrier(jobs)}
 	return podset.NewController("job", r, deps, control, jobs), nil
 }
 
@@ -75,6 +83,9 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	}
 	if wait, settled := r.control.Settled(key); !settled {
 		return wait, nil
+	}
+	if !r.written.Passed(key) {
+		return runner.RequeueAfter(settleTimeout), nil
 	}
 	pods, err := r.control.Claim(ctx, job, job.Spec.Selector, nil)
 	if err != nil {
@@ -151,6 +162,7 @@ func (s *step) writeStatus(ctx context.Context) error {
 	if err := s.client.UpdateStatus(ctx, s.job); err != nil {
 		return fmt.Errorf("update the status: %w", err)
 	}
+	s.written.Wrote(cache.MetaObjectToName(s.job).String(), s.job)
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 
 	"navarch.dev/navarch/services/controller/runner"
 )
@@ -145,7 +146,11 @@ func (ro *rollout) own(ctx context.Context, pod string, surplus *corev1.Pod) err
 		}
 		owned := claim.DeepCopy()
 		owned.OwnerReferences = owners
-		if err := ro.client.Update(ctx, owned); err != nil && !apierrors.IsNotFound(err) {
+		err := ro.client.Update(ctx, owned)
+		switch {
+		case err == nil:
+			ro.claimed.Wrote(cache.MetaObjectToName(ro.set).String(), owned)
+		case !apierrors.IsNotFound(err):
 			return fmt.Errorf("set the owners of claim %s: %w", claim.Name, err)
 		}
 	}
@@ -188,6 +193,7 @@ func (ro *rollout) ensureClaim(ctx context.Context, claim *corev1.PersistentVolu
 		ro.events.Event(ro.set, corev1.EventTypeWarning, "FailedCreate", fmt.Sprintf("create Claim %s for Pod %s failed: %v", claim.Name, pod, err))
 		return fmt.Errorf("create claim %s: %w", claim.Name, err)
 	}
+	ro.claimed.Wrote(cache.MetaObjectToName(ro.set).String(), claim)
 	ro.events.Event(ro.set, corev1.EventTypeNormal, "SuccessfulCreate", fmt.Sprintf("create Claim %s Pod %s success", claim.Name, pod))
 	return nil
 }

@@ -34,7 +34,14 @@ type reconciler struct {
 	claims  *client.Informer[*corev1.PersistentVolumeClaim]
 	history *history.History
 	control *podset.Control
+	// claimed holds a set back until the claims that it made or gave an owner are
+	// seen: a pod must not go while nobody knows which claims go with it.
+	claimed *runner.Barrier[*corev1.PersistentVolumeClaim]
 }
+
+// settleTimeout is the longest wait for that. Usually the claims' events wake the key
+// much sooner.
+const settleTimeout = time.Second
 
 // New returns the controller of StatefulSets.
 func New(deps runner.Deps) (*runner.Controller, error) {
@@ -59,6 +66,7 @@ func New(deps runner.Deps) (*runner.Controller, error) {
 	}
 	r := &reconciler{
 		client: deps.Client, events: control.Events, sets: sets, claims: claims, history: revisions, control: control,
+		claimed: runner.NewBarrier(claims),
 	}
 	c := podset.NewController("statefulset", r, deps, control, sets)
 	revisions.Watch(c)
@@ -83,6 +91,9 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	}
 	if wait, settled := r.control.Settled(key); !settled {
 		return wait, nil
+	}
+	if !r.claimed.Passed(key) {
+		return runner.RequeueAfter(settleTimeout), nil
 	}
 	set := shared.DeepCopy()
 	newest, all, err := r.history.Sync(ctx, history.Workload{

@@ -3,6 +3,8 @@ package statefulset_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -154,6 +156,32 @@ func TestClaimRetention(t *testing.T) {
 			claims(tt.afterDelete)
 		})
 	}
+}
+
+// However late the controller sees a claim that it made, the claim goes with its pod.
+func TestClaimSeenLateGoesWithItsPod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := controllertest.New(t)
+		c.Start(c.Controller(statefulset.New(c.Deps)), controllertest.Kubelet(c), c.Controller(garbagecollector.New(c.Deps, c.Inventory)))
+		pass := func() {
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+		}
+		release := c.HoldBack("persistentvolumeclaims")
+		set := db(1)
+		set.Spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
+			WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.DeletePersistentVolumeClaimRetentionPolicyType,
+		}
+		c.Apply(set)
+		pass()
+		controllertest.Await(c, "the pod", func(all []*corev1.Pod) bool { return len(all) == 1 && all[0].Status.Phase == corev1.PodRunning })
+		controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr.To[int32](0) })
+		pass()
+		release()
+		pass()
+		controllertest.Await(c, "no pod", func(all []*corev1.Pod) bool { return len(all) == 0 })
+		controllertest.Await(c, "no claim", func(all []*corev1.PersistentVolumeClaim) bool { return len(all) == 0 })
+	})
 }
 
 func TestFirstOrdinal(t *testing.T) {
