@@ -8,8 +8,11 @@
 // It is a module of its own: Kubernetes and all that it needs stay out of
 // the product's go.mod. `make bench-peers` builds the programs and runs it.
 //
+// With -manifests it compares the two sides' answers instead: it has both create
+// and apply the objects of other projects' manifests, and tells what differs.
+//
 // It exits with 0 if every target that was measured is met, with 3 if one was
-// missed, and with 1 if something could not be measured.
+// missed or answers differ, and with 1 if something could not be measured.
 package main
 
 import (
@@ -22,6 +25,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -37,6 +41,9 @@ type options struct {
 	dir    string
 	keep   bool
 	scale  scale
+	// manifests are folders whose objects are sent to both sides, instead of
+	// measuring.
+	manifests []string
 }
 
 // scale is how much work the rows do.
@@ -62,7 +69,7 @@ func exitCode() int {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		return 1
 	case missed > 0:
-		fmt.Fprintf(os.Stderr, "peers: %d targets are missed\n", missed)
+		fmt.Fprintf(os.Stderr, "peers: %d targets are missed, or answers differ\n", missed)
 		return exitMissed
 	}
 	return 0
@@ -113,6 +120,9 @@ func run(ctx context.Context) (int, error) {
 	if o.dir, err = filepath.Abs(o.dir); err != nil { // programs look for relative names in folders of their own
 		return 0, fmt.Errorf("flag -dir: %w", err)
 	}
+	if len(o.manifests) > 0 {
+		return compareManifests(ctx, o, os.Stdout)
+	}
 	for _, services := range []arrangement{none, apiOnly, full} {
 		rows := slices.DeleteFunc(allRows(), func(r row) bool { return r.services != services || !o.wanted(r) })
 		if len(rows) == 0 {
@@ -153,6 +163,7 @@ func measure(ctx context.Context, o options, services arrangement, rows []row) (
 
 func parseOptions() (options, error) {
 	var o options
+	manifests := flag.String("manifests", "", "folders, separated by commas, of manifests to compare the two sides' answers to, instead of measuring")
 	rows := flag.String("run", "", "regular expression of the rows to measure (default: all but large)")
 	flag.StringVar(&o.only, "only", "", "measure one side alone: navarch or kube")
 	flag.StringVar(&o.binDir, "bin", "bin", "folder of the built programs")
@@ -177,6 +188,9 @@ func parseOptions() (options, error) {
 		flag.IntVar(n.value, n.name, n.def, n.usage)
 	}
 	flag.Parse()
+	if *manifests != "" {
+		o.manifests = strings.Split(*manifests, ",")
+	}
 	if o.only != "" && o.only != "navarch" && o.only != "kube" {
 		return o, fmt.Errorf("flag -only: %q is neither navarch nor kube", o.only)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -32,9 +33,13 @@ func (p *peers) startNavarch(ctx context.Context, s *server, e endpoints, a arra
 		"--log-level=warn", "--ca-file=" + e.file("ca.crt"), "--cert-file=" + e.file("store.crt"), "--key-file=" + e.file("store.key"),
 		"--service-account-key-file=" + e.file("service-account.key"), "--debug-address-file=" + e.file("debug"),
 	}
-	if a == full {
+	switch a {
+	case full:
 		args = append(args, "--controller-disable-controllers="+strings.Join(unusedControllers, ","))
-	} else {
+	case compared:
+		idle := slices.DeleteFunc(slices.Concat(unusedControllers, []string{"deployment", "replicaset"}), func(c string) bool { return c == "customresourcedefinition" })
+		args = append(args, "--without=scheduler", "--controller-disable-controllers="+strings.Join(idle, ","))
+	default:
 		args = append(args, "--without=scheduler,controller")
 	}
 	if err := p.startProgram(s, p.command(ctx, "navarch", args...), e); err != nil {
@@ -53,11 +58,11 @@ func (p *peers) startKube(ctx context.Context, s *server, e endpoints, a arrange
 		"--client-ca-file="+e.file("ca.crt"), "--tls-cert-file="+e.file("store.crt"), "--tls-private-key-file="+e.file("store.key"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+e.file("service-account.pub"),
 		"--service-account-signing-key-file="+e.file("service-account.key"), "--authorization-mode=Node,RBAC",
-		"--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--cert-dir="+e.file("kube")), e)
+		"--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--allow-privileged=true", "--cert-dir="+e.file("kube")), e)
 	if err != nil {
 		return err
 	}
-	if err := s.ready(ctx, e); err != nil || a == apiOnly {
+	if err := s.ready(ctx, e); err != nil || a != full {
 		return err
 	}
 	if err := writeKubeconfig(e); err != nil {

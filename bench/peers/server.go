@@ -48,6 +48,9 @@ const (
 	none    arrangement = "none"    // programs that the row starts itself
 	apiOnly arrangement = "api"     // what serves the API
 	full    arrangement = "cluster" // with scheduler and controllers
+	// compared is what serves the API, with the one controller of Navarch's that
+	// kube-apiserver has within it: that of custom kinds.
+	compared arrangement = "compared"
 )
 
 // start starts both and waits until they are ready. All ends with ctx, which fail
