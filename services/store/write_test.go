@@ -422,6 +422,29 @@ func TestServerSideApply(t *testing.T) {
 	}
 }
 
+// A new object has no version yet: whoever sends one means another object. That is
+// said where it would be stored, after all that admission has to say.
+func TestNewObjectsHaveNoVersion(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	copied := configMap("copied", nil)
+	copied.ResourceVersion = "7"
+	any, err := kinds.Encode(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := &storev1.CreateRequest{
+		Resource: &storev1.Resource{Version: "v1", Resource: "configmaps"}, Namespace: "default",
+		Object: &storev1.Object{Object: any}, Options: &storev1.WriteOptions{DryRun: true},
+	}
+	if _, err := c.Store().Create(t.Context(), req); err != nil {
+		t.Errorf("in a dry run: %v", err)
+	}
+	req.Options.DryRun = false
+	if _, err := c.Store().Create(t.Context(), req); err == nil || !strings.Contains(err.Error(), "resourceVersion should not be set on objects to be created") {
+		t.Errorf("created: %v", err)
+	}
+}
+
 func TestDryRunStoresNothing(t *testing.T) {
 	ctx := t.Context()
 	c := storetest.New(t).Client(storetest.Admin())

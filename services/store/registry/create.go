@@ -42,9 +42,13 @@ func (r *Registry) Create(ctx context.Context, w Write, obj kinds.Object) (*cach
 // createNamed is Create for an object whose name is settled, or will be name
 // unless those who may change the object give it another one.
 func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object, name string) (*cache.Version, error) {
+	sent := obj.GetResourceVersion()
 	obj, err := r.readyNew(ctx, &w, obj, name)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case sent != "" && sent != "0" && !w.DryRun: // a dry run stores nothing that could have had another version
+		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
 	}
 	return r.storeNew(ctx, w, obj)
 }

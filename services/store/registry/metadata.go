@@ -52,16 +52,13 @@ func prepareNew(kind *kinds.Kind, obj kinds.Object, now time.Time) {
 	}
 }
 
-// placeNew checks the namespace and resourceVersion that a creator sent and
-// fills the namespace in.
+// placeNew checks the namespace and the name that a creator sent and fills the
+// namespace in.
 func placeNew(w Write, obj kinds.Object) error {
 	if err := place(w, obj); err != nil {
 		return err
 	}
-	switch {
-	case obj.GetResourceVersion() != "":
-		return apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
-	case w.Name != "" && obj.GetName() != w.Name:
+	if w.Name != "" && obj.GetName() != w.Name {
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), w.Name))
 	}
 	return nil
