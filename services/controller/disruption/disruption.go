@@ -108,6 +108,11 @@ func matters(old, pod *corev1.Pod) bool {
 		!equality.Semantic.DeepEqual(old.OwnerReferences, pod.OwnerReferences)
 }
 
+// retryPeriod is how long after a failure a budget is looked at again. What is
+// missing comes without a word to the budget: a custom kind that is defined later,
+// a scale that could not be read.
+const retryPeriod = 5 * time.Second
+
 // Reconcile brings a budget's status up to date. When that fails the budget
 // allows no disruption at all: nobody knows whether one would be harmless.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
@@ -123,6 +128,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 			Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse,
 			Reason: policyv1.SyncFailedReason, Message: err.Error(), ObservedGeneration: status.ObservedGeneration,
 		})
+		recheck = runner.RequeueAfter(retryPeriod)
 	}
 	if equality.Semantic.DeepEqual(status, budget.Status) {
 		return recheck, nil
