@@ -1,6 +1,7 @@
 package customresourcedefinition_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/testcluster"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/controller/controllertest"
 	"navarch.dev/navarch/services/controller/customresourcedefinition"
@@ -210,9 +212,13 @@ func TestOwnersOfCustomKinds(t *testing.T) {
 	create(t, c, widget("again", metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "top", UID: top.UID, BlockOwnerDeletion: &blocks}))
 	c.Remove(top, metav1.DeletePropagationForeground)
 	controllertest.Await(c, "the owner gone", func(all []*corev1.ConfigMap) bool { return len(all) == 0 })
-	if names := left(t, c, kind); len(names) != 0 {
-		t.Errorf("left are %v", names)
-	}
+	// The collector may not have seen the widget yet when it let the owner go.
+	testcluster.Eventually(t, "the widgets gone", func() error {
+		if names := left(t, c, kind); len(names) != 0 {
+			return fmt.Errorf("left are %v", names)
+		}
+		return nil
+	})
 }
 
 // TestNamespaceDeletion deletes a namespace with a widget in it.
