@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,6 +12,7 @@ import (
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/services/controller/inventory"
+	"navarch.dev/navarch/services/controller/runner"
 )
 
 // owners sorts an object's owner references by what has become of the owners.
@@ -21,28 +23,39 @@ type owners struct {
 	waiting []metav1.OwnerReference
 	// dangling references name owners that are gone.
 	dangling []metav1.OwnerReference
+	// again is when to look at the object again, since nobody will tell of the end
+	// of one of its owners; 0 is never.
+	again time.Duration
 }
+
+const (
+	// unseenPeriod is longer than it takes, as a rule, to see what the Store knows.
+	unseenPeriod = 5 * time.Second
+	// unknownPeriod is how often kinds are looked for that there were not.
+	unknownPeriod = 10 * time.Second
+)
 
 // collect deletes an object without an owner, and takes references to owners
 // that are gone, or on their way, off one that has another.
-func (r *reconciler) collect(ctx context.Context, obj inventory.Found) error {
+func (r *reconciler) collect(ctx context.Context, obj inventory.Found) (runner.Outcome, error) {
 	if len(obj.OwnerReferences) == 0 {
-		return nil
+		return runner.Done(), nil
 	}
 	o, err := r.classify(ctx, obj)
 	if err != nil {
-		return err
+		return runner.Done(), err
 	}
+	outcome := runner.RequeueAfter(o.again)
 	lost := slices.Concat(o.dangling, o.waiting)
 	switch {
 	case len(o.solid) > 0 && len(lost) > 0:
-		return r.dropReferences(ctx, obj, lost)
+		return outcome, r.dropReferences(ctx, obj, lost)
 	case len(o.solid) > 0:
-		return nil
+		return outcome, nil
 	case len(o.waiting) > 0:
-		return r.deleteInForeground(ctx, obj)
+		return outcome, r.deleteInForeground(ctx, obj)
 	default:
-		return r.delete(ctx, obj, propagation(obj))
+		return outcome, r.delete(ctx, obj, propagation(obj))
 	}
 }
 
@@ -88,12 +101,14 @@ func (r *reconciler) classify(ctx context.Context, obj inventory.Found) (owners,
 		switch {
 		case err != nil:
 			return o, err
-		case !known:
-			o.solid = append(o.solid, ref)
+		case known == unknown:
+			o.solid, o.again = append(o.solid, ref), max(o.again, unknownPeriod)
 		case owner == nil:
 			o.dangling = append(o.dangling, ref)
 		case deletesDependents(owner):
 			o.waiting = append(o.waiting, ref)
+		case known == unseen:
+			o.solid, o.again = append(o.solid, ref), max(o.again, unseenPeriod)
 		default:
 			o.solid = append(o.solid, ref)
 		}
@@ -101,32 +116,45 @@ func (r *reconciler) classify(ctx context.Context, obj inventory.Found) (owners,
 	return o, nil
 }
 
-// owner returns the owner that a reference names, nil if it is gone. known is
-// false for kinds that this cluster does not have: nothing can be said then.
-func (r *reconciler) owner(ctx context.Context, namespace string, ref metav1.OwnerReference) (owner *inventory.Object, known bool, err error) {
+// sight says how much is known of an owner.
+type sight int
+
+const (
+	// unknown owners are of a kind that this cluster does not have: nothing can be
+	// said of them, for now.
+	unknown sight = iota
+	// unseen owners are there, as the Store says, and not in the inventory yet. They
+	// may be gone before they are, without a word.
+	unseen
+	// seen owners are in the inventory, or gone.
+	seen
+)
+
+// owner returns the owner that a reference names, nil if it is gone.
+func (r *reconciler) owner(ctx context.Context, namespace string, ref metav1.OwnerReference) (*inventory.Object, sight, error) {
 	kind, ok := r.inventory.OwnerKind(ref)
 	if !ok {
-		return nil, false, nil
+		return nil, unknown, nil
 	}
 	if kind.Namespaced && namespace == "" {
-		return nil, false, nil // no object outside namespaces can be owned by one inside
+		return nil, unknown, nil // no object outside namespaces can be owned by one inside
 	}
 	namespace = ownerNamespace(kind, namespace)
 	if owner, ok := r.inventory.Get(kind, namespace, ref.Name); ok && owner.UID == ref.UID {
-		return owner, true, nil
+		return owner, seen, nil
 	}
 	if r.wasAbsent(ref.UID) {
-		return nil, true, nil
+		return nil, seen, nil
 	}
-	owner, err = r.client.GetMetadata(ctx, kind, namespace, ref.Name)
+	owner, err := r.client.GetMetadata(ctx, kind, namespace, ref.Name)
 	if apierrors.IsNotFound(err) || (err == nil && owner.UID != ref.UID) {
 		r.noteAbsent(ref.UID)
-		return nil, true, nil
+		return nil, seen, nil
 	}
 	if err != nil {
-		return nil, true, fmt.Errorf("look for owner %s %s/%s: %w", kind.Resource, namespace, ref.Name, err)
+		return nil, unseen, fmt.Errorf("look for owner %s %s/%s: %w", kind.Resource, namespace, ref.Name, err)
 	}
-	return owner, true, nil
+	return owner, unseen, nil
 }
 
 // deleteDependents has the dependents of an owner that is being deleted in the

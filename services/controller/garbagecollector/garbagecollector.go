@@ -164,7 +164,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	case obj.DeletionTimestamp != nil:
 		return runner.Done(), nil
 	default:
-		return runner.Done(), r.collect(ctx, found)
+		return r.collect(ctx, found)
 	}
 }
 
