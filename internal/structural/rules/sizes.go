@@ -63,6 +63,9 @@ func ofWhole(path []string) (uint64, bool) {
 
 // propertyCalled returns the property that expressions call by a name.
 func propertyCalled(s *structural.Schema, name string) *structural.Schema {
+	if p := s.Properties[name]; p != nil && slices.Contains(calls(name), name) { // as nearly always
+		return p
+	}
 	for property, p := range s.Properties {
 		if slices.Contains(calls(property), name) {
 			return p

@@ -49,8 +49,9 @@ func objectValue(obj map[string]any, s *structural.Schema, whole bool) ref.Val {
 		if child == nil || value == nil {
 			continue
 		}
+		v := valueOf(value, child, false)
 		for _, called := range calls(name) {
-			out[called] = valueOf(value, child, false)
+			out[called] = v
 		}
 	}
 	if whole {
