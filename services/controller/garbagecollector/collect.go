@@ -97,17 +97,17 @@ func (r *reconciler) delete(ctx context.Context, obj inventory.Found, p metav1.D
 func (r *reconciler) classify(ctx context.Context, obj inventory.Found) (owners, error) {
 	var o owners
 	for _, ref := range obj.OwnerReferences {
-		owner, known, err := r.owner(ctx, obj.Namespace, ref)
+		owner, found, err := r.owner(ctx, obj.Namespace, ref)
 		switch {
 		case err != nil:
 			return o, err
-		case known == unknown:
+		case found == unknown:
 			o.solid, o.again = append(o.solid, ref), max(o.again, unknownPeriod)
 		case owner == nil:
 			o.dangling = append(o.dangling, ref)
 		case deletesDependents(owner):
 			o.waiting = append(o.waiting, ref)
-		case known == unseen:
+		case found == unseen:
 			o.solid, o.again = append(o.solid, ref), max(o.again, unseenPeriod)
 		default:
 			o.solid = append(o.solid, ref)
@@ -126,7 +126,7 @@ const (
 	// unseen owners are there, as the Store says, and not in the inventory yet. They
 	// may be gone before they are, without a word.
 	unseen
-	// seen owners are in the inventory, or gone.
+	// seen owners are in the inventory, or will never be, or are gone.
 	seen
 )
 
@@ -153,6 +153,9 @@ func (r *reconciler) owner(ctx context.Context, namespace string, ref metav1.Own
 	}
 	if err != nil {
 		return nil, unseen, fmt.Errorf("look for owner %s %s/%s: %w", kind.Resource, namespace, ref.Name, err)
+	}
+	if !r.inventory.Follows(kind) {
+		return owner, seen, nil
 	}
 	return owner, unseen, nil
 }

@@ -258,6 +258,10 @@ func (inv *Inventory) Get(kind *kinds.Kind, namespace, name string) (*Object, bo
 	return informer.Get(namespace, name)
 }
 
+// Follows says whether the objects of a kind are in the inventory. Events are not,
+// nor are those of kinds that are stored as others.
+func (inv *Inventory) Follows(kind *kinds.Kind) bool { return inv.informer(kind) != nil }
+
 // HasReached says whether the objects of a kind are known up to a
 // resourceVersion.
 func (inv *Inventory) HasReached(kind *kinds.Kind, resourceVersion string) bool {
