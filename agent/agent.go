@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -39,6 +40,7 @@ import (
 
 	"navarch.dev/navarch/agent/devices"
 	"navarch.dev/navarch/agent/fence"
+	"navarch.dev/navarch/agent/guard"
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/logs"
 	"navarch.dev/navarch/agent/network"
@@ -74,6 +76,7 @@ type Agent struct {
 	pods     *podworker.Manager
 	reclaim  *volume.Reclaimer
 	server   *server.Server
+	https    http.Handler       // nobody gets past it unauthorized
 	stop     context.CancelFunc // ends what New began, for a Run that is never called
 	peers    chan struct{}      // asks for the routes to be looked at
 	up       atomic.Bool        // pods can be run
@@ -186,12 +189,18 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(), OnFenced: a.node.RenewLease,
 	})
 	usage := stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine)
-	a.server = server.New(a.pods, a.runtime, a.images, usage, logs.Read, pages.New(a.cfg.pagesConfig(a.pods, usage, tel.Metrics)))
+	shown := pages.New(a.cfg.pagesConfig(a.pods, usage, tel.Metrics))
+	a.server = server.New(a.pods, a.runtime, a.images, usage, logs.Read, shown)
+	a.https = guard.New(a.cfg.NodeName, a.client, tel.Log).Protect(shown)
 	return nil
 }
 
 // Register registers the Node service.
 func (a *Agent) Register(r grpc.ServiceRegistrar) { nodev1.RegisterNodeServiceServer(r, a.server) }
+
+// HTTP returns what answers HTTPS requests on the Node service's port: the pages
+// of a node, for those whom the Store lets read them.
+func (a *Agent) HTTP() http.Handler { return a.https }
 
 // Ready is closed once the node is registered and pods can have their network.
 func (a *Agent) Ready() <-chan struct{} { return a.network.Ready() }

@@ -3,6 +3,7 @@ package hollow
 import (
 	"context"
 	"fmt"
+	"net/http"
 	goruntime "runtime"
 	"strconv"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
+	"navarch.dev/navarch/agent/guard"
 	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/agent/podcertificate"
@@ -30,6 +32,7 @@ type agent struct {
 	pods     *podworker.Manager
 	runtime  *hollowRuntime
 	server   *server.Server
+	https    http.Handler
 	recorder *events.Recorder // nil if none is wanted
 }
 
@@ -75,7 +78,9 @@ func (n *hollowNode) newAgent(ctx context.Context, conn Conn) (*agent, error) {
 		Volumes: volume.NewResolver(c, objs, certs, n.log), Objects: objs, Events: recorder, Log: n.log, Tracer: f.tel.Tracer(),
 	})
 	usage := stats.New(n.name, a.runtime, machine(a.runtime))
-	a.server = server.New(a.pods, a.runtime, images, usage, readNothing, n.pages(a.pods, usage))
+	shown := n.pages(a.pods, usage)
+	a.server = server.New(a.pods, a.runtime, images, usage, readNothing, shown)
+	a.https = guard.New(n.name, c, n.log).Protect(shown)
 	a.runtime.pod, a.runtime.onEvent = pods.Get, a.pods.RuntimeEvent
 	a.runtime.takeOver = func(rt *hollowRuntime) { takeOver(pods.List(), rt, net, images) }
 	return a, nil

@@ -40,6 +40,15 @@ func (f *Fleet) serviceOf(ctx context.Context) (*server.Server, error) {
 			name, _ = certs.NodeOf(info.State.ServerName)
 		}
 	}
+	a, err := f.agentOf(name)
+	if err != nil {
+		return nil, err
+	}
+	return a.server, nil
+}
+
+// agentOf returns the agent of a node. The error is a gRPC status.
+func (f *Fleet) agentOf(name string) (*agent, error) {
 	n, ok := f.nodes[name]
 	if !ok {
 		return nil, status.Errorf(codes.NotFound, "%q is none of the hollow nodes of this process", name)
@@ -49,7 +58,27 @@ func (f *Fleet) serviceOf(ctx context.Context) (*server.Server, error) {
 	if n.agent == nil {
 		return nil, status.Errorf(codes.Unavailable, "the hollow node %s is silent", name)
 	}
-	return n.agent.server, nil
+	return n.agent, nil
+}
+
+// HTTP returns what answers HTTPS requests for the pages of all nodes, which
+// are told apart as in Register.
+func (f *Fleet) HTTP() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := ""
+		if r.TLS != nil {
+			name, _ = certs.NodeOf(r.TLS.ServerName)
+		}
+		a, err := f.agentOf(name)
+		switch {
+		case status.Code(err) == codes.NotFound:
+			http.Error(w, status.Convert(err).Message(), http.StatusNotFound)
+		case err != nil:
+			http.Error(w, status.Convert(err).Message(), http.StatusServiceUnavailable)
+		default:
+			a.https.ServeHTTP(w, r)
+		}
+	})
 }
 
 // Logs implements the RPC: hollow containers say nothing.

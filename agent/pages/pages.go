@@ -1,5 +1,6 @@
-// Package pages answers what Kubernetes' tools read of a node over HTTP, under
-// /api/v1/nodes/NAME/proxy: the kubelet's paths, as far as they only read.
+// Package pages answers what Kubernetes' tools read of a node over HTTP, on the
+// agent's own port and under /api/v1/nodes/NAME/proxy: the kubelet's paths, as
+// far as they only read.
 //
 //	/healthz           ok
 //	/pods              the node's pods with their true state
@@ -74,7 +75,7 @@ type Settings struct {
 
 type pages struct{ Config }
 
-// New returns the handler of all pages. Only reads reach it.
+// New returns the handler of all pages. They are read, and nothing else.
 func New(cfg Config) http.Handler {
 	p := &pages{cfg}
 	mux := http.NewServeMux()
@@ -87,7 +88,19 @@ func New(cfg Config) http.Handler {
 	mux.HandleFunc("/configz", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, map[string]Settings{"kubeletconfig": p.Settings}, nil)
 	})
-	return mux
+	return reads(mux)
+}
+
+// reads refuses what does not read.
+func reads(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (p *pages) pods(w http.ResponseWriter, r *http.Request) {

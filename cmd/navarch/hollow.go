@@ -130,7 +130,7 @@ func (c *hollowCommand) runNodes(ctx context.Context, p *process, store string, 
 		return nil
 	})
 	if len(listeners) > 0 {
-		server := rpc.NewServer(tel, rpc.ServerOptions{TLS: serveNodes(p.bundle, authority), Descriptors: apidescriptors.Resolver()})
+		server := rpc.NewServer(tel, rpc.ServerOptions{TLS: serveNodes(p.bundle, authority), HTTP: fleet.HTTP(), Descriptors: apidescriptors.Resolver()})
 		fleet.Register(server)
 		group.serve(server, listeners)
 	}
@@ -183,7 +183,7 @@ func dialer(tel telemetry.Set, store string, authority *certs.Authority) hollow.
 // serveNodes is a configuration for serving as whichever node a caller asks
 // for.
 func serveNodes(bundle *certs.Bundle, authority *certs.Authority) *tls.Config {
-	config := bundle.Server()
+	config := bundle.SharedServer()
 	base := config.GetConfigForClient
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		c, err := base(hello)

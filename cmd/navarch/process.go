@@ -240,11 +240,7 @@ func (p *process) dialStore(tel telemetry.Set, endpoints string, options ...grpc
 	return conn, nil
 }
 
-// newServer makes a gRPC server with the process's certificate.
-func (p *process) newServer(tel telemetry.Set) *rpc.Server {
-	return rpc.NewServer(tel, p.serverOptions())
-}
-
+// serverOptions are those of a gRPC server with the process's certificate.
 func (p *process) serverOptions() rpc.ServerOptions {
 	return rpc.ServerOptions{
 		TLS: p.bundle.Server(), Descriptors: apidescriptors.Resolver(),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,11 +73,11 @@ func (s storeClient) run(ctx context.Context, p *process, store, listen string) 
 	if err != nil {
 		return err
 	}
-	var options []grpc.DialOption
+	var dialing []grpc.DialOption
 	if s.deadline != nil && s.deadline() > 0 {
-		options = append(options, rpc.WithDeadline(s.deadline()))
+		dialing = append(dialing, rpc.WithDeadline(s.deadline()))
 	}
-	conn, err := p.dialStore(tel, store, options...)
+	conn, err := p.dialStore(tel, store, dialing...)
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,11 @@ func (s storeClient) run(ctx context.Context, p *process, store, listen string) 
 	if err != nil {
 		return fmt.Errorf("start the %s: %w", s.name, err)
 	}
-	server := p.newServer(tel)
+	options := p.serverOptions()
+	if pages, ok := c.(interface{ HTTP() http.Handler }); ok {
+		options.TLS, options.HTTP = p.bundle.SharedServer(), pages.HTTP()
+	}
+	server := rpc.NewServer(tel, options)
 	c.Register(server)
 	listeners, err := listenAll(ctx, "listen", listen)
 	if err != nil {

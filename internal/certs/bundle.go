@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -150,20 +151,49 @@ func newContent(ca []byte, own tls.Certificate) (content, error) {
 // Server returns a configuration for serving that asks callers for a
 // certificate of the cluster's authority.
 func (b *Bundle) Server() *tls.Config {
-	base := &tls.Config{
+	services := b.services()
+	base := services.Clone()
+	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return b.following(services), nil }
+	return base
+}
+
+// SharedServer returns a configuration for a port that serves services, as
+// Server's does, and others over HTTPS: who offers HTTP/1.1, or says nothing of
+// protocols, gets that and need not have a certificate; one that is given is
+// checked. Services offer HTTP/2 alone.
+func (b *Bundle) SharedServer() *tls.Config {
+	services := b.services()
+	others := services.Clone()
+	others.MinVersion, others.ClientAuth, others.NextProtos = tls.VersionTLS12, tls.VerifyClientCertIfGiven, []string{protocolHTTP1}
+	base := services.Clone()
+	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if len(hello.SupportedProtos) == 0 || slices.Contains(hello.SupportedProtos, protocolHTTP1) {
+			return b.following(others), nil
+		}
+		return b.following(services), nil
+	}
+	return base
+}
+
+// protocolHTTP1 is HTTP/1.1 in the TLS handshake (RFC 7301).
+const protocolHTTP1 = "http/1.1"
+
+// services returns the configuration for serving services.
+func (b *Bundle) services() *tls.Config {
+	return &tls.Config{
 		MinVersion:     tls.VersionTLS13,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return b.Own(), nil },
 		ClientAuth:     tls.RequireAndVerifyClientCert,
 		ClientCAs:      b.Roots(),
 		NextProtos:     []string{"h2"},
 	}
-	serving := base.Clone()
-	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		c := serving.Clone()
-		c.ClientCAs = b.Roots()
-		return c, nil
-	}
-	return base
+}
+
+// following returns a configuration that trusts whom the files name now.
+func (b *Bundle) following(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.ClientCAs = b.Roots()
+	return c
 }
 
 // Client returns a configuration for calling the service whose certificate

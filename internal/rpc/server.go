@@ -12,8 +12,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fullstorydev/grpchan/inprocgrpc"
@@ -63,12 +65,18 @@ type Server struct {
 	unary map[string]unaryMethod
 	// streaming are the methods of Receive.
 	streaming map[string]streamingMethod
+	// https serves what is not gRPC; nil is nothing.
+	https *httpsServer
 }
 
 // ServerOptions qualify a Server.
 type ServerOptions struct {
 	// TLS is for the network; it must verify client certificates.
 	TLS *tls.Config
+	// HTTP, if it is not nil, answers the connections on which a client has not
+	// agreed on HTTP/2 (certs.Bundle.SharedServer). It must find out by itself
+	// who asks: a client certificate has been verified if there is one.
+	HTTP http.Handler
 	// Descriptors resolve messages for reflection; nil is the linked-in ones.
 	Descriptors protodesc.Resolver
 	// OwnSpans names services that begin a span for each call themselves, with
@@ -91,9 +99,15 @@ func (o ServerOptions) wantsSpan(info *stats.RPCTagInfo) bool {
 // yet.
 func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 	passed := newInterceptors(newEdge(tel), opts)
+	creds, https := credentials.NewTLS(opts.TLS), (*httpsServer)(nil)
+	if opts.HTTP != nil {
+		https = newHTTPSServer(opts.HTTP, tel.Log)
+		creds = sharedPort{TransportCredentials: creds, config: opts.TLS, others: https}
+	}
 	s := &Server{
+		https: https,
 		grpc: grpc.NewServer(
-			grpc.Creds(credentials.NewTLS(opts.TLS)),
+			grpc.Creds(creds),
 			grpc.StatsHandler(otelgrpc.NewServerHandler(
 				otelgrpc.WithTracerProvider(tel.Traces), otelgrpc.WithPropagators(propagation.TraceContext{}),
 				otelgrpc.WithFilter(opts.wantsSpan))),
@@ -158,10 +172,18 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		defer close(stopped)
 		<-ctx.Done()
 		s.health.Shutdown()
+		var others sync.WaitGroup
+		defer others.Wait()
+		if s.https != nil {
+			others.Go(func() { s.https.shutdown(ctx) })
+		}
 		hard := time.AfterFunc(drainTime, s.grpc.Stop)
 		defer hard.Stop()
 		s.grpc.GracefulStop()
 	}()
+	if s.https != nil {
+		listener = s.https.share(listener)
+	}
 	if err := s.grpc.Serve(listener); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("serve gRPC on %s: %w", listener.Addr(), err)
 	}

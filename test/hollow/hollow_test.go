@@ -2,7 +2,11 @@ package hollow_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -16,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/testcluster"
 )
 
@@ -224,6 +229,35 @@ func lookInto(t *testing.T, c *testcluster.Cluster, p corev1.Pod) {
 	raw := c.Kubectl(t, "get", "--raw", "/api/v1/nodes/"+p.Spec.NodeName+"/proxy/metrics/resource")
 	testcluster.Contains(t, "the node's page of resources", raw, "pod_memory_working_set_bytes", p.Name)
 	testcluster.Contains(t, "kubectl attach", c.KubectlFails(t, "attach", p.Name), "have no processes")
+	askOwnPort(t, c, p.Spec.NodeName)
+}
+
+// askOwnPort asks a node for a page at its own port, with a token and without.
+func askOwnPort(t *testing.T, c *testcluster.Cluster, node string) {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(c.RESTConfig(t).CAData)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: certs.NodeServerName(node)}}
+	defer transport.CloseIdleConnections()
+	field := func(path string) string { return c.Kubectl(t, "get", "node", node, "-o", "jsonpath="+path) }
+	url := "https://" + net.JoinHostPort(field("{.status.addresses[?(@.type=='InternalIP')].address}"), field("{.status.daemonEndpoints.kubeletEndpoint.Port}")) + "/metrics"
+	for token, want := range map[string]int{"": 401, strings.TrimSpace(c.Kubectl(t, "create", "token", "default")): 403} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := (&http.Client{Transport: transport}).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s with the token %q: %s, want %d", url, token, resp.Status, want)
+		}
+	}
 }
 
 // A Job's pods come to their end, though some starts and pulls fail.

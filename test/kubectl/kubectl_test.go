@@ -105,6 +105,7 @@ func (s suite) test(t *testing.T) {
 		{"debug", s.testDebug},
 		{"drain", s.testDrain},
 		{"what a node shows", s.testNodePages},
+		{"a node's own port", s.testNodePort},
 		{"custom resources", s.testCustomResources},
 		{"delete with everything it owns", s.testDeleteCascade},
 	} {
