@@ -442,6 +442,7 @@ type bench struct {
 	client  *client.Client
 	runtime *fakeRuntime
 	network *fakeNetwork
+	images  image.Images
 	events  *fakeEvents
 	dir     string
 	watch   *client.Informer[*corev1.Pod]
@@ -466,7 +467,7 @@ func newStoreBench(t *testing.T) *bench {
 	t.Helper()
 	s := storetest.New(t)
 	b := &bench{
-		t: t, store: s, client: s.Client(storetest.Admin()), runtime: newFakeRuntime(), network: newFakeNetwork(),
+		t: t, store: s, client: s.Client(storetest.Admin()), runtime: newFakeRuntime(), network: newFakeNetwork(), images: fakeImages{},
 		events: &fakeEvents{reasons: make(map[string]int)}, dir: t.TempDir(), changed: make(chan struct{}, 1),
 	}
 	var err error
@@ -491,7 +492,7 @@ func newStoreBench(t *testing.T) *bench {
 func (b *bench) start() {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	b.manager = b.newManager(ctx, b.runtime, fakeImages{}, b.network)
+	b.manager = b.newManager(ctx, b.runtime, b.images, b.network)
 	b.runtime.mu.Lock()
 	b.runtime.onEvent = b.manager.RuntimeEvent
 	b.runtime.mu.Unlock()

@@ -100,6 +100,22 @@ func (w *worker) pullFailed(c *container, err *launchError, now time.Time) {
 	})
 }
 
+// ImagesLoaded has the containers that wait for an image look again whether the
+// node has it now.
+func (m *Manager) ImagesLoaded() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.workers {
+		go w.send(func() {
+			for _, c := range w.containers {
+				if pullPolicy(c.spec) != corev1.PullAlways {
+					c.pulls.until = time.Time{}
+				}
+			}
+		})
+	}
+}
+
 func pullPolicy(c *corev1.Container) corev1.PullPolicy {
 	if c.ImagePullPolicy != "" {
 		return c.ImagePullPolicy

@@ -97,6 +97,8 @@ type Network interface {
 type Volumes interface {
 	SetUp(ctx context.Context, pod *corev1.Pod) (volume.Volumes, error)
 	Mounts(pod *corev1.Pod, c *corev1.Container, vols volume.Volumes, env func(string) (string, bool)) ([]runtime.Mount, error)
+	// Devices are the volumes that a container gets as block devices.
+	Devices(c *corev1.Container, vols volume.Volumes) ([]runtime.Device, error)
 	Usage(pod *corev1.Pod, name string) (int64, error)
 	TearDown(podUID string) error
 	Pods() ([]string, error)

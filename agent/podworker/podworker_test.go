@@ -2,13 +2,16 @@ package podworker
 
 import (
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/internal/client"
 )
@@ -141,6 +144,59 @@ func TestImageThatIsNotThere(t *testing.T) {
 		return p != nil && len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].State.Waiting != nil &&
 			p.Status.ContainerStatuses[0].State.Waiting.Reason == "ErrImageNeverPull"
 	})
+}
+
+// lateImages have everything once they are loaded.
+type lateImages struct {
+	fakeImages
+	loaded *atomic.Bool
+}
+
+func (i lateImages) Get(ref string) (image.Image, error) {
+	if i.loaded.Load() {
+		return image.Image{ID: "sha256:" + ref}, nil
+	}
+	return i.fakeImages.Get(ref)
+}
+
+func TestLoadedImageEndsTheWait(t *testing.T) {
+	b := newStoreBench(t)
+	images := lateImages{loaded: new(atomic.Bool)}
+	b.images = images
+	b.start()
+	t.Cleanup(func() { b.stop() })
+	for name, policy := range map[string]corev1.PullPolicy{"pull": corev1.PullIfNotPresent, "never": corev1.PullNever, "always": corev1.PullAlways} {
+		pod := b.pod(name, func(p *corev1.Pod) {
+			p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = "absent", policy
+		})
+		b.until(name, "waiting for its image", func(p *corev1.Pod) bool {
+			return p != nil && len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].State.Waiting != nil &&
+				strings.Contains(p.Status.ContainerStatuses[0].State.Waiting.Reason, "Image")
+		})
+		b.waitLong(pod)
+	}
+	images.loaded.Store(true)
+	b.manager.ImagesLoaded()
+	b.until("pull", "ready", isReady)
+	b.until("never", "ready", isReady)
+	if pod, _ := b.watch.Get("default", "always"); isReady(pod) {
+		t.Error("a pod runs what it was to pull")
+	}
+}
+
+// waitLong has the next attempts to get a pod's images be hours away.
+func (b *bench) waitLong(pod *corev1.Pod) {
+	b.manager.mu.Lock()
+	w := b.manager.workers[string(pod.UID)]
+	b.manager.mu.Unlock()
+	done := make(chan struct{})
+	w.send(func() {
+		for _, c := range w.containers {
+			c.pulls.until = time.Now().Add(time.Hour)
+		}
+		close(done)
+	})
+	<-done
 }
 
 func TestRejectsWhatDoesNotFit(t *testing.T) {

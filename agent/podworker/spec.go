@@ -39,6 +39,10 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 	if err != nil {
 		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
 	}
+	blocks, err := m.deps.Volumes.Devices(c, vols)
+	if err != nil {
+		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
+	}
 	annotations, err := annotate(annotationResources, &c.Resources)
 	if err != nil {
 		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
@@ -54,7 +58,7 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 		Env: append([]runtime.EnvVar{{Name: "HOSTNAME", Value: m.hostname(pod)}}, envVars(env)...),
 
 		WorkingDir: c.WorkingDir, TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
-		Mounts: m.withHosts(pod, c, mounts), CDIDevices: devices, Security: security,
+		Mounts: m.withHosts(pod, c, mounts), Devices: blocks, CDIDevices: devices, Security: security,
 		Resources: resourcesOf(pod, c), OOMScoreAdj: oomScore(pod, c, m.allocatable()),
 		LogPath:                m.logPath(pod.Namespace, pod.Name, string(pod.UID), c.Name, in.attempt),
 		TerminationMessagePath: c.TerminationMessagePath,

@@ -111,22 +111,23 @@ func rootPropagation(mounts []Mount) string {
 }
 
 // addDevices allows the usual devices, which runc makes, and those asked for; a
-// privileged container has all of the host.
+// privileged container has all of the host besides.
 func (b *specBuilder) addDevices(linux *specs.Linux) error {
+	linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: b.spec.Security.Privileged, Access: "rwm"}}
 	if b.spec.Security.Privileged {
-		linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
 		devices, err := hostDevices("/dev")
+		if err != nil {
+			return err
+		}
 		linux.Devices = devices
-		return err
 	}
-	linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
 	for _, wanted := range b.spec.Devices {
 		device, err := hostDevice(wanted.HostPath)
 		if err != nil {
 			return fmt.Errorf("%w: device %s: %w", ErrInvalid, wanted.HostPath, err)
 		}
 		device.Path = wanted.ContainerPath
-		linux.Devices = append(linux.Devices, device)
+		linux.Devices = append(slices.DeleteFunc(linux.Devices, func(d specs.LinuxDevice) bool { return d.Path == device.Path }), device)
 		linux.Resources.Devices = append(linux.Resources.Devices, specs.LinuxDeviceCgroup{
 			Allow: true, Type: device.Type, Major: &device.Major, Minor: &device.Minor, Access: wanted.Permissions})
 	}

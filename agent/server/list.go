@@ -55,6 +55,7 @@ func (s *Server) LoadImage(stream grpc.ClientStreamingServer[nodev1.LoadImageReq
 	if err != nil {
 		return asStatus(fmt.Errorf("load the images: %w", err))
 	}
+	s.pods.ImagesLoaded()
 	return stream.SendAndClose(&nodev1.LoadImageResponse{Images: describe(loaded)})
 }
 

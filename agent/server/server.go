@@ -26,6 +26,8 @@ type Pods interface {
 	Pods(ctx context.Context) ([]*corev1.Pod, error)
 	Pod(ctx context.Context, namespace, name string) (podworker.PodInfo, error)
 	Container(ctx context.Context, namespace, pod, name string) (podworker.ContainerInfo, error)
+	// ImagesLoaded is told that the node has further images.
+	ImagesLoaded()
 }
 
 // LogReader reads a container's log. logs.Read is one.

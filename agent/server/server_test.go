@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/fullstorydev/grpchan/inprocgrpc"
@@ -26,8 +27,11 @@ import (
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 )
 
-// onePod is a node with the pod default/web, whose container "c" runs.
-type onePod struct{}
+// onePod is a node with the pod default/web, whose container "c" runs. It counts
+// how often it was told of images.
+type onePod struct{ loads *atomic.Int32 }
+
+func (o onePod) ImagesLoaded() { o.loads.Add(1) }
 
 func (onePod) Pods(context.Context) ([]*corev1.Pod, error) {
 	return []*corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}}, nil
@@ -73,6 +77,10 @@ func (noImages) Load(_ context.Context, r io.Reader) ([]image.Image, error) {
 func (noImages) Remove(context.Context, string) error { return image.ErrInUse }
 
 func serve(id identity.Identity) nodev1.NodeServiceClient {
+	return servePods(id, onePod{new(atomic.Int32)})
+}
+
+func servePods(id identity.Identity, pods onePod) nodev1.NodeServiceClient {
 	ch := &inprocgrpc.Channel{}
 	ch.WithServerUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
 		return h(identity.NewContext(ctx, id), req)
@@ -84,7 +92,7 @@ func serve(id identity.Identity) nodev1.NodeServiceClient {
 		_, err := io.WriteString(w, path)
 		return err
 	}
-	nodev1.RegisterNodeServiceServer(ch, New(onePod{}, echo{}, noImages{}, stats.New("n1", echo{}, stats.ReadMachine), readLog, http.HandlerFunc(showPage)))
+	nodev1.RegisterNodeServiceServer(ch, New(pods, echo{}, noImages{}, stats.New("n1", echo{}, stats.ReadMachine), readLog, http.HandlerFunc(showPage)))
 	return nodev1.NewNodeServiceClient(ch)
 }
 
@@ -251,7 +259,8 @@ func TestPortForward(t *testing.T) {
 }
 
 func TestImages(t *testing.T) {
-	client := serve(gateway)
+	pods := onePod{new(atomic.Int32)}
+	client := servePods(gateway, pods)
 	stream, err := client.LoadImage(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -264,6 +273,9 @@ func TestImages(t *testing.T) {
 	resp, err := stream.CloseAndRecv()
 	if err != nil || len(resp.GetImages()) != 1 || resp.GetImages()[0].GetId() != "onetwo" {
 		t.Errorf("loaded %v, %v", resp, err)
+	}
+	if told := pods.loads.Load(); told != 1 {
+		t.Errorf("the pods were told %d times that there are images", told)
 	}
 	if _, err := client.RemoveImage(t.Context(), &nodev1.RemoveImageRequest{Image: "x"}); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("remove an image in use: %v", err)

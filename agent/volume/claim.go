@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -17,8 +18,8 @@ import (
 	"navarch.dev/navarch/internal/localpath"
 )
 
-// claimVolume returns the host path behind a volume that is a claim: one that
-// the pod names, or its own. A volume of this node is a path of it.
+// claimVolume returns what is behind a volume that is a claim: one that
+// the pod names, or its own.
 func (m *Manager) claimVolume(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 	name, readOnly := ephemeral.VolumeClaimName(pod, v), false
 	if v.PersistentVolumeClaim != nil {
@@ -28,14 +29,29 @@ func (m *Manager) claimVolume(ctx context.Context, pod *corev1.Pod, v *corev1.Vo
 	if err != nil {
 		return Volume{}, fmt.Errorf("error processing PVC %s/%s: %w", pod.Namespace, name, err)
 	}
-	path, err := m.pathOf(pod, v, pv)
-	if err == nil && pv.Spec.Local != nil && !readOnly {
-		err = m.giveVolume(pod, pv.Name, path)
+	vol, err := m.found(ctx, pod, v, pv)
+	if err == nil && pv.Spec.Local != nil && !vol.Device && !readOnly {
+		err = m.giveVolume(pod, pv.Name, vol.HostPath)
 	}
 	if err != nil {
 		return Volume{}, &Error{Volume: pv.Name, Err: err}
 	}
-	return Volume{HostPath: path, ReadOnly: readOnly}, nil
+	vol.ReadOnly = readOnly
+	return vol, nil
+}
+
+// found returns a volume as the pod's containers can have it: a device or a path.
+func (m *Manager) found(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, pv *corev1.PersistentVolume) (Volume, error) {
+	mode := ptr.Deref(pv.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+	if err := checkMode(pod, v.Name, mode); err != nil {
+		return Volume{}, err
+	}
+	if mode == corev1.PersistentVolumeBlock {
+		path, err := blockDevice(pv)
+		return Volume{HostPath: path, Device: true}, err
+	}
+	path, err := m.pathOf(ctx, pod, v.Name, pv)
+	return Volume{HostPath: path}, err
 }
 
 // boundVolume returns the volume that a claim of the pod's namespace has.
@@ -64,10 +80,7 @@ func (m *Manager) boundVolume(ctx context.Context, pod *corev1.Pod, name string,
 
 // pathOf returns where a volume is on this node. The folder of a volume
 // that the node itself keeps is made when it is first used.
-func (m *Manager) pathOf(pod *corev1.Pod, v *corev1.Volume, pv *corev1.PersistentVolume) (string, error) {
-	if err := checkMode(pod, v.Name, ptr.Deref(pv.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)); err != nil {
-		return "", err
-	}
+func (m *Manager) pathOf(ctx context.Context, pod *corev1.Pod, volume string, pv *corev1.PersistentVolume) (string, error) {
 	switch source := &pv.Spec.PersistentVolumeSource; {
 	case source.HostPath != nil:
 		return source.HostPath.Path, checkHostPath(source.HostPath)
@@ -78,8 +91,12 @@ func (m *Manager) pathOf(pod *corev1.Pod, v *corev1.Volume, pv *corev1.Persisten
 		}
 		return path, makeFolder(path)
 	case source.Local != nil:
-		if _, err := os.Stat(source.Local.Path); err != nil {
-			return "", fmt.Errorf("the path of the local volume: %w", err)
+		device, err := isBlockDevice(source.Local.Path)
+		if err != nil {
+			return "", err
+		}
+		if device {
+			return m.mountDevice(ctx, pod, volume, source.Local, pv.Spec.MountOptions)
 		}
 		return source.Local.Path, nil
 	case source.CSI != nil:
@@ -118,9 +135,7 @@ func checkMode(pod *corev1.Pod, name string, mode corev1.PersistentVolumeMode) e
 	switch {
 	case mode == corev1.PersistentVolumeBlock && mounted:
 		return fmt.Errorf("volume %s has volumeMode Block, but is specified in volumeMounts", name)
-	case mode == corev1.PersistentVolumeBlock:
-		return errors.New("volumes with volumeMode Block are not supported by this node")
-	case device:
+	case mode != corev1.PersistentVolumeBlock && device:
 		return fmt.Errorf("volume %s has volumeMode Filesystem, but is specified in volumeDevices", name)
 	}
 	return nil
@@ -151,6 +166,10 @@ func (m *Manager) giveVolume(pod *corev1.Pod, volume, path string) error {
 	m.mu.Unlock()
 	if done {
 		return nil
+	}
+	path, err := filepath.EvalSymlinks(path) // it may be a link to the folder
+	if err != nil {
+		return fmt.Errorf("the path of the local volume: %w", err)
 	}
 	policy := ptr.Deref(pod.Spec.SecurityContext.FSGroupChangePolicy, corev1.FSGroupChangeAlways)
 	if policy != corev1.FSGroupChangeOnRootMismatch || !belongsTo(path, *group) {

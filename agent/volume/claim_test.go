@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 
+	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/localpath"
@@ -168,6 +170,22 @@ func TestVolumeBecomesTheGroupsOnce(t *testing.T) {
 	}
 }
 
+func TestLinkedVolumeBecomesTheGroups(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("changing owners needs root")
+	}
+	b, folder := newBench(t), t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	must(t, os.Symlink(folder, link))
+	b.bind("linked", local("pv-linked", link))
+	pod := claiming("linked")
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: ptr.To(int64(2000))}
+	b.setUp(pod, nil)
+	if !belongsTo(folder, 2000) {
+		t.Error("the folder that the path is a link to does not belong to the group")
+	}
+}
+
 func TestNFS(t *testing.T) {
 	for content, want := range map[string]string{
 		"nodev\tsysfs\n\text4\n": "has no NFS client",
@@ -224,5 +242,53 @@ func TestReclaim(t *testing.T) {
 				t.Errorf("the data: %v", err)
 			}
 		})
+	}
+}
+
+func TestBlockDevices(t *testing.T) {
+	b := newBench(t)
+	null := local("pv-null", "/dev/null")
+	null.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeBlock)
+	path := withSource("pv-path", corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/dev/null"}})
+	path.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeBlock)
+	b.bind("null", null)
+	b.bind("path", path)
+	for claim, want := range map[string]string{
+		"null": "the path of the local volume: /dev/null is no block device, as volumeMode Block wants",
+		"path": "volumes with volumeMode Block are supported by this node only if they are local volumes",
+	} {
+		pod := claiming(claim)
+		pod.Spec.Containers[0].VolumeMounts = nil
+		pod.Spec.Containers[0].VolumeDevices = []corev1.VolumeDevice{{Name: "v", DevicePath: "/dev/v"}}
+		if _, err := b.manager.SetUp(t.Context(), pod); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, not %s", claim, err, want)
+		}
+	}
+	c := &corev1.Container{Name: "c", VolumeDevices: []corev1.VolumeDevice{{Name: "a", DevicePath: "/dev/a"}, {Name: "b", DevicePath: "b"}}}
+	vols := Volumes{"a": {HostPath: "/dev/sda", Device: true}, "b": {HostPath: "/dev/sdb", Device: true, ReadOnly: true}}
+	got, err := b.manager.Devices(c, vols)
+	want := []runtime.Device{
+		{HostPath: "/dev/sda", ContainerPath: "/dev/a", Permissions: "rwm"},
+		{HostPath: "/dev/sdb", ContainerPath: "/b", Permissions: "r"},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("the container gets %+v, %v", got, err)
+	}
+	if got, err := b.manager.Devices(c, Volumes{"a": {HostPath: "/folder"}}); err == nil {
+		t.Errorf("a container gets a folder as a device: %+v", got)
+	}
+}
+
+func TestFilesystemIn(t *testing.T) {
+	for _, tt := range []struct{ out, want, fails string }{
+		{"DEVNAME=/dev/sda1\nTYPE=ext4\n", "ext4", ""},
+		{"DEVNAME=/dev/sda1\nTYPE=xfs\nPTTYPE=dos\n", "xfs", ""},
+		{"DEVNAME=/dev/sda\nPTTYPE=gpt\n", "", "the device /dev/sda has a partition table (gpt), not a filesystem"},
+		{"DEVNAME=/dev/sda\n", "", `it is not known what the device /dev/sda holds: "DEVNAME=/dev/sda\n"`},
+	} {
+		got, err := filesystemIn("/dev/sda", []byte(tt.out))
+		if got != tt.want || (err == nil) != (tt.fails == "") || err != nil && err.Error() != tt.fails {
+			t.Errorf("%q: %q, %v", tt.out, got, err)
+		}
 	}
 }

@@ -94,6 +94,9 @@ func (*Resolver) Mounts(*corev1.Pod, *corev1.Container, Volumes, func(string) (s
 	return nil, nil
 }
 
+// Devices returns nothing, as Mounts.
+func (*Resolver) Devices(*corev1.Container, Volumes) ([]runtime.Device, error) { return nil, nil }
+
 // Usage returns 0: nobody writes to the volumes.
 func (*Resolver) Usage(*corev1.Pod, string) (int64, error) { return 0, nil }
 

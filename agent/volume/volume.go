@@ -3,7 +3,8 @@
 //
 // # State on disk
 //
-//	<dir>/<pod uid>/volumes/<volume name>/        emptyDir
+//	<dir>/<pod uid>/volumes/<volume name>/        emptyDir, or the filesystem of a local
+//	                                              volume that is a device
 //	<dir>/<pod uid>/subpaths/<container>/<n>      a bound subPath
 //	<memory dir>/<pod uid>/volumes/<volume name>/ projections of ConfigMaps, Secrets,
 //	                                              fields, tokens, certificates
@@ -56,6 +57,8 @@ type Manager struct {
 	certs   Certificates
 	log     *slog.Logger
 
+	formatting sync.Mutex // held while a device is looked at, formatted and mounted
+
 	mu       sync.Mutex             // guards all below
 	renewals map[string]*time.Timer // by pod UID
 	given    map[string][]string    // by pod UID, the volumes that are its group's
@@ -68,6 +71,8 @@ type Volumes map[string]Volume
 type Volume struct {
 	HostPath string
 	ReadOnly bool
+	// Device says that HostPath is a block device, which containers get as it is.
+	Device bool
 }
 
 // Certificates gets pods' certificates. *podcertificate.Manager implements it.

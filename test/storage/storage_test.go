@@ -80,6 +80,7 @@ func TestStorage(t *testing.T) {
 		expectVolume(t, c, name, node)
 	}
 	expectOthers(t, c)
+	t.Run("devices", func(t *testing.T) { useDevices(t, c) })
 
 	// A pod that is deleted comes back to its data.
 	c.Kubectl(t, "delete", "pod", "db-0", "--wait")
