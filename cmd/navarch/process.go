@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -211,11 +212,16 @@ func (p *process) serveDebug(ctx context.Context) error {
 		return err
 	}
 	if file := p.config.DebugAddressFile; file != "" {
-		if err := atomicfile.Write(file, []byte(listener.Addr().String()+"\n"), 0o644); err != nil {
+		err := atomicfile.Write(file, []byte(listener.Addr().String()+"\n"), 0o644)
+		switch {
+		case errors.Is(err, syscall.ENOSPC): // which must not keep the service from running
+			p.log.Warn("the address of metrics and profiles is not noted", "error", err)
+		case err != nil:
 			_ = listener.Close()
 			return fmt.Errorf("flag --debug-address-file: %w", err)
+		default:
+			p.closers = append(p.closers, func(context.Context) error { return os.Remove(file) })
 		}
-		p.closers = append(p.closers, func(context.Context) error { return os.Remove(file) })
 	}
 	p.log.Info("serving metrics and profiles", "address", listener.Addr().String())
 	go func() {

@@ -16,6 +16,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -180,7 +181,8 @@ func (p Pair) RenewAt() (time.Time, error) {
 }
 
 // Ensure returns the certificate kept as name in dir, and issues it anew if it
-// is missing, nears its end, is another authority's or lacks what r asks for.
+// is missing or damaged, nears its end, is another authority's or lacks what r
+// asks for.
 func (a *Authority) Ensure(dir, name string, r Request) (Pair, error) {
 	if pair, err := ReadPair(dir, name); err == nil && a.stillServes(pair, r) {
 		return pair, nil
@@ -196,6 +198,9 @@ func (a *Authority) Ensure(dir, name string, r Request) (Pair, error) {
 }
 
 func (a *Authority) stillServes(pair Pair, r Request) bool {
+	if _, err := tls.X509KeyPair(pair.Cert, pair.Key); err != nil {
+		return false // such as a new key beside the old certificate
+	}
 	cert, err := parseCertificate(pair.Cert)
 	if err != nil || !time.Now().Before(RenewAt(cert)) || cert.CheckSignatureFrom(a.cert) != nil {
 		return false

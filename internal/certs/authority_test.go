@@ -75,6 +75,43 @@ func TestEnsureKeepsWhatStillServes(t *testing.T) {
 	}
 }
 
+// A pair of which one half was lost, or was still being replaced, is made anew.
+func TestEnsureReplacesDamagedPairs(t *testing.T) {
+	dir := t.TempDir()
+	authority, err := LoadOrCreate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := Request{Identity: identity.Service(identity.Proxy)}
+	other, err := authority.Issue(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damage := range map[string]map[string][]byte{
+		"no certificate":     {"proxy.crt": nil},
+		"no key":             {"proxy.key": nil},
+		"half a key":         {"proxy.key": other.Key[:len(other.Key)/2]},
+		"the next one's key": {"proxy.key": other.Key},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := authority.Ensure(dir, "proxy", request); err != nil {
+				t.Fatal(err)
+			}
+			for file, content := range damage {
+				if err := os.WriteFile(filepath.Join(dir, file), content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := authority.Ensure(dir, "proxy", request); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := LoadBundleDir(dir, "proxy"); err != nil {
+				t.Errorf("the pair was left damaged: %v", err)
+			}
+		})
+	}
+}
+
 func TestEnsureReplacesAnotherAuthoritysCertificate(t *testing.T) {
 	dir := t.TempDir()
 	other, err := LoadOrCreate(t.TempDir())

@@ -34,6 +34,7 @@ type Store struct {
 	tracer    trace.Tracer
 	kinds     *kinds.Registry
 	backend   backend.Backend
+	refusals  *refusals // the same backend
 	registry  *registry.Registry
 	allocator *allocator.Allocator
 	// definitions keeps the custom kinds what their definitions say.
@@ -56,8 +57,10 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure the store: %w", err)
 	}
+	refusals := newRefusals(b)
+	b = refusals
 	s := &Store{
-		cfg: cfg, tel: tel, tracer: tel.Tracer(), kinds: kinds.NewRegistry(), backend: b, seed: seed,
+		cfg: cfg, tel: tel, tracer: tel.Tracer(), kinds: kinds.NewRegistry(), backend: b, refusals: refusals, seed: seed,
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 	s.registry = registry.New(registry.Options{

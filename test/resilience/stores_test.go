@@ -44,14 +44,8 @@ type stores struct {
 // have certificates.
 func startStores(t *testing.T, etcd string, names ...string) *stores {
 	t.Helper()
-	s := &stores{dir: t.TempDir(), etcd: etcd, processes: make(map[string]*exec.Cmd)}
-	args := []string{"certs", "--dir", s.dir}
-	for _, name := range names {
-		args = append(args, "--node", name+"=127.0.0.1")
-	}
-	if out, err := exec.CommandContext(t.Context(), testcluster.Binary("navarch"), args...).CombinedOutput(); err != nil {
-		t.Fatalf("make certificates: %v\n%s", err, out)
-	}
+	s := newStores(t, names...)
+	s.etcd = etcd
 	for i := range 2 {
 		s.addresses = append(s.addresses, unusedAddress(t))
 		s.startStore(t, i)
@@ -65,6 +59,20 @@ func startStores(t *testing.T, etcd string, names ...string) *stores {
 		return nil
 	})
 	s.start(t, "controller", "controller", "--store", strings.Join(s.addresses, ","), "--fast-failover", "--listen", unusedAddress(t))
+	return s
+}
+
+// newStores makes certificates, for nodes of the names too, and starts nothing.
+func newStores(t *testing.T, names ...string) *stores {
+	t.Helper()
+	s := &stores{dir: t.TempDir(), processes: make(map[string]*exec.Cmd)}
+	args := []string{"certs", "--dir", s.dir}
+	for _, name := range names {
+		args = append(args, "--node", name+"=127.0.0.1")
+	}
+	if out, err := exec.CommandContext(t.Context(), testcluster.Binary("navarch"), args...).CombinedOutput(); err != nil {
+		t.Fatalf("make certificates: %v\n%s", err, out)
+	}
 	return s
 }
 

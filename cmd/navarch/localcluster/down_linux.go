@@ -64,7 +64,7 @@ func removeFromHost(ctx context.Context, log *slog.Logger, l Layout, state *Stat
 	c := &Cluster{layout: l, state: state, nodes: state.nodes(address), log: log, options: Options{BinDir: BinDir()}}
 	var errs []error
 	for _, n := range c.nodes {
-		if err := runOnce(ctx, l, c.cleanup(n)); err != nil && !errors.Is(err, errEnded) {
+		if err := runOnce(ctx, log, l, c.cleanup(n)); err != nil && !errors.Is(err, errEnded) {
 			errs = append(errs, fmt.Errorf("clean up %s: %w (see %s)", n.name, err, l.Log("cleanup-"+n.name)))
 		}
 	}

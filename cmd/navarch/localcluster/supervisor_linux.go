@@ -46,7 +46,7 @@ func keepRunning(ctx context.Context, log *slog.Logger, l Layout, spec processSp
 	delay := restartDelay
 	for ctx.Err() == nil {
 		started := time.Now()
-		err := runOnce(ctx, l, spec)
+		err := runOnce(ctx, log, l, spec)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was stopped
 		}
@@ -89,7 +89,7 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // runOnce runs the process until it ends by itself or ctx does.
-func runOnce(ctx context.Context, l Layout, spec processSpec) error {
+func runOnce(ctx context.Context, log *slog.Logger, l Layout, spec processSpec) error {
 	logFile, err := os.OpenFile(l.Log(spec.name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
@@ -111,12 +111,12 @@ func runOnce(ctx context.Context, l Layout, spec processSpec) error {
 		// ends, and the thread decides the child's network namespace. So it is
 		// this goroutine's alone, and ends with it.
 		runtime.LockOSThread()
-		ended <- startAndWait(cmd, l, spec)
+		ended <- startAndWait(ctx, cmd, log, l, spec)
 	}()
 	return <-ended
 }
 
-func startAndWait(cmd *exec.Cmd, l Layout, spec processSpec) error {
+func startAndWait(ctx context.Context, cmd *exec.Cmd, log *slog.Logger, l Layout, spec processSpec) error {
 	if spec.namespace != "" {
 		handle, err := netns.GetFromPath(spec.namespace)
 		if err != nil {
@@ -132,9 +132,9 @@ func startAndWait(cmd *exec.Cmd, l Layout, spec processSpec) error {
 	}
 	pid := []byte(strconv.Itoa(cmd.Process.Pid) + "\n")
 	if err := atomicfile.Write(l.PidFile(spec.name), pid, 0o644); err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		return err
+		// A disk that is full must not be what keeps the process from running. It
+		// ends with this one anyway.
+		log.WarnContext(ctx, "the process's pid is not noted", "process", spec.name, "pid", cmd.Process.Pid, "error", err)
 	}
 	defer func() { _ = os.Remove(l.PidFile(spec.name)) }()
 	err := cmd.Wait()

@@ -29,7 +29,8 @@ var (
 	ErrUnavailable = errors.New("the backend is unavailable")
 	// ErrTooLarge says that a value is larger than the backend takes.
 	ErrTooLarge = errors.New("the value is too large")
-	// ErrNoSpace says that the backend's quota is used up.
+	// ErrNoSpace says that the backend's quota, or the space on its disk, is used
+	// up. Nothing was written; keys can still be removed.
 	ErrNoSpace = errors.New("the backend is out of space")
 )
 
@@ -115,6 +116,9 @@ type Op struct {
 	Expect int64
 	// TTL, with Put, removes the key after a while. 0 keeps it.
 	TTL time.Duration
+	// Urgent, with Put, is for small values that are written over and over, on
+	// which others depend: they may use what is kept free for that on the disk.
+	Urgent bool
 }
 
 // Result is what became of a Commit.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -125,7 +126,7 @@ func (t *attempt) run(ctx context.Context, decide change) (settled bool, err err
 		t.version, err = draft.Unstored(t.cur.Revision).As(t.write.Kind)
 		return true, err
 	}
-	put := backend.Op{Type: backend.Put, Key: t.cur.Key, Value: draft.Value(), Expect: t.cur.Revision, TTL: t.registry.ttl(t.kind)}
+	put := backend.Op{Type: backend.Put, Key: t.cur.Key, Value: draft.Value(), Expect: t.cur.Revision, TTL: t.registry.ttl(t.kind), Urgent: urgent(t.kind, obj)}
 	result, v, err := t.registry.commit(ctx, t.kind, draft, out.charge, append([]backend.Op{put}, out.ops...)...)
 	t.final = err != nil || result.Committed
 	if err != nil {
@@ -136,6 +137,13 @@ func (t *attempt) run(ctx context.Context, decide change) (settled bool, err err
 	}
 	t.version, err = v.As(t.write.Kind)
 	return true, err
+}
+
+// urgent says whether an update is to go through where space is nearly used up:
+// Leases, since nodes that cannot renew theirs are taken for dead, and what is
+// being deleted, since that makes room.
+func urgent(kind *kinds.Kind, obj kinds.Object) bool {
+	return kind.GroupResource() == schema.GroupResource{Group: "coordination.k8s.io", Resource: "leases"} || obj.GetDeletionTimestamp() != nil
 }
 
 func (t *attempt) remove(ctx context.Context, out outcome) (settled bool, err error) {

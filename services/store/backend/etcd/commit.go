@@ -14,6 +14,11 @@ import (
 
 // Commit implements backend.Backend.
 func (b *Backend) Commit(ctx context.Context, ops ...backend.Op) (backend.Result, error) {
+	if b.server != nil {
+		if err := b.server.room.admit(ctx, ops); err != nil {
+			return backend.Result{}, fmt.Errorf("commit %s: %w", ops[0].Key, err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req := &pb.TxnRequest{}

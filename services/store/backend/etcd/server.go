@@ -21,6 +21,7 @@ import (
 type server struct {
 	etcd  *embed.Etcd
 	quota int64
+	room  *room
 }
 
 // startServer starts the embedded etcd and returns once it answers.
@@ -34,7 +35,7 @@ func startServer(ctx context.Context, cfg Config, log *slog.Logger) (*server, er
 	}
 	select {
 	case <-e.Server.ReadyNotify():
-		return &server{etcd: e, quota: cfg.QuotaBytes}, nil
+		return &server{etcd: e, quota: cfg.QuotaBytes, room: newRoom(cfg.Dir, log)}, nil
 	case <-ctx.Done():
 		err = ctx.Err()
 	case err = <-e.Err():
