@@ -2,12 +2,10 @@ package kinds
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -181,78 +179,4 @@ func validateElection(s coordinationv1.CoordinatedLeaseStrategy, at *field.Path)
 		return rule.Qualified(s, at)
 	}
 	return rule.Supported(s, at, coordinationv1.OldestEmulationVersion)
-}
-
-func ipAddressColumns() []Column {
-	return columns(
-		text("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"], func(a *networkingv1.IPAddress) string {
-			ref := a.Spec.ParentRef
-			if ref == nil {
-				return none
-			}
-			name := ref.Resource
-			for _, part := range []string{ref.Group, ref.Namespace, ref.Name} {
-				switch {
-				case part == "":
-				case part == ref.Group:
-					name += "." + part
-				default:
-					name += "/" + part
-				}
-			}
-			return name
-		}),
-		ageColumn(),
-	)
-}
-
-// isIPName: an IPAddress is named for its address, in its canonical form.
-func isIPName(name string, prefix bool) []string {
-	if ip, err := netip.ParseAddr(name); prefix || err != nil || ip.String() != name {
-		return []string{"must be a valid IP address in canonical form, (e.g. 10.9.8.7 or 2001:db8::ffff)"}
-	}
-	return nil
-}
-
-func ipAddressStrategy() Strategy {
-	return specOnly(func(a *networkingv1.IPAddress) *networkingv1.IPAddressSpec { return &a.Spec }, rules[*networkingv1.IPAddress]{
-		validate: func(a *networkingv1.IPAddress) field.ErrorList {
-			ref, path := a.Spec.ParentRef, specPath("parentRef")
-			if ref == nil {
-				return field.ErrorList{field.Required(path, "")}
-			}
-			return rule.Join(rule.Required(ref.Resource, path.Child("resource")), rule.Required(ref.Name, path.Child("name")))
-		},
-		validateUpdate: func(a, old *networkingv1.IPAddress) field.ErrorList {
-			return rule.Immutable(a.Spec.ParentRef, old.Spec.ParentRef, specPath("parentRef"))
-		},
-	})
-}
-
-func serviceCIDRColumns() []Column {
-	return columns(
-		text("CIDRs", networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"], func(s *networkingv1.ServiceCIDR) string { return strings.Join(s.Spec.CIDRs, ",") }),
-		ageColumn(),
-	)
-}
-
-func serviceCIDRStrategy() Strategy {
-	return specStatus(
-		func(s *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &s.Spec },
-		func(s *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &s.Status },
-		rules[*networkingv1.ServiceCIDR]{
-			validate: func(s *networkingv1.ServiceCIDR) field.ErrorList {
-				if n := len(s.Spec.CIDRs); n == 0 || n > 2 {
-					return field.ErrorList{field.Invalid(specPath("cidrs"), s.Spec.CIDRs, "must have one or two CIDRs, one of each IP family")}
-				}
-				var errs field.ErrorList
-				for i, cidr := range s.Spec.CIDRs {
-					errs = append(errs, validation.IsValidCIDR(specPath("cidrs").Index(i), cidr)...)
-				}
-				return errs
-			},
-			validateUpdate: func(s, old *networkingv1.ServiceCIDR) field.ErrorList {
-				return rule.Immutable(s.Spec.CIDRs, old.Spec.CIDRs, specPath("cidrs"))
-			},
-		})
 }

@@ -37,6 +37,7 @@ import (
 	"navarch.dev/navarch/services/controller/runner"
 	"navarch.dev/navarch/services/controller/serviceaccount"
 	"navarch.dev/navarch/services/controller/serviceaccounttoken"
+	"navarch.dev/navarch/services/controller/servicecidr"
 	"navarch.dev/navarch/services/controller/statefulset"
 	"navarch.dev/navarch/services/controller/storageversionmigration"
 	"navarch.dev/navarch/services/controller/validatingadmissionpolicystatus"
@@ -101,6 +102,8 @@ func controllers(cfg *Config) []factory {
 		plain("resourceclaimrelease", resourceclaim.NewRelease),
 		plain("devicetainteviction", devicetainteviction.New),
 		plain("pvprotection", pvprotection.New),
+		plain("servicecidr", servicecidr.New),
+		plain("ipaddress", servicecidr.NewAddresses),
 		whole("namespace", namespace.New),
 		whole("resourcequota", resourcequota.New),
 		whole("garbagecollector", garbagecollector.New),

@@ -50,7 +50,10 @@ func (s *Store) createAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.repairServices(ctx); err != nil {
+	if err := s.allocator.Repair(ctx, s.tel.Log); err != nil {
+		return err
+	}
+	if err := s.configuredCIDR(ctx); err != nil {
 		return err
 	}
 	for _, obj := range slices.Concat(firstObjects(), services, s.seed) {

@@ -43,11 +43,7 @@ func (s *Store) deleteOne(ctx context.Context, w registry.Write, opts *storev1.D
 	if opts == nil {
 		opts = &storev1.DeleteOptions{}
 	}
-	v, removed, err := s.registry.Delete(ctx, w, opts)
-	if err == nil && removed && !opts.GetDryRun() {
-		s.restore(ctx, v.Object())
-	}
-	return v, removed, err
+	return s.registry.Delete(ctx, w, opts)
 }
 
 func deleteForm(opts *storev1.DeleteOptions) cache.Form {

@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -26,27 +25,10 @@ const (
 	dnsOffset = 10
 )
 
-// newAllocator returns the allocator of the configured ranges. The
-// configuration has been validated.
-func newAllocator(s *Store) (*allocator.Allocator, error) {
-	prefix, err := netip.ParsePrefix(s.cfg.ServiceCIDR)
-	if err != nil {
-		return nil, fmt.Errorf("read the range of cluster IPs: %w", err)
-	}
-	rng := allocator.Range{IPs: prefix.Masked(), PortMin: int32(s.cfg.NodePortMin), PortMax: int32(s.cfg.NodePortMax)}
-	return allocator.New(rng, s.registry.Reader(), s.backend), nil
-}
-
-// repairServices makes the taken addresses agree with the Services.
-func (s *Store) repairServices(ctx context.Context) error {
-	kind, err := s.kinds.ForObject(&corev1.Service{})
-	if err != nil {
-		return err
-	}
-	if err := s.await(ctx, s.registry.Cache(kind), ""); err != nil {
-		return err
-	}
-	return s.allocator.Repair(ctx, s.tel.Log, func(namespace, name string) string { return s.registry.Key(kind, namespace, name) })
+// newAllocator returns the allocator of the Services' addresses.
+func newAllocator(s *Store) *allocator.Allocator {
+	ports := allocator.Ports{Min: int32(s.cfg.NodePortMin), Max: int32(s.cfg.NodePortMax)}
+	return allocator.New(ports, s.registry.Ledger(fieldManager), s.backend)
 }
 
 // firstServices are the Services that every cluster has.
@@ -78,9 +60,7 @@ func (s *Store) firstServices() ([]kinds.Object, error) {
 			},
 		},
 	}
-	// Where cluster IPs come from is the Store's configuration; this says so.
-	from := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: apiService}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{prefix.Masked().String()}}}
-	return []kinds.Object{api, dns, from}, nil
+	return []kinds.Object{api, dns}, nil
 }
 
 // gateways returns the configured addresses, which have been validated.

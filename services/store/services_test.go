@@ -1,21 +1,25 @@
 package store_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/servicecidr"
 	"navarch.dev/navarch/services/store"
 	"navarch.dev/navarch/services/store/allocator"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/backend/memory"
+	"navarch.dev/navarch/services/store/registry"
 	"navarch.dev/navarch/services/store/storetest"
 )
 
@@ -167,9 +171,16 @@ func TestRepairOfAddresses(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		create(t, storetest.New(t, storetest.WithBackend(b)).Client(storetest.Admin()), service("a", clusterIP("10.96.7.7")))
 	})
+	address := func(ip string) string { return registry.Prefix + "networking.k8s.io/ipaddresses/" + ip }
+	leaked, err := b.Get(ctx, address("10.96.7.7"), 0)
+	if err != nil || leaked == nil {
+		t.Fatalf("the address of a service: %v, %v", leaked, err)
+	}
+	former := allocator.Prefix + "clusterips/10.96.7.7" // as Stores wrote that had no IPAddresses
 	for _, op := range []backend.Op{
-		{Type: backend.Delete, Key: allocator.Prefix + "clusterips/10.96.7.7", Expect: backend.Any},
-		{Type: backend.Put, Key: allocator.Prefix + "clusterips/10.96.8.8", Value: []byte("default/gone")},
+		{Type: backend.Delete, Key: address("10.96.7.7"), Expect: backend.Any},
+		{Type: backend.Put, Key: address("10.96.8.8"), Value: bytes.ReplaceAll(leaked.Value, []byte("10.96.7.7"), []byte("10.96.8.8"))},
+		{Type: backend.Put, Key: former, Value: []byte("default/a")},
 	} {
 		if _, err := b.Commit(ctx, op); err != nil {
 			t.Fatal(err)
@@ -179,5 +190,12 @@ func TestRepairOfAddresses(t *testing.T) {
 	if err := c.Create(ctx, service("b", clusterIP("10.96.7.7"))); !apierrors.IsInvalid(err) {
 		t.Errorf("an address that a service has: %v", err)
 	}
+	var ip networkingv1.IPAddress
+	if err := c.Get(ctx, "", "10.96.7.7", &ip); err != nil || servicecidr.Owner(&ip) != "default/a" {
+		t.Errorf("it is taken again: %v, %+v", err, ip.Spec.ParentRef)
+	}
 	create(t, c, service("c", clusterIP("10.96.8.8")))
+	if kv, err := b.Get(ctx, former, 0); err != nil || kv != nil {
+		t.Errorf("what took it before: %v, %v", kv, err)
+	}
 }

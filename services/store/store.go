@@ -71,10 +71,8 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 	if s.definitions, err = newDefinitions(s); err != nil {
 		return nil, err
 	}
-	if s.allocator, err = newAllocator(s); err != nil {
-		return nil, err
-	}
-	s.registry.Services = s.allocator
+	s.allocator = newAllocator(s)
+	s.registry.Services, s.registry.Removed = s.allocator, s.restore
 	if s.metrics, err = newMetrics(tel.Metrics); err != nil {
 		return nil, err
 	}

@@ -1,8 +1,12 @@
-// Package allocator hands out the cluster IPs and node ports of Services. An
-// address is taken by a key in the backend that is written in the transaction
-// that writes the Service, so that no two Services can have it and none is
-// lost when a Store dies. Which ones are free is read from the Services
-// themselves; Repair puts right what an older version or a hand in etcd left.
+// Package allocator hands out the cluster IPs and node ports of Services.
+//
+// A cluster IP is taken by an IPAddress that is written in the transaction that
+// writes the Service, a node port by a key of its own. So no two Services can
+// have the same, and none is lost when a Store dies. The addresses are those of
+// the cluster's ServiceCIDRs: the transaction is made on condition that the
+// ServiceCIDR of an address has not changed, so that none is given out of one
+// that is being deleted. Repair puts right what an older version or a hand in
+// etcd left; what is done to IPAddresses later, a controller puts right.
 package allocator
 
 import (
@@ -16,59 +20,79 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/servicecidr"
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/backend"
 )
 
-// Prefix begins the keys of everything that is taken.
+// Prefix begins the keys of what is taken by no object.
 const Prefix = "/allocations/"
 
 const (
-	ipPrefix   = Prefix + "clusterips/"
 	portPrefix = Prefix + "nodeports/"
+	// formerPrefix began the keys by which cluster IPs were taken before there
+	// were IPAddresses for them.
+	formerPrefix = Prefix + "clusterips/"
 )
 
-// Range is what there is to hand out.
-type Range struct {
-	// IPs is the range of cluster IPs; its first and last address are not
-	// used.
-	IPs netip.Prefix
-	// PortMin and PortMax are the first and the last node port.
-	PortMin, PortMax int32
+// Ports is the range of node ports: the first and the last.
+type Ports struct{ Min, Max int32 }
+
+// Ledger reads and writes the objects that the allocator works with.
+type Ledger interface {
+	access.Reader
+	// Fresh waits until a List shows all objects of a resource that were written
+	// before the call.
+	Fresh(ctx context.Context, resource schema.GroupVersionResource) error
+	// Stored returns the objects of a cluster-scoped resource as the backend has
+	// them, ordered by name.
+	Stored(ctx context.Context, resource schema.GroupVersionResource) ([]kinds.Object, error)
+	// Creation returns the operation that stores a new object.
+	Creation(ctx context.Context, obj kinds.Object) (backend.Op, error)
+	// Key returns the backend's key of an object.
+	Key(resource schema.GroupVersionResource, namespace, name string) string
 }
 
 // Allocator implements registry.ServiceAllocator.
 type Allocator struct {
-	rng     Range
-	reader  access.Reader
+	ports   Ports
+	ledger  Ledger
 	backend backend.Backend
 }
 
-// New returns an allocator. reader shows the Services that there are.
-func New(rng Range, reader access.Reader, b backend.Backend) *Allocator {
-	return &Allocator{rng: rng, reader: reader, backend: b}
+// New returns an allocator.
+func New(ports Ports, ledger Ledger, b backend.Backend) *Allocator {
+	return &Allocator{ports: ports, ledger: ledger, backend: b}
 }
 
 // Claim implements registry.ServiceAllocator.
 func (a *Allocator) Claim(ctx context.Context, svc, old *corev1.Service) ([]backend.Op, error) {
-	had := keysOf(old)
-	c := claim{allocator: a, svc: svc, had: had}
+	had := a.holdings(old)
+	c := claim{Allocator: a, svc: svc, had: had}
+	if err := c.families(old); err != nil {
+		return nil, err
+	}
 	if err := c.clusterIP(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.nodePorts(ctx); err != nil {
 		return nil, err
 	}
-	has := keysOf(svc)
-	var ops []backend.Op
-	for key := range has {
-		if !had[key] {
-			ops = append(ops, backend.Op{Type: backend.Put, Key: key, Value: []byte(owner(svc))})
+	ops, has := c.conditions, a.holdings(svc)
+	for key, ip := range has {
+		if _, mine := had[key]; mine {
+			continue
 		}
+		op, err := a.taking(ctx, key, ip, svc)
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, op)
 	}
 	for key := range had {
-		if !has[key] {
-			ops = append(ops, backend.Op{Type: backend.Delete, Key: key, Expect: backend.Any})
+		if _, still := has[key]; !still {
+			ops = append(ops, givingBack(key))
 		}
 	}
 	return ops, nil
@@ -77,32 +101,59 @@ func (a *Allocator) Claim(ctx context.Context, svc, old *corev1.Service) ([]back
 // Release implements registry.ServiceAllocator.
 func (a *Allocator) Release(svc *corev1.Service) []backend.Op {
 	var ops []backend.Op
-	for key := range keysOf(svc) {
-		ops = append(ops, backend.Op{Type: backend.Delete, Key: key, Expect: backend.Any})
+	for key := range a.holdings(svc) {
+		ops = append(ops, givingBack(key))
 	}
 	return ops
 }
 
+// taking returns the operation by which a Service takes an address, or a node
+// port if the address is invalid.
+func (a *Allocator) taking(ctx context.Context, key string, ip netip.Addr, svc *corev1.Service) (backend.Op, error) {
+	if ip.IsValid() {
+		return a.ledger.Creation(ctx, servicecidr.NewIPAddress(ip, svc))
+	}
+	return backend.Op{Type: backend.Put, Key: key, Value: []byte(owner(svc))}, nil
+}
+
+func givingBack(key string) backend.Op {
+	return backend.Op{Type: backend.Delete, Key: key, Expect: backend.Any}
+}
+
 func owner(svc *corev1.Service) string { return svc.Namespace + "/" + svc.Name }
 
-// keysOf returns the keys of what a Service has taken.
-func keysOf(svc *corev1.Service) map[string]bool {
-	keys := make(map[string]bool)
+// holdings returns the keys of what a Service has taken, with its address or,
+// of a node port, an invalid one.
+func (a *Allocator) holdings(svc *corev1.Service) map[string]netip.Addr {
+	keys := make(map[string]netip.Addr)
 	if svc == nil {
 		return keys
 	}
-	if takesIP(svc) && svc.Spec.ClusterIP != "" {
-		keys[ipPrefix+svc.Spec.ClusterIP] = true
+	if ip, ok := clusterIPOf(svc); ok {
+		keys[a.ipKey(ip)] = ip
 	}
 	for _, p := range svc.Spec.Ports {
 		if p.NodePort != 0 && takesNodePorts(svc) {
-			keys[portKey(p.NodePort)] = true
+			keys[portKey(p.NodePort)] = netip.Addr{}
 		}
 	}
 	return keys
 }
 
+func (a *Allocator) ipKey(ip netip.Addr) string {
+	return a.ledger.Key(addressResource(), "", ip.String())
+}
+
 func portKey(port int32) string { return portPrefix + strconv.Itoa(int(port)) }
+
+// clusterIPOf returns the cluster IP that a Service has.
+func clusterIPOf(svc *corev1.Service) (netip.Addr, bool) {
+	if !takesIP(svc) {
+		return netip.Addr{}, false
+	}
+	ip, err := netip.ParseAddr(svc.Spec.ClusterIP)
+	return ip, err == nil
+}
 
 // takesIP says whether a Service has a cluster IP: all but those that are only
 // a name in DNS.
@@ -114,121 +165,109 @@ func takesNodePorts(svc *corev1.Service) bool {
 	return svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer
 }
 
-// picksNodePorts says whether ports that name no node port get one.
-func picksNodePorts(svc *corev1.Service) bool {
-	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.AllocateLoadBalancerNodePorts != nil {
-		return *svc.Spec.AllocateLoadBalancerNodePorts
-	}
-	return takesNodePorts(svc)
-}
-
 // claim is one Service's wish for addresses.
 type claim struct {
-	allocator *Allocator
-	svc       *corev1.Service
-	// had are the keys that are the Service's already.
-	had map[string]bool
-	// used are the keys of all Services; nil until they are needed.
+	*Allocator
+	svc *corev1.Service
+	// had holds what is the Service's already.
+	had map[string]netip.Addr
+	// used has the keys of all that is taken; nil until it is needed.
 	used map[string]bool
+	// conditions must hold for what is claimed.
+	conditions []backend.Op
 }
 
-func (c *claim) clusterIP(ctx context.Context) error {
-	if !takesIP(c.svc) {
+// survey reads what is taken. A Service's address counts also where somebody
+// removed its IPAddress.
+func (c *claim) survey(ctx context.Context) error {
+	if c.used != nil {
 		return nil
 	}
-	spec := &c.svc.Spec
-	if spec.ClusterIP == "" {
-		ip, err := c.pickIP(ctx)
-		if err != nil {
-			return err
-		}
-		spec.ClusterIP, spec.ClusterIPs = ip, []string{ip}
-		return nil
-	}
-	if c.had[ipPrefix+spec.ClusterIP] {
-		return nil
-	}
-	return c.chosenIP(ctx, spec.ClusterIP)
-}
-
-// chosenIP checks a cluster IP that the user asks for.
-func (c *claim) chosenIP(ctx context.Context, text string) error {
-	problem := ""
-	ip, err := netip.ParseAddr(text)
-	switch {
-	case err != nil || !c.allocator.usable(ip):
-		problem = "the provided network does not match the current range"
-	case text != ip.String():
-		problem = "the address is not in its canonical form"
-	default:
-		taken, err := c.taken(ctx, ipPrefix+text)
-		if err != nil {
-			return err
-		}
-		if taken {
-			problem = "provided IP is already allocated"
-		}
-	}
-	if problem == "" {
-		return nil
-	}
-	return c.invalid(field.Invalid(field.NewPath("spec", "clusterIPs").Index(0), []string{text},
-		fmt.Sprintf("failed to allocate IP %s: %s", text, problem)))
-}
-
-func (c *claim) nodePorts(ctx context.Context) error {
-	if !takesNodePorts(c.svc) {
-		return nil
-	}
-	mine := make(map[int32]bool)
-	for i := range c.svc.Spec.Ports {
-		p := &c.svc.Spec.Ports[i]
-		at := field.NewPath("spec", "ports").Index(i).Child("nodePort")
-		switch {
-		case p.NodePort != 0:
-			if err := c.chosenPort(ctx, p.NodePort, mine, at); err != nil {
-				return err
-			}
-		case picksNodePorts(c.svc):
-			port, err := c.pickPort(ctx, mine)
-			if err != nil {
-				return err
-			}
-			p.NodePort = port
-		}
-		mine[p.NodePort] = true
-	}
-	return nil
-}
-
-// chosenPort checks a node port that the user asks for.
-func (c *claim) chosenPort(ctx context.Context, port int32, mine map[int32]bool, at *field.Path) error {
-	if c.had[portKey(port)] || mine[port] {
-		return nil
-	}
-	if rng := c.allocator.rng; port < rng.PortMin || port > rng.PortMax {
-		return c.invalid(field.Invalid(at, port, fmt.Sprintf(
-			"provided port is not in the valid range. The range of valid ports is %d-%d", rng.PortMin, rng.PortMax)))
-	}
-	taken, err := c.taken(ctx, portKey(port))
+	services, err := c.ledger.List(ctx, serviceResource(), "")
 	if err != nil {
 		return err
 	}
-	if taken {
-		return c.invalid(field.Invalid(at, port, "provided port is already allocated"))
+	addresses, err := c.ledger.List(ctx, addressResource(), "")
+	if err != nil {
+		return err
+	}
+	c.used = make(map[string]bool, len(services)+len(addresses))
+	for _, obj := range services {
+		for key := range c.holdings(obj.(*corev1.Service)) {
+			c.used[key] = true
+		}
+	}
+	for _, obj := range addresses {
+		c.used[c.ledger.Key(addressResource(), "", obj.GetName())] = true
 	}
 	return nil
 }
 
-// taken asks the backend, since what the caches show may lag behind.
-func (c *claim) taken(ctx context.Context, key string) (bool, error) {
-	kv, err := c.allocator.backend.Get(ctx, key, 0)
+// surveyAgain is survey for whoever found nothing free: what has just been given
+// back counts.
+func (c *claim) surveyAgain(ctx context.Context) error {
+	for _, resource := range []schema.GroupVersionResource{serviceResource(), addressResource()} {
+		if err := c.ledger.Fresh(ctx, resource); err != nil {
+			return err
+		}
+	}
+	c.used = nil
+	return c.survey(ctx)
+}
+
+// pick calls choose, which returns the key of something that is not used, until
+// that is really free. It returns false if there is nothing.
+func (c *claim) pick(ctx context.Context, choose func() (key string, ok bool)) (bool, error) {
+	for _, survey := range []func(context.Context) error{c.survey, c.surveyAgain} {
+		if err := survey(ctx); err != nil {
+			return false, err
+		}
+		for key, ok := choose(); ok; key, ok = choose() {
+			taken, err := c.isTaken(ctx, key)
+			if err != nil || !taken {
+				return err == nil, err
+			}
+			c.used[key] = true
+		}
+	}
+	return false, nil
+}
+
+// isTaken asks the backend, since what the caches show may lag behind.
+func (c *claim) isTaken(ctx context.Context, key string) (bool, error) {
+	kv, err := c.backend.Get(ctx, key, 0)
 	if err != nil {
 		return false, fmt.Errorf("look whether %s is taken: %w", key, err)
 	}
 	return kv != nil, nil
 }
 
-func (c *claim) invalid(err *field.Error) error {
-	return apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, c.svc.Name, field.ErrorList{err})
+// isUsed says whether a key is taken, or what it stands for a Service's all the
+// same.
+func (c *claim) isUsed(ctx context.Context, key string) (bool, error) {
+	taken, err := c.isTaken(ctx, key)
+	if err != nil || taken {
+		return taken, err
+	}
+	if err := c.survey(ctx); err != nil || !c.used[key] {
+		return false, err
+	}
+	err = c.surveyAgain(ctx)
+	return c.used[key], err
+}
+
+func (c *claim) invalid(errs ...*field.Error) error {
+	return apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, c.svc.Name, errs)
+}
+
+func serviceResource() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Version: "v1", Resource: "services"}
+}
+
+func addressResource() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "ipaddresses"}
+}
+
+func rangeResource() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "servicecidrs"}
 }

@@ -165,6 +165,9 @@ func (t *attempt) remove(ctx context.Context, out outcome) (settled bool, err er
 	}
 	t.registry.removals.add(result.Revision, t.write.writer(time.Now()))
 	t.registry.Cache(t.kind).Wrote(result.Revision)
+	if told := t.registry.Removed; told != nil {
+		told(ctx, t.version.Object())
+	}
 	return true, nil
 }
 

@@ -43,6 +43,8 @@ type Options struct {
 	Admission admission.Choice
 	// Services hands out cluster IPs and node ports; nil hands out none.
 	Services ServiceAllocator
+	// Removed is told of every object that a write has removed; nil is not.
+	Removed func(ctx context.Context, obj kinds.Object)
 	// Dialer connects to webhooks that are Services.
 	Dialer webhook.ServiceDialer
 	// Authorizer answers what the expressions of webhooks and policies ask about
