@@ -35,6 +35,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 
@@ -49,6 +50,7 @@ import (
 	"navarch.dev/navarch/agent/pages"
 	"navarch.dev/navarch/agent/podcertificate"
 	"navarch.dev/navarch/agent/podworker"
+	"navarch.dev/navarch/agent/probe"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/server"
 	"navarch.dev/navarch/agent/stats"
@@ -183,13 +185,14 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	if err != nil {
 		return err
 	}
+	probes := prometheus.NewRegistry()
 	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
 		Client: a.client, Pods: pods, Services: a.services, Runtime: a.runtime, Images: a.images,
 		Network: a.network, Volumes: volumes, Devices: prepared, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
-		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(), OnFenced: a.node.RenewLease,
+		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(), OnFenced: a.node.RenewLease, Probes: probe.NewMetrics(probes),
 	})
 	usage := stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine)
-	shown := pages.New(a.cfg.pagesConfig(a.pods, usage, tel.Metrics))
+	shown := pages.New(a.cfg.pagesConfig(a.pods, usage, a.runtime, tel.Metrics, probes))
 	a.server = server.New(a.pods, a.runtime, a.images, usage, logs.Read, shown)
 	a.https = guard.New(a.cfg.NodeName, a.client, tel.Log).Protect(shown)
 	return nil

@@ -21,6 +21,7 @@ import (
 	"navarch.dev/navarch/agent/pages"
 	"navarch.dev/navarch/agent/podworker"
 	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/stats"
 	"navarch.dev/navarch/agent/volume"
 )
 
@@ -121,9 +122,10 @@ func (c *Config) registryDir() string {
 // machineLogs is where the machine keeps its logs.
 const machineLogs = "/var/log"
 
-func (c *Config) pagesConfig(pods pages.Pods, usage pages.Stats, metrics prometheus.Gatherer) pages.Config {
+func (c *Config) pagesConfig(pods pages.Pods, usage pages.Stats, accounts pages.Accounts, metrics, probes prometheus.Gatherer) pages.Config {
 	return pages.Config{
 		Started: time.Now(), DataDir: c.nodeDir(), LogDir: machineLogs, Pods: pods, Stats: usage, Metrics: metrics,
+		Probes: probes, Accounts: accounts, Machine: stats.ReadMachine,
 		Settings: pages.Settings{
 			Address: c.NodeIP, Port: c.Port, StaticPodPath: c.StaticPodDir, PodLogsDir: c.dir("logs"),
 			ClusterDomain: c.ClusterDomain, ClusterDNS: c.ClusterDNS, ResolverConfig: c.ResolvConf, MaxPods: c.MaxPods,

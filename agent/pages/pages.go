@@ -7,6 +7,8 @@
 //	/stats/summary     what the node, its pods and containers use
 //	/metrics           the agent's own metrics
 //	/metrics/resource  what /stats/summary says, as metrics
+//	/metrics/cadvisor  all that the kernel counts of pods, by cAdvisor's names
+//	/metrics/probes    what probes have found
 //	/logs/             the machine's /var/log
 //	/configz           the agent's settings, by the kubelet's names
 package pages
@@ -26,6 +28,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"navarch.dev/navarch/agent/runtime"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 )
 
@@ -52,6 +55,12 @@ type Config struct {
 	Pods     Pods
 	Stats    Stats
 	Metrics  prometheus.Gatherer
+	// Probes are the metrics of probes; nil if nothing is probed.
+	Probes prometheus.Gatherer
+	// Accounts and Machine are what is counted of pods and of the machine; nil if
+	// pods have no processes.
+	Accounts Accounts
+	Machine  func() (runtime.Usage, error)
 }
 
 // Settings are the agent's settings that a kubelet has, too, by the names of
@@ -84,6 +93,12 @@ func New(cfg Config) http.Handler {
 	mux.HandleFunc("/stats/summary", p.summary)
 	mux.Handle("/metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/metrics/resource", p.resourceMetrics)
+	if cfg.Probes != nil {
+		mux.Handle("/metrics/probes", promhttp.HandlerFor(cfg.Probes, promhttp.HandlerOpts{}))
+	}
+	if cfg.Accounts != nil {
+		mux.HandleFunc("/metrics/cadvisor", p.cadvisorMetrics)
+	}
 	mux.HandleFunc("/logs/", p.logs)
 	mux.HandleFunc("/configz", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, map[string]Settings{"kubeletconfig": p.Settings}, nil)

@@ -100,8 +100,10 @@ func (w *worker) beginProbes(c *container) {
 	c.stopProbes = cancel
 	id, spec, started, up := c.current.Spec.ID, c.spec, c.current.StartedAt, c.startedUp
 	target := w.hookTarget(c).target
+	subject := probe.Subject{Namespace: w.pod.Namespace, Pod: w.pod.Name, UID: w.uid, Container: spec.Name}
 	go probe.Watch(ctx, spec, started, up, target, probe.Reporter{
 		Decided: func(r probe.Result) { w.send(func() { w.probed(c, id, r) }) },
+		Checked: func(kind probe.Kind, ok bool, took time.Duration) { w.m.deps.Probes.Checked(subject, kind, ok, took) },
 		Failed: func(kind probe.Kind, output string) {
 			w.send(func() {
 				w.event(c, corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %s", kind, output))

@@ -43,6 +43,7 @@ import (
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/objects"
+	"navarch.dev/navarch/agent/probe"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/volume"
 	"navarch.dev/navarch/internal/client"
@@ -143,8 +144,10 @@ type Deps struct {
 	// OnFenced is told that Fenced is true from now on. It does not block, and
 	// may be nil.
 	OnFenced func()
-	Log      *slog.Logger
-	Tracer   trace.Tracer
+	// Probes counts what probes find; nil does not.
+	Probes *probe.Metrics
+	Log    *slog.Logger
+	Tracer trace.Tracer
 }
 
 const (

@@ -179,6 +179,7 @@ func (w *worker) end() {
 	for _, c := range w.containers {
 		c.endProbes()
 	}
+	w.m.deps.Probes.Forget(w.pod.Namespace, w.pod.Name, w.uid)
 	w.endSpan()
 	if w.phase == phaseGone {
 		w.m.forget(w)

@@ -48,6 +48,8 @@ type Reporter struct {
 	// Decided is called each time that a probe's decision changes, and for
 	// liveness and startup each time that the failure threshold is reached.
 	Decided func(Result)
+	// Checked is called for each single check with the time that it took.
+	Checked func(kind Kind, ok bool, took time.Duration)
 	// Failed is called for each single failure.
 	Failed func(kind Kind, output string)
 }
@@ -134,12 +136,14 @@ func (l *loop) period() time.Duration { return seconds(l.probe.PeriodSeconds, 10
 
 // once probes once and reports.
 func (l *loop) once(ctx context.Context) {
+	begun := time.Now()
 	limited, cancel := context.WithTimeout(ctx, seconds(l.probe.TimeoutSeconds, 1))
 	ok, output := l.check.Check(limited, l.probe)
 	cancel()
 	if ctx.Err() != nil {
 		return
 	}
+	l.report.Checked(l.kind, ok, time.Since(begun))
 	if !ok {
 		l.report.Failed(l.kind, output)
 	}

@@ -53,7 +53,8 @@ func watch(c *corev1.Container, check Checker, for_ time.Duration) []decision {
 				defer mu.Unlock()
 				got = append(got, decision{r.Kind, r.Success})
 			},
-			Failed: func(Kind, string) {},
+			Checked: func(Kind, bool, time.Duration) {},
+			Failed:  func(Kind, string) {},
 		})
 	}()
 	time.Sleep(for_)

@@ -162,7 +162,7 @@ func (r Resources) settingsV1() []setting {
 		s = append(s, setting{"cpu", "cpu.shares", strconv.FormatUint(r.CPUShares, 10)})
 	}
 	if r.CPUQuota > 0 {
-		s = append(s, setting{"cpu", "cpu.cfs_period_us", strconv.FormatUint(r.period(), 10)},
+		s = append(s, setting{"cpu", "cpu.cfs_period_us", strconv.FormatUint(r.Period(), 10)},
 			setting{"cpu", "cpu.cfs_quota_us", strconv.FormatInt(r.CPUQuota, 10)})
 	}
 	if r.MemoryLimit > 0 {
@@ -180,7 +180,7 @@ func (r Resources) settingsV2() []setting {
 		s = append(s, setting{file: "cpu.weight", value: strconv.FormatUint(weight(r.CPUShares), 10)})
 	}
 	if r.CPUQuota > 0 {
-		s = append(s, setting{file: "cpu.max", value: fmt.Sprintf("%d %d", r.CPUQuota, r.period())})
+		s = append(s, setting{file: "cpu.max", value: fmt.Sprintf("%d %d", r.CPUQuota, r.Period())})
 	}
 	if r.MemoryLimit > 0 {
 		s = append(s, setting{file: "memory.max", value: strconv.FormatInt(r.MemoryLimit, 10)})
@@ -191,7 +191,8 @@ func (r Resources) settingsV2() []setting {
 	return s
 }
 
-func (r Resources) period() uint64 {
+// Period returns the period of CPUQuota in microseconds.
+func (r Resources) Period() uint64 {
 	if r.CPUPeriod > 0 {
 		return r.CPUPeriod
 	}

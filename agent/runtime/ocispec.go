@@ -232,7 +232,7 @@ func (r Resources) oci(swap bool) *specs.LinuxResources {
 			resources.CPU.Shares = &r.CPUShares
 		}
 		if r.CPUQuota > 0 {
-			period := r.period()
+			period := r.Period()
 			resources.CPU.Quota, resources.CPU.Period = &r.CPUQuota, &period
 		}
 	}

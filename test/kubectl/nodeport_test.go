@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -14,8 +15,8 @@ import (
 	"navarch.dev/navarch/internal/testcluster"
 )
 
-// scraper is a service account that may read metrics, as Prometheus has it, and
-// one that may not.
+// scraper is a service account that may read metrics, as Prometheus has it, one
+// that may not, and a pod to be seen.
 const scraper = `apiVersion: v1
 kind: ServiceAccount
 metadata: {name: scraper}
@@ -34,6 +35,15 @@ kind: ClusterRoleBinding
 metadata: {name: scraper}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: scraper}
 subjects: [{kind: ServiceAccount, name: scraper, namespace: default}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: scraped}
+spec:
+  nodeName: node-1
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: c, image: ` + testcluster.BusyboxImage + `, command: [sleep, "1000"], readinessProbe: {exec: {command: ["true"]}}, resources: {limits: {cpu: 500m, memory: 32Mi}}}
 `
 
 // nodeClient speaks to an agent's own port, as a client that has no certificate.
@@ -84,7 +94,8 @@ func (c nodeClient) ask(t *testing.T, method, path, token string) (code int, bod
 // NodeAuthenticator asks, and what Prometheus does.
 func (s suite) testNodePort(t *testing.T) {
 	s.KubectlInput(t, scraper, "apply", "-f", "-")
-	t.Cleanup(func() { s.KubectlInput(t, scraper, "delete", "-f", "-") })
+	t.Cleanup(func() { s.KubectlInput(t, scraper, "delete", "-f", "-", "--now") })
+	s.Kubectl(t, "wait", "--for=condition=Ready", "pod/scraped", "--timeout=60s")
 	node := s.newNodeClient(t, "node-1")
 	token := func(account string) string { return strings.TrimSpace(s.Kubectl(t, "create", "token", account)) }
 	stranger, reader := token("stranger"), token("scraper")
@@ -103,14 +114,24 @@ func (s suite) testNodePort(t *testing.T) {
 			t.Errorf("%s of /metrics with the token %q: %d %q, want %d %q", tt.method, tt.token, code, body, tt.code, tt.body)
 		}
 	}
-	for path, want := range map[string]string{
-		"/metrics":          "# TYPE navarch_rpc_handled_total counter",
-		"/metrics/resource": "# TYPE node_cpu_usage_seconds_total counter",
-		"/stats/summary":    `"nodeName":"node-1"`,
+	ofContainer := `\{container="c",.*id="/navarch/.*,image="` + regexp.QuoteMeta(testcluster.BusyboxImage) + `",name="[0-9a-f]+",namespace="default",pod="scraped"\} `
+	for path, wants := range map[string][]string{
+		"/metrics":          {`(?m)^# TYPE navarch_rpc_handled_total counter$`},
+		"/metrics/resource": {`(?m)^container_memory_working_set_bytes\{container="c",namespace="default",pod="scraped"\} [1-9]`},
+		"/metrics/cadvisor": {
+			`(?m)^container_cpu_usage_seconds_total` + ofContainer + `\d`, `(?m)^container_memory_working_set_bytes` + ofContainer + `[1-9]`,
+			`(?m)^container_spec_cpu_quota` + ofContainer + `50000 `, `(?m)^container_spec_memory_limit_bytes` + ofContainer + `3\.3554432e\+07 `,
+			`(?m)^container_network_receive_packets_total\{.*interface="eth0".*namespace="default",pod="scraped"\} \d`,
+		},
+		"/metrics/probes": {`(?m)^prober_probe_total\{container="c",namespace="default",pod="scraped",pod_uid=".+",probe_type="Readiness",result="successful"\} [1-9]`},
+		"/stats/summary":  {`"nodeName":"node-1"`, `"podRef":\{"name":"scraped"`},
 	} {
 		testcluster.Eventually(t, "the page "+path+" is shown to whom it may be", func() error {
-			if code, body := node.ask(t, "GET", path, reader); code != 200 || !strings.Contains(body, want) {
-				return fmt.Errorf("%d without %q: %.300s", code, want, body)
+			code, body := node.ask(t, "GET", path, reader)
+			for _, want := range wants {
+				if code != 200 || !regexp.MustCompile(want).MatchString(body) {
+					return fmt.Errorf("%d without %s: %.3000s", code, want, body)
+				}
 			}
 			return nil
 		})
