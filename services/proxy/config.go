@@ -25,7 +25,8 @@ type Config struct {
 	// NetNS is the path of the network namespace to route in; empty is the
 	// process's own. Resolvers are asked from the process's own in any case.
 	NetNS string
-	// PodCIDR and ServiceCIDR hold the addresses of all pods and Services.
+	// PodCIDR holds the addresses of all pods, ServiceCIDR those of the Services
+	// that no ServiceCIDR object of the cluster holds.
 	PodCIDR, ServiceCIDR string
 	// ClusterDomain is the domain of the cluster's names.
 	ClusterDomain string
@@ -54,7 +55,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Node, "node-name", c.Node, "name of this node")
 	fs.StringVar(&c.NetNS, "proxy-netns", c.NetNS, "path of the network namespace to route in (default: the process's own)")
 	fs.StringVar(&c.PodCIDR, "pod-cidr", c.PodCIDR, "addresses of all pods")
-	fs.StringVar(&c.ServiceCIDR, "service-cidr", c.ServiceCIDR, "addresses of all Services")
+	fs.StringVar(&c.ServiceCIDR, "service-cidr", c.ServiceCIDR, "addresses of Services, beside those of the cluster's ServiceCIDRs")
 	fs.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "domain of the cluster's names")
 	fs.StringVar(&c.DNSAddress, "dns-address", c.DNSAddress, "address of the cluster's name server (default: the tenth of --service-cidr)")
 	fs.StringVar(&c.ResolvConf, "resolv-conf", c.ResolvConf, "file that names the resolvers for all other names")

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
@@ -31,7 +33,10 @@ type Proxy struct {
 	informers *client.Informers
 	services  *client.Informer[*corev1.Service]
 	slices    *client.Informer[*discoveryv1.EndpointSlice]
+	cidrs     *client.Informer[*networkingv1.ServiceCIDR]
 
+	// ranges are where Services have addresses.
+	ranges  atomic.Pointer[[]netip.Prefix]
 	changes *changes
 	board   *board
 	zone    *dns.Zone
@@ -57,6 +62,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Proxy,
 		changes:   newChanges(), board: newBoard(), zone: dns.NewZone(cfg.ClusterDomain),
 		programmed: make(chan struct{}),
 	}
+	p.ranges.Store(&[]netip.Prefix{set.services})
 	if p.metrics, err = newMetrics(tel.Metrics); err != nil {
 		return nil, err
 	}
@@ -66,7 +72,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Proxy,
 	p.names, err = dns.NewServer(dns.Options{
 		Zone:     p.zone,
 		Upstream: dns.NewForwarder(cfg.ResolvConf, []netip.Addr{set.dns}, tel.Log),
-		Address:  set.dns, Owned: []netip.Prefix{set.services, set.pods},
+		Address:  set.dns, Owned: p.ownedRanges,
 		Synced: p.Programmed, Log: tel.Log, Metrics: tel.Metrics,
 	})
 	if err != nil {
@@ -89,6 +95,14 @@ func (p *Proxy) follow() error {
 	if err != nil {
 		return err
 	}
+	if p.cidrs, err = client.InformerFor[*networkingv1.ServiceCIDR](p.informers, nil); err != nil {
+		return err
+	}
+	p.cidrs.AddHandler(client.Handler[*networkingv1.ServiceCIDR]{
+		OnAdd:    func(*networkingv1.ServiceCIDR) { p.changes.signal() },
+		OnUpdate: func(_, _ *networkingv1.ServiceCIDR) { p.changes.signal() },
+		OnDelete: func(*networkingv1.ServiceCIDR) { p.changes.signal() },
+	})
 	p.services.AddHandler(client.Handler[*corev1.Service]{
 		OnAdd:    func(s *corev1.Service) { p.changes.note(keyOf(s), cause{service: true, key: keyOf(s)}) },
 		OnUpdate: func(_, s *corev1.Service) { p.changes.note(keyOf(s), cause{service: true, key: keyOf(s)}) },
@@ -133,7 +147,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	defer p.ns.close()
 	opts := nftables.Options{
-		Name: p.set.table, NetNS: p.ns.fd(), PodCIDR: p.set.pods, ServiceCIDR: p.set.services,
+		Name: p.set.table, NetNS: p.ns.fd(), PodCIDR: p.set.pods, ServiceCIDRs: p.serviceRanges(),
 		MasqueradeMark: p.set.mark, LocalhostNodePorts: p.cfg.LocalhostNodePorts,
 	}
 	if err := p.prepare(ctx, &opts); err != nil {

@@ -4,6 +4,7 @@ package proxy_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/fullstorydev/grpchan/inprocgrpc"
@@ -21,6 +23,7 @@ import (
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/client"
@@ -134,6 +137,11 @@ func resolvConf(t *testing.T, servers ...string) string {
 
 // web makes the Service default/web over TCP and UDP.
 func (f *fixture) web() {
+	f.t.Helper()
+	f.webAt(clusterIP)
+}
+
+func (f *fixture) webAt(clusterIP string) {
 	f.t.Helper()
 	f.create(&corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"},
@@ -251,6 +259,44 @@ func TestFollowsServices(t *testing.T) {
 	until("removed")
 	if _, err := f.client.Ask("tcp", clusterIP+":80"); err == nil {
 		t.Error("a deleted Service was reached")
+	}
+}
+
+func TestFollowsServiceCIDRs(t *testing.T) {
+	const other = "203.0.113.7"
+	ctx := t.Context()
+	f := newFixture(t)
+	until := f.watch()
+	more := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "more"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"203.0.113.0/24"}}}
+	f.create(more)
+	more.Status.Conditions = []metav1.Condition{{Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, LastTransitionTime: metav1.Now()}}
+	if err := f.store.UpdateStatus(ctx, more); err != nil {
+		t.Fatal(err)
+	}
+	f.webAt(other)
+	f.create(webSlice(web1))
+	until(web1 + ":8080")
+	for _, network := range []string{"tcp", "udp"} {
+		got, err := f.client.Ask(network, other+":80")
+		if want := (nettest.Answer{Server: "web-1", Client: "10.244.0.20"}); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", network, got, err)
+		}
+	}
+	// What no Service has is refused once the range is known.
+	for {
+		_, err := f.client.Ask("tcp", "203.0.113.9:80")
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"7.113.0.203.in-addr.arpa": "NOERROR", "9.113.0.203.in-addr.arpa": "NXDOMAIN"} {
+		resp, err := f.api.Resolve(ctx, &proxyv1.ResolveRequest{Name: name, Type: "PTR"})
+		if err != nil || resp.GetRcode() != want {
+			t.Errorf("%s: %v, %v", name, resp, err)
+		}
 	}
 }
 

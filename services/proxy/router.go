@@ -104,6 +104,7 @@ func (r *router) waitFor(err error) <-chan struct{} {
 
 // step applies everything noted so far.
 func (r *router) step(ctx context.Context) error {
+	r.takeRanges(ctx)
 	if err := r.takeChanges(ctx); err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ func TestNetwork(t *testing.T) {
 		{"node ports", (*fixture).testNodePorts},
 		{"host ports", (*fixture).testHostPorts},
 		{"no endpoints", (*fixture).testNoEndpoints},
+		{"service CIDRs", (*fixture).testServiceCIDRs},
 		{"names", (*fixture).testNames},
 		{"readiness", (*fixture).testReadiness},
 		{"latency", (*fixture).testLatency},

@@ -44,8 +44,8 @@ type Options struct {
 	Upstream Upstream
 	// Address is the address that the server is known by.
 	Address netip.Addr
-	// Owned are the ranges of addresses whose reverse names only the zone knows.
-	Owned []netip.Prefix
+	// Owned returns the ranges of addresses whose reverse names only the zone knows.
+	Owned func() []netip.Prefix
 	// Synced says whether the zone is complete. Until then it denies nothing.
 	Synced func() bool
 	Log    *slog.Logger
@@ -191,7 +191,7 @@ func (s *Server) fromZone(q mdns.Question) (r reply, authority *mdns.SOA, ours b
 		return reply{}, nil, false
 	}
 	r = zone.reverseReply(addr, q)
-	for _, owned := range s.opts.Owned {
+	for _, owned := range s.opts.Owned() {
 		if owned.Contains(addr) {
 			return r, zone.authority(reverseZone(owned)), true
 		}

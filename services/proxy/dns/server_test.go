@@ -89,7 +89,9 @@ func testServer(t testing.TB) *Server {
 	t.Helper()
 	s, err := NewServer(Options{
 		Zone: testZone(), Upstream: upstreamFunc(oneAddress), Address: netip.MustParseAddr("10.96.0.10"),
-		Owned:  []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("10.244.0.0/16")},
+		Owned: func() []netip.Prefix {
+			return []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("10.244.0.0/16")}
+		},
 		Synced: func() bool { return true }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -48,7 +48,7 @@ func (tx *transaction) addFixedPart() error {
 	tx.addPostroutingRules()
 	tx.addRule(chainReject, rule{}.tcp().rejectTCP())
 	tx.addRule(chainReject, rule{}.rejectPort())
-	if services := t.opts.ServiceCIDR; services.IsValid() {
+	for _, services := range t.opts.ServiceCIDRs {
 		// A packet that is looked up at the very moment of a commit can miss both
 		// what was and what comes. If it left, conntrack would remember that its
 		// connection is not translated, and send what is retransmitted after it.
@@ -70,9 +70,11 @@ func (tx *transaction) addFixedPart() error {
 // addServiceRules fills the chains that find a packet's Service.
 func (tx *transaction) addServiceRules() {
 	t, bit := tx.table, tx.table.opts.MasqueradeMark
-	services, pods := t.opts.ServiceCIDR, t.opts.PodCIDR
-	if services.IsValid() && pods.IsValid() {
-		tx.addRule(chainServices, rule{}.addressIn(offsetDestination, services, true).addressIn(offsetSource, pods, false).mark(bit))
+	pods := t.opts.PodCIDR
+	for _, services := range t.opts.ServiceCIDRs {
+		if pods.IsValid() {
+			tx.addRule(chainServices, rule{}.addressIn(offsetDestination, services, true).addressIn(offsetSource, pods, false).mark(bit))
+		}
 	}
 	tx.addRule(chainServices, rule{}.frontend().in(t.masquerade).mark(bit))
 	if pods.IsValid() {
@@ -80,7 +82,7 @@ func (tx *transaction) addServiceRules() {
 	}
 	tx.addRule(chainServices, rule{}.sourceIsOwn().frontend().verdict(t.inside))
 	tx.addRule(chainServices, rule{}.frontend().verdict(t.targets))
-	if services.IsValid() {
+	for _, services := range t.opts.ServiceCIDRs {
 		tx.addRule(chainServices, rule{}.addressIn(offsetDestination, services, true).goTo(chainReject))
 	}
 	if !t.opts.LocalhostNodePorts {

@@ -51,8 +51,9 @@ type Options struct {
 	// PodCIDR holds the addresses of all pods. Clients beyond it are hidden
 	// behind the node when they use a cluster address. Invalid: nobody is.
 	PodCIDR netip.Prefix
-	// ServiceCIDR holds the cluster addresses. What no Service has is rejected.
-	ServiceCIDR netip.Prefix
+	// ServiceCIDRs hold the cluster addresses, and do not overlap. What no Service
+	// has is rejected.
+	ServiceCIDRs []netip.Prefix
 	// HideBridgedPods is for kernels that do not show netfilter what bridges
 	// carry: pods on one bridge are hidden from each other when they talk
 	// through a Service, so that answers come back the same way.
@@ -122,6 +123,12 @@ func (t *Table) Current() bool { return t.current != nil }
 
 // Forget makes the next Apply replace the whole table.
 func (t *Table) Forget() { t.current = nil }
+
+// SetServices replaces Options.ServiceCIDRs from the next Apply on.
+func (t *Table) SetServices(prefixes []netip.Prefix) {
+	t.opts.ServiceCIDRs = prefixes
+	t.Forget()
+}
 
 // Exists says whether the kernel has the table.
 func (t *Table) Exists() (bool, error) {

@@ -71,7 +71,7 @@ func newNetwork(t *testing.T, bridgedFilter bool) *network {
 func options(node *nettest.Namespace) nftables.Options {
 	return nftables.Options{
 		Name: "navarch-test-node", NetNS: node.FD(),
-		PodCIDR: netip.MustParsePrefix("10.244.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"),
+		PodCIDR: netip.MustParsePrefix("10.244.0.0/16"), ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
 		MasqueradeMark: 0x4000, LocalhostNodePorts: true,
 	}
 }
@@ -184,6 +184,33 @@ func TestRefused(t *testing.T) {
 					t.Errorf("got %v, want connection refused", err)
 				}
 			})
+		}
+	}
+}
+
+func TestServicesOfAnotherRange(t *testing.T) {
+	const other = "198.51.100.7"
+	n := newNetwork(t, true)
+	state := service(0, web1)
+	state.Targets[frontend(other, corev1.ProtocolTCP, 80)] = state.Targets[frontend(clusterIP, corev1.ProtocolTCP, 80)]
+	n.apply(t, state)
+	// Who is not of the pods' network is hidden, as with the first range.
+	asOutside := func(address, seen string) {
+		t.Helper()
+		want := nettest.Answer{Server: "web-1", Client: seen}
+		if got, err := n.outside.Ask("tcp", address+":80"); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", address, got, err, want)
+		}
+	}
+	asOutside(clusterIP, bridgeIP)
+	asOutside(other, outsideIP)
+	n.table.SetServices([]netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("198.51.100.0/24")})
+	n.apply(t, state)
+	asOutside(clusterIP, bridgeIP)
+	asOutside(other, bridgeIP)
+	for _, address := range []string{"198.51.100.9:80", "10.96.99.99:80"} {
+		if _, err := n.client.Ask("tcp", address); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s, which no Service has: %v", address, err)
 		}
 	}
 }
