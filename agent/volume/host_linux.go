@@ -31,6 +31,7 @@ func (m *Manager) emptyDir(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 	case err != nil:
 		return Volume{}, fmt.Errorf("make the volume: %w", err)
 	}
+	mode := fs.FileMode(0o777)
 	switch v.EmptyDir.Medium {
 	case corev1.StorageMediumDefault:
 	case corev1.StorageMediumMemory:
@@ -41,10 +42,11 @@ func (m *Manager) emptyDir(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
 			return Volume{}, fmt.Errorf("mount a tmpfs: %w", err)
 		}
+		mode |= fs.ModeSticky // as a tmpfs has by itself
 	default:
 		return Volume{}, fmt.Errorf("the medium %q is not supported", v.EmptyDir.Medium)
 	}
-	if err := os.Chmod(dir, 0o777); err != nil { // whatever the umask
+	if err := os.Chmod(dir, mode); err != nil { // whatever the umask
 		return Volume{}, fmt.Errorf("set the volume's mode: %w", err)
 	}
 	return Volume{HostPath: dir}, giveToGroup(dir, fsGroup(pod), groupWrites)

@@ -27,7 +27,7 @@ func (m *Manager) Mounts(pod *corev1.Pod, c *corev1.Container, vols Volumes, env
 		source := v.HostPath
 		if sub := subPathOf(vm, env); sub != "" {
 			at := filepath.Join(m.cfg.Dir, string(pod.UID), "subpaths", c.Name, strconv.Itoa(i))
-			if err := bindSubPath(v.HostPath, sub, at, fsGroup(pod)); err != nil {
+			if err := bindSubPath(v.HostPath, sub, at); err != nil {
 				return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", vm.Name, c.Name, err)
 			}
 			source = at
@@ -70,7 +70,7 @@ var errEscapes = errors.New("the path must stay inside its volume")
 // bindSubPath binds what sub names below volume to at, making a folder of
 // that name if there is nothing. Links are followed, but never out of the
 // volume, whatever is changed below it meanwhile.
-func bindSubPath(volume, sub, at string, group *int64) error {
+func bindSubPath(volume, sub, at string) error {
 	if filepath.IsAbs(sub) || strings.Contains("/"+sub+"/", "/../") {
 		return errEscapes
 	}
@@ -81,7 +81,7 @@ func bindSubPath(volume, sub, at string, group *int64) error {
 	defer unix.Close(root)
 	fd, err := openBeneath(root, sub)
 	if errors.Is(err, unix.ENOENT) {
-		if err := makeBeneath(volume, sub, group); err != nil {
+		if err := makeBeneath(volume, sub); err != nil {
 			return err
 		}
 		fd, err = openBeneath(root, sub)
@@ -103,24 +103,33 @@ func openBeneath(root int, sub string) (int, error) {
 	})
 }
 
-// makeBeneath makes the folder sub below volume; os.Root refuses to leave it.
-func makeBeneath(volume, sub string, group *int64) error {
+// makeBeneath makes the folder sub below volume, and those that lead to it, with
+// the volume's mode; its group passes on by that. os.Root refuses to leave it.
+func makeBeneath(volume, sub string) error {
 	root, err := os.OpenRoot(volume)
 	if err != nil {
 		return fmt.Errorf("open the volume: %w", err)
 	}
 	defer root.Close()
-	if err := root.MkdirAll(sub, 0o750); err != nil {
-		return fmt.Errorf("make the subPath %q: %w", sub, err)
+	info, err := root.Stat(".")
+	if err != nil {
+		return fmt.Errorf("look at the volume: %w", err)
 	}
-	mode := os.FileMode(0o755)
-	if group != nil {
-		if err := root.Lchown(sub, -1, int(*group)); err != nil {
-			return fmt.Errorf("give the subPath to group %d: %w", *group, err)
+	mode := info.Mode() & (os.ModePerm | os.ModeSetuid | os.ModeSetgid | os.ModeSticky)
+	made := ""
+	for part := range strings.SplitSeq(filepath.Clean(sub), "/") {
+		made = filepath.Join(made, part)
+		switch err := root.Mkdir(made, mode.Perm()); {
+		case errors.Is(err, os.ErrExist):
+			continue
+		case err != nil:
+			return fmt.Errorf("make the subPath %q: %w", sub, err)
 		}
-		mode = 0o775 | os.ModeSetgid
+		if err := root.Chmod(made, mode); err != nil { // whatever the umask
+			return fmt.Errorf("make the subPath %q: %w", sub, err)
+		}
 	}
-	return root.Chmod(sub, mode)
+	return nil
 }
 
 // bindDescriptor binds what an O_PATH descriptor refers to.

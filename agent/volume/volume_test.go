@@ -2,9 +2,11 @@ package volume
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -238,6 +240,38 @@ func TestSubPathStaysInside(t *testing.T) {
 		mounts, err := b.manager.Mounts(pod, c, vols, nil)
 		if tt.fails != (err != nil) {
 			t.Errorf("subPath %q: %v, %v", tt.sub, mounts, err)
+		}
+	}
+}
+
+// TestSubPathHasTheVolumesMode makes folders in an emptyDir that a group owns, in
+// memory and on disk.
+func TestSubPathHasTheVolumesMode(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounts need root")
+	}
+	const group = fs.ModeDir | fs.ModeSetgid | 0o777
+	for medium, want := range map[corev1.StorageMedium]fs.FileMode{
+		corev1.StorageMediumDefault: group,
+		corev1.StorageMediumMemory:  group | fs.ModeSticky,
+	} {
+		b := newBench(t)
+		pod := podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: medium}}})
+		pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: ptr.To(int64(2000))}
+		pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/m", SubPath: "in/deeper"}}
+		vols := b.setUp(pod, nil)
+		t.Cleanup(func() { _ = b.manager.TearDown("uid-p") })
+		if _, err := b.manager.Mounts(pod, &pod.Spec.Containers[0], vols, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []string{"", "in", "in/deeper"} {
+			info, err := os.Stat(filepath.Join(vols["v"].HostPath, at))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if gid := info.Sys().(*syscall.Stat_t).Gid; info.Mode() != want || gid != 2000 {
+				t.Errorf("medium %q: %q has mode %v, group %d; want %v", medium, at, info.Mode(), gid, want)
+			}
 		}
 	}
 }
