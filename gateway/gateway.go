@@ -44,6 +44,7 @@ import (
 	"navarch.dev/navarch/gateway/openapi"
 	"navarch.dev/navarch/gateway/podstream"
 	"navarch.dev/navarch/gateway/reply"
+	"navarch.dev/navarch/gateway/requestmetrics"
 	"navarch.dev/navarch/gateway/rest"
 	"navarch.dev/navarch/gateway/routes"
 	auditlog "navarch.dev/navarch/internal/audit"
@@ -69,6 +70,7 @@ type Gateway struct {
 	openapi   *openapi.Documents
 	rest      *rest.Handler
 	metrics   *metrics.Handler
+	slis      *slis
 	streams   *podstream.Connector
 	others    *aggregation.Aggregator
 	// closeAudit closes the audit log; nil if the gateway has none of its own.
@@ -95,6 +97,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 		cfg: cfg, tel: tel, store: stub, registry: registry, custom: custom, health: healthv1.NewHealthClient(store),
 		discovery: discovery.New(registry, metrics.Kinds()...), openapi: openapi.New(registry, cfg.Version),
 		metrics:  metrics.New(store, nodes, tel.Log),
+		slis:     newSLIs(),
 		stopping: make(chan struct{}),
 	}
 	lifetime, stop := context.WithCancel(context.Background())
@@ -120,7 +123,11 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface, nodes No
 	if handler, err = g.audited(handler); err != nil {
 		return nil, err
 	}
-	g.handler = g.recovered(handler)
+	measured, err := requestmetrics.New(tel.Metrics, registry, metrics.Kinds())
+	if err != nil {
+		return nil, err
+	}
+	g.handler = measured.Handler(g.recovered(handler))
 	return g, nil
 }
 
@@ -161,7 +168,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 	open := map[string]http.HandlerFunc{
 		"/version": g.unlessRefused(g.version),
 		// The Store decides who may see these.
-		"/.well-known/openid-configuration": g.keptDocument, "/openid/v1/jwks": g.keptDocument, "/metrics": g.document,
+		"/.well-known/openid-configuration": g.keptDocument, "/openid/v1/jwks": g.keptDocument, "/metrics": g.allMetrics,
 	}
 	for path, serve := range open {
 		if err := mux.HandlePath(http.MethodGet, path, timed(plain(serve))); err != nil {
@@ -174,6 +181,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 		"/api/{version}":                     g.discoverVersion,
 		"/apis/{group}":                      g.discoverGroup,
 		"/apis/{group}/{version}":            g.discoverVersion,
+		"/metrics/slis":                      plain(g.serveSLIs),
 		"/openapi/v2":                        plain(g.openapi.ServeV2),
 		"/openapi/v3":                        plain(g.openapi.ServeIndex),
 		"/openapi/v3/api/{version}":          g.openapiVersion,
@@ -190,7 +198,7 @@ func (g *Gateway) routes(registry *kinds.Registry) (http.Handler, error) {
 
 // index lists the paths that clients can begin at.
 func (g *Gateway) index(w http.ResponseWriter, r *http.Request) {
-	paths := []string{"/.well-known/openid-configuration", "/openid/v1/jwks", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	paths := []string{"/.well-known/openid-configuration", "/openid/v1/jwks", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
 	for path, checks := range g.healthChecks() {
 		for _, c := range checks {
 			paths = append(paths, path+"/"+c.name)

@@ -31,11 +31,17 @@ type check struct {
 // restarting it could mend; it is ready when the Store serves too.
 func (g *Gateway) healthChecks() map[string][]check {
 	ping := check{"ping", func(context.Context) error { return nil }}
-	return map[string][]check{
+	all := map[string][]check{
 		"/healthz": {ping},
 		"/livez":   {ping},
 		"/readyz":  {ping, {"shutdown", g.notStopping}, {"store", g.storeServes}, {"apiservices", g.others.Ready}},
 	}
+	for path, checks := range all {
+		for i, c := range checks {
+			checks[i] = g.slis.noting(path, c)
+		}
+	}
+	return all
 }
 
 // registerHealth serves the health paths to everybody, and each of their checks by

@@ -31,7 +31,7 @@ func (s *Store) GetDocument(ctx context.Context, req *storev1.GetDocumentRequest
 		return nil, err
 	}
 	if req.GetPath() == metricsPath {
-		return s.metricsDocument()
+		return s.metricsDocument(req.GetAccept())
 	}
 	document, ok := s.control.Documents[req.GetPath()]
 	if !ok {
@@ -52,19 +52,20 @@ func forbiddenPath(user, verb, path string) error {
 // metricsPath is where Kubernetes' API servers publish their metrics.
 const metricsPath = "/metrics"
 
-// metricsDocument is this Store's metrics as Prometheus reads them.
-func (s *Store) metricsDocument() (*storev1.GetDocumentResponse, error) {
+// metricsDocument is this Store's metrics as Prometheus reads them: text, or the
+// Protobuf that native histograms need.
+func (s *Store) metricsDocument(accept string) (*storev1.GetDocumentResponse, error) {
 	families, err := s.tel.Metrics.Gather()
 	if err != nil {
 		return nil, fmt.Errorf("gather the metrics: %w", err)
 	}
-	format := expfmt.NewFormat(expfmt.TypeTextPlain)
-	var text bytes.Buffer
-	encoder := expfmt.NewEncoder(&text, format)
+	format := expfmt.Negotiate(http.Header{"Accept": {accept}})
+	var content bytes.Buffer
+	encoder := expfmt.NewEncoder(&content, format)
 	for _, family := range families {
 		if err := encoder.Encode(family); err != nil {
 			return nil, fmt.Errorf("write the metrics: %w", err)
 		}
 	}
-	return &storev1.GetDocumentResponse{ContentType: string(format), Content: text.Bytes()}, nil
+	return &storev1.GetDocumentResponse{ContentType: string(format), Content: content.Bytes()}, nil
 }

@@ -3424,7 +3424,10 @@ func (x *LocateResponse) GetTargetPort() int32 {
 type GetDocumentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// For example "/.well-known/openid-configuration" or "/openid/v1/jwks".
-	Path          string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// The forms in which the caller can read it, as HTTP's Accept header says them.
+	// Empty, or none that there is: the usual one.
+	Accept        string `protobuf:"bytes,2,opt,name=accept,proto3" json:"accept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3462,6 +3465,13 @@ func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
 func (x *GetDocumentRequest) GetPath() string {
 	if x != nil {
 		return x.Path
+	}
+	return ""
+}
+
+func (x *GetDocumentRequest) GetAccept() string {
+	if x != nil {
+		return x.Accept
 	}
 	return ""
 }
@@ -4074,9 +4084,10 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\rnode_endpoint\x18\x03 \x01(\tR\fnodeEndpoint\x12%\n" +
 	"\x0etarget_address\x18\x04 \x01(\tR\rtargetAddress\x12\x1f\n" +
 	"\vtarget_port\x18\x05 \x01(\x05R\n" +
-	"targetPort\"(\n" +
+	"targetPort\"@\n" +
 	"\x12GetDocumentRequest\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\"R\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06accept\x18\x02 \x01(\tR\x06accept\"R\n" +
 	"\x13GetDocumentResponse\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\fR\acontent\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\"\xc8\x01\n" +
