@@ -48,7 +48,12 @@ func compareManifests(ctx context.Context, o options, out io.Writer) (differing 
 	if err := c.definitions(ctx, all); err != nil {
 		return c.differing, reason(ctx, err)
 	}
-	if err := c.objects(ctx, all); err != nil {
+	if o.edits > 0 {
+		err = c.edited(ctx, all, o.edits, o.seed)
+	} else {
+		err = c.objects(ctx, all)
+	}
+	if err != nil {
 		return c.differing, reason(ctx, err)
 	}
 	fmt.Fprintf(out, "%d of %d answers differ, to requests with %d objects\n", c.differing, c.answers, len(all))
@@ -67,6 +72,7 @@ func ask(s *server) *asked { return &asked{server: s, client: s.client()} }
 // comparison compares answers as they come.
 type comparison struct {
 	sides              []*asked
+	custom             map[schema.GroupVersionKind]bool // kinds that have been defined
 	out                io.Writer
 	answers, differing int
 }
@@ -88,6 +94,10 @@ func (c *comparison) definitions(ctx context.Context, all []manifest) error {
 		if taken {
 			wanted = append(wanted, kindsOf(m.object)...)
 		}
+	}
+	c.custom = make(map[schema.GroupVersionKind]bool)
+	for _, kind := range wanted {
+		c.custom[kind] = true
 	}
 	for _, side := range c.sides {
 		if err := side.discover(ctx, wanted); err != nil {
@@ -326,7 +336,44 @@ func differences(navarch, kube answer, m manifest) []string {
 			delete(fields, "status") // it is a controller's
 		}
 	}
+	if x, y := causesOf(navarch), causesOf(kube); len(x) > 0 && len(y) > 0 {
+		return append(out, onlyOne(x, y)...)
+	}
 	return append(out, unlike("", navarch.body, kube.body)...)
+}
+
+// goValues are objects in messages, of which Kubernetes shows the Go type that it
+// has them in.
+var goValues = regexp.MustCompile(`(Invalid|Unsupported|Duplicate) value: ([{\[].*[}\]]|null): `)
+
+// causesOf returns what a Status says is wrong, in no order.
+func causesOf(a answer) []string {
+	status, _ := a.body.(map[string]any)
+	details, _ := status["details"].(map[string]any)
+	causes, _ := details["causes"].([]any)
+	var out []string
+	for _, c := range causes {
+		cause, _ := c.(map[string]any)
+		out = append(out, goValues.ReplaceAllString(fmt.Sprintf("%v %v", cause["field"], cause["message"]), "$1 value: {}: "))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// onlyOne returns the causes that only one of the sides has told.
+func onlyOne(navarch, kube []string) []string {
+	var out []string
+	for _, c := range navarch {
+		if !slices.Contains(kube, c) {
+			out = append(out, "only Navarch: "+c)
+		}
+	}
+	for _, c := range kube {
+		if !slices.Contains(navarch, c) {
+			out = append(out, "only Kubernetes: "+c)
+		}
+	}
+	return out
 }
 
 func message(a answer) string {

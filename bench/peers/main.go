@@ -44,6 +44,8 @@ type options struct {
 	// manifests are folders whose objects are sent to both sides, instead of
 	// measuring.
 	manifests []string
+	edits     int    // requests with edited objects; 0: objects as they are
+	seed      uint64 // of the edits
 }
 
 // scale is how much work the rows do.
@@ -164,6 +166,8 @@ func measure(ctx context.Context, o options, services arrangement, rows []row) (
 func parseOptions() (options, error) {
 	var o options
 	manifests := flag.String("manifests", "", "folders, separated by commas, of manifests to compare the two sides' answers to, instead of measuring")
+	flag.IntVar(&o.edits, "edits", 0, "with -manifests: how many requests to make with random edits of stored objects, instead of the objects as they are")
+	flag.Uint64Var(&o.seed, "seed", 1, "of the edits: the same are made again")
 	rows := flag.String("run", "", "regular expression of the rows to measure (default: all but large)")
 	flag.StringVar(&o.only, "only", "", "measure one side alone: navarch or kube")
 	flag.StringVar(&o.binDir, "bin", "bin", "folder of the built programs")
