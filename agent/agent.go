@@ -40,6 +40,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/agent/devices"
+	"navarch.dev/navarch/agent/eviction"
 	"navarch.dev/navarch/agent/fence"
 	"navarch.dev/navarch/agent/guard"
 	"navarch.dev/navarch/agent/image"
@@ -247,7 +248,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, part := range []func(context.Context) error{
-		a.node.Run, a.drivers.Run, a.pods.Run, a.reclaim.Run, a.followNodes, a.collectImages, a.noteReady,
+		a.node.Run, a.drivers.Run, a.pods.Run, a.reclaim.Run, a.followNodes, a.collectImages, a.noteReady, a.evict,
 		func(ctx context.Context) error { a.recorder.Run(ctx); return nil },
 		func(ctx context.Context) error { a.nodes.Run(ctx); return nil },
 		func(ctx context.Context) error { a.services.Run(ctx); return nil },
@@ -379,6 +380,30 @@ func (a *Agent) collectImages(ctx context.Context) error {
 			a.log.InfoContext(ctx, "removed unused images", "images", len(done.Images), "bytes", done.Bytes)
 		}
 	}
+}
+
+// evict ends pods while the node is short of memory or disk.
+func (a *Agent) evict(ctx context.Context) error {
+	select {
+	case <-a.network.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	e := eviction.Evictor{
+		Pods: a.pods, Log: a.log,
+		Shortages: func() []eviction.Shortage {
+			short := eviction.Read(a.cfg.nodeDir())
+			if len(short) > 0 {
+				a.node.Changed() // so that no new pods come meanwhile
+			}
+			return short
+		},
+		Reclaim: func(ctx context.Context) error {
+			_, err := a.images.CollectGarbage(ctx, image.Policy{LowPercent: a.cfg.ImageGCLowPercent})
+			return err
+		},
+	}
+	return e.Run(ctx)
 }
 
 // maxNodeImages bounds the images that the Node lists.

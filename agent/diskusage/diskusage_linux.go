@@ -1,4 +1,3 @@
-// Package diskusage adds up what a folder takes of its disk.
 package diskusage
 
 import (
@@ -12,12 +11,12 @@ import (
 // blockSize is the unit of st_blocks, whatever the filesystem's own.
 const blockSize = 512
 
-// Of returns the bytes that a folder and all below it take: blocks that are in
-// use, a file of several names once, and nothing of filesystems mounted in it. A
-// folder that is not there takes none, nor does what goes meanwhile.
-func Of(dir string) (int64, error) {
+// Of returns what a folder and all below it take: blocks that are in use, a file
+// of several names once, and nothing of filesystems mounted in it. A folder that
+// is not there takes none, nor does what goes meanwhile.
+func Of(dir string) (Usage, error) {
 	type inode struct{ device, number uint64 }
-	var total int64
+	var total Usage
 	var device uint64
 	seen := make(map[inode]bool)
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -47,11 +46,11 @@ func Of(dir string) (int64, error) {
 		case stat.Nlink > 1 && !entry.IsDir():
 			seen[id] = true
 		}
-		total += stat.Blocks * blockSize
+		total.Add(Usage{Bytes: stat.Blocks * blockSize, Inodes: 1})
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("add up what %s takes: %w", dir, err)
+		return Usage{}, fmt.Errorf("add up what %s takes: %w", dir, err)
 	}
 	return total, nil
 }

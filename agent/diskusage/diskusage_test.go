@@ -43,10 +43,10 @@ func TestOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Of(dir)
-	if err != nil || got < 2<<20 || got > 2<<20+1<<18 {
-		t.Errorf("usage = %d, %v; want two MiB and a little", got, err)
+	if err != nil || got.Bytes < 2<<20 || got.Bytes > 2<<20+1<<18 || got.Inodes != 6 {
+		t.Errorf("usage = %+v, %v; want two MiB and a little in six inodes", got, err)
 	}
-	if got, err := Of(filepath.Join(dir, "absent")); got != 0 || err != nil {
-		t.Errorf("usage of nothing = %d, %v", got, err)
+	if got, err := Of(filepath.Join(dir, "absent")); got != (Usage{}) || err != nil {
+		t.Errorf("usage of nothing = %+v, %v", got, err)
 	}
 }

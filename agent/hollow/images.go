@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	corev1 "k8s.io/api/core/v1"
 
+	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/image"
 )
 
@@ -158,7 +159,9 @@ func (*hollowImages) Unmount(context.Context, string) error { return nil }
 func (*hollowImages) Mounts() ([]string, error) { return nil, nil }
 
 // Written implements image.Images.
-func (*hollowImages) Written(context.Context, string) (int64, error) { return 0, nil }
+func (*hollowImages) Written(context.Context, string) (diskusage.Usage, error) {
+	return diskusage.Usage{}, nil
+}
 
 // CollectGarbage implements image.Images.
 func (*hollowImages) CollectGarbage(context.Context, image.Policy) (image.Collected, error) {

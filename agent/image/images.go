@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"navarch.dev/navarch/agent/diskusage"
 )
 
 // Images is the images of one node. *Store implements it.
@@ -36,9 +38,9 @@ type Images interface {
 	Unmount(ctx context.Context, containerID string) error
 	// Mounts returns the container IDs that have a root filesystem.
 	Mounts() ([]string, error)
-	// Written returns the bytes of disk that a container's changes to its root
-	// filesystem take.
-	Written(ctx context.Context, containerID string) (int64, error)
+	// Written returns what a container's changes to its root filesystem take of the
+	// disk.
+	Written(ctx context.Context, containerID string) (diskusage.Usage, error)
 	// CollectGarbage removes unused images, the least recently used first, until
 	// the policy is met, and layers no image has.
 	CollectGarbage(ctx context.Context, policy Policy) (Collected, error)

@@ -169,9 +169,9 @@ func (s *Store) unmount(containerID string) error {
 }
 
 // Written implements Images.
-func (s *Store) Written(_ context.Context, containerID string) (int64, error) {
+func (s *Store) Written(_ context.Context, containerID string) (diskusage.Usage, error) {
 	if !filepath.IsLocal(containerID) || strings.ContainsRune(containerID, '/') {
-		return 0, fmt.Errorf("measure a container: invalid container ID %q", containerID)
+		return diskusage.Usage{}, fmt.Errorf("measure a container: invalid container ID %q", containerID)
 	}
 	return diskusage.Of(s.path("mounts", containerID, "upper"))
 }

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"navarch.dev/navarch/agent/eviction"
 	"navarch.dev/navarch/internal/version"
 )
 
@@ -113,30 +114,18 @@ func osImage() string {
 	return "Linux"
 }
 
-// pressure says what the node is short of.
-type pressure struct {
-	memory, disk, pids bool
-}
-
-const (
-	leastMemory      = 100 << 20
-	leastDiskPercent = 5
-	leastInodes      = 5
-	leastPIDPercent  = 5
-)
+const leastPIDPercent = 5
 
 // readPressure looks at what is left of the node. What cannot be read is not
 // short.
 func readPressure(diskPath string) pressure {
 	var p pressure
-	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		if available, ok := meminfo(b, "MemAvailable"); ok {
-			p.memory = available < leastMemory
+	for _, s := range eviction.Read(diskPath) {
+		if s.Signal == eviction.Memory {
+			p.memory = true
+		} else {
+			p.disk = true
 		}
-	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(diskPath, &fs); err == nil && fs.Blocks > 0 {
-		p.disk = fs.Bavail*100/fs.Blocks < leastDiskPercent || fs.Files > 0 && fs.Ffree*100/fs.Files < leastInodes
 	}
 	limit, errLimit := strconv.ParseInt(firstLine("/proc/sys/kernel/pid_max"), 10, 64)
 	_, tasks, ok := strings.Cut(firstLine("/proc/loadavg"), "/")

@@ -120,7 +120,7 @@ func New(cfg Config, c *client.Client, log *slog.Logger, images func() []corev1.
 	if err != nil {
 		return nil, err
 	}
-	n.machine, n.pressure = machine, func() pressure { return readPressure(cfg.DiskPath) }
+	n.machine, n.pressure = machine, lasting(func() pressure { return readPressure(cfg.DiskPath) })
 	return n, nil
 }
 

@@ -30,6 +30,9 @@ func (w *worker) setConditions(s *corev1.PodStatus, now time.Time) {
 	set(corev1.ContainersReady, containers)
 	set(corev1.PodReady, w.judgeReady(s, containers))
 	set(corev1.PodScheduled, verdict{ok: true})
+	if w.disrupted {
+		set(corev1.DisruptionTarget, verdict{ok: true, reason: corev1.PodReasonTerminationByKubelet, message: w.rejected.Message})
+	}
 }
 
 func (w *worker) judgeInitialized(s *corev1.PodStatus) verdict {

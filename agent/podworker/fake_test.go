@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/objects"
@@ -326,11 +327,11 @@ func (f *fakeRuntime) setStuck(stuck bool) {
 }
 
 func (f *fakeRuntime) SandboxUsage(context.Context, string) (runtime.Usage, error) {
-	return runtime.Usage{MemoryBytes: usedMemory}, nil
+	return runtime.Usage{MemoryBytes: usedMemory, MemoryWorkingSetBytes: usedMemory}, nil
 }
 
 func (f *fakeRuntime) ContainerUsage(context.Context, string) (runtime.Usage, error) {
-	return runtime.Usage{MemoryBytes: usedMemory}, nil
+	return runtime.Usage{MemoryBytes: usedMemory, MemoryWorkingSetBytes: usedMemory}, nil
 }
 
 // usedMemory is what every container and every pod is said to use.
@@ -360,7 +361,9 @@ type fakeImages struct{ image.Images }
 // written is what every container is said to have written.
 const written = 5 << 20
 
-func (fakeImages) Written(context.Context, string) (int64, error) { return written, nil }
+func (fakeImages) Written(context.Context, string) (diskusage.Usage, error) {
+	return diskusage.Usage{Bytes: written, Inodes: 2}, nil
+}
 
 func (fakeImages) Get(ref string) (image.Image, error) {
 	if ref == "absent" {
@@ -384,6 +387,9 @@ type fakeNetwork struct {
 	mu    sync.Mutex
 	ready chan struct{}
 	pods  map[string]network.Attachment
+	// making and detaching, if not nil, are called before a namespace is made, and
+	// a pod is detached.
+	making, detaching func()
 }
 
 func newFakeNetwork() *fakeNetwork {
@@ -392,8 +398,13 @@ func newFakeNetwork() *fakeNetwork {
 	return f
 }
 
-func (f *fakeNetwork) Ready() <-chan struct{}                   { return f.ready }
-func (f *fakeNetwork) MakeNamespace(uid string) (string, error) { return "/netns/" + uid, nil }
+func (f *fakeNetwork) Ready() <-chan struct{} { return f.ready }
+func (f *fakeNetwork) MakeNamespace(uid string) (string, error) {
+	if f.making != nil {
+		f.making()
+	}
+	return "/netns/" + uid, nil
+}
 func (f *fakeNetwork) Attach(_ context.Context, pod network.PodRef, ports []network.HostPort) (network.Attachment, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -403,6 +414,9 @@ func (f *fakeNetwork) Attach(_ context.Context, pod network.PodRef, ports []netw
 }
 
 func (f *fakeNetwork) Detach(_ context.Context, pod network.PodRef) error {
+	if f.detaching != nil {
+		f.detaching()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.pods, pod.UID)

@@ -40,6 +40,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
+	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/objects"
@@ -100,7 +101,7 @@ type Volumes interface {
 	Mounts(pod *corev1.Pod, c *corev1.Container, vols volume.Volumes, env func(string) (string, bool)) ([]runtime.Mount, error)
 	// Devices are the volumes that a container gets as block devices.
 	Devices(c *corev1.Container, vols volume.Volumes) ([]runtime.Device, error)
-	Usage(pod *corev1.Pod, name string) (int64, error)
+	Usage(pod *corev1.Pod, name string) (diskusage.Usage, error)
 	TearDown(podUID string) error
 	Pods() ([]string, error)
 }

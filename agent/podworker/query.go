@@ -41,12 +41,7 @@ type ContainerInfo struct {
 
 // Pods returns the node's pods with their true state.
 func (m *Manager) Pods(ctx context.Context) ([]*corev1.Pod, error) {
-	m.mu.Lock()
-	workers := make([]*worker, 0, len(m.workers))
-	for _, w := range m.workers {
-		workers = append(workers, w)
-	}
-	m.mu.Unlock()
+	workers := m.all()
 	pods := make([]*corev1.Pod, 0, len(workers))
 	for _, w := range workers {
 		info, ok := ask(ctx, w, w.info)

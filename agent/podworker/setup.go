@@ -122,8 +122,9 @@ func (w *worker) sandboxLost() {
 // remakeSandbox removes the sandbox; once that is done step begins it anew.
 func (w *worker) remakeSandbox() {
 	ref, ctx := w.ref(), context.WithoutCancel(w.ctx)
-	sandbox, attached := w.sandbox, w.attached
+	netns, sandbox, attached := w.netns, w.sandbox, w.attached
 	removal := begin(func() (struct{}, error) {
+		settle(netns)
 		settle(sandbox)
 		settle(attached)
 		err := errors.Join(w.m.deps.Runtime.RemoveSandbox(ctx, ref.UID), w.m.deps.Network.Detach(ctx, ref))
@@ -194,7 +195,9 @@ func (w *worker) refreshVolumes() {
 		return
 	}
 	pod, ctx := w.podWithIPs(), w.setupCtx
+	w.refreshing.Add(1)
 	w.operate(func() func() {
+		defer w.refreshing.Done()
 		_, err := w.m.deps.Volumes.SetUp(ctx, pod)
 		return func() {
 			if err != nil && ctx.Err() == nil {

@@ -167,12 +167,15 @@ func signalOf(spec *corev1.Container, imageSignal string) runtime.Signal {
 // stays in the Store is its containers' state and logs.
 func (w *worker) tearDown(remove bool) {
 	ctx, ref := context.WithoutCancel(w.ctx), w.ref()
-	sandbox, attached, volumes, devices := w.sandbox, w.attached, w.volumes, w.devices
+	netns, sandbox, attached, volumes, devices := w.netns, w.sandbox, w.attached, w.volumes, w.devices
 	w.operate(func() func() {
+		// Who waits for another of them gives up before that one ends.
+		settle(netns)
 		settle(sandbox)
 		settle(attached)
 		settle(volumes)
 		settle(devices)
+		w.refreshing.Wait()
 		err := w.m.tearDown(ctx, ref, remove)
 		return func() { w.tornDown(ref.UID, remove, err) }
 	})
@@ -187,7 +190,7 @@ func (w *worker) tornDown(uid string, removed bool, err error) {
 		return
 	}
 	w.m.release(uid)
-	w.sandbox, w.attached, w.volumes, w.devices = nil, nil, nil, nil
+	w.netns, w.sandbox, w.attached, w.volumes, w.devices = nil, nil, nil, nil, nil
 	w.phase = phaseOver
 	if removed {
 		w.finish()
@@ -249,9 +252,8 @@ func (m *Manager) tearDown(ctx context.Context, ref podRef, remove bool) error {
 	for _, c := range containers {
 		errs = append(errs, m.deps.Images.Unmount(ctx, c.Spec.ID))
 	}
-	if remove {
-		errs = append(errs, m.deps.Volumes.TearDown(ref.UID))
-	}
+	// Nothing of an ended pod uses its volumes, and the disk may be short.
+	errs = append(errs, m.deps.Volumes.TearDown(ref.UID))
 	if err := errors.Join(errs...); err != nil || !remove {
 		return err
 	}

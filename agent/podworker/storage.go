@@ -26,12 +26,7 @@ func (w *worker) watchStorage(now time.Time, soonest func(time.Time)) {
 		return
 	}
 	w.measuring = true
-	pod, ctx, ids := w.pod, w.setupCtx, make(map[string]string)
-	for _, c := range w.containers {
-		if c.present {
-			ids[c.spec.Name] = c.current.Spec.ID
-		}
-	}
+	pod, ctx, ids := w.pod, w.setupCtx, w.containerIDs()
 	w.operate(func() func() {
 		excess, err := w.m.storageExcess(ctx, pod, ids)
 		return func() {
@@ -44,6 +39,17 @@ func (w *worker) watchStorage(now time.Time, soonest func(time.Time)) {
 			}
 		}
 	})
+}
+
+// containerIDs are the containers' by their names.
+func (w *worker) containerIDs() map[string]string {
+	ids := make(map[string]string)
+	for _, c := range w.containers {
+		if c.present {
+			ids[c.spec.Name] = c.current.Spec.ID
+		}
+	}
+	return ids
 }
 
 // evict ends the pod for good, at once.
@@ -90,10 +96,10 @@ func (m *Manager) storageExcess(ctx context.Context, pod *corev1.Pod, ids map[st
 		if err != nil {
 			return "", err
 		}
-		if limit := limitOf(v); limit > 0 && used > limit {
+		if limit := limitOf(v); limit > 0 && used.Bytes > limit {
 			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit.String()), nil
 		}
-		total += used
+		total += used.Bytes
 	}
 	limits := podresource.PodLimits(pod, podresource.PodResourcesOptions{})
 	limit, limited := limits[corev1.ResourceEphemeralStorage]
@@ -104,17 +110,17 @@ func (m *Manager) storageExcess(ctx context.Context, pod *corev1.Pod, ids map[st
 	if err != nil {
 		return "", err
 	}
-	total += logs
+	total += logs.Bytes
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		used, err := m.containerStorage(ctx, pod, c.Name, ids[c.Name])
 		if err != nil {
 			return "", err
 		}
-		if own := c.Resources.Limits.StorageEphemeral(); !own.IsZero() && used.written+used.logs > own.Value() {
+		if own := c.Resources.Limits.StorageEphemeral(); !own.IsZero() && used.written.Bytes+used.logs.Bytes > own.Value() {
 			return fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", c.Name, own.String()), nil
 		}
-		total += used.written
+		total += used.written.Bytes
 	}
 	if total > limit.Value() {
 		return fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", limit.String()), nil
@@ -124,8 +130,8 @@ func (m *Manager) storageExcess(ctx context.Context, pod *corev1.Pod, ids map[st
 
 // containerUse is what a container takes of the disk.
 type containerUse struct {
-	written int64 // into its root filesystem
-	logs    int64
+	written diskusage.Usage // into its root filesystem
+	logs    diskusage.Usage
 }
 
 func (m *Manager) containerStorage(ctx context.Context, pod *corev1.Pod, name, id string) (use containerUse, err error) {

@@ -38,6 +38,9 @@ func TestEvictsWhatTakesTooMuchStorage(t *testing.T) {
 			p.Spec.Volumes = []corev1.Volume{{Name: "scratch", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 			tt.with(p)
 		})
+		if tt.name == "container" {
+			continue // it may be over already, and its volume gone
+		}
 		// It is made here, for the pod to be found with content already.
 		writeFile(t, filepath.Join(b.dir, "pods", string(pod.UID), "volumes", "scratch", "data"), string(make([]byte, 2<<20)))
 	}

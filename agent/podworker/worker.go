@@ -58,20 +58,23 @@ type worker struct {
 	deleted    bool        // the Store has it no more
 	phase      phase
 	rejected   *corev1.PodStatus // why it was not admitted, or was ended
-	evicted    bool              // it took more storage than it may
+	evicted    bool              // it took more storage than it may, or what the node is short of
+	disrupted  bool              // the node was short of something
 	startTime  time.Time
 	containers []*container
 	// initialized says that the init containers are over.
 	initialized bool
 
-	sandbox   *future[struct{}]
-	netns     *future[string]
-	attached  *future[network.Attachment]
-	volumes   *future[volume.Volumes]
-	devices   *future[struct{}]
-	setupWait backoff
-	setupCtx  context.Context
-	cancelOps context.CancelFunc // ends what makes the pod, not what ends it
+	sandbox  *future[struct{}]
+	netns    *future[string]
+	attached *future[network.Attachment]
+	volumes  *future[volume.Volumes]
+	devices  *future[struct{}]
+	// refreshing are the volumes' updates under way.
+	refreshing sync.WaitGroup
+	setupWait  backoff
+	setupCtx   context.Context
+	cancelOps  context.CancelFunc // ends what makes the pod, not what ends it
 
 	given      *allocation       // nil before it is admitted
 	considered *corev1.Pod       // the version whose resources were compared with given

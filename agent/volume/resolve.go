@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/storage/ephemeral"
 
+	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/internal/client"
@@ -98,7 +99,9 @@ func (*Resolver) Mounts(*corev1.Pod, *corev1.Container, Volumes, func(string) (s
 func (*Resolver) Devices(*corev1.Container, Volumes) ([]runtime.Device, error) { return nil, nil }
 
 // Usage returns 0: nobody writes to the volumes.
-func (*Resolver) Usage(*corev1.Pod, string) (int64, error) { return 0, nil }
+func (*Resolver) Usage(*corev1.Pod, string) (diskusage.Usage, error) {
+	return diskusage.Usage{}, nil
+}
 
 // TearDown ends the renewal of a pod's tokens.
 func (r *Resolver) TearDown(podUID string) error {

@@ -217,8 +217,8 @@ func (m *Manager) forget(podUID string) {
 	delete(m.given, podUID)
 }
 
-// Usage returns the bytes of disk that a pod's emptyDir takes.
-func (m *Manager) Usage(pod *corev1.Pod, volume string) (int64, error) {
+// Usage returns what a pod's emptyDir takes of the disk.
+func (m *Manager) Usage(pod *corev1.Pod, volume string) (diskusage.Usage, error) {
 	return diskusage.Of(volumePath(m.cfg.Dir, pod, volume))
 }
 

@@ -2,6 +2,7 @@ package resilience_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -48,6 +49,45 @@ func fill(t *testing.T, dir string, left uint64) (file string) {
 		t.Fatal(err)
 	}
 	return f.Name()
+}
+
+// A pod that fills its node's disk is evicted, though the Store on the same disk
+// takes no writes meanwhile. Others run on, and no new pods come for a while.
+func TestPodThatFillsTheDiskIsEvicted(t *testing.T) {
+	t.Setenv("TMPDIR", smallDisk(t, "512m"))
+	c := testcluster.Start(t, testcluster.Options{})
+	c.LoadBusybox(t)
+	c.KubectlInput(t, deployment("bystander", 1, "0"), "apply", "-f", "-")
+	c.Kubectl(t, "rollout", "status", "deployment/bystander", "--timeout=120s")
+	before := containerIDs(pods(t, c, "app=bystander"))
+	c.KubectlInput(t, fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: greedy, labels: {app: greedy}}
+spec:
+  containers:
+  - name: main
+    image: %s
+    command: ["sh", "-c", "cat /dev/zero > /data/file; sleep 1000000"]
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, emptyDir: {}}]
+`, testcluster.BusyboxImage), "apply", "-f", "-")
+	testcluster.Eventually(t, "the pod is evicted", func() error {
+		greedy := pods(t, c, "app=greedy")[0]
+		if greedy.Status.Phase != corev1.PodFailed || greedy.Status.Reason != "Evicted" {
+			return fmt.Errorf("it is %s %s", greedy.Status.Phase, greedy.Status.Reason)
+		}
+		return nil
+	})
+	testcluster.Eventually(t, "the node says that it is short, and has room for writes", func() error {
+		out, err := c.KubectlCommand(t.Context(), "get", "nodes", "-o", `jsonpath={.items[0].status.conditions[?(@.type=="DiskPressure")].status}`).Output()
+		if err != nil || string(out) != "True" {
+			return fmt.Errorf("DiskPressure is %q, %w", out, err)
+		}
+		return nil
+	})
+	if after := containerIDs(pods(t, c, "app=bystander")); after != before {
+		t.Errorf("containers of a bystander changed:\n%s\nto\n%s", before, after)
+	}
 }
 
 // A Store whose disk fills up refuses writes and serves what it has, also after it

@@ -1,0 +1,146 @@
+// Package eviction ends pods of a node that is short of memory or of its disk, as
+// Kubernetes' node-pressure eviction does with its hard thresholds: one after
+// another, those first that take most beyond what they asked for.
+//
+//	eviction.go  what the node looks at, and what it does then
+//	rank.go      whose turn it is
+//	shortage.go  what a node is short of
+package eviction
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+const (
+	// interval is how often the node is looked at.
+	interval = 10 * time.Second
+	// goneTime is how long a pod that was evicted may take to give back what it
+	// has before the next one is.
+	goneTime = 30 * time.Second
+	goneStep = time.Second
+)
+
+// Pod is a pod that runs, and what it has of what the node is short of.
+type Pod struct {
+	Object *corev1.Pod
+	// Used is in bytes or, of inodes, how many.
+	Used int64
+	// Containers is what each container has, by its name.
+	Containers map[string]int64
+}
+
+// Pods are the node's pods.
+type Pods interface {
+	// Using returns the pods that run, with what they have.
+	Using(ctx context.Context, s Signal) ([]Pod, error)
+	// Evict ends a pod for good, at once. It says whether the pod was running.
+	Evict(ctx context.Context, uid, message string) bool
+	// Ended says whether nothing of a pod is left that takes memory or disk.
+	Ended(ctx context.Context, uid string) bool
+}
+
+// Evictor looks after one node.
+type Evictor struct {
+	// Shortages says what the node is short of.
+	Shortages func() []Shortage
+	// Reclaim frees what of the disk no pod needs.
+	Reclaim func(ctx context.Context) error
+	Pods    Pods
+	Log     *slog.Logger
+
+	// helpless says that nothing could be done about the last shortage.
+	helpless bool
+}
+
+// Run evicts pods while the node is short of something, until ctx ends.
+func (e *Evictor) Run(ctx context.Context) error {
+	for wait(ctx, interval) {
+		e.look(ctx)
+	}
+	return nil
+}
+
+// look does what a shortage calls for, at most one eviction.
+func (e *Evictor) look(ctx context.Context) {
+	short := e.Shortages()
+	if len(short) == 0 {
+		e.helpless = false
+		return
+	}
+	s := short[0]
+	if s.Signal != Memory {
+		if err := e.Reclaim(ctx); err != nil {
+			e.Log.WarnContext(ctx, "unused images were not removed", "error", err)
+		}
+		if short = e.Shortages(); len(short) == 0 {
+			return
+		}
+		s = short[0]
+	}
+	pods, err := e.Pods.Using(ctx, s.Signal)
+	if err != nil {
+		e.Log.WarnContext(ctx, "what pods use was not measured", "error", err)
+	}
+	for _, p := range candidates(s, pods) {
+		if !e.Pods.Evict(ctx, string(p.Object.UID), message(s, p)) {
+			continue
+		}
+		e.Log.WarnContext(ctx, "evicted a pod", "signal", s.Signal, "available", s.Available, "threshold", s.Threshold,
+			"namespace", p.Object.Namespace, "pod", p.Object.Name, "used", p.Used)
+		e.helpless = false
+		e.awaitEnd(ctx, string(p.Object.UID))
+		return
+	}
+	if e.helpless {
+		return
+	}
+	e.helpless = true
+	e.Log.WarnContext(ctx, "the node is short of what no pod would give back", "signal", s.Signal, "available", s.Available, "threshold", s.Threshold)
+}
+
+func (e *Evictor) awaitEnd(ctx context.Context, uid string) {
+	for waited := time.Duration(0); waited < goneTime && !e.Pods.Ended(ctx, uid); waited += goneStep {
+		if !wait(ctx, goneStep) {
+			return
+		}
+	}
+}
+
+// message tells users why a pod was evicted, in Kubernetes' words.
+func message(s Shortage, p Pod) string {
+	text := fmt.Sprintf("The node was low on resource: %s. Threshold quantity: %s, available: %s. ", s.resource(), s.quantity(s.Threshold), s.quantity(s.Available))
+	for i := range p.Object.Spec.Containers {
+		c := &p.Object.Spec.Containers[i]
+		used, asked := p.Containers[c.Name], requestOf(s, c.Resources.Requests)
+		if used > asked {
+			text += fmt.Sprintf("Container %s was using %s, request is %s, has larger consumption of %s. ", c.Name, s.quantity(used), s.quantity(asked), s.resource())
+		}
+	}
+	return text
+}
+
+func (s Shortage) quantity(n int64) string {
+	format := resource.BinarySI
+	if s.Signal == Inodes {
+		format = resource.DecimalSI
+	}
+	return resource.NewQuantity(n, format).String()
+}
+
+// wait says whether a time has passed before ctx has ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
