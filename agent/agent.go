@@ -194,16 +194,16 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	})
 	usage := stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine)
 	shown := pages.New(a.cfg.pagesConfig(a.pods, usage, a.runtime, tel.Metrics, probes))
-	a.server = server.New(a.pods, a.runtime, a.images, usage, logs.Read, shown)
-	a.https = guard.New(a.cfg.NodeName, a.client, tel.Log).Protect(shown)
+	a.server = server.New(a.pods, a.runtime, a.images, usage, logs.Read, shown, tel.Log)
+	a.https = guard.New(a.cfg.NodeName, a.client, tel.Log).Protect(a.server.HTTP())
 	return nil
 }
 
 // Register registers the Node service.
 func (a *Agent) Register(r grpc.ServiceRegistrar) { nodev1.RegisterNodeServiceServer(r, a.server) }
 
-// HTTP returns what answers HTTPS requests on the Node service's port: the pages
-// of a node, for those whom the Store lets read them.
+// HTTP returns what answers HTTPS requests on the Node service's port, as a kubelet
+// does, to those whom the Store lets.
 func (a *Agent) HTTP() http.Handler { return a.https }
 
 // Ready is closed once the node is registered and pods can have their network.

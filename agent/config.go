@@ -77,6 +77,9 @@ type Config struct {
 	// FenceAfter without the Store, so that they can be replaced soon after.
 	FastFailover bool
 	FenceAfter   time.Duration
+
+	// Flags are those of the process with their values, for people to see.
+	Flags map[string]string
 }
 
 // DefaultConfig returns the defaults.

@@ -125,7 +125,7 @@ const machineLogs = "/var/log"
 func (c *Config) pagesConfig(pods pages.Pods, usage pages.Stats, accounts pages.Accounts, metrics, probes prometheus.Gatherer) pages.Config {
 	return pages.Config{
 		Started: time.Now(), DataDir: c.nodeDir(), LogDir: machineLogs, Pods: pods, Stats: usage, Metrics: metrics,
-		Probes: probes, Accounts: accounts, Machine: stats.ReadMachine,
+		Flags: c.Flags, Probes: probes, Accounts: accounts, Machine: stats.ReadMachine,
 		Settings: pages.Settings{
 			Address: c.NodeIP, Port: c.Port, StaticPodPath: c.StaticPodDir, PodLogsDir: c.dir("logs"),
 			ClusterDomain: c.ClusterDomain, ClusterDNS: c.ClusterDNS, ResolverConfig: c.ResolvConf, MaxPods: c.MaxPods,

@@ -15,6 +15,7 @@ import (
 	"navarch.dev/navarch/gateway/caller"
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/rest"
+	"navarch.dev/navarch/internal/apistatus"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
@@ -35,7 +36,7 @@ func (g *Gateway) authorized(serve runtime.HandlerFunc) runtime.HandlerFunc {
 // it is served too.
 func (g *Gateway) unlessRefused(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := g.ask(w, r); err != nil && reply.Status(err).Code < http.StatusInternalServerError {
+		if err := g.ask(w, r); err != nil && apistatus.Of(err).Code < http.StatusInternalServerError {
 			reply.Error(w, r, err)
 			return
 		}

@@ -2,13 +2,24 @@ package guard
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
+
+// runs are the paths that run something in a pod, or speak to what runs there.
+var runs = []string{"/exec", "/attach", "/run", "/portForward"}
 
 // verbOf returns the API's verb for an HTTP method. Methods that read no page
 // and write nothing, HEAD too, have none: only who may do everything may use
 // them, as with kubelets.
-func verbOf(method string) string {
+//
+// What runs something is no reading, though a WebSocket begins with a GET: as at
+// the API since Kubernetes 1.35 it takes the verb create. Kubelets let it pass as
+// get, so that who may read nodes/proxy may do everything in every container.
+func verbOf(method, path string) string {
+	if slices.ContainsFunc(runs, func(folder string) bool { return within(path, folder) }) {
+		return "create"
+	}
 	switch method {
 	case http.MethodPost:
 		return "create"

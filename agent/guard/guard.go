@@ -62,7 +62,7 @@ func (g *Guard) Protect(next http.Handler) http.Handler {
 			return
 		}
 		subresources := subresourcesOf(r.URL.Path)
-		verb := verbOf(r.Method)
+		verb := verbOf(r.Method, r.URL.Path)
 		for _, subresource := range subresources {
 			allowed, err := g.permissions.allowed(r.Context(), user, &authorizationv1.ResourceAttributes{
 				Verb: verb, Version: "v1", Resource: "nodes", Subresource: subresource, Name: g.node,

@@ -83,7 +83,7 @@ func (c *counted) setAway(away bool) {
 
 func inWorld(t *testing.T, test func(*world)) {
 	synctest.Test(t, func(t *testing.T) {
-		static, err := token.ReadStatic(strings.NewReader("ann-token,ann,1,devs\nbob-token,bob,2\nprometheus-token,prometheus,3\nadmin-token,root,4,system:masters\ndora-token,dora,5\n"))
+		static, err := token.ReadStatic(strings.NewReader("ann-token,ann,1,devs\nbob-token,bob,2\nprometheus-token,prometheus,3\nadmin-token,root,4,system:masters\ndora-token,dora,5\nfred-token,fred,6\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,6 +152,7 @@ func TestWhoMayReadWhat(t *testing.T) {
 		w.grant("ann", "get", "nodes/metrics")
 		w.grant("bob", "get", "nodes/pods", "n2")
 		w.grant("dora", "get", "nodes/pods", "n1")
+		w.grant("fred", "get", "nodes/proxy")
 		w.grant("prometheus", "*", "nodes/proxy")
 		forbidden := func(user, verb, subresources string) string {
 			return "Forbidden (user=" + user + ", verb=" + verb + ", resource=nodes, subresource(s)=[" + subresources + "])\n"
@@ -175,7 +176,10 @@ func TestWhoMayReadWhat(t *testing.T) {
 			{"a method without a verb", "HEAD", "/metrics", "ann-token", nil, 403, forbidden("ann", "", "metrics")},
 			{"another node", "GET", "/pods", "bob-token", nil, 403, forbidden("bob", "get", "pods proxy")},
 			{"this node", "GET", "/pods", "dora-token", nil, 200, ""},
-			{"no right", "PUT", "/run/default/web/c", "bob-token", nil, 403, forbidden("bob", "update", "proxy")},
+			{"no right", "PUT", "/unknown", "bob-token", nil, 403, forbidden("bob", "update", "proxy")},
+			{"reading is no right to run", "GET", "/exec/default/web/c", "fred-token", nil, 403, forbidden("fred", "create", "proxy")},
+			{"reading is one to the logs", "GET", "/containerLogs/default/web/c", "fred-token", nil, 200, ""},
+			{"the right to run", "GET", "/exec/default/web/c", "prometheus-token", nil, 200, ""},
 			{"the right to all", "GET", "/pods", "prometheus-token", nil, 200, ""},
 			{"what is none of all", "DELETE", "/logs/", "prometheus-token", nil, 403, forbidden("prometheus", "delete", "log")},
 			{"a group", "PATCH", "/checkpoint/a/b/c", "admin-token", nil, 200, ""},

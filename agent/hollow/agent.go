@@ -79,7 +79,7 @@ func (n *hollowNode) newAgent(ctx context.Context, conn Conn) (*agent, error) {
 	})
 	usage := stats.New(n.name, a.runtime, machine(a.runtime))
 	shown := n.pages(a.pods, usage)
-	a.server = server.New(a.pods, a.runtime, images, usage, readNothing, shown)
+	a.server = server.New(a.pods, a.runtime, images, usage, readNothing, shown, n.log)
 	a.https = guard.New(n.name, c, n.log).Protect(shown)
 	a.runtime.pod, a.runtime.onEvent = pods.Get, a.pods.RuntimeEvent
 	a.runtime.takeOver = func(rt *hollowRuntime) { takeOver(pods.List(), rt, net, images) }

@@ -2,7 +2,7 @@
 // agent's own port and under /api/v1/nodes/NAME/proxy: the kubelet's paths, as
 // far as they only read.
 //
-//	/healthz           ok
+//	/healthz[/CHECK]   ok
 //	/pods              the node's pods with their true state
 //	/stats/summary     what the node, its pods and containers use
 //	/metrics           the agent's own metrics
@@ -11,6 +11,8 @@
 //	/metrics/probes    what probes have found
 //	/logs/             the machine's /var/log
 //	/configz           the agent's settings, by the kubelet's names
+//	/statusz           what runs, since when
+//	/flagz             the agent's flags
 package pages
 
 import (
@@ -21,6 +23,8 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,9 +56,11 @@ type Config struct {
 	LogDir string
 	// Settings are shown as the kubelet's configuration.
 	Settings Settings
-	Pods     Pods
-	Stats    Stats
-	Metrics  prometheus.Gatherer
+	// Flags are the process's flags with their values.
+	Flags   map[string]string
+	Pods    Pods
+	Stats   Stats
+	Metrics prometheus.Gatherer
 	// Probes are the metrics of probes; nil if nothing is probed.
 	Probes prometheus.Gatherer
 	// Accounts and Machine are what is counted of pods and of the machine; nil if
@@ -82,28 +88,53 @@ type Settings struct {
 	ImageGCLowThresholdPercent  int      `json:"imageGCLowThresholdPercent"`
 }
 
-type pages struct{ Config }
+type pages struct {
+	Config
+	paths []string // that there are
+}
 
 // New returns the handler of all pages. They are read, and nothing else.
 func New(cfg Config) http.Handler {
-	p := &pages{cfg}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
-	mux.HandleFunc("/pods", p.pods)
-	mux.HandleFunc("/stats/summary", p.summary)
-	mux.Handle("/metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("/metrics/resource", p.resourceMetrics)
+	p := &pages{Config: cfg}
+	handlers := map[string]http.HandlerFunc{
+		"/healthz":          p.healthz,
+		"/healthz/{check}":  p.healthzOf,
+		"/pods":             p.pods,
+		"/stats/summary":    p.summary,
+		"/metrics":          promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{}).ServeHTTP,
+		"/metrics/resource": p.resourceMetrics,
+		"/logs/":            p.logs,
+		"/statusz":          p.statusz,
+		"/flagz":            p.flagz,
+		"/debug/pprof/":     disabled("profiling"),
+		"/debug/flags/v":    disabled("flags"),
+		"/configz": func(w http.ResponseWriter, _ *http.Request) {
+			reply(w, map[string]Settings{"kubeletconfig": p.Settings}, nil)
+		},
+	}
 	if cfg.Probes != nil {
-		mux.Handle("/metrics/probes", promhttp.HandlerFor(cfg.Probes, promhttp.HandlerOpts{}))
+		handlers["/metrics/probes"] = promhttp.HandlerFor(cfg.Probes, promhttp.HandlerOpts{}).ServeHTTP
 	}
 	if cfg.Accounts != nil {
-		mux.HandleFunc("/metrics/cadvisor", p.cadvisorMetrics)
+		handlers["/metrics/cadvisor"] = p.cadvisorMetrics
 	}
-	mux.HandleFunc("/logs/", p.logs)
-	mux.HandleFunc("/configz", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, map[string]Settings{"kubeletconfig": p.Settings}, nil)
-	})
+	mux := http.NewServeMux()
+	for path, handler := range handlers {
+		mux.HandleFunc(path, handler)
+		first, _, _ := strings.Cut(path[1:], "/")
+		p.paths = append(p.paths, "/"+first)
+	}
+	slices.Sort(p.paths)
+	p.paths = slices.Compact(p.paths)
 	return reads(mux)
+}
+
+// disabled answers as a kubelet does where a page is switched off. Profiles are at
+// the agent's own --debug-listen.
+func disabled(what string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, what+" endpoint is disabled.", http.StatusMethodNotAllowed)
+	}
 }
 
 // reads refuses what does not read.

@@ -15,10 +15,14 @@ import (
 
 // Logs streams a container's log.
 func (s *Server) Logs(req *nodev1.LogsRequest, stream grpc.ServerStreamingServer[nodev1.LogsResponse]) error {
-	ctx := stream.Context()
-	if err := authorize(ctx); err != nil {
+	if err := authorize(stream.Context()); err != nil {
 		return err
 	}
+	return s.streamLog(stream.Context(), req, func(b []byte) error { return stream.Send(&nodev1.LogsResponse{Data: b}) })
+}
+
+// streamLog sends a container's log part by part. The error is a gRPC status.
+func (s *Server) streamLog(ctx context.Context, req *nodev1.LogsRequest, send func([]byte) error) error {
 	info, err := s.pods.Container(ctx, req.GetNamespace(), req.GetPod(), req.GetContainer())
 	if err != nil {
 		return asStatus(err)
@@ -43,9 +47,7 @@ func (s *Server) Logs(req *nodev1.LogsRequest, stream grpc.ServerStreamingServer
 		defer cancel()
 		go s.waitExit(followed, info, done)
 	}
-	err = s.readLog(ctx, path, opts, chunkWriter(func(b []byte) error {
-		return stream.Send(&nodev1.LogsResponse{Data: b})
-	}))
+	err = s.readLog(ctx, path, opts, chunkWriter(send))
 	if err != nil && ctx.Err() == nil {
 		return asStatus(fmt.Errorf("read the log: %w", err))
 	}

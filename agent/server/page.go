@@ -25,7 +25,7 @@ func (s *Server) Page(req *nodev1.PageRequest, stream grpc.ServerStreamingServer
 		Method: http.MethodGet, URL: u, RequestURI: u.RequestURI(), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{},
 	}).WithContext(stream.Context())
 	w := &pageWriter{stream: stream, header: http.Header{}}
-	s.pages.ServeHTTP(w, r)
+	s.reads.ServeHTTP(w, r)
 	w.WriteHeader(http.StatusOK) // unless it wrote something
 	return w.err
 }

@@ -1,11 +1,13 @@
 // Package server serves the Node service: what the gateway asks of a node on
-// behalf of users whom the Store has authorized, and administrators directly.
+// behalf of users whom the Store has authorized, and administrators directly; and
+// what others ask a kubelet over HTTP.
 package server
 
 import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 
 	"google.golang.org/grpc/codes"
@@ -41,12 +43,17 @@ type Server struct {
 	images  image.Images
 	stats   *stats.Reader
 	readLog LogReader
-	pages   http.Handler
+	// reads answers requests over HTTP that only read.
+	reads http.Handler
+	log   *slog.Logger
 }
 
-// New returns the service. pages answers Page.
-func New(pods Pods, rt runtime.Runtime, images image.Images, st *stats.Reader, readLog LogReader, pages http.Handler) *Server {
-	return &Server{pods: pods, runtime: rt, images: images, stats: st, readLog: readLog, pages: pages}
+// New returns the service. pages answers what is read over HTTP, but for what
+// the service knows itself.
+func New(pods Pods, rt runtime.Runtime, images image.Images, st *stats.Reader, readLog LogReader, pages http.Handler, log *slog.Logger) *Server {
+	s := &Server{pods: pods, runtime: rt, images: images, stats: st, readLog: readLog, log: log}
+	s.reads = s.newReads(pages)
+	return s
 }
 
 // authorize lets gateways and administrators in. What users may do is the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -92,7 +93,7 @@ func servePods(id identity.Identity, pods onePod) nodev1.NodeServiceClient {
 		_, err := io.WriteString(w, path)
 		return err
 	}
-	nodev1.RegisterNodeServiceServer(ch, New(pods, echo{}, noImages{}, stats.New("n1", echo{}, stats.ReadMachine), readLog, http.HandlerFunc(showPage)))
+	nodev1.RegisterNodeServiceServer(ch, New(pods, echo{}, noImages{}, stats.New("n1", echo{}, stats.ReadMachine), readLog, http.HandlerFunc(showPage), slog.New(slog.DiscardHandler)))
 	return nodev1.NewNodeServiceClient(ch)
 }
 

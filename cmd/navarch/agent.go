@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
 
 	"navarch.dev/navarch/agent"
@@ -10,13 +11,17 @@ import (
 
 func newAgentCommand() *cobra.Command {
 	config := agent.DefaultConfig()
-	return storeClient{
+	var cmd *cobra.Command
+	cmd = storeClient{
 		name: "agent", short: "Run a node's agent", defaultListen: ":10250",
 		settings: &config,
 		node:     func() string { return config.NodeName },
 		deadline: config.ConnectionDeadline,
 		make: func(_ *process, tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
+			config.Flags = make(map[string]string)
+			cmd.Flags().VisitAll(func(f *pflag.Flag) { config.Flags[f.Name] = f.Value.String() })
 			return agent.New(config, tel, conn)
 		},
 	}.command()
+	return cmd
 }

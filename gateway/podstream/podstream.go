@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
@@ -25,19 +24,13 @@ import (
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/routes"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/upgrade"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
-const (
-	// idleTimeout ends a connection on which nothing has moved for so long.
-	idleTimeout = 4 * time.Hour
-	// setupTimeout is how long a client may take to open the streams that it
-	// announced.
-	setupTimeout = 30 * time.Second
-	// copyBuffer is the most that is sent in one message.
-	copyBuffer = 32 << 10
-)
+// paramPorts is the query parameter that names the ports of a port-forward.
+const paramPorts = "ports"
 
 // NodeDialer connects to the Node service of an agent.
 type NodeDialer interface {
@@ -96,11 +89,55 @@ func (c *Connector) serve(w http.ResponseWriter, r *http.Request, t routes.Targe
 	case "exec":
 		return c.exec(w, r, target)
 	case "attach":
-		return c.attach(w, r, target)
+		start, err := startRequest(target, r.URL.Query())
+		if err != nil {
+			return err
+		}
+		return upgrade.Attach(w, r, start, c.dialer(target))
 	case "portforward":
-		return c.portForward(w, r, target)
+		ports, err := upgrade.Ports(r.URL.Query(), paramPorts)
+		if err != nil {
+			return err
+		}
+		return upgrade.PortForward(w, r, upgrade.Forward{Pod: target.pod, Ports: ports, Parameter: paramPorts, Log: c.Log}, c.dialer(target))
 	}
 	return routes.NotAllowed()
+}
+
+// exec serves pods/exec.
+func (c *Connector) exec(w http.ResponseWriter, r *http.Request, t podTarget) error {
+	start, err := startRequest(t, r.URL.Query())
+	if err != nil {
+		return err
+	}
+	if start.Command = r.URL.Query()["command"]; len(start.Command) == 0 {
+		return apierrors.NewBadRequest("you must specify at least one command for the container")
+	}
+	return upgrade.Exec(w, r, start, c.dialer(t))
+}
+
+// startRequest reads the parameters that exec and attach share.
+func startRequest(t podTarget, q url.Values) (*nodev1.ExecStart, error) {
+	name, err := container(t.pod, q.Get("container"))
+	if err != nil {
+		return nil, err
+	}
+	start := &nodev1.ExecStart{
+		Namespace: t.pod.Namespace, Pod: t.pod.Name, Container: name,
+		Stdin: attributes.Flag(q, "stdin"), Stdout: attributes.Flag(q, "stdout"), Stderr: attributes.Flag(q, "stderr"), Tty: attributes.Flag(q, "tty"),
+	}
+	if start.Tty {
+		start.Stderr = false // a terminal has one output
+	}
+	if !start.Stdin && !start.Stdout && !start.Stderr {
+		return nil, apierrors.NewBadRequest("you must specify at least 1 of stdin, stdout, stderr")
+	}
+	return start, nil
+}
+
+// dialer returns what connects to the pod's agent.
+func (c *Connector) dialer(t podTarget) upgrade.Dial {
+	return func(ctx context.Context) (context.Context, nodev1.NodeServiceClient, error) { return c.node(ctx, t) }
 }
 
 // podTarget is a pod that the user may connect to.
@@ -147,7 +184,7 @@ func streamOptions(subresource string, query url.Values) (*anypb.Any, error) {
 	case "attach":
 		return kinds.Encode(&corev1.PodAttachOptions{Stdin: stdin, Stdout: stdout, Stderr: stderr, TTY: tty, Container: query.Get("container")})
 	case "portforward":
-		ports, err := portsOf(query)
+		ports, err := upgrade.Ports(query, paramPorts)
 		if err != nil {
 			return nil, err
 		}

@@ -5,15 +5,12 @@ package reply
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 
-	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -107,7 +104,7 @@ func Warnings(w http.ResponseWriter, warnings []string) {
 // the warnings that come with it.
 func Error(w http.ResponseWriter, r *http.Request, err error) {
 	Warnings(w, apistatus.Warnings(err))
-	s := Status(err)
+	s := apistatus.Of(err)
 	format, ok := negotiate.Select(r.Header, negotiate.Plain)
 	if !ok {
 		format = negotiate.Format{Media: negotiate.JSON}
@@ -116,39 +113,6 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(s.Details.RetryAfterSeconds)))
 	}
 	Object(w, r, int(s.Code), format, s)
-}
-
-// Status returns the Kubernetes Status of any error, with its TypeMeta.
-func Status(err error) *metav1.Status {
-	s := statusOf(err)
-	s.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
-	if s.Status == "" {
-		s.Status = metav1.StatusFailure
-	}
-	if s.Code < 400 || s.Code > 599 {
-		s.Code = http.StatusInternalServerError
-	}
-	return &s
-}
-
-func statusOf(err error) metav1.Status {
-	if _, ok := status.FromError(err); ok {
-		err = apistatus.FromGRPC(err)
-	}
-	var api apierrors.APIStatus
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &api):
-		s := api.Status()
-		return *s.DeepCopy()
-	case errors.As(err, &tooLarge):
-		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", tooLarge.Limit)).ErrStatus
-	case errors.Is(err, context.DeadlineExceeded):
-		return apierrors.NewTimeoutError("request did not complete within the allowed duration", 0).ErrStatus
-	case errors.Is(err, context.Canceled):
-		return apierrors.NewTimeoutError("the request was cancelled", 0).ErrStatus
-	}
-	return apierrors.NewInternalError(err).ErrStatus
 }
 
 // NotAcceptable is the error of a request whose Accept header matches nothing.

@@ -24,6 +24,7 @@ import (
 	"navarch.dev/navarch/gateway/negotiate"
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/routes"
+	"navarch.dev/navarch/internal/apistatus"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/rpc"
@@ -211,7 +212,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, t routes.Target)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, h.MaxBody)
 	if err := h.change(w, r, t, verb, format); err != nil {
-		s := reply.Status(err)
+		s := apistatus.Of(err)
 		span.SetAttributes(attribute.Int("http.response.status_code", int(s.Code)))
 		if s.Code >= http.StatusInternalServerError {
 			h.Log.ErrorContext(ctx, "request failed", "verb", verb, "path", r.URL.Path, "error", err)

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"navarch.dev/navarch/gateway/negotiate"
-	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/routes"
+	"navarch.dev/navarch/internal/apistatus"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
@@ -84,7 +84,7 @@ func watchRequest(r *http.Request, t routes.Target, f negotiate.Format) (*storev
 // expired says whether a watch cannot begin where it was asked to. Clients
 // expect to read that from the watch.
 func expired(err error) bool {
-	s := reply.Status(err)
+	s := apistatus.Of(err)
 	return s.Code == http.StatusGone
 }
 
@@ -150,7 +150,7 @@ func (s *watchSink) fail(err error) error {
 	if !s.started {
 		s.start()
 	}
-	b, eerr := s.encoder.failure(s.buf[:0], reply.Status(err))
+	b, eerr := s.encoder.failure(s.buf[:0], apistatus.Of(err))
 	if eerr != nil {
 		return nil //nolint:nilerr // a Status can always be encoded; there is nobody to tell otherwise
 	}

@@ -1,6 +1,7 @@
 package kubectl_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -11,12 +12,15 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/remotecommand"
+
 	"navarch.dev/navarch/internal/certs"
 	"navarch.dev/navarch/internal/testcluster"
 )
 
 // scraper is a service account that may read metrics, as Prometheus has it, one
-// that may not, and a pod to be seen.
+// that may not, one that may do what is not metrics, and a pod to be seen.
 const scraper = `apiVersion: v1
 kind: ServiceAccount
 metadata: {name: scraper}
@@ -37,13 +41,28 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: scraper}
 subjects: [{kind: ServiceAccount, name: scraper, namespace: default}]
 ---
 apiVersion: v1
+kind: ServiceAccount
+metadata: {name: operator}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: operator}
+rules: [{apiGroups: [""], resources: [nodes/proxy], verbs: [get, create]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: operator}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: operator}
+subjects: [{kind: ServiceAccount, name: operator, namespace: default}]
+---
+apiVersion: v1
 kind: Pod
 metadata: {name: scraped}
 spec:
   nodeName: node-1
   terminationGracePeriodSeconds: 1
   containers:
-  - {name: c, image: ` + testcluster.BusyboxImage + `, command: [sleep, "1000"], readinessProbe: {exec: {command: ["true"]}}, resources: {limits: {cpu: 500m, memory: 32Mi}}}
+  - {name: c, image: ` + testcluster.BusyboxImage + `, command: [sh, -c, "echo up; exec sleep 1000"], readinessProbe: {exec: {command: ["true"]}}, resources: {limits: {cpu: 500m, memory: 32Mi}}}
 `
 
 // nodeClient speaks to an agent's own port, as a client that has no certificate.
@@ -136,7 +155,43 @@ func (s suite) testNodePort(t *testing.T) {
 			return nil
 		})
 	}
+	s.operate(t, node, token("operator"))
 	if code, body := node.ask(t, "GET", "/pods", reader); code != 403 || !strings.Contains(body, "subresource(s)=[pods proxy]") {
 		t.Errorf("/pods for who may read metrics: %d %s", code, body)
+	}
+}
+
+// operate does what takes the right to nodes/proxy, of a kubelet or of the API's
+// proxy: it looks into a pod and runs commands there.
+func (s suite) operate(t *testing.T, node nodeClient, token string) {
+	t.Helper()
+	for _, tt := range []struct{ method, path, holds string }{
+		{"GET", "/healthz?verbose", "[+]syncloop ok\n"},
+		{"GET", "/pods", `"name":"scraped"`},
+		{"GET", "/runningpods/", `"name":"scraped","namespace":"default"`},
+		{"GET", "/configz", `"kubeletconfig"`},
+		{"GET", "/containerLogs/default/scraped/c?tailLines=1", "up\n"},
+		{"POST", "/run/default/scraped/c?cmd=echo+so", "so\n"},
+	} {
+		testcluster.Eventually(t, "the page "+tt.path+" is shown to whom it may be", func() error {
+			if code, body := node.ask(t, tt.method, tt.path, token); code != 200 || !strings.Contains(body, tt.holds) {
+				return fmt.Errorf("%d without %q: %.1000s", code, tt.holds, body)
+			}
+			return nil
+		})
+	}
+	if page := s.Kubectl(t, "get", "--raw", "/api/v1/nodes/node-1/proxy/containerLogs/default/scraped/c"); page != "up\n" {
+		t.Errorf("the log at the API is %q", page)
+	}
+	config := &rest.Config{Host: node.base, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{
+		CAData: s.RESTConfig(t).CAData, ServerName: certs.NodeServerName("node-1"),
+	}}
+	executor, err := remotecommand.NewWebSocketExecutor(config, "GET", node.base+"/exec/default/scraped/c?command=cat&input=1&output=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := executor.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: strings.NewReader("there and back"), Stdout: &out}); err != nil || out.String() != "there and back" {
+		t.Errorf("exec: %q, %v", out.String(), err)
 	}
 }

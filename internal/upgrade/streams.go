@@ -1,4 +1,4 @@
-package podstream
+package upgrade
 
 import (
 	"encoding/json"
@@ -66,8 +66,8 @@ func (s *clientStreams) end(status *metav1.Status) {
 	}
 }
 
-// upgrade turns a request into the streams that start asks for.
-func upgrade(w http.ResponseWriter, r *http.Request, start *nodev1.ExecStart) (*clientStreams, error) {
+// openStreams turns a request into the streams that start asks for.
+func openStreams(w http.ResponseWriter, r *http.Request, start *nodev1.ExecStart) (*clientStreams, error) {
 	switch {
 	case wsstream.IsWebSocketRequest(r):
 		return upgradeWebSocket(w, r, start)

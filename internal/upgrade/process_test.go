@@ -1,4 +1,4 @@
-package podstream
+package upgrade
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package podstream
+package upgrade
 
 import (
 	"context"
@@ -25,20 +25,31 @@ import (
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 )
 
-// portForward serves pods/portforward: SPDY, by itself or within a WebSocket.
-// On it the client opens a pair of streams, data and error, per connection. Other
-// WebSockets have channels for the ports that the request names.
-func (c *Connector) portForward(w http.ResponseWriter, r *http.Request, t podTarget) error {
+// Forward is what a port-forward leads to.
+type Forward struct {
+	Pod *corev1.Pod
+	// Ports are those that the request names, in the query parameter Parameter.
+	// Only WebSockets with channels need any.
+	Ports     []int32
+	Parameter string
+	Log       *slog.Logger
+}
+
+// PortForward forwards ports over SPDY, by itself or within a WebSocket. On it the
+// client opens a pair of streams, data and error, per connection. Other WebSockets
+// have channels for the ports that the request names. The error is as that of
+// Exec.
+func PortForward(w http.ResponseWriter, r *http.Request, t Forward, dial Dial) error {
 	if wsstream.IsWebSocketRequest(r) && !wsstream.IsWebSocketRequestWithTunnelingProtocol(r) {
-		return c.forwardChannels(w, r, t)
+		return forwardChannels(w, r, t, dial)
 	}
-	ctx, node, err := c.node(r.Context(), t)
+	ctx, node, err := dial(r.Context())
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f := &forwarder{node: node, pod: t.pod, log: c.Log, pairs: make(map[string]*pair)}
+	f := &forwarder{node: node, pod: t.Pod, log: t.Log, pairs: make(map[string]*pair)}
 	conn, err := upgradeForward(w, r, func(s httpstream.Stream, replied <-chan struct{}) error {
 		return f.opened(ctx, s, replied)
 	})

@@ -1,4 +1,4 @@
-package podstream
+package upgrade
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 
@@ -16,8 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/remotecommand"
 
-	"navarch.dev/navarch/gateway/attributes"
-	"navarch.dev/navarch/gateway/reply"
+	"navarch.dev/navarch/internal/apistatus"
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 )
 
@@ -37,16 +35,15 @@ type output interface {
 	GetExit() *nodev1.Exit
 }
 
-// exec serves pods/exec.
-func (c *Connector) exec(w http.ResponseWriter, r *http.Request, t podTarget) error {
-	start, err := startRequest(t, r.URL.Query())
-	if err != nil {
-		return err
-	}
-	if start.Command = r.URL.Query()["command"]; len(start.Command) == 0 {
-		return apierrors.NewBadRequest("you must specify at least one command for the container")
-	}
-	return c.run(w, r, t, start, openExec(start))
+// Exec runs a command in a container: it joins the client to the agent's stream.
+// The error is one of the API, and none once something has been written.
+func Exec(w http.ResponseWriter, r *http.Request, start *nodev1.ExecStart, dial Dial) error {
+	return run(w, r, start, dial, openExec(start))
+}
+
+// Attach is Exec for a container's main process. The command is ignored.
+func Attach(w http.ResponseWriter, r *http.Request, start *nodev1.ExecStart, dial Dial) error {
+	return run(w, r, start, dial, openAttach(start))
 }
 
 // opener asks an agent for a process.
@@ -84,43 +81,15 @@ func begun(err error) error {
 	return err
 }
 
-// attach serves pods/attach.
-func (c *Connector) attach(w http.ResponseWriter, r *http.Request, t podTarget) error {
-	start, err := startRequest(t, r.URL.Query())
-	if err != nil {
-		return err
-	}
-	return c.run(w, r, t, start, openAttach(start))
-}
-
-// startRequest reads the parameters that exec and attach share.
-func startRequest(t podTarget, q url.Values) (*nodev1.ExecStart, error) {
-	name, err := container(t.pod, q.Get("container"))
-	if err != nil {
-		return nil, err
-	}
-	start := &nodev1.ExecStart{
-		Namespace: t.pod.Namespace, Pod: t.pod.Name, Container: name,
-		Stdin: attributes.Flag(q, "stdin"), Stdout: attributes.Flag(q, "stdout"), Stderr: attributes.Flag(q, "stderr"), Tty: attributes.Flag(q, "tty"),
-	}
-	if start.Tty {
-		start.Stderr = false // a terminal has one output
-	}
-	if !start.Stdin && !start.Stdout && !start.Stderr {
-		return nil, apierrors.NewBadRequest("you must specify at least 1 of stdin, stdout, stderr")
-	}
-	return start, nil
-}
-
 // run upgrades the client's connection and joins it to the agent's stream.
-func (c *Connector) run(w http.ResponseWriter, r *http.Request, t podTarget, start *nodev1.ExecStart, open opener) error {
-	ctx, node, err := c.node(r.Context(), t)
+func run(w http.ResponseWriter, r *http.Request, start *nodev1.ExecStart, dial Dial, open opener) error {
+	ctx, node, err := dial(r.Context())
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	client, err := upgrade(w, r, start)
+	client, err := openStreams(w, r, start)
 	if errors.Is(err, errAnswered) {
 		return nil
 	}
@@ -140,7 +109,7 @@ func (c *Connector) run(w http.ResponseWriter, r *http.Request, t podTarget, sta
 func joinProcess(ctx context.Context, client *clientStreams, node nodev1.NodeServiceClient, open opener) *metav1.Status {
 	p, err := open(ctx, node)
 	if err != nil {
-		return reply.Status(err)
+		return apistatus.Of(err)
 	}
 	in := &input{process: p}
 	if client.stdin != nil {
@@ -155,13 +124,13 @@ func joinProcess(ctx context.Context, client *clientStreams, node nodev1.NodeSer
 			return success()
 		}
 		if err != nil {
-			return reply.Status(err)
+			return apistatus.Of(err)
 		}
 		if exit := out.GetExit(); exit != nil {
 			return exitStatus(exit)
 		}
 		if err := client.write(out); err != nil {
-			return reply.Status(err)
+			return apistatus.Of(err)
 		}
 	}
 }
@@ -170,7 +139,7 @@ func joinProcess(ctx context.Context, client *clientStreams, node nodev1.NodeSer
 func exitStatus(exit *nodev1.Exit) *metav1.Status {
 	switch {
 	case exit.GetError() != "":
-		return reply.Status(apierrors.NewInternalError(fmt.Errorf("error executing command in container: %s", exit.GetError())))
+		return apistatus.Of(apierrors.NewInternalError(fmt.Errorf("error executing command in container: %s", exit.GetError())))
 	case exit.GetExitCode() == 0:
 		return success()
 	}

@@ -1,4 +1,4 @@
-package podstream
+package upgrade
 
 import (
 	"context"
@@ -21,28 +21,25 @@ import (
 	nodev1 "navarch.dev/navarch/proto/navarch/node/v1"
 )
 
-const (
-	// paramPorts is the query parameter that names the ports of a WebSocket.
-	paramPorts = "ports"
-	// maxPorts is how many there may be: a channel's number is a byte, in the
-	// Base64 protocol one that begins at '0', and each port has two.
-	maxPorts = (256 - '0') / 2
-)
+// maxPorts is how many ports a request may name: a channel's number is a byte, in
+// the Base64 protocol one that begins at '0', and each port has two.
+const maxPorts = (256 - '0') / 2
 
-// portsOf returns the ports that a request for a port-forward names.
-func portsOf(query url.Values) ([]int32, error) {
+// Ports returns the ports that a request for a port-forward names in a query
+// parameter.
+func Ports(query url.Values, parameter string) ([]int32, error) {
 	var ports []int32
-	for _, value := range query[paramPorts] {
+	for _, value := range query[parameter] {
 		for port := range strings.SplitSeq(value, ",") {
 			n, err := strconv.ParseUint(port, 10, 16)
 			if err != nil || n == 0 {
-				return nil, apierrors.NewBadRequest(fmt.Sprintf("query parameter %q: %q is not a port from 1 to 65535", paramPorts, port))
+				return nil, apierrors.NewBadRequest(fmt.Sprintf("query parameter %q: %q is not a port from 1 to 65535", parameter, port))
 			}
 			ports = append(ports, int32(n))
 		}
 	}
 	if len(ports) > maxPorts {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("query parameter %q: must name at most %d ports, but has %d", paramPorts, maxPorts, len(ports)))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("query parameter %q: must name at most %d ports, but has %d", parameter, maxPorts, len(ports)))
 	}
 	return ports, nil
 }
@@ -51,15 +48,12 @@ func portsOf(query url.Values) ([]int32, error) {
 // one connection to each port that the request names. Port n has channel 2n for
 // data, both ways, and 2n+1 for words about a failure. The first message on
 // either is the port, two bytes, the lower one first.
-func (c *Connector) forwardChannels(w http.ResponseWriter, r *http.Request, t podTarget) error {
-	ports, err := portsOf(r.URL.Query())
-	if err != nil {
-		return err
-	}
+func forwardChannels(w http.ResponseWriter, r *http.Request, t Forward, dial Dial) error {
+	ports := t.Ports
 	if len(ports) == 0 {
-		return apierrors.NewBadRequest(fmt.Sprintf("query parameter %q is required", paramPorts))
+		return apierrors.NewBadRequest(fmt.Sprintf("query parameter %q is required", t.Parameter))
 	}
-	ctx, node, err := c.node(r.Context(), t)
+	ctx, node, err := dial(r.Context())
 	if err != nil {
 		return err
 	}
@@ -84,7 +78,7 @@ func (c *Connector) forwardChannels(w http.ResponseWriter, r *http.Request, t po
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	var wg sync.WaitGroup
 	for i, port := range ports {
-		f := channelForward{Connector: c, target: t, node: node, port: uint32(port), data: streams[2*i], failure: streams[2*i+1]}
+		f := channelForward{Forward: t, node: node, port: uint32(port), data: streams[2*i], failure: streams[2*i+1]}
 		wg.Go(func() { f.run(ctx, cancel) })
 	}
 	wg.Wait()
@@ -93,8 +87,7 @@ func (c *Connector) forwardChannels(w http.ResponseWriter, r *http.Request, t po
 
 // channelForward is one port of a WebSocket.
 type channelForward struct {
-	*Connector
-	target        podTarget
+	Forward
 	node          nodev1.NodeServiceClient
 	port          uint32
 	data, failure io.ReadWriteCloser
@@ -116,7 +109,7 @@ func (f *channelForward) run(ctx context.Context, gone context.CancelFunc) {
 			return
 		}
 	}
-	pod := f.target.pod
+	pod := f.Pod
 	start := &nodev1.PortForwardStart{Namespace: pod.Namespace, Pod: pod.Name, Port: f.port}
 	err := podconn.Join(ctx, f.node, start, data)
 	if err == nil || ctx.Err() != nil {
