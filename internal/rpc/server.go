@@ -34,9 +34,16 @@ import (
 )
 
 const (
-	// maxMessageSize bounds one message: the largest object etcd takes, a
-	// batch of them, or a chunk of a list.
+	// maxMessageSize bounds an answer: a batch of the largest objects that etcd
+	// takes, or a chunk of a list.
 	maxMessageSize = 64 << 20
+	// maxRequestSize bounds what is asked for, and so what a call can have a server
+	// hold before anybody knows whether it is allowed: twice the largest body that
+	// the gateway takes.
+	maxRequestSize = 6 << 20
+	// maxHeaderSize bounds the metadata of a call, of which a gateway makes several
+	// from what it has itself been asked with, in 64 KiB.
+	maxHeaderSize = 256 << 10
 	// streamWindow and connWindow bound what may be under way to a receiver
 	// that does not read. That they are set keeps gRPC from measuring the
 	// connection with a ping for each message, which costs as much as a small
@@ -113,7 +120,7 @@ func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 				otelgrpc.WithFilter(opts.wantsSpan))),
 			grpc.UnaryInterceptor(passed.unary),
 			grpc.StreamInterceptor(passed.stream),
-			grpc.MaxRecvMsgSize(maxMessageSize), grpc.MaxSendMsgSize(maxMessageSize),
+			grpc.MaxRecvMsgSize(maxRequestSize), grpc.MaxSendMsgSize(maxMessageSize), grpc.MaxHeaderListSize(maxHeaderSize),
 			grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 			grpc.ReadBufferSize(readBuffer),
 			// Calls run on goroutines that are kept, whose stacks have grown.
