@@ -3,6 +3,7 @@ package podenv
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -17,9 +18,15 @@ type Objects interface {
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 }
 
+// Files opens a file of one of the pod's volumes. The error is fs.ErrNotExist if
+// there is no such file.
+type Files func(volume, path string) (io.ReadCloser, error)
+
 // Source is what an environment is made from.
 type Source struct {
-	Objects     Objects
+	Objects Objects
+	// Files is nil where pods have no files; variables from files are left out then.
+	Files       Files
 	Allocatable corev1.ResourceList
 	// Services are those of the pod's namespace, and default/kubernetes.
 	Services []*corev1.Service
@@ -142,6 +149,10 @@ func valueOf(ctx context.Context, env *Env, pod *corev1.Pod, c *corev1.Container
 		}
 		value, ok := s.Data[ref.Key]
 		return keyed(string(value), ok, ref.Optional, "Secret", pod.Namespace, ref.Name, ref.Key)
+	case from.FileKeyRef != nil && src.Files == nil:
+		return "", false, nil
+	case from.FileKeyRef != nil:
+		return fromFile(from.FileKeyRef, src.Files)
 	}
 	return "", false, fmt.Errorf("variable %q: its source is not supported", v.Name)
 }

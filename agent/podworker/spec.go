@@ -3,6 +3,7 @@ package podworker
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,7 +27,7 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: fmt.Errorf("unable to find target container %s", in.target)}
 	}
 	env, err := podenv.Make(ctx, pod, c, podenv.Source{
-		Objects: m.deps.Objects, Allocatable: m.allocatable(), Services: m.servicesOf(pod.Namespace),
+		Objects: m.deps.Objects, Files: filesOf(vols), Allocatable: m.allocatable(), Services: m.servicesOf(pod.Namespace),
 	})
 	if err != nil {
 		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
@@ -64,6 +65,14 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 		TerminationMessagePath: c.TerminationMessagePath,
 		TargetID:               in.targetID,
 	}, nil
+}
+
+// filesOf opens what is in a pod's volumes; nil where these are nowhere.
+func filesOf(vols volume.Volumes) podenv.Files {
+	if vols == nil {
+		return nil
+	}
+	return func(name, path string) (io.ReadCloser, error) { return vols.Open(name, path) }
 }
 
 func envVars(env *podenv.Env) []runtime.EnvVar {

@@ -132,6 +132,27 @@ func makeBeneath(volume, sub string) error {
 	return nil
 }
 
+// Open opens a regular file of a volume to read it. No link leads out of the volume.
+func (v Volumes) Open(name, path string) (*os.File, error) {
+	vol, ok := v[name]
+	if !ok {
+		return nil, fmt.Errorf("the pod has no volume %q", name)
+	}
+	root, err := os.OpenRoot(vol.HostPath)
+	if err != nil {
+		return nil, fmt.Errorf("open the volume: %w", err)
+	}
+	defer root.Close()
+	file, err := root.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for its writer
+	if err != nil {
+		return nil, err
+	}
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(fmt.Errorf("%s is no regular file", path), err, file.Close())
+	}
+	return file, nil
+}
+
 // bindDescriptor binds what an O_PATH descriptor refers to.
 func bindDescriptor(fd int, at string) error {
 	var st unix.Stat_t

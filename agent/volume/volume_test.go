@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -273,6 +274,30 @@ func TestSubPathHasTheVolumesMode(t *testing.T) {
 				t.Errorf("medium %q: %q has mode %v, group %d; want %v", medium, at, info.Mode(), gid, want)
 			}
 		}
+	}
+}
+
+func TestOpenFileOfAVolume(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "file"), []byte("content"), 0o600))
+	must(t, os.Symlink("file", filepath.Join(dir, "link")))
+	must(t, os.Symlink("/etc/passwd", filepath.Join(dir, "out")))
+	must(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
+	vols := Volumes{"v": {HostPath: dir}}
+	for path, works := range map[string]bool{"file": true, "link": true, "out": false, "../x": false, "pipe": false, ".": false} {
+		file, err := vols.Open("v", path)
+		if works != (err == nil) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if err == nil {
+			must(t, file.Close())
+		}
+	}
+	if _, err := vols.Open("v", "none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if _, err := vols.Open("w", "file"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a volume that is not there: %v", err)
 	}
 }
 

@@ -92,6 +92,12 @@ func TestPodEnvironment(t *testing.T) {
 			`spec.containers[0].env[0].valueFrom.configMapKeyRef.name: Invalid value: "A": ` + subdomain1123,
 			"spec.containers[0].env[0].valueFrom.configMapKeyRef.key: Required value",
 			`spec.containers[0].env[1].valueFrom.secretKeyRef.key: Invalid value: "a b": a valid config key`}},
+		{"files", "spec: {volumes: [{name: v, hostPath: {path: /v}}, {name: e, emptyDir: {}}], containers: [{name: c, image: i, env: [" +
+			"{name: a, valueFrom: {fileKeyRef: {volumeName: w, path: p, key: k}}}, {name: b, valueFrom: {fileKeyRef: {volumeName: v, path: p, key: k}}}, " +
+			"{name: c, valueFrom: {fileKeyRef: {volumeName: e, path: ../p, key: k}}}]}]}", []string{
+			`spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Not found: "w"`,
+			`spec.containers[0].env[1].valueFrom.fileKeyRef.volumeName: Invalid value: "v": referenced volume must be of type emptyDir`,
+			`spec.containers[0].env[2].valueFrom.fileKeyRef.path: Invalid value: "../p": must not contain '..'`}},
 		{"whole maps", inContainer("envFrom: [{}, {configMapRef: {name: ''}}, {prefix: 'a=', secretRef: {name: s}, configMapRef: {name: c}}]"), []string{
 			"spec.containers[0].envFrom: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`",
 			"spec.containers[0].envFrom[1].configMapRef.name: Required value",

@@ -25,6 +25,16 @@ containers:
   command: [sh, -c, 'cat /disk/f; stat -c %a /disk; grep " /memory " /proc/mounts; busybox dd if=/dev/zero of=/memory/big bs=1M count=2 2>&1 | tail -n 1; stat -c %s /memory/big']
   volumeMounts: [{name: disk, mountPath: /disk}, {name: memory, mountPath: /memory}]
 `, want: []string{`^by init\n777\n`, `tmpfs /memory tmpfs rw.*size=1024k`, `\n1048576\n$`}},
+		{name: "env-file", spec: `
+volumes: [{name: v, emptyDir: {}}]
+initContainers: [{name: i, command: [sh, -c, "echo \"TOKEN='made by init' # for c\" > /v/env"], volumeMounts: [{name: v, mountPath: /v}]}]
+containers:
+- name: c
+  command: [sh, -c, 'echo $TOKEN, ${NONE-nothing}']
+  env:
+  - {name: TOKEN, valueFrom: {fileKeyRef: {volumeName: v, path: env, key: TOKEN}}}
+  - {name: NONE, valueFrom: {fileKeyRef: {volumeName: v, path: env, key: NONE, optional: true}}}
+`, want: []string{`^made by init, nothing\n$`}},
 		{name: "config-map", spec: `
 volumes:
 - {name: all, configMap: {name: settings}}

@@ -104,6 +104,7 @@ func (c podCheck) common(container *corev1.Container, at *field.Path) field.Erro
 			corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError),
 		validatePorts(container.Ports, at.Child("ports")),
 		validateEnv(container.Env, at.Child("env")),
+		c.envFiles(container.Env, at.Child("env")),
 		validateEnvFrom(container.EnvFrom, at.Child("envFrom")),
 		c.mounts(container, at.Child("volumeMounts")),
 		c.devices(container, at.Child("volumeDevices")),

@@ -88,6 +88,24 @@ func validateFileKeyRef(ref *corev1.FileKeySelector, at *field.Path) field.Error
 	return append(errs, rule.FilePath(ref.Path, at.Child("path"))...)
 }
 
+// envFiles: variables come from files of volumes that are the pod's own alone.
+func (c podCheck) envFiles(env []corev1.EnvVar, at *field.Path) field.ErrorList {
+	return rule.Each(env, at, func(v *corev1.EnvVar, at *field.Path) field.ErrorList {
+		if v.ValueFrom == nil || v.ValueFrom.FileKeyRef == nil {
+			return nil
+		}
+		name := v.ValueFrom.FileKeyRef.VolumeName
+		at = at.Child("valueFrom", "fileKeyRef", "volumeName")
+		switch source, found := c.volumes[name]; {
+		case !found:
+			return field.ErrorList{field.NotFound(at, name)}
+		case source.EmptyDir == nil:
+			return field.ErrorList{field.Invalid(at, name, "referenced volume must be of type emptyDir")}
+		}
+		return nil
+	})
+}
+
 func validateFieldRef(ref *corev1.ObjectFieldSelector, supported []string, at *field.Path) field.ErrorList {
 	switch {
 	case ref.APIVersion == "":
