@@ -158,7 +158,7 @@ func leaseColumns() []Column {
 }
 
 func leaseStrategy() Strategy {
-	return plain(rules[*coordinationv1.Lease]{validate: func(l *coordinationv1.Lease) field.ErrorList {
+	return plain(rules[*coordinationv1.Lease]{create: dropElection, update: keepElection, validate: func(l *coordinationv1.Lease) field.ErrorList {
 		errs := rule.Join(
 			rule.Positive(l.Spec.LeaseDurationSeconds, specPath("leaseDurationSeconds")),
 			rule.NonNegative(l.Spec.LeaseTransitions, specPath("leaseTransitions")))
@@ -170,6 +170,20 @@ func leaseStrategy() Strategy {
 		}
 		return errs
 	}})
+}
+
+// dropElection takes away who is to be elected and how, which Kubernetes 1.37 does
+// not do unless it has been told so.
+func dropElection(l *coordinationv1.Lease) { l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil }
+
+// keepElection is dropElection for what a lease has not said before.
+func keepElection(l, old *coordinationv1.Lease) {
+	if old.Spec.Strategy == nil {
+		l.Spec.Strategy = nil
+	}
+	if old.Spec.PreferredHolder == nil {
+		l.Spec.PreferredHolder = nil
+	}
 }
 
 // validateElection: how a holder is chosen is one of the ways that there are,

@@ -134,9 +134,8 @@ func TestNetworking(t *testing.T) {
 			"subsets[1].ports[0].name: Required value", "subsets[1].ports[1].port: Invalid value: 0: must be between 1 and 65535, inclusive"}},
 	})
 	testCreate(t, gvk("coordination.k8s.io/v1", "Lease"), []bad{
-		{"numbers", "spec: {leaseDurationSeconds: 0, leaseTransitions: -1, preferredHolder: a}", []string{
-			"spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0", "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
-			"spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined"}},
+		{"numbers, and an election that is not held", "spec: {leaseDurationSeconds: 0, leaseTransitions: -1, preferredHolder: a}", []string{
+			"spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0", "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0"}},
 	})
 	testCreate(t, gvk("v1", "Event"), []bad{
 		{"elsewhere", "metadata: {namespace: a}\ninvolvedObject: {namespace: b}", []string{`involvedObject.namespace: Invalid value: "b": does not match event.namespace`}},

@@ -179,6 +179,14 @@ func setDefault[T comparable](p *T, value T) {
 	}
 }
 
+// noneIfEmpty takes away a list without items, which JSON tells from none where
+// it must not be left out, but which storage does not.
+func noneIfEmpty[T any](list *[]T) {
+	if len(*list) == 0 {
+		*list = nil
+	}
+}
+
 // setPointer fills a nil pointer.
 func setPointer[T any](p **T, value T) {
 	if *p == nil {

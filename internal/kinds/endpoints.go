@@ -55,7 +55,24 @@ func endpointsStrategy() Strategy {
 			}
 		},
 		validate: validateEndpoints,
+		warnings: func(e *corev1.Endpoints) []string {
+			at := field.NewPath("subsets")
+			var out []string
+			for i := range e.Subsets {
+				out = slices.Concat(out, badAddresses(e.Subsets[i].Addresses, at.Index(i).Child("addresses")),
+					badAddresses(e.Subsets[i].NotReadyAddresses, at.Index(i).Child("notReadyAddresses")))
+			}
+			return out
+		},
 	})
+}
+
+// badAddresses warns of addresses that some read in another way.
+func badAddresses(addresses []corev1.EndpointAddress, at *field.Path) (out []string) {
+	for i := range addresses {
+		out = append(out, validation.GetWarningsForIP(at.Index(i).Child("ip"), addresses[i].IP)...)
+	}
+	return out
 }
 
 func validateEndpoints(e *corev1.Endpoints) field.ErrorList {

@@ -38,7 +38,7 @@ func isIPName(name string, _ bool) []string {
 }
 
 func ipAddressStrategy() Strategy {
-	return specOnly(func(a *networkingv1.IPAddress) *networkingv1.IPAddressSpec { return &a.Spec }, rules[*networkingv1.IPAddress]{
+	return plain(rules[*networkingv1.IPAddress]{
 		validate: func(a *networkingv1.IPAddress) field.ErrorList {
 			ref, path := a.Spec.ParentRef, specPath("parentRef")
 			if ref == nil {
@@ -64,7 +64,7 @@ func serviceCIDRColumns() []Column {
 }
 
 func serviceCIDRStrategy() Strategy {
-	return specStatus(
+	return statusOnly(
 		func(s *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &s.Spec },
 		func(s *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &s.Status },
 		rules[*networkingv1.ServiceCIDR]{

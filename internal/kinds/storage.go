@@ -12,8 +12,9 @@ func storageKinds() []*Kind {
 		}),
 		object[storagev1.CSINode, storagev1.CSINodeList](Kind{
 			Group: "storage.k8s.io", Version: "v1", Resource: "csinodes", Kind: "CSINode", Singular: "csinode",
-			Columns:  csiNodeColumns(),
-			Strategy: csiNodeStrategy(),
+			Subresources: []string{"status"},
+			Columns:      csiNodeColumns(),
+			Strategy:     csiNodeStrategy(),
 		}),
 		object[storagev1.CSIStorageCapacity, storagev1.CSIStorageCapacityList](Kind{
 			Group: "storage.k8s.io", Version: "v1", Resource: "csistoragecapacities", Kind: "CSIStorageCapacity", Singular: "csistoragecapacity",

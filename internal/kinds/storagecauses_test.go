@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,7 +57,7 @@ func TestPodVolumes(t *testing.T) {
 			"spec.volumes[1].persistentVolumeClaim.claimName: Invalid value: \"p-v\": must not reference a PVC that gets created for an ephemeral volume"}},
 		{"other sources", withSpec("volumes: [{name: a, nfs: {server: '', path: b}}, {name: c, csi: {driver: ''}}, {name: d, persistentVolumeClaim: {claimName: ''}}, {name: e, image: {pullPolicy: A}}, {name: f, iscsi: {targetPortal: '', iqn: a, lun: 256}}]"), []string{
 			"spec.volumes[0].nfs.server: Required value", `spec.volumes[0].nfs.path: Invalid value: "b": must be an absolute path`,
-			"spec.volumes[1].csi.driver: Required value", `spec.volumes[1].csi.driver: Invalid value: "": ` + subdomain1123,
+			"spec.volumes[1].csi.driver: Required value",
 			"spec.volumes[2].persistentVolumeClaim.claimName: Required value", "spec.volumes[3].image.reference: Required value",
 			`spec.volumes[3].image.pullPolicy: Unsupported value: "A": supported values: "Always", "IfNotPresent", "Never"`,
 			"spec.volumes[4].iscsi.targetPortal: Required value", `spec.volumes[4].iscsi.iqn: Invalid value: "a": must be valid format starting with iqn, eui, or naa`,
@@ -107,11 +108,19 @@ func TestVolumesAndClaims(t *testing.T) {
 			`spec: Invalid value: "spec.dataSource": must match dataSourceRef`}},
 	})
 	const bound = "status: {phase: Bound, capacity: {storage: 2Gi}}\nspec: {accessModes: [ReadWriteOnce], volumeName: v, resources: {requests: {storage: "
+	const applied = "status: {currentVolumeAttributesClassName: gold, "
 	const fixed = "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 	testUpdate(t, gvk("v1", "PersistentVolumeClaim"), false, []change{
 		{"growing", bound + "2Gi}}}", bound + "3Gi}}}", nil},
 		{"shrinking", bound + "2Gi}}}", bound + "1Gi}}}", []string{"spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"}},
 		{"binding", "spec: {resources: {requests: {storage: 1}}}", "spec: {volumeName: v, resources: {requests: {storage: 1}}}", nil},
+		{"another class", bound + "2Gi}}}", bound + "2Gi}}, volumeAttributesClassName: gold}", nil},
+		{"a class before there is a volume", "spec: {resources: {requests: {storage: 1}}}", "spec: {volumeAttributesClassName: gold, resources: {requests: {storage: 1}}}", []string{fixed}},
+		{"no class any more", bound + "2Gi}}, volumeAttributesClassName: gold}", bound + "2Gi}}}", nil},
+		{"no class of one that has it", applied + bound[len("status: {"):] + "2Gi}}, volumeAttributesClassName: gold}", bound + "2Gi}}}", []string{
+			"spec.volumeAttributesClassName: Forbidden: update to nil is forbidden when status.currentVolumeAttributesClassName is not nil"}},
+		{"an empty class of one that has it", applied + bound[len("status: {"):] + "2Gi}}, volumeAttributesClassName: gold}", bound + "2Gi}}, volumeAttributesClassName: ''}", []string{
+			"spec.volumeAttributesClassName: Forbidden: update to empty string is forbidden when status.currentVolumeAttributesClassName is not nil"}},
 		{"growing unbound", "spec: {resources: {requests: {storage: 1}}}", "spec: {resources: {requests: {storage: 2}}}", []string{fixed}},
 		{"other modes", bound + "2Gi}}}", "status: {phase: Bound}\nspec: {accessModes: [ReadWriteMany], volumeName: v, resources: {requests: {storage: 2Gi}}}", []string{fixed}},
 	})
@@ -124,19 +133,83 @@ func TestVolumesAndClaims(t *testing.T) {
 	})
 	testUpdate(t, gvk("storage.k8s.io/v1", "StorageClass"), false, []change{
 		{"all of it", "{provisioner: a, parameters: {a: b}}", "{provisioner: b, parameters: {a: c}, reclaimPolicy: Retain, volumeBindingMode: WaitForFirstConsumer}", []string{
-			"provisioner: Forbidden: updates to provisioner are forbidden.", "parameters: Forbidden: updates to parameters are forbidden.",
-			"reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden.", `volumeBindingMode: Invalid value: "WaitForFirstConsumer": field is immutable`}},
+			`provisioner: Invalid value: "b": field is immutable`, `parameters: Invalid value: {"a":"c"}: field is immutable`,
+			`reclaimPolicy: Invalid value: "Retain": field is immutable`, `volumeBindingMode: Invalid value: "WaitForFirstConsumer": field is immutable`}},
 	})
 	testCreate(t, gvk("storage.k8s.io/v1", "CSIDriver"), []bad{
 		{"words", "metadata: {name: d}\nspec: {fsGroupPolicy: A, volumeLifecycleModes: [B], tokenRequests: [{audience: a, expirationSeconds: 1}, {audience: a}]}", []string{
 			`spec.fsGroupPolicy: Unsupported value: "A": supported values: "File", "None", "ReadWriteOnceWithFSType"`,
-			`spec.volumeLifecycleModes: Unsupported value: "B": supported values: "Ephemeral", "Persistent"`,
+			`spec.volumeLifecycleModes: Unsupported value: "B": supported values: "Persistent", "Ephemeral"`,
 			"spec.tokenRequests[0].expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes", `spec.tokenRequests[1].audience: Duplicate value: "a"`}},
+		{"a long name", "metadata: {name: " + strings.Repeat("a", 64) + "}", nil},
+		{"seconds and tokens", "spec: {nodeAllocatableUpdatePeriodSeconds: 9, serviceAccountTokenInSecrets: true}", []string{
+			"spec.nodeAllocatableUpdatePeriodSeconds: Invalid value: 9: must be greater than or equal to 10 seconds",
+			"spec.serviceAccountTokenInSecrets: Invalid value: true: serviceAccountTokenInSecrets is set but no tokenRequests are specified"}},
 	})
 	testCreate(t, gvk("storage.k8s.io/v1", "CSINode"), []bad{
 		{"drivers", "spec: {drivers: [{name: a, nodeID: '', topologyKeys: ['']}, {name: a, nodeID: n}]}", []string{
-			"spec.drivers[0].nodeID: Required value", "spec.drivers[0].topologyKeys[0]: Required value", `spec.drivers[1].name: Duplicate value: "a"`}},
+			"spec.drivers[0].nodeID: Required value", "spec.drivers[0]: Required value", `spec.drivers[0]: Invalid value: "": name part must be non-empty`,
+			`spec.drivers[0]: Invalid value: "": name part`, `spec.drivers[1].name: Duplicate value: "a"`}},
+		{"a name", "spec: {drivers: [{name: a, nodeID: " + strings.Repeat("x", 257) + "}]}", []string{
+			`spec.drivers[0].nodeID: Invalid value: "` + strings.Repeat("x", 257) + `": must be 256 characters or less`}},
 	})
+	testUpdate(t, gvk("storage.k8s.io/v1", "CSINode"), false, []change{
+		{"another name", "spec: {drivers: [{name: a, nodeID: x}]}", "spec: {drivers: [{name: a, nodeID: z, allocatable: {count: 1}}]}", []string{
+			`spec.drivers: Invalid value: {"name":"a","nodeID":"z","topologyKeys":null,"allocatable":{"count":1}}: field is immutable`}},
+		{"another number", "spec: {drivers: [{name: a, nodeID: x}]}", "spec: {drivers: [{name: a, nodeID: x, allocatable: {count: 1}}, {name: b, nodeID: z}]}", nil},
+	})
+}
+
+func TestVolumeAttachments(t *testing.T) {
+	of := gvk("storage.k8s.io/v1", "VolumeAttachment")
+	const attached = "spec: {attacher: d.example.com, nodeName: n, source: "
+	testCreate(t, of, []bad{
+		{"nothing", "spec: {}", []string{"spec.attacher: Required value", `spec.nodeName: Invalid value: "": ` + subdomain1123,
+			"spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"}},
+		{"both", attached + "{persistentVolumeName: V, inlineVolumeSpec: {}}}", []string{`spec.source.persistentVolumeName: Invalid value: "V": ` + subdomain1123,
+			"spec.source: Forbidden: must specify exactly one of inlineVolumeSpec and persistentVolumeName"}},
+		{"no name", attached + "{persistentVolumeName: ''}}", []string{`spec.source.persistentVolumeName: Invalid value: "": ` + subdomain1123,
+			"spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName"}},
+		{"a driver's own", attached + "{inlineVolumeSpec: {accessModes: [ReadWriteOnce], csi: {driver: d, volumeHandle: v}}}}", nil},
+		{"a volume with a life of its own", attached + "{inlineVolumeSpec: {capacity: {storage: 1}, claimRef: {}, storageClassName: s, volumeMode: Block, persistentVolumeReclaimPolicy: Delete, nodeAffinity: {}, hostPath: {path: /a}}}}", []string{
+			"spec.source.inlineVolumeSpec.accessModes: Required value", "spec.source.inlineVolumeSpec.capacity: Forbidden: may not be specified in the context of inline volumes",
+			"spec.source.inlineVolumeSpec.claimRef: Forbidden: may not be specified in the context of inline volumes", "spec.source.inlineVolumeSpec.csi: Required value: has to be specified in the context of inline volumes",
+			"spec.source.inlineVolumeSpec.nodeAffinity: Forbidden: may not be specified in the context of inline volumes",
+			"spec.source.inlineVolumeSpec.persistentVolumeReclaimPolicy: Forbidden: may only be Retain in the context of inline volumes",
+			"spec.source.inlineVolumeSpec.storageClassName: Forbidden: may not be specified in the context of inline volumes",
+			"spec.source.inlineVolumeSpec.volumeMode: Forbidden: may not specify volumeMode other than Filesystem in the context of inline volumes"}},
+	})
+	testUpdate(t, of, true, []change{
+		{"words", "{}", "status: {attached: false, attachError: {message: " + strings.Repeat("x", 1025) + "}, detachError: {errorCode: -1}, attachmentMetadata: {a: " + strings.Repeat("x", 1<<18) + "}}", []string{
+			"status.attachError.message: Too long: may not be more than 1024 bytes", "status.attachmentMetadata: Too long: may not be more than 262144 bytes",
+			"status.detachError.errorCode: Invalid value: -1: must be between 0 and 2147483647, inclusive"}},
+	})
+}
+
+// TestTokenWarnings: a driver's author is told of tokens that others can read, once.
+func TestTokenWarnings(t *testing.T) {
+	of := gvk("storage.k8s.io/v1", "CSIDriver")
+	kind, none := readStored(t, of, "{}")
+	_, asking := readStored(t, of, "spec: {tokenRequests: [{audience: a}]}")
+	_, careful := readStored(t, of, "spec: {serviceAccountTokenInSecrets: true, tokenRequests: [{audience: a}]}")
+	for _, tt := range []struct {
+		name     string
+		obj, old Object
+		want     int
+	}{
+		{"new, without tokens", none, nil, 0}, {"new, with tokens", asking, nil, 1}, {"new, with tokens in secrets", careful, nil, 0},
+		{"asking now", asking, none, 1}, {"asking as ever", asking, asking, 0}, {"asking no more", none, asking, 0},
+	} {
+		var said []string
+		if tt.old == nil {
+			said = kind.Strategy.Warnings(t.Context(), tt.obj)
+		} else {
+			said = kind.Strategy.UpdateWarnings(tt.obj, tt.old)
+		}
+		if len(said) != tt.want {
+			t.Errorf("%s: %q", tt.name, said)
+		}
+	}
 }
 
 func TestStorageCapacities(t *testing.T) {

@@ -1,6 +1,9 @@
 package kinds
 
 import (
+	"fmt"
+	"math"
+
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -76,27 +79,70 @@ func validateTopologies(terms []corev1.TopologySelectorTerm, at *field.Path) fie
 }
 
 func validateAttachmentSource(s *storagev1.VolumeAttachmentSource, at *field.Path) field.ErrorList {
+	const one = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+	name := at.Child("persistentVolumeName")
+	errs := rule.Optional(s.PersistentVolumeName, name, validSubdomain)
 	switch {
 	case s.InlineVolumeSpec == nil && s.PersistentVolumeName == nil:
-		return field.ErrorList{field.Required(at, "must specify exactly one of inlineVolumeSpec and persistentVolumeName")}
+		errs = append(errs, field.Required(at, one))
 	case s.InlineVolumeSpec != nil && s.PersistentVolumeName != nil:
-		return field.ErrorList{field.Forbidden(at, "must specify exactly one of inlineVolumeSpec and persistentVolumeName")}
-	case s.PersistentVolumeName != nil:
-		return rule.Given(*s.PersistentVolumeName, at.Child("persistentVolumeName"), validation.IsDNS1123Subdomain)
+		errs = append(errs, field.Forbidden(at, one))
+	case s.InlineVolumeSpec != nil:
+		errs = append(errs, validateInlineVolume(s.InlineVolumeSpec, at.Child("inlineVolumeSpec"))...)
+	case *s.PersistentVolumeName == "":
+		errs = append(errs, field.Required(name, "must specify non empty persistentVolumeName"))
 	}
-	return nil
+	return errs
 }
+
+func validSubdomain(name string, at *field.Path) field.ErrorList {
+	return rule.Form(name, at, validation.IsDNS1123Subdomain)
+}
+
+// How much a driver may say of an attachment.
+const (
+	maxAttachmentMetadata = 256 * 1024
+	maxVolumeErrorMessage = 1024
+)
+
+func validateAttachmentStatus(s *storagev1.VolumeAttachmentStatus, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	size := 0
+	for key, value := range s.AttachmentMetadata {
+		size += len(key) + len(value)
+	}
+	if size > maxAttachmentMetadata {
+		errs = append(errs, field.TooLong(at.Child("attachmentMetadata"), "", maxAttachmentMetadata))
+	}
+	return rule.Join(errs, validateVolumeError(s.AttachError, at.Child("attachError")), validateVolumeError(s.DetachError, at.Child("detachError")))
+}
+
+func validateVolumeError(e *storagev1.VolumeError, at *field.Path) field.ErrorList {
+	if e == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if len(e.Message) > maxVolumeErrorMessage {
+		errs = append(errs, field.TooLong(at.Child("message"), "", maxVolumeErrorMessage))
+	}
+	if e.ErrorCode != nil {
+		errs = append(errs, rule.Between(*e.ErrorCode, 0, math.MaxInt32, at.Child("errorCode"))...)
+	}
+	return errs
+}
+
+// shortestAllocatablePeriod is in seconds.
+const shortestAllocatablePeriod = 10
 
 func validateCSIDriver(d *storagev1.CSIDriver) field.ErrorList {
 	s := &d.Spec
-	errs := volumespec.ValidateDriverName(d.Name, field.NewPath("name"))
-	for _, needed := range []rule.Flag{
-		rule.Set("attachRequired", s.AttachRequired != nil), rule.Set("podInfoOnMount", s.PodInfoOnMount != nil),
-		rule.Set("storageCapacity", s.StorageCapacity != nil), rule.Set("seLinuxMount", s.SELinuxMount != nil),
-	} {
-		if !needed.Set {
-			errs = append(errs, field.Required(specPath(needed.Field), ""))
-		}
+	var errs field.ErrorList
+	if p := s.NodeAllocatableUpdatePeriodSeconds; p != nil && *p < shortestAllocatablePeriod {
+		errs = append(errs, field.Invalid(specPath("nodeAllocatableUpdatePeriodSeconds"), *p, "must be greater than or equal to 10 seconds"))
+	}
+	if s.ServiceAccountTokenInSecrets != nil && len(s.TokenRequests) == 0 {
+		errs = append(errs, field.Invalid(specPath("serviceAccountTokenInSecrets"), *s.ServiceAccountTokenInSecrets,
+			"serviceAccountTokenInSecrets is set but no tokenRequests are specified"))
 	}
 	audiences := rule.Seen[string]{}
 	return rule.Join(errs,
@@ -113,7 +159,11 @@ func validateCSIDriver(d *storagev1.CSIDriver) field.ErrorList {
 			return errs
 		}),
 		rule.Each(s.VolumeLifecycleModes, specPath("volumeLifecycleModes"), func(m *storagev1.VolumeLifecycleMode, _ *field.Path) field.ErrorList {
-			return rule.Supported(*m, specPath("volumeLifecycleModes"), storagev1.VolumeLifecycleEphemeral, storagev1.VolumeLifecyclePersistent)
+			if *m == storagev1.VolumeLifecyclePersistent || *m == storagev1.VolumeLifecycleEphemeral {
+				return nil
+			}
+			return field.ErrorList{field.NotSupported(specPath("volumeLifecycleModes"), *m,
+				[]storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral})}
 		}))
 }
 
@@ -126,41 +176,65 @@ func validateCSIDriverUpdate(d, old *storagev1.CSIDriver) field.ErrorList {
 	)
 }
 
-func csiNodeStrategy() Strategy {
-	return plain(rules[*storagev1.CSINode]{
-		validate: func(n *storagev1.CSINode) field.ErrorList {
-			names := rule.Seen[string]{}
-			return rule.Each(n.Spec.Drivers, specPath("drivers"), func(d *storagev1.CSINodeDriver, at *field.Path) field.ErrorList {
-				return rule.Join(validateNodeDriver(d, at), names.Once(d.Name, at.Child("name")))
-			})
-		},
-		validateUpdate: validateCSINodeUpdate,
-	})
+// warnOfTokens tells of tokens that are handed to a driver where others can read
+// them, to who first asks for tokens or asks for others.
+func warnOfTokens(d, old *storagev1.CSIDriver) []string {
+	asked := d.Spec.TokenRequests
+	if len(asked) == 0 || d.Spec.ServiceAccountTokenInSecrets != nil || old != nil && equality.Semantic.DeepEqual(asked, old.Spec.TokenRequests) {
+		return nil
+	}
+	return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"}
 }
 
-// longestNodeID is what the CSI specification allows.
-const longestNodeID = 192
+// csiNodeStrategy: the health of a node's storage is alpha in Kubernetes 1.37, and
+// dropped as a cluster does that has not been told otherwise.
+func csiNodeStrategy() Strategy {
+	return statusOnly(
+		func(n *storagev1.CSINode) *storagev1.CSINodeSpec { return &n.Spec },
+		func(n *storagev1.CSINode) *storagev1.CSINodeStatus { return &n.Status },
+		rules[*storagev1.CSINode]{
+			statusUpdate: func(n, old *storagev1.CSINode) {
+				n.Annotations = old.Annotations
+				n.Status.StorageHealth = nil
+			},
+			defaults: func(n *storagev1.CSINode) {
+				noneIfEmpty(&n.Spec.Drivers)
+				for i := range n.Spec.Drivers {
+					noneIfEmpty(&n.Spec.Drivers[i].TopologyKeys)
+				}
+			},
+			validate: func(n *storagev1.CSINode) field.ErrorList {
+				names := rule.Seen[string]{}
+				return rule.Each(n.Spec.Drivers, specPath("drivers"), func(d *storagev1.CSINodeDriver, at *field.Path) field.ErrorList {
+					return rule.Join(validateNodeDriver(d, at), names.Once(d.Name, at.Child("name")))
+				})
+			},
+			validateUpdate: validateCSINodeUpdate,
+		})
+}
+
+// longestNodeID is more than the 192 of older versions of the CSI specification.
+const longestNodeID = 256
 
 func validateNodeDriver(d *storagev1.CSINodeDriver, at *field.Path) field.ErrorList {
 	errs := rule.Join(volumespec.ValidateDriverName(d.Name, at.Child("name")), rule.Needs(at, "nodeID", d.NodeID))
 	if len(d.NodeID) > longestNodeID {
-		errs = append(errs, field.Invalid(at.Child("nodeID"), d.NodeID, "must be 192 characters or less"))
+		errs = append(errs, field.Invalid(at.Child("nodeID"), d.NodeID, fmt.Sprintf("must be %d characters or less", longestNodeID)))
 	}
 	if d.Allocatable != nil {
 		errs = append(errs, rule.NonNegative(d.Allocatable.Count, at.Child("allocatable", "count"))...)
 	}
+	// Keys are reported at their driver.
 	keys := rule.Seen[string]{}
-	return append(errs, rule.Each(d.TopologyKeys, at.Child("topologyKeys"), func(key *string, at *field.Path) field.ErrorList {
-		if *key == "" {
-			return field.ErrorList{field.Required(at, "")}
-		}
-		return rule.Join(keys.Once(*key, at), rule.Qualified(*key, at))
-	})...)
+	for _, key := range d.TopologyKeys {
+		errs = rule.Join(errs, rule.Required(key, at), keys.Once(key, at), rule.Qualified(key, at))
+	}
+	return errs
 }
 
 // validateCSINodeUpdate: drivers come and go, but do not change.
 func validateCSINodeUpdate(n, old *storagev1.CSINode) field.ErrorList {
-	return rule.Each(n.Spec.Drivers, specPath("drivers"), func(d *storagev1.CSINodeDriver, at *field.Path) field.ErrorList {
+	return rule.Each(n.Spec.Drivers, specPath("drivers"), func(d *storagev1.CSINodeDriver, _ *field.Path) field.ErrorList {
 		for i := range old.Spec.Drivers {
 			was := old.Spec.Drivers[i].DeepCopy()
 			if was.Name != d.Name {
@@ -168,7 +242,7 @@ func validateCSINodeUpdate(n, old *storagev1.CSINode) field.ErrorList {
 			}
 			// How many volumes a node takes may be found out later.
 			was.Allocatable = d.Allocatable
-			return rule.Immutable(*d, *was, at.Child("drivers"))
+			return rule.Immutable(*d, *was, specPath("drivers"))
 		}
 		return nil
 	})

@@ -53,18 +53,15 @@ func storageClassStrategy() Strategy {
 				validProvisioner(s.Provisioner, field.NewPath("provisioner")),
 				validateParameters(s.Parameters, true, field.NewPath("parameters")),
 				rule.Optional(s.ReclaimPolicy, field.NewPath("reclaimPolicy"), validateReclaim),
-				rule.OneOf(deref(s.VolumeBindingMode), field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer),
+				rule.Supported(deref(s.VolumeBindingMode), field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer),
 				validateTopologies(s.AllowedTopologies, field.NewPath("allowedTopologies")),
 			)
 		},
 		validateUpdate: func(s, old *storagev1.StorageClass) field.ErrorList {
-			var errs field.ErrorList
-			if len(s.Parameters)+len(old.Parameters) > 0 {
-				errs = forbidChange(s.Parameters, old.Parameters, field.NewPath("parameters"))
-			}
-			return rule.Join(errs,
-				forbidChange(s.Provisioner, old.Provisioner, field.NewPath("provisioner")),
-				forbidChange(s.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")),
+			return rule.Join(
+				rule.Immutable(s.Parameters, old.Parameters, field.NewPath("parameters")),
+				rule.Immutable(s.Provisioner, old.Provisioner, field.NewPath("provisioner")),
+				rule.Immutable(s.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")),
 				rule.Immutable(s.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
 		},
 		warnings: func(s *storagev1.StorageClass) []string {
@@ -140,9 +137,13 @@ func volumeAttachmentStrategy() Strategy {
 			validate: func(a *storagev1.VolumeAttachment) field.ErrorList {
 				return rule.Join(
 					volumespec.ValidateDriverName(a.Spec.Attacher, specPath("attacher")),
-					rule.Given(a.Spec.NodeName, specPath("nodeName"), validation.IsDNS1123Subdomain),
+					rule.Form(a.Spec.NodeName, specPath("nodeName"), validation.IsDNS1123Subdomain),
 					validateAttachmentSource(&a.Spec.Source, specPath("source")),
 				)
+			},
+			statusUpdate: func(a, old *storagev1.VolumeAttachment) { a.Annotations = old.Annotations },
+			validateStatus: func(a, _ *storagev1.VolumeAttachment) field.ErrorList {
+				return validateAttachmentStatus(&a.Status, field.NewPath("status"))
 			},
 			validateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
 				return rule.Immutable(a.Spec, old.Spec, specPath())
@@ -182,18 +183,28 @@ func csiDriverColumns() []Column {
 }
 
 func csiDriverStrategy() Strategy {
-	return plain(rules[*storagev1.CSIDriver]{validate: validateCSIDriver, validateUpdate: validateCSIDriverUpdate, defaults: func(d *storagev1.CSIDriver) {
+	spec := func(d *storagev1.CSIDriver) *storagev1.CSIDriverSpec { return &d.Spec }
+	s := specOnly(spec, rules[*storagev1.CSIDriver]{create: uncounted, validate: validateCSIDriver, validateUpdate: validateCSIDriverUpdate, defaults: func(d *storagev1.CSIDriver) {
 		setPointer(&d.Spec.AttachRequired, true)
 		setPointer(&d.Spec.PodInfoOnMount, false)
 		setPointer(&d.Spec.StorageCapacity, false)
 		setPointer(&d.Spec.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
 		setPointer(&d.Spec.RequiresRepublish, false)
 		setPointer(&d.Spec.SELinuxMount, false)
+		setPointer(&d.Spec.PreventPodSchedulingIfMissing, false)
 		if len(d.Spec.VolumeLifecycleModes) == 0 {
 			d.Spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
 		}
 	}})
+	s.Warnings = warn(func(d *storagev1.CSIDriver) []string { return warnOfTokens(d, nil) })
+	s.UpdateWarnings = func(obj, old Object) []string {
+		return warnOfTokens(obj.(*storagev1.CSIDriver), old.(*storagev1.CSIDriver))
+	}
+	return s
 }
+
+// uncounted: a driver's generation is the number of changes of its spec.
+func uncounted(d *storagev1.CSIDriver) { d.Generation = 0 }
 
 func csiNodeColumns() []Column {
 	return columns(

@@ -44,6 +44,9 @@ type Strategy struct {
 	SpecChanged func(obj, old Object) bool
 	// Warnings returns what a user should be told about an accepted object.
 	Warnings func(ctx context.Context, obj Object) []string
+	// UpdateWarnings is Warnings for updates of kinds of which it depends on the
+	// change what is told.
+	UpdateWarnings func(obj, old Object) []string
 	// MarkDeleted notes on an object whose deletion is asked for, for the first
 	// time, what that brings about beside the marks that all kinds have.
 	MarkDeleted func(obj Object)

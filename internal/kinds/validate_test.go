@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// read makes a defaulted object of YAML.
-func read(t *testing.T, gvk schema.GroupVersionKind, text string) (*Kind, Object) {
+// parse makes an object of YAML as it is.
+func parse(t *testing.T, gvk schema.GroupVersionKind, text string) (*Kind, Object) {
 	t.Helper()
 	kind, ok := Default().ForGVK(gvk)
 	if !ok {
@@ -20,6 +20,13 @@ func read(t *testing.T, gvk schema.GroupVersionKind, text string) (*Kind, Object
 	if err := yaml.UnmarshalStrict([]byte(text), obj); err != nil {
 		t.Fatal(err)
 	}
+	return kind, obj
+}
+
+// read makes a defaulted object of YAML.
+func read(t *testing.T, gvk schema.GroupVersionKind, text string) (*Kind, Object) {
+	t.Helper()
+	kind, obj := parse(t, gvk, text)
 	run1(kind.Strategy.PrepareForCreate, obj)
 	run1(kind.Strategy.Default, obj)
 	return kind, obj
@@ -28,14 +35,7 @@ func read(t *testing.T, gvk schema.GroupVersionKind, text string) (*Kind, Object
 // readStored makes an object of YAML as it is stored: with its status.
 func readStored(t *testing.T, gvk schema.GroupVersionKind, text string) (*Kind, Object) {
 	t.Helper()
-	kind, ok := Default().ForGVK(gvk)
-	if !ok {
-		t.Fatalf("no kind %v", gvk)
-	}
-	obj := kind.New()
-	if err := yaml.UnmarshalStrict([]byte(text), obj); err != nil {
-		t.Fatal(err)
-	}
+	kind, obj := parse(t, gvk, text)
 	run1(kind.Strategy.Default, obj)
 	return kind, obj
 }

@@ -23,7 +23,7 @@ func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
 		rule.OneOf(s.PersistentVolumeReclaimPolicy, at.Child("persistentVolumeReclaimPolicy"),
 			corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimRetain),
 		validateVolumeAffinity(s.NodeAffinity, at.Child("nodeAffinity")),
-		rule.OneMember(rule.Members(&s.PersistentVolumeSource), at, volumespec.NoSource, volumespec.MoreSources, func(source string, at *field.Path) field.ErrorList {
+		rule.OneMember(volumespec.PersistentSources(&s.PersistentVolumeSource), at, volumespec.NoSource, volumespec.MoreSources, func(source string, at *field.Path) field.ErrorList {
 			return volumespec.ValidatePersistentSource(source, &s.PersistentVolumeSource, v.Name, at)
 		}),
 	)
@@ -46,6 +46,33 @@ func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
 	}
 	if s.CSI == nil {
 		errs = append(errs, field.Required(at.Child("csi"), "has to be specified when using volumeAttributesClassName"))
+	}
+	return errs
+}
+
+// validateInlineVolume: a volume that is no object of its own is a CSI driver's,
+// and says nothing of claims and nodes.
+func validateInlineVolume(s *corev1.PersistentVolumeSpec, at *field.Path) field.ErrorList {
+	const context = "in the context of inline volumes"
+	errs := rule.Join(
+		rule.Forbid(at, "may not be specified "+context,
+			rule.Set("claimRef", s.ClaimRef != nil), rule.Set("capacity", len(s.Capacity) > 0),
+			rule.Set("nodeAffinity", s.NodeAffinity != nil), rule.Set("storageClassName", s.StorageClassName != "")),
+		volumespec.ValidateAccessModes(s.AccessModes, "", at.Child("accessModes")),
+		rule.OneMember(volumespec.PersistentSources(&s.PersistentVolumeSource), at, volumespec.NoSource, volumespec.MoreSources, func(source string, at *field.Path) field.ErrorList {
+			return volumespec.ValidatePersistentSource(source, &s.PersistentVolumeSource, "", at)
+		}))
+	if s.CSI == nil {
+		errs = append(errs, field.Required(at.Child("csi"), "has to be specified "+context))
+	}
+	if p := s.PersistentVolumeReclaimPolicy; p != "" && p != corev1.PersistentVolumeReclaimRetain {
+		errs = append(errs, field.Forbidden(at.Child("persistentVolumeReclaimPolicy"), "may only be Retain "+context))
+	}
+	if s.Local != nil {
+		errs = append(errs, field.Required(at.Child("nodeAffinity"), "Local volume requires node affinity"))
+	}
+	if s.VolumeMode != nil && *s.VolumeMode != corev1.PersistentVolumeFilesystem {
+		errs = append(errs, field.Forbidden(at.Child("volumeMode"), "may not specify volumeMode other than Filesystem "+context))
 	}
 	return errs
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/rule"
@@ -81,7 +82,11 @@ func volumeStrategy() Strategy {
 		func(v *corev1.PersistentVolume) *corev1.PersistentVolumeSpec { return &v.Spec },
 		func(v *corev1.PersistentVolume) *corev1.PersistentVolumeStatus { return &v.Status },
 		rules[*corev1.PersistentVolume]{
-			create: func(v *corev1.PersistentVolume) { v.Status.Phase = corev1.VolumePending },
+			create: func(v *corev1.PersistentVolume) {
+				since := v.CreationTimestamp
+				v.Status.Phase, v.Status.LastPhaseTransitionTime = corev1.VolumePending, &since
+			},
+			statusUpdate: timePhase,
 			defaults: func(v *corev1.PersistentVolume) {
 				setDefault(&v.Status.Phase, corev1.VolumePending)
 				setDefault(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
@@ -91,6 +96,19 @@ func volumeStrategy() Strategy {
 			validate:       validateVolume,
 			validateUpdate: validateVolumeUpdate,
 		})
+}
+
+// timePhase keeps the time from which a volume is in its phase, as long as who
+// writes the phase does not say it.
+func timePhase(v, old *corev1.PersistentVolume) {
+	since, was := &v.Status.LastPhaseTransitionTime, old.Status.LastPhaseTransitionTime
+	switch same := v.Status.Phase == old.Status.Phase; {
+	case same && *since == nil:
+		*since = was
+	case !same && (*since).Equal(was), !same && *since == nil:
+		now := metav1.Now().Rfc3339Copy()
+		*since = &now
+	}
 }
 
 func claimColumns() []Column {
@@ -129,7 +147,17 @@ func claimStrategy() Strategy {
 		func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimSpec { return &c.Spec },
 		func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaimStatus { return &c.Status },
 		rules[*corev1.PersistentVolumeClaim]{
-			create:   func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimPending },
+			create: func(c *corev1.PersistentVolumeClaim) {
+				c.Status.Phase = corev1.ClaimPending
+				alignSources(&c.Spec, nil)
+			},
+			update: func(c, old *corev1.PersistentVolumeClaim) { alignSources(&c.Spec, &old.Spec) },
+			// The health of a volume is alpha in Kubernetes 1.37.
+			statusUpdate: func(c, old *corev1.PersistentVolumeClaim) {
+				if old.Status.HealthStatus == nil {
+					c.Status.HealthStatus = nil
+				}
+			},
 			defaults: defaultClaim,
 			validate: func(c *corev1.PersistentVolumeClaim) field.ErrorList {
 				return volumespec.ValidateClaimSpec(&c.Spec, specPath())
@@ -144,11 +172,35 @@ func claimStrategy() Strategy {
 func defaultClaim(c *corev1.PersistentVolumeClaim) {
 	setDefault(&c.Status.Phase, corev1.ClaimPending)
 	setPointer(&c.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
-	// The two names of the source say the same where both can say it.
-	if ref := c.Spec.DataSourceRef; ref != nil && c.Spec.DataSource == nil && deref(ref.Namespace) == "" {
-		c.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: ref.APIGroup, Kind: ref.Kind, Name: ref.Name}
+}
+
+// alignSources has both names of a claim's source say the same where both can. Of
+// claims that have had none yet, the older name is heeded for claims and snapshots
+// alone, as ever. Sources in other namespaces are alpha in Kubernetes 1.37. old is
+// nil for a new claim.
+func alignSources(s, old *corev1.PersistentVolumeClaimSpec) {
+	had := old != nil && old.DataSourceRef != nil
+	if ref := s.DataSourceRef; ref != nil && deref(ref.Namespace) != "" && !had {
+		s.DataSourceRef = nil
 	}
-	if source := c.Spec.DataSource; source != nil && c.Spec.DataSourceRef == nil {
-		c.Spec.DataSourceRef = &corev1.TypedObjectReference{APIGroup: source.APIGroup, Kind: source.Kind, Name: source.Name}
+	had = had || old != nil && old.DataSource != nil
+	if s.DataSourceRef == nil && !had && !isOldSource(s.DataSource) {
+		s.DataSource = nil
 	}
+	if ref := s.DataSourceRef; ref != nil && s.DataSource == nil && deref(ref.Namespace) == "" {
+		s.DataSource = &corev1.TypedLocalObjectReference{APIGroup: ref.APIGroup, Kind: ref.Kind, Name: ref.Name}
+	}
+	if source := s.DataSource; source != nil && s.DataSourceRef == nil {
+		s.DataSourceRef = &corev1.TypedObjectReference{APIGroup: source.APIGroup, Kind: source.Kind, Name: source.Name}
+	}
+}
+
+// isOldSource says whether a source is of a kind that there was before volumes
+// could be made of anything.
+func isOldSource(s *corev1.TypedLocalObjectReference) bool {
+	if s == nil {
+		return false
+	}
+	group := deref(s.APIGroup)
+	return group == "" && s.Kind == "PersistentVolumeClaim" || group == "snapshot.storage.k8s.io" && s.Kind == "VolumeSnapshot"
 }

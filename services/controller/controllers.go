@@ -40,6 +40,7 @@ import (
 	"navarch.dev/navarch/services/controller/servicecidr"
 	"navarch.dev/navarch/services/controller/statefulset"
 	"navarch.dev/navarch/services/controller/storageversionmigration"
+	"navarch.dev/navarch/services/controller/vacprotection"
 	"navarch.dev/navarch/services/controller/validatingadmissionpolicystatus"
 )
 
@@ -102,6 +103,7 @@ func controllers(cfg *Config) []factory {
 		plain("resourceclaimrelease", resourceclaim.NewRelease),
 		plain("devicetainteviction", devicetainteviction.New),
 		plain("pvprotection", pvprotection.New),
+		plain("vacprotection", vacprotection.New),
 		plain("servicecidr", servicecidr.New),
 		plain("ipaddress", servicecidr.NewAddresses),
 		whole("namespace", namespace.New),

@@ -42,30 +42,25 @@ func (s *Store) Create(ctx context.Context, req *storev1.CreateRequest) (resp *s
 		return nil, err
 	}
 	span.SetAttributes(attribute.String("k8s.object.name", v.Object().GetName()))
-	a, err := s.answer(ctx, sc, v, req.GetOptions())
+	a, err := s.answer(sc, v, req.GetOptions())
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(w.Warnings.All(), a.warnings...)
-	return &storev1.CreateResponse{Object: a.object, Warnings: warnings, TableColumns: a.columns}, nil
+	return &storev1.CreateResponse{Object: a.object, Warnings: w.Warnings.All(), TableColumns: a.columns}, nil
 }
 
 // answer is what a write returns.
 type answer struct {
-	object   *storev1.Object
-	warnings []string
-	columns  []byte
+	object  *storev1.Object
+	columns []byte
 }
 
-func (s *Store) answer(ctx context.Context, sc scope, v *cache.Version, opts *storev1.WriteOptions) (answer, error) {
+func (s *Store) answer(sc scope, v *cache.Version, opts *storev1.WriteOptions) (answer, error) {
 	f := form(opts)
 	var a answer
 	var err error
 	if a.object, err = v.Encode(f); err != nil {
 		return a, err
-	}
-	if warn := sc.kind.Strategy.Warnings; warn != nil && sc.subresource == "" {
-		a.warnings = warn(ctx, v.Object())
 	}
 	a.columns, err = columns(sc.kind, f)
 	return a, err

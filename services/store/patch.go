@@ -35,11 +35,11 @@ func (s *Store) Patch(ctx context.Context, req *storev1.PatchRequest) (resp *sto
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.answer(ctx, sc, done.Version, req.GetOptions())
+	a, err := s.answer(sc, done.Version, req.GetOptions())
 	if err != nil {
 		return nil, err
 	}
-	return &storev1.PatchResponse{Object: a.object, Warnings: append(done.Warnings, a.warnings...), Created: done.Created, TableColumns: a.columns}, nil
+	return &storev1.PatchResponse{Object: a.object, Warnings: done.Warnings, Created: done.Created, TableColumns: a.columns}, nil
 }
 
 // patch applies or patches.

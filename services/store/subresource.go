@@ -113,6 +113,7 @@ func (s *Store) review(ctx context.Context, sc scope, req *storev1.CreateRequest
 	if err != nil {
 		return nil, err
 	}
+	registry.WipeNew(obj)
 	if err := s.control.Reviewer.Review(ctx, sc.user, sc.kind, sc.namespace, obj); err != nil {
 		return nil, err
 	}

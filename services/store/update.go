@@ -38,10 +38,9 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.answer(ctx, sc, v, req.GetOptions())
+	a, err := s.answer(sc, v, req.GetOptions())
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(w.Warnings.All(), a.warnings...)
-	return &storev1.UpdateResponse{Object: a.object, Warnings: warnings, TableColumns: a.columns}, nil
+	return &storev1.UpdateResponse{Object: a.object, Warnings: w.Warnings.All(), TableColumns: a.columns}, nil
 }

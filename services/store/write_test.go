@@ -533,3 +533,27 @@ func setAllowed(ctx context.Context, t *testing.T, c *client.Client, budget *pol
 		t.Fatal(err)
 	}
 }
+
+// TestWarningsOfChanges: what is told of an object may depend on what changed.
+func TestWarningsOfChanges(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	driver := func(audience, label string) *storev1.Object {
+		return &storev1.Object{Json: []byte(`{"apiVersion":"storage.k8s.io/v1","kind":"CSIDriver","metadata":{"name":"d","labels":{"a":"` + label +
+			`"}},"spec":{"tokenRequests":[{"audience":"` + audience + `"}]}}`)}
+	}
+	of := &storev1.Resource{Group: "storage.k8s.io", Version: "v1", Resource: "csidrivers"}
+	made, err := c.Store().Create(t.Context(), &storev1.CreateRequest{Resource: of, Object: driver("a", "b")})
+	if err != nil || len(made.GetWarnings()) != 1 {
+		t.Fatalf("created: %v, warnings %q", err, made.GetWarnings())
+	}
+	for _, change := range []struct {
+		audience, label string
+		want            int
+	}{{"a", "c", 0}, {"b", "c", 1}} {
+		patch := driver(change.audience, change.label).GetJson()
+		changed, err := c.Store().Patch(t.Context(), &storev1.PatchRequest{Resource: of, Name: "d", Type: storev1.PatchType_PATCH_TYPE_MERGE, Patch: patch})
+		if err != nil || len(changed.GetWarnings()) != change.want {
+			t.Errorf("%+v: %v, warnings %q", change, err, changed.GetWarnings())
+		}
+	}
+}

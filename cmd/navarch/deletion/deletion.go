@@ -105,6 +105,9 @@ func (i *Inspector) finalizer(ctx context.Context, kind *kinds.Kind, obj kinds.O
 		if pv, ok := obj.(*corev1.PersistentVolume); ok && pv.Spec.ClaimRef != nil {
 			b.Details = []string{"persistentvolumeclaim " + pv.Spec.ClaimRef.Namespace + "/" + pv.Spec.ClaimRef.Name}
 		}
+	case kinds.AttributesClassProtectionFinalizer:
+		b.Holder = "the controller vac-protection, as long as a claim or a volume names the class"
+		b.Release = "another class of these, or their deletion"
 	case "batch.kubernetes.io/job-tracking":
 		b.Holder = "the controller job, until it has counted how the pod ended"
 		b.Release = "the Job's next reconciling; if the Job is gone, taking the finalizer off"

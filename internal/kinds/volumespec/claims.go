@@ -120,7 +120,9 @@ func ValidateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	if c.Status.Phase == corev1.ClaimBound && masked.Resources.Requests != nil {
 		masked.Resources.Requests[corev1.ResourceStorage] = was.Resources.Requests[corev1.ResourceStorage]
 	}
-	masked.VolumeAttributesClassName = was.VolumeAttributesClassName
+	if c.Status.Phase == corev1.ClaimBound {
+		masked.VolumeAttributesClassName = was.VolumeAttributesClassName
+	}
 	var errs field.ErrorList
 	if !equality.Semantic.DeepEqual(masked, was) {
 		errs = append(errs, field.Forbidden(at, fmt.Sprintf(claimImmutable, diff.Diff(was, masked))))
@@ -131,18 +133,21 @@ func ValidateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	}
 	return rule.Join(errs,
 		rule.Immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode")),
-		validateAttributesUpdate(c.Spec.VolumeAttributesClassName, old.Spec.VolumeAttributesClassName, at.Child("volumeAttributesClassName")),
+		validateAttributesUpdate(c, old, at.Child("volumeAttributesClassName")),
 	)
 }
 
-func validateAttributesUpdate(class, old *string, at *field.Path) field.ErrorList {
+// validateAttributesUpdate: a class whose attributes a volume has can only be
+// replaced by another one.
+func validateAttributesUpdate(c, old *corev1.PersistentVolumeClaim, at *field.Path) field.ErrorList {
+	class, was := c.Spec.VolumeAttributesClassName, old.Spec.VolumeAttributesClassName
 	switch {
-	case deref(old) == "" || deref(class) != "":
+	case old.Status.CurrentVolumeAttributesClassName == nil, deref(class) != "", equality.Semantic.DeepEqual(class, was):
 		return nil
 	case class == nil:
-		return field.ErrorList{field.Forbidden(at, "update from non-nil value to nil is forbidden")}
+		return field.ErrorList{field.Forbidden(at, "update to nil is forbidden when status.currentVolumeAttributesClassName is not nil")}
 	}
-	return field.ErrorList{field.Forbidden(at, "update from non-nil value to an empty string is forbidden")}
+	return field.ErrorList{field.Forbidden(at, "update to empty string is forbidden when status.currentVolumeAttributesClassName is not nil")}
 }
 
 func deref[T any](p *T) T {

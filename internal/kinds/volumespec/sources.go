@@ -6,6 +6,7 @@ package volumespec
 import (
 	"net"
 	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -68,6 +69,18 @@ func ValidateSource(name string, v *corev1.VolumeSource, at *field.Path) field.E
 		}, at)
 	}
 	return nil
+}
+
+// PersistentSources returns the names of the sources that are set, the first of
+// which is taken for the volume's.
+func PersistentSources(v *corev1.PersistentVolumeSource) []string {
+	order := []string{
+		"hostPath", "gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "flocker", "nfs", "rbd", "quobyte", "cephfs", "iscsi", "cinder", "fc",
+		"flexVolume", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk", "scaleIO", "local", "storageos", "csi",
+	}
+	set := rule.Members(v)
+	slices.SortFunc(set, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) })
+	return set
 }
 
 // ValidatePersistentSource returns what is wrong with the source of that name
@@ -315,7 +328,10 @@ func persistentCSI(s *corev1.CSIPersistentVolumeSource, at *field.Path) field.Er
 
 // ValidateDriverName returns what is wrong with the name of a CSI driver.
 func ValidateDriverName(name string, at *field.Path) field.ErrorList {
-	errs := rule.Required(name, at)
+	if name == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	var errs field.ErrorList
 	if len(name) > 63 {
 		errs = append(errs, field.TooLong(at, name, 63))
 	}

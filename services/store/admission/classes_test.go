@@ -60,7 +60,11 @@ func TestStorageIsProtected(t *testing.T) {
 		},
 	}
 	data := claim("c", "1Gi")
-	newStore(t, volume, data)
+	gold := &storagev1.VolumeAttributesClass{ObjectMeta: metav1.ObjectMeta{Name: "gold"}, DriverName: "d", Parameters: map[string]string{"a": "b"}}
+	newStore(t, volume, data, gold)
+	if !slices.Equal(gold.Finalizers, []string{kinds.AttributesClassProtectionFinalizer}) {
+		t.Errorf("finalizers of the class: %v", gold.Finalizers)
+	}
 	if !slices.Equal(volume.Finalizers, []string{kinds.VolumeProtectionFinalizer}) || !slices.Equal(data.Finalizers, []string{kinds.ClaimProtectionFinalizer}) {
 		t.Errorf("finalizers %v, %v", volume.Finalizers, data.Finalizers)
 	}

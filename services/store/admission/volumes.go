@@ -15,7 +15,7 @@ import (
 	"navarch.dev/navarch/services/store/access"
 )
 
-// storageInUse keeps volumes and claims from being removed while something
+// storageInUse keeps volumes, claims and their attributes' classes from being removed while something
 // uses them.
 type storageInUse struct{ noValidation }
 
@@ -30,6 +30,8 @@ func (storageInUse) Mutate(_ context.Context, r *Request) error {
 		finalizer = kinds.VolumeProtectionFinalizer
 	case *corev1.PersistentVolumeClaim:
 		finalizer = kinds.ClaimProtectionFinalizer
+	case *storagev1.VolumeAttributesClass:
+		finalizer = kinds.AttributesClassProtectionFinalizer
 	default:
 		return nil
 	}

@@ -446,12 +446,12 @@ func TestReviews(t *testing.T) {
 		t.Error("bob may not get pods, the review says yes")
 	}
 	rules := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "a"}}
-	if review(rules, ""); len(rules.Status.ResourceRules) == 0 || len(rules.Status.NonResourceRules) == 0 {
+	if review(rules, ""); rules.Spec.Namespace != "" || len(rules.Status.ResourceRules) == 0 || len(rules.Status.NonResourceRules) == 0 {
 		t.Errorf("ann's rules are %+v", rules.Status)
 	}
-	who := &authenticationv1.SelfSubjectReview{}
-	if review(who, ""); who.Status.UserInfo.Username != "ann" {
-		t.Errorf("ann is %+v", who.Status.UserInfo)
+	who := &authenticationv1.SelfSubjectReview{ObjectMeta: metav1.ObjectMeta{Name: "me", Labels: map[string]string{"a": "b"}}}
+	if review(who, ""); who.Status.UserInfo.Username != "ann" || who.Name != "" || who.Labels != nil || who.CreationTimestamp.IsZero() {
+		t.Errorf("ann is %+v", who)
 	}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"vault"}}}
 	if _, err := control.TokenIssuer.IssueToken(t.Context(), account, request); err != nil {

@@ -9,6 +9,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
@@ -50,7 +51,10 @@ func (r reviewer) Review(ctx context.Context, user identity.Identity, kind *kind
 	case *authorizationv1.SelfSubjectRulesReview:
 		return r.rules(ctx, user, o)
 	case *authenticationv1.SelfSubjectReview:
-		o.Status.UserInfo = userInfo(user)
+		*o = authenticationv1.SelfSubjectReview{
+			ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.Now().Rfc3339Copy()},
+			Status:     authenticationv1.SelfSubjectReviewStatus{UserInfo: userInfo(user)},
+		}
 	case *authenticationv1.TokenReview:
 		return r.tokenReview(ctx, o)
 	default:
@@ -102,6 +106,7 @@ func (r reviewer) rules(ctx context.Context, user identity.Identity, o *authoriz
 	if err != nil {
 		return err
 	}
+	*o = authorizationv1.SelfSubjectRulesReview{}
 	if _, isNode := user.NodeName(); isNode {
 		// What depends on the node's pods cannot be told as rules.
 		rules = append(rules, rbac.NodeRules()...)

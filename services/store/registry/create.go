@@ -59,7 +59,7 @@ func (r *Registry) createNamed(ctx context.Context, w Write, obj kinds.Object, n
 // time, a name that was not given, or what its kind makes of these.
 func (r *Registry) readyNew(ctx context.Context, w *Write, obj kinds.Object, name string) (kinds.Object, error) {
 	w.Name = name
-	wipeNew(obj)
+	WipeNew(obj)
 	runDefault(w.Kind, obj)
 	if err := r.tracker.trackNew(*w, obj); err != nil {
 		return nil, err
@@ -77,6 +77,7 @@ func (r *Registry) readyNew(ctx context.Context, w *Write, obj kinds.Object, nam
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
 		return nil, err
 	}
+	tell(ctx, *w, obj, nil)
 	if err := r.admission.Validate(ctx, request); err != nil {
 		return nil, err
 	}

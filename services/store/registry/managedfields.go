@@ -163,6 +163,9 @@ func writable(kind *kinds.Kind, subresource string) fieldpath.Filter {
 		return fieldpath.NewExcludeSetFilter(fieldpath.NewSet(paths...))
 	}
 	switch {
+	case kind.Kind == "CertificateSigningRequest": // nobody owns what was asked for
+		kept := map[string][]any{"": {"status"}, "status": {"status", "conditions"}, "approval": {"status", "certificate"}}
+		return without(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie(kept[subresource]...))
 	case subresource == "" && kind.HasSubresource("status"):
 		return without(fieldpath.MakePathOrDie("status"))
 	case subresource == "status" && kind.Kind == "Node": // agents report labels too

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -84,5 +85,47 @@ func TestFieldsAreTrackedByWhatDiffers(t *testing.T) {
 			}
 			live = edited
 		}
+	}
+}
+
+// TestNobodyOwnsWhatWasAskedFor: what a certificate request asks for is its
+// creator's for ever, and who writes its status owns what that write can change.
+func TestNobodyOwnsWhatWasAskedFor(t *testing.T) {
+	registry := kinds.Default()
+	kind, err := registry.ForObject(&certificatesv1.CertificateSigningRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := newTracker(registry)
+	live := &certificatesv1.CertificateSigningRequest{
+		ObjectMeta: metav1.ObjectMeta{Name: "c", Labels: map[string]string{"a": "b"}},
+		Spec:       certificatesv1.CertificateSigningRequestSpec{Request: []byte("r"), SignerName: "s.test/s", Usages: []certificatesv1.KeyUsage{certificatesv1.UsageClientAuth}},
+	}
+	if err := fields.trackNew(Write{Kind: kind, Manager: "creator", FromUser: true}, live); err != nil {
+		t.Fatal(err)
+	}
+	answer := live.DeepCopy()
+	answer.Status.Certificate = []byte("c")
+	answer.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue}}
+	for _, part := range []string{"status", "approval"} {
+		before := live
+		live = answer.DeepCopy()
+		live.ManagedFields = before.ManagedFields
+		if err := fields.track(Write{Kind: kind, Manager: part, FromUser: true, Subresource: part}, live, before); err != nil {
+			t.Fatal(err)
+		}
+		answer.Status.Conditions[0].Reason = "again"
+	}
+	got := make(map[string]string)
+	for _, e := range live.ManagedFields {
+		got[e.Manager] = e.FieldsV1.GetRawString()
+	}
+	want := map[string]string{
+		"creator":  `{"f:metadata":{"f:labels":{".":{},"f:a":{}}}}`,
+		"status":   `{"f:status":{"f:certificate":{}}}`,
+		"approval": `{"f:status":{"f:conditions":{"k:{\"type\":\"Approved\"}":{"f:reason":{}}}}}`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the fields' owners differ (-want +got):\n%s", diff)
 	}
 }

@@ -32,8 +32,8 @@ func generateName(base string) string {
 	return base + utilrand.String(randomSuffix)
 }
 
-// wipeNew drops metadata that nobody may choose for a new object.
-func wipeNew(obj kinds.Object) {
+// WipeNew drops metadata that nobody may choose for a new object.
+func WipeNew(obj kinds.Object) {
 	obj.SetUID("")
 	obj.SetCreationTimestamp(metav1.Time{})
 	obj.SetDeletionTimestamp(nil)
@@ -43,7 +43,7 @@ func wipeNew(obj kinds.Object) {
 
 // prepareNew sets the metadata that is the Store's on a new object.
 func prepareNew(kind *kinds.Kind, obj kinds.Object, now time.Time) {
-	wipeNew(obj)
+	WipeNew(obj)
 	obj.SetUID(types.UID(uuid.NewString()))
 	obj.SetCreationTimestamp(metav1.NewTime(now.Truncate(time.Second)))
 	obj.SetGeneration(0)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -95,6 +96,19 @@ func runValidateUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList 
 		errs = append(errs, kind.Strategy.ValidateUpdate(obj, old)...)
 	}
 	return errs
+}
+
+// tell warns of what a user should know about an object that follows the rules; old
+// is nil for a new one.
+func tell(ctx context.Context, w Write, obj, old kinds.Object) {
+	s := &w.Kind.Strategy
+	switch {
+	case w.Warnings == nil || w.Subresource != "":
+	case old != nil && s.UpdateWarnings != nil:
+		w.Warnings.Add(s.UpdateWarnings(obj, old)...)
+	case s.Warnings != nil:
+		w.Warnings.Add(s.Warnings(ctx, obj)...)
+	}
 }
 
 func runValidateStatusUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {

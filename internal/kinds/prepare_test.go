@@ -1,0 +1,54 @@
+package kinds
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+)
+
+// TestPrepare: what becomes of an object that is made or changed, beside defaults.
+func TestPrepare(t *testing.T) {
+	claim, lease, driver, node := gvk("v1", "PersistentVolumeClaim"), gvk("coordination.k8s.io/v1", "Lease"), gvk("storage.k8s.io/v1", "CSIDriver"), gvk("storage.k8s.io/v1", "CSINode")
+	const own, snapshot, other = "{kind: PersistentVolumeClaim, name: a}", "{apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: a}", "{apiGroup: x.example.com, kind: X, name: a}"
+	const mode = "volumeMode: Filesystem, resources: {}, "
+	for _, tt := range []struct {
+		name      string
+		of        schema.GroupVersionKind
+		old, text string // old is empty for a new object
+		want      string
+	}{
+		{"a volume's phase", gvk("v1", "PersistentVolume"), "", "metadata: {creationTimestamp: '2026-01-02T03:04:05Z'}\nstatus: {phase: Bound}",
+			"metadata: {creationTimestamp: '2026-01-02T03:04:05Z'}\nspec: {persistentVolumeReclaimPolicy: Retain, volumeMode: Filesystem}\nstatus: {phase: Pending, lastPhaseTransitionTime: '2026-01-02T03:04:05Z'}"},
+		{"a claim's source by its older name", claim, "", "spec: {dataSource: " + own + "}", "spec: {" + mode + "dataSource: " + own + ", dataSourceRef: " + own + "}\nstatus: {phase: Pending}"},
+		{"a claim's source by its newer name", claim, "", "spec: {dataSourceRef: " + other + "}", "spec: {" + mode + "dataSource: " + other + ", dataSourceRef: " + other + "}\nstatus: {phase: Pending}"},
+		{"a snapshot", claim, "", "spec: {dataSource: " + snapshot + "}", "spec: {" + mode + "dataSource: " + snapshot + ", dataSourceRef: " + snapshot + "}\nstatus: {phase: Pending}"},
+		{"what the older name cannot say", claim, "", "spec: {dataSource: " + other + "}", "spec: {" + mode + "}\nstatus: {phase: Pending}"},
+		{"what the newer name has said", claim, "spec: {dataSourceRef: " + other + "}", "spec: {dataSource: " + other + "}", "spec: {" + mode + "dataSource: " + other + ", dataSourceRef: " + other + "}\nstatus: {phase: Pending}"},
+		{"a source elsewhere", claim, "", "spec: {dataSourceRef: {kind: PersistentVolumeClaim, name: a, namespace: b}}", "spec: {" + mode + "}\nstatus: {phase: Pending}"},
+		{"an election", lease, "", "spec: {holderIdentity: a, strategy: OldestEmulationVersion, preferredHolder: b}", "spec: {holderIdentity: a}"},
+		{"an election that goes on", lease, "spec: {strategy: a.b/c}", "spec: {strategy: a.b/d, preferredHolder: b}", "spec: {strategy: a.b/d}"},
+		{"a driver", driver, "", "metadata: {generation: 1}", "spec: {attachRequired: true, podInfoOnMount: false, storageCapacity: false, fsGroupPolicy: ReadWriteOnceWithFSType, requiresRepublish: false, seLinuxMount: false, preventPodSchedulingIfMissing: false, volumeLifecycleModes: [Persistent]}"},
+		{"storage's health", node, "", "spec: {drivers: [{name: a, nodeID: b, topologyKeys: []}]}\nstatus: {storageHealth: [{name: a}]}", "spec: {drivers: [{name: a, nodeID: b, topologyKeys: null}]}"},
+		{"no drivers", node, "", "spec: {drivers: []}", "spec: {drivers: null}"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			kind, obj := parse(t, tt.of, tt.text)
+			if tt.old == "" {
+				run1(kind.Strategy.PrepareForCreate, obj)
+			} else {
+				_, old := parse(t, tt.of, tt.old)
+				kind.Strategy.PrepareForUpdate(obj, old)
+			}
+			run1(kind.Strategy.Default, obj)
+			want := kind.New()
+			if err := yaml.UnmarshalStrict([]byte(tt.want), want); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, obj); diff != "" {
+				t.Errorf("the objects differ (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
