@@ -241,7 +241,14 @@ func TestPullErrors(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	}
-	plain, private := startHub(t, nil), startHub(t, wantsLogin)
+	elsewhere := func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v2/" {
+				http.Redirect(w, r, r.URL.Path+"x", http.StatusFound)
+			}
+		})
+	}
+	plain, private, circular := startHub(t, nil), startHub(t, wantsLogin), startHub(t, elsewhere)
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	other, err := mutate.ConfigFile(build(t), &v1.ConfigFile{OS: "plan9", Architecture: "mips"})
@@ -262,6 +269,7 @@ func TestPullErrors(t *testing.T) {
 		{"missing", plain.host + "/none:1", image.ReasonErrImagePull, image.ErrRegistryNotFound},
 		{"unauthorized", private.host + "/app:1", image.ReasonErrImagePull, image.ErrUnauthorized},
 		{"unreachable", strings.TrimPrefix(closed.URL, "http://") + "/app:1", image.ReasonRegistryUnvailable, image.ErrRegistryUnavailable},
+		{"redirected for ever", circular.host + "/app:1", image.ReasonRegistryUnvailable, image.ErrRegistryUnavailable},
 		{"platform", plain.host + "/multi:1", image.ReasonErrImagePull, image.ErrPlatform},
 	}
 	s := newStore(t)

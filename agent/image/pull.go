@@ -115,7 +115,7 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, sources []name.Ref
 // source: a mirror is not told the ones for the registry it stands for.
 func (s *Store) pullFrom(ctx context.Context, source, ref name.Reference, credentials authn.Keychain) (Image, error) {
 	descriptor, err := remote.Get(source, remote.WithContext(ctx), remote.WithAuthFromKeychain(credentials),
-		remote.WithPlatform(s.platform), remote.WithUserAgent("navarch"))
+		remote.WithPlatform(s.platform), remote.WithUserAgent("navarch"), remote.WithTransport(newRegistryTransport()))
 	if err != nil {
 		return Image{}, classify(err)
 	}
