@@ -365,3 +365,53 @@ func TestIssuerDocuments(t *testing.T) {
 		}
 	}
 }
+
+// Kinds that are worked out when they are asked for can be read, and nothing else;
+// who uses a deprecated one is told so.
+func TestReadOnlyKinds(t *testing.T) {
+	t.Parallel()
+	c := start(t, noNodes{})
+	admin := c.http("admin")
+	const path = "/api/v1/componentstatuses"
+	list := c.do(admin, "GET", path, nil, "Accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+	var table metav1.Table
+	if err := json.Unmarshal([]byte(list.body), &table); err != nil {
+		t.Fatal(err)
+	}
+	var columns []string
+	for _, column := range table.ColumnDefinitions {
+		columns = append(columns, column.Name)
+	}
+	if got := strings.Join(columns, " "); got != "Name Status Message Error" || len(table.Rows) != 3 || fmt.Sprint(table.Rows[1].Cells) != "[etcd-0 Healthy ok ]" {
+		t.Errorf("%s: %v", got, table.Rows)
+	}
+	for path, warning := range map[string]string{
+		path:                                   `299 - "v1 ComponentStatus is deprecated in v1.19+"`,
+		path + "/etcd-0":                       `299 - "v1 ComponentStatus is deprecated in v1.19+"`,
+		"/api/v1/namespaces/default/endpoints": `299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"`,
+		configMaps:                             "",
+	} {
+		if a := c.do(admin, "GET", path, nil); a.code != 200 || a.header.Get("Warning") != warning {
+			t.Errorf("%s: %d, warning %q", path, a.code, a.header.Get("Warning"))
+		}
+	}
+	for _, request := range [][2]string{
+		{"POST", path}, {"DELETE", path}, {"PUT", path + "/etcd-0"}, {"PATCH", path + "/etcd-0"}, {"DELETE", path + "/etcd-0"}, {"GET", path + "?watch=1"},
+	} {
+		if a := c.do(admin, request[0], request[1], strings.NewReader("{}"), "Content-Type", "application/json"); a.code != 405 {
+			t.Errorf("%s %s: %d %s", request[0], request[1], a.code, a.body)
+		}
+	}
+	if a := c.do(admin, "GET", "/api/v1/watch/componentstatuses", nil); a.code != 404 {
+		t.Errorf("a path of watches: %d %s", a.code, a.body)
+	}
+	lists, err := c.clientset("application/json").Discovery().ServerResourcesForGroupVersion("v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range lists.APIResources {
+		if r.Name == "componentstatuses" && fmt.Sprint(r.Verbs, r.ShortNames, r.StorageVersionHash) != "[get list] [cs]" {
+			t.Errorf("discovery: %+v", r)
+		}
+	}
+}

@@ -25,9 +25,8 @@ import (
 
 // Documents answers discovery requests from a registry of kinds.
 type Documents struct {
-	registry *kinds.Registry
-	// readOnly are kinds that can be read, but not watched or changed.
-	readOnly     []*kinds.Kind
+	registry     *kinds.Registry
+	more         []*kinds.Kind // beside those of the registry
 	subresources map[string]routes.Subresource
 
 	mu sync.Mutex // guards the fields below
@@ -44,14 +43,13 @@ type aggregated struct {
 	err  error
 }
 
-// New returns the documents of reg, and of kinds beside it that can only be
-// read.
-func New(reg *kinds.Registry, readOnly ...*kinds.Kind) *Documents {
-	return &Documents{registry: reg, readOnly: readOnly, subresources: routes.Subresources(), generation: -1}
+// New returns the documents of reg, and of more kinds beside it.
+func New(reg *kinds.Registry, more ...*kinds.Kind) *Documents {
+	return &Documents{registry: reg, more: more, subresources: routes.Subresources(), generation: -1}
 }
 
 // kinds returns all that are shown.
-func (d *Documents) kinds() []*kinds.Kind { return slices.Concat(d.registry.All(), d.readOnly) }
+func (d *Documents) kinds() []*kinds.Kind { return slices.Concat(d.registry.All(), d.more) }
 
 // aggregates returns the aggregated documents, made anew if there are other kinds
 // than before.
@@ -178,18 +176,13 @@ func (d *Documents) serve(w http.ResponseWriter, r *http.Request, obj reply.Mess
 	reply.Object(w, r, http.StatusOK, f, obj)
 }
 
-func (d *Documents) verbs(k *kinds.Kind) []string {
-	if slices.Contains(d.readOnly, k) {
-		return []string{"get", "list"}
-	}
-	return Verbs(k)
-}
-
 // Verbs returns what can be done with a kind's objects.
 func Verbs(k *kinds.Kind) []string {
 	switch {
 	case k.CreateOnly:
 		return []string{"create"}
+	case k.ReadOnly:
+		return []string{"get", "list"}
 	case k.Custom != nil && k.Custom.Terminating:
 		return []string{"delete", "deletecollection", "get", "list", "watch"}
 	case !routes.HasDeleteCollection(k):
@@ -202,7 +195,7 @@ func Verbs(k *kinds.Kind) []string {
 func (d *Documents) resources(k *kinds.Kind) []metav1.APIResource {
 	out := []metav1.APIResource{{
 		Name: k.Resource, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: k.Kind,
-		Verbs: d.verbs(k), ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: d.storageVersionHash(k),
+		Verbs: Verbs(k), ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: d.storageVersionHash(k),
 	}}
 	for _, name := range k.Subresources {
 		s, ok := d.subresources[name]
@@ -223,7 +216,7 @@ func (d *Documents) resources(k *kinds.Kind) []metav1.APIResource {
 // API server of Kubernetes shows for the same version, and empty for kinds that are
 // not stored.
 func (d *Documents) storageVersionHash(k *kinds.Kind) string {
-	if k.CreateOnly || slices.Contains(d.readOnly, k) {
+	if !k.Stored() {
 		return ""
 	}
 	stored := k.GVK()
@@ -307,7 +300,7 @@ func (d *Documents) aggregatedResource(k *kinds.Kind) apidiscoveryv2.APIResource
 	kind := metav1.GroupVersionKind{Group: k.Group, Version: k.Version, Kind: k.Kind}
 	r := apidiscoveryv2.APIResourceDiscovery{
 		Resource: k.Resource, SingularResource: k.Singular, Scope: apidiscoveryv2.ScopeCluster,
-		ResponseKind: &kind, Verbs: d.verbs(k), ShortNames: k.ShortNames, Categories: k.Categories,
+		ResponseKind: &kind, Verbs: Verbs(k), ShortNames: k.ShortNames, Categories: k.Categories,
 	}
 	if k.Namespaced {
 		r.Scope = apidiscoveryv2.ScopeNamespace

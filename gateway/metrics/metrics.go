@@ -50,8 +50,8 @@ func New(store grpc.ClientConnInterface, agents usage.Dialer, log *slog.Logger) 
 func Kinds() []*kinds.Kind {
 	gv := metricsv1beta1.SchemeGroupVersion
 	return []*kinds.Kind{
-		{Group: gv.Group, Version: gv.Version, Resource: "nodes", Kind: "NodeMetrics"},
-		{Group: gv.Group, Version: gv.Version, Resource: "pods", Kind: "PodMetrics", Namespaced: true},
+		{Group: gv.Group, Version: gv.Version, Resource: "nodes", Kind: "NodeMetrics", ReadOnly: true},
+		{Group: gv.Group, Version: gv.Version, Resource: "pods", Kind: "PodMetrics", Namespaced: true, ReadOnly: true},
 	}
 }
 

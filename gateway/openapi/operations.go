@@ -125,6 +125,11 @@ func operations(m *models, k *kinds.Kind) []operation {
 		}
 		collection = root(k) + "/namespaces/{namespace}/" + k.Resource
 	}
+	if k.ReadOnly {
+		b.list(collection)
+		b.read(collection+"/{name}", "the "+k.Kind)
+		return b.out
+	}
 	b.add(operation{path: collection, method: "post", action: "post", description: "create " + article(k.Kind),
 		parameters: writeParameters, body: b.object, result: b.object, consumes: objectTypesOf(k), code: "201"})
 	if k.CreateOnly {
@@ -189,13 +194,22 @@ func (b *builder) add(o operation) {
 }
 
 func (b *builder) list(path string) {
-	b.add(operation{path: path, method: "get", action: "list", description: "list or watch objects of kind " + b.kind.Kind,
+	what := "list or watch objects of kind "
+	if b.kind.ReadOnly {
+		what = "list objects of kind "
+	}
+	b.add(operation{path: path, method: "get", action: "list", description: what + b.kind.Kind,
 		parameters: listParameters, result: b.listModel()})
+}
+
+// read adds the reading of one object.
+func (b *builder) read(path, what string) {
+	b.add(operation{path: path, method: "get", action: "get", description: "read " + what, result: b.object})
 }
 
 // document adds what can be done with one object as a whole.
 func (b *builder) document(path, what string) {
-	b.add(operation{path: path, method: "get", action: "get", description: "read " + what, result: b.object})
+	b.read(path, what)
 	b.add(operation{path: path, method: "put", action: "put", description: "replace " + what,
 		parameters: writeParameters, body: b.object, result: b.object, consumes: objectTypesOf(b.kind)})
 	b.add(operation{path: path, method: "patch", action: "patch", description: "change parts of " + what,

@@ -109,8 +109,8 @@ func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes
 		reply.Error(w, r, err)
 		return
 	}
-	if custom := t.Kind.Custom; custom != nil && custom.Warning != "" {
-		reply.Warnings(w, []string{custom.Warning})
+	if warning := t.Kind.Deprecation(); warning != "" {
+		reply.Warnings(w, []string{warning})
 	}
 	if h.subresources[t.Subresource].Stream {
 		h.Nodes.Connect(w, r.WithContext(ctx), t)

@@ -167,6 +167,10 @@ func (rt *router) check(t Target, method string) error {
 		if method != http.MethodPost {
 			return NotAllowed()
 		}
+	case t.Kind.ReadOnly && t.Watch:
+		return notFound()
+	case t.Kind.ReadOnly && method != http.MethodGet:
+		return NotAllowed()
 	case t.Name == "" && (method == http.MethodPut || method == http.MethodPatch),
 		t.Name != "" && method == http.MethodPost:
 		return NotAllowed()

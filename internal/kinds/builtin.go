@@ -68,5 +68,6 @@ func (k Kind) filled() *Kind {
 		k.Columns = columns(ageColumn())
 	}
 	k.typeURL = typeURLPrefix + MessageName(k.newObject())
+	k.deprecated = deprecationOf(k.newObject(), k.GVK())
 	return &k
 }

@@ -27,6 +27,12 @@ func coreKinds() []*Kind {
 			FieldNames:   []string{"spec.unschedulable"},
 			Strategy:     nodeStrategy(),
 		}),
+		object[corev1.ComponentStatus, corev1.ComponentStatusList](Kind{
+			Group: "", Version: "v1", Resource: "componentstatuses", Kind: "ComponentStatus", Singular: "componentstatus",
+			ShortNames: []string{"cs"},
+			ReadOnly:   true,
+			Columns:    componentStatusColumns(),
+		}),
 		object[corev1.PersistentVolume, corev1.PersistentVolumeList](Kind{
 			Group: "", Version: "v1", Resource: "persistentvolumes", Kind: "PersistentVolume", Singular: "persistentvolume",
 			ShortNames:   []string{"pv"},

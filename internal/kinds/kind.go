@@ -47,6 +47,9 @@ type Kind struct {
 	// CreateOnly marks kinds that are evaluated, not stored (access and token
 	// reviews): they have the verb create and nothing else.
 	CreateOnly bool
+	// ReadOnly marks kinds that are worked out when they are asked for, not
+	// stored: they have the verbs get and list and nothing else.
+	ReadOnly bool
 	// NameRule returns what is wrong with a name, or with a generateName where
 	// prefix is set. Kinds that name none have DNS subdomains as names.
 	NameRule func(name string, prefix bool) []string
@@ -77,7 +80,12 @@ type Kind struct {
 	newObject func() Object
 	newList   func() List
 	typeURL   string
+	// deprecated is said to whoever uses the kind; empty for most.
+	deprecated string
 }
+
+// Stored says whether objects of the kind are kept, under whichever kind.
+func (k *Kind) Stored() bool { return !k.CreateOnly && !k.ReadOnly }
 
 // Sharing converts between a kind and the one it is stored as.
 type Sharing struct {

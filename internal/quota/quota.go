@@ -20,7 +20,7 @@ import (
 // Counts says whether objects of a kind can count for quotas: whatever is
 // stored in a namespace, but for events, which come and go by themselves.
 func Counts(kind *kinds.Kind) bool {
-	return kind.Namespaced && !kind.CreateOnly && kind.Kind != "Event"
+	return kind.Namespaced && kind.Stored() && kind.Kind != "Event"
 }
 
 // countName is the resource that counts a kind's objects.

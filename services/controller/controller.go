@@ -28,9 +28,6 @@ import (
 // fieldManager is recorded with everything the controllers write.
 const fieldManager = "navarch-controller"
 
-// leaseName is the Lease that the leader holds, in kube-system.
-const leaseName = "navarch-controller"
-
 // usageAge is how old what an agent said may be: autoscalers of the same nodes
 // share the answer.
 const usageAge = 10 * time.Second
@@ -81,7 +78,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		return c.lead(ctx)
 	}
 	cfg := leader.DefaultConfig()
-	cfg.Client, cfg.Name, cfg.Identity, cfg.Log = c.client, leaseName, c.cfg.Identity, c.tel.Log
+	cfg.Client, cfg.Name, cfg.Identity, cfg.Log = c.client, leader.ControllerLease, c.cfg.Identity, c.tel.Log
 	cfg.OtherStore = c.otherStore
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

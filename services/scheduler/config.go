@@ -57,8 +57,8 @@ func DefaultConfig() Config {
 	return Config{
 		SchedulerName:  corev1.DefaultSchedulerName,
 		LeaderElect:    true,
-		LeaseName:      configv1.SchedulerDefaultLockObjectName,
-		LeaseNamespace: configv1.SchedulerDefaultLockObjectNamespace,
+		LeaseName:      leader.SchedulerLease,
+		LeaseNamespace: election.Namespace,
 		LeaseDuration:  election.LeaseDuration,
 		RenewDeadline:  election.RenewDeadline,
 		RetryPeriod:    election.RetryPeriod,

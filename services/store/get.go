@@ -43,6 +43,9 @@ func (s *Store) Get(ctx context.Context, req *storev1.GetRequest) (*storev1.GetR
 
 // find returns the object that a scope names, as new as rv asks.
 func (s *Store) find(ctx context.Context, sc scope, rv string) (*cache.Version, error) {
+	if sc.kind.ReadOnly {
+		return s.component(ctx, sc)
+	}
 	c := s.registry.Cache(sc.kind)
 	if err := s.await(ctx, c, rv); err != nil {
 		return nil, err

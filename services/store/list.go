@@ -65,6 +65,10 @@ func (s *Store) listHeader(sc scope, p page, f cache.Form) (*storev1.ListHeader,
 
 // page collects the objects that a list asks for.
 func (s *Store) page(ctx context.Context, sc scope, req *storev1.ListRequest, selector codec.Selector) (page, error) {
+	if sc.kind.ReadOnly {
+		versions, err := s.components(ctx, sc.kind, selector)
+		return page{versions: versions}, err
+	}
 	labels := selector.Labels()
 	s.registry.Cache(sc.kind).Want(labels)
 	snapshot, after, err := s.snapshot(ctx, sc, req)

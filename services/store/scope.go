@@ -194,7 +194,7 @@ func (s *Store) kindOf(ctx context.Context, t target) (*kinds.Kind, error) {
 		return nil, err
 	case t.subresource != "" && !kind.HasSubresource(t.subresource):
 		return nil, noResource(gvr)
-	case kind.CreateOnly && t.verb != "create":
+	case kind.CreateOnly && t.verb != "create", kind.ReadOnly && t.verb != "get" && t.verb != "list":
 		return nil, apierrors.NewMethodNotSupported(kind.GroupResource(), t.verb)
 	}
 	return kind, nil

@@ -41,6 +41,7 @@ type Store struct {
 	definitions *customresource.Follower
 	control     access.Control
 	flow        *flowcontrol.Controller
+	followers   *followers
 	seed        []kinds.Object
 	metrics     *metrics
 	// oldest is the revision before which none is promised to be there.
@@ -60,7 +61,7 @@ func New(cfg Config, tel telemetry.Set, b backend.Backend, control NewControl, s
 	refusals := newRefusals(b)
 	b = refusals
 	s := &Store{
-		cfg: cfg, tel: tel, tracer: tel.Tracer(), kinds: kinds.NewRegistry(), backend: b, refusals: refusals, seed: seed,
+		cfg: cfg, tel: tel, tracer: tel.Tracer(), kinds: kinds.NewRegistry(), backend: b, refusals: refusals, seed: seed, followers: newFollowers(),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 	s.registry = registry.New(registry.Options{

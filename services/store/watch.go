@@ -49,6 +49,7 @@ func (s *Store) Watch(req *storev1.WatchRequest, stream grpc.ServerStreamingServ
 		form:   cache.Form{Encoding: req.GetEncoding(), Projection: req.GetProjection()},
 		prefix: s.registry.KeyPrefix(sc.kind, sc.namespace),
 	}
+	defer s.followers.enter(sc)()
 	label := sc.kind.GroupResource().String()
 	w.sent = s.metrics.events.WithLabelValues(label)
 	s.metrics.watchers.WithLabelValues(label).Inc()

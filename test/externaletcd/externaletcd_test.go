@@ -1,6 +1,7 @@
 package externaletcd_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -122,6 +124,9 @@ func TestWatchOfAnEtcdThatGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if errs := b.Probe(t.Context()); len(errs) != 1 || errs[0] != nil {
+		t.Errorf("a server that serves: %v", errs)
+	}
 	var got error
 	for batch := range b.Watch(t.Context(), "/a", r.Revision) {
 		if len(batch.Events) == 1 {
@@ -131,6 +136,11 @@ func TestWatchOfAnEtcdThatGoes(t *testing.T) {
 	}
 	if !errors.Is(got, backend.ErrUnavailable) {
 		t.Errorf("the watch ended with %v, want ErrUnavailable", got)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if errs := b.Probe(ctx); len(errs) != 1 || errs[0] == nil {
+		t.Errorf("a server that is gone: %v", errs)
 	}
 }
 

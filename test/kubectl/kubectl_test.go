@@ -88,6 +88,7 @@ func (s suite) test(t *testing.T) {
 		{"api-resources and explain", s.testDiscovery},
 		{"auth", s.testAuth},
 		{"top", s.testTop},
+		{"component statuses", s.testComponents},
 		{"errors", s.testErrors},
 		{"diff and replace", s.testDiffReplace},
 		{"apply on the server", s.testServerSideApply},
@@ -495,6 +496,16 @@ func (s suite) testAuth(t *testing.T) {
 func (s suite) testTop(t *testing.T) {
 	matches(t, "top node", s.Kubectl(t, "top", "node"), `NAME +CPU\(cores\) +CPU\(%\) +MEMORY\(bytes\) +MEMORY\(%\)`, `node-1 +\d+m +\d+% +\d+Mi +\d+%`)
 	matches(t, "top pods", s.Kubectl(t, "top", "pods", "-l", "app=web"), `NAME +CPU\(cores\) +MEMORY\(bytes\)`, `web-\S+ +\d+m +\d+Mi`)
+}
+
+// What Kubernetes' test "should get componentstatuses" does, and what the table
+// says.
+func (s suite) testComponents(t *testing.T) {
+	for _, name := range strings.Fields(s.Kubectl(t, "get", "componentstatuses", "-o", "jsonpath={.items[*].metadata.name}")) {
+		s.Kubectl(t, "get", "componentstatuses", name)
+	}
+	out := s.Kubectl(t, "get", "cs")
+	matches(t, "get cs", out, `(?m)^NAME +STATUS +MESSAGE +ERROR *$`, `(?m)^controller-manager +Healthy +ok *$`, `(?m)^etcd-0 +Healthy +ok *$`, `(?m)^scheduler +Healthy +ok *$`)
 }
 
 func (s suite) testErrors(t *testing.T) {

@@ -147,7 +147,7 @@ func removal(kind *kinds.Kind, obj kinds.Object, name string) string {
 func (i *Inspector) dependents(ctx context.Context, owner *kinds.Kind, obj kinds.Object) ([]string, error) {
 	var out []string
 	for _, kind := range i.kinds.All() {
-		if kind.CreateOnly || kind.StoredAs != nil || owner.Namespaced && !kind.Namespaced || kind.Kind == "Event" {
+		if !kind.Stored() || kind.StoredAs != nil || owner.Namespaced && !kind.Namespaced || kind.Kind == "Event" {
 			continue
 		}
 		objs, err := i.client.ListMetadata(ctx, kind, obj.GetNamespace())

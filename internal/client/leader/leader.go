@@ -16,6 +16,12 @@ import (
 	"navarch.dev/navarch/internal/client"
 )
 
+// The Leases in kube-system by which the processes of a service agree on one.
+const (
+	SchedulerLease  = "kube-scheduler"
+	ControllerLease = "navarch-controller"
+)
+
 // Config says what is held and how.
 type Config struct {
 	Client *client.Client

@@ -66,7 +66,7 @@ type entry struct {
 func New(c *client.Client, custom *customkinds.Follower) *Inventory {
 	inv := &Inventory{client: c, registry: custom.Registry(), custom: custom, entries: make(map[schema.GroupVersionResource]*entry)}
 	for _, kind := range inv.registry.Stock() {
-		if !kind.CreateOnly && kind.StoredAs == nil && kind.Kind != "Event" {
+		if kind.Stored() && kind.StoredAs == nil && kind.Kind != "Event" {
 			inv.entries[kind.GVR()] = inv.entry(kind)
 		}
 	}
@@ -140,7 +140,7 @@ func (inv *Inventory) Kinds() []*kinds.Kind {
 	var out []*kinds.Kind
 	seen := make(map[schema.GroupResource]bool)
 	for _, kind := range inv.registry.All() {
-		if kind.CreateOnly || kind.StoredAs != nil || seen[kind.GroupResource()] {
+		if !kind.Stored() || kind.StoredAs != nil || seen[kind.GroupResource()] {
 			continue
 		}
 		seen[kind.GroupResource()] = true

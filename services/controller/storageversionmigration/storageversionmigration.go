@@ -86,7 +86,7 @@ func over(m *migrationv1.StorageVersionMigration) bool {
 // if there is none.
 func (r *reconciler) kind(m *migrationv1.StorageVersionMigration) *kinds.Kind {
 	for _, k := range r.kinds.All() {
-		if k.Group == m.Spec.Resource.Group && k.Resource == m.Spec.Resource.Resource && !k.CreateOnly {
+		if k.Group == m.Spec.Resource.Group && k.Resource == m.Spec.Resource.Resource && k.Stored() {
 			return k
 		}
 	}

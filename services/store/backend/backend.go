@@ -71,6 +71,13 @@ type Backend interface {
 	Close() error
 }
 
+// Prober is a Backend that can tell how its servers are.
+type Prober interface {
+	// Probe asks each server whether it serves, all at once, and returns what is
+	// wrong with each, nil if nothing is. The servers are always in one order.
+	Probe(ctx context.Context) []error
+}
+
 // ListOptions narrow a List.
 type ListOptions struct {
 	// Revision 0 is the newest.

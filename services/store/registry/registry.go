@@ -79,7 +79,7 @@ func New(o Options) *Registry {
 		tracker: newTracker(o.Kinds), removals: newRemovals(),
 	}
 	for _, k := range o.Kinds.Stock() {
-		if !k.CreateOnly && k.StoredAs == nil {
+		if k.Stored() && k.StoredAs == nil {
 			r.caches.add(k, r.newCache(k))
 		}
 	}
@@ -290,7 +290,7 @@ func (rd Reader) Version(ctx context.Context, resource schema.GroupVersionResour
 // ready returns a kind and its cache once that holds anything.
 func (rd Reader) ready(ctx context.Context, resource schema.GroupVersionResource) (*kinds.Kind, *cache.Cache, error) {
 	kind, ok := rd.registry.Kinds.ForResource(resource)
-	if !ok || kind.CreateOnly {
+	if !ok || !kind.Stored() {
 		return nil, nil, fmt.Errorf("read %v: it is not a stored resource", resource)
 	}
 	c := rd.registry.Cache(kind)

@@ -106,7 +106,7 @@ func paramKind(registry *kinds.Registry, k *admissionv1.ParamKind) (*kinds.Kind,
 	}
 	gvk := schema.FromAPIVersionAndKind(k.APIVersion, k.Kind)
 	kind, ok := registry.ForGVK(gvk)
-	if !ok || kind.CreateOnly {
+	if !ok || !kind.Stored() {
 		return nil, fmt.Errorf("failed to find resource referenced by paramKind: '%v'", gvk)
 	}
 	return kind, nil
