@@ -7,6 +7,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validate/content"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/rule"
@@ -28,8 +29,11 @@ func validateAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorLis
 	if least == 0 && !slices.ContainsFunc(s.Metrics, outlivesPods) {
 		errs = append(errs, field.Forbidden(specPath("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas"))
 	}
-	if s.MaxReplicas < 1 {
-		errs = append(errs, field.Invalid(specPath("maxReplicas"), s.MaxReplicas, "must be greater than 0"))
+	switch {
+	case s.MaxReplicas == 0:
+		errs = append(errs, field.Required(specPath("maxReplicas"), ""))
+	case s.MaxReplicas < 0:
+		errs = append(errs, field.Invalid(specPath("maxReplicas"), s.MaxReplicas, "must be greater than or equal to 1"))
 	}
 	if s.MaxReplicas < least {
 		errs = append(errs, field.Invalid(specPath("maxReplicas"), s.MaxReplicas, "must be greater than or equal to `minReplicas`"))
@@ -64,6 +68,28 @@ func validateScaleTarget(ref autoscalingv2.CrossVersionObjectReference, at *fiel
 		rule.Given(ref.Kind, at.Child("kind"), content.IsPathSegmentName),
 		rule.Given(ref.Name, at.Child("name"), content.IsPathSegmentName),
 	)
+}
+
+// validateScaledGroup: only ReplicationControllers are scaled in the core group.
+func validateScaledGroup(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+	ref, at := h.Spec.ScaleTargetRef, specPath("scaleTargetRef", "apiVersion")
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	switch {
+	case err != nil:
+		return field.ErrorList{field.Invalid(at, ref.APIVersion, err.Error())}
+	case gv.Group == "" && ref.Kind != "ReplicationController":
+		return field.ErrorList{field.Invalid(at, ref.APIVersion, "apiVersion must specify API group")}
+	}
+	return nil
+}
+
+// validateScaledGroupUpdate lets older objects be changed in other ways.
+func validateScaledGroupUpdate(h, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+	is, was := h.Spec.ScaleTargetRef, old.Spec.ScaleTargetRef
+	if is.APIVersion == was.APIVersion && is.Kind == was.Kind {
+		return nil
+	}
+	return validateScaledGroup(h)
 }
 
 func validateScalingRules(r *autoscalingv2.HPAScalingRules, at *field.Path) field.ErrorList {

@@ -114,7 +114,11 @@ func autoscalerStrategy() Strategy {
 		func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerStatus {
 			return &h.Status
 		},
-		rules[*autoscalingv2.HorizontalPodAutoscaler]{defaults: defaultAutoscaler, validate: validateAutoscaler, validateStatus: validateAutoscalerStatus})
+		rules[*autoscalingv2.HorizontalPodAutoscaler]{
+			defaults: defaultAutoscaler,
+			validate: validateAutoscaler, validateCreate: validateScaledGroup, validateUpdate: validateScaledGroupUpdate,
+			validateStatus: validateAutoscalerStatus,
+		})
 }
 
 func defaultAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) {
@@ -125,15 +129,18 @@ func defaultAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) {
 	if h.Spec.Behavior == nil {
 		return
 	}
-	if up := &h.Spec.Behavior.ScaleUp; *up != nil {
-		setPointer(&(*up).StabilizationWindowSeconds, 0)
-		defaultScaling(*up,
-			autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PodsScalingPolicy, Value: 4, PeriodSeconds: 15},
-			autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15})
+	up, down := &h.Spec.Behavior.ScaleUp, &h.Spec.Behavior.ScaleDown
+	if *up == nil {
+		*up = &autoscalingv2.HPAScalingRules{}
 	}
-	if down := h.Spec.Behavior.ScaleDown; down != nil {
-		defaultScaling(down, autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15})
+	if *down == nil {
+		*down = &autoscalingv2.HPAScalingRules{}
 	}
+	setPointer(&(*up).StabilizationWindowSeconds, 0)
+	defaultScaling(*up,
+		autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PodsScalingPolicy, Value: 4, PeriodSeconds: 15},
+		autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15})
+	defaultScaling(*down, autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15})
 }
 
 func defaultScaling(r *autoscalingv2.HPAScalingRules, policies ...autoscalingv2.HPAScalingPolicy) {

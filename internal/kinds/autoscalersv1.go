@@ -44,12 +44,29 @@ func autoscalerV1Strategy() Strategy {
 		func(h *autoscalingv1.HorizontalPodAutoscaler) *autoscalingv1.HorizontalPodAutoscalerStatus {
 			return &h.Status
 		},
-		rules[*autoscalingv1.HorizontalPodAutoscaler]{validate: validateAutoscalerV1, defaults: func(h *autoscalingv1.HorizontalPodAutoscaler) {
-			setPointer(&h.Spec.MinReplicas, 1)
-			if h.Annotations[metricsAnnotation] == "" {
-				setPointer(&h.Spec.TargetCPUUtilizationPercentage, defaultCPUUtilization)
-			}
-		}})
+		rules[*autoscalingv1.HorizontalPodAutoscaler]{
+			defaults: func(h *autoscalingv1.HorizontalPodAutoscaler) {
+				setPointer(&h.Spec.MinReplicas, 1)
+				if h.Annotations[metricsAnnotation] == "" {
+					setPointer(&h.Spec.TargetCPUUtilizationPercentage, defaultCPUUtilization)
+				}
+			},
+			validate: validateAutoscalerV1,
+			validateCreate: func(h *autoscalingv1.HorizontalPodAutoscaler) field.ErrorList {
+				return validateScaledGroup(targetOf(h))
+			},
+			validateUpdate: func(h, old *autoscalingv1.HorizontalPodAutoscaler) field.ErrorList {
+				return validateScaledGroupUpdate(targetOf(h), targetOf(old))
+			},
+		})
+}
+
+// targetOf returns as much of the newer form of an autoscaler as says what is
+// scaled.
+func targetOf(h *autoscalingv1.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscaler {
+	return &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+		ScaleTargetRef: autoscalingv2.CrossVersionObjectReference(h.Spec.ScaleTargetRef),
+	}}
 }
 
 // validateAutoscalerV1: an autoscaler must be sound as what it is stored as.

@@ -60,13 +60,17 @@ func TestNodesAndNamespaces(t *testing.T) {
 		{"a key", "{type: kubernetes.io/ssh-auth, stringData: {ssh-privatekey: ''}}", []string{"data[ssh-privatekey]: Required value"}},
 		{"a name", "{stringData: {'a b': c}}", []string{`data[a b]: Invalid value: "a b": a valid config key`}},
 	})
+	testUpdate(t, gvk("v1", "Secret"), false, []change{
+		{"its type left out", "{type: kubernetes.io/basic-auth, stringData: {username: u}}", "{stringData: {username: u}}", []string{`type: Invalid value: "Opaque": field is immutable`}},
+	})
 }
 
 func TestAutoscalersAndBudgets(t *testing.T) {
-	const target = "scaleTargetRef: {kind: Deployment, name: d}"
+	const target = "scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}"
 	cases := []bad{
 		{"counts", "spec: {minReplicas: 0, maxReplicas: 0, scaleTargetRef: {kind: a/b}}", []string{
-			"spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas", "spec.maxReplicas: Invalid value: 0: must be greater than 0",
+			"spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas", "spec.maxReplicas: Required value",
+			`spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group`,
 			`spec.scaleTargetRef.kind: Invalid value: "a/b": may not contain '/'`, "spec.scaleTargetRef.name: Required value"}},
 	}
 	cases = append(cases, bad{"fewer than none", "spec: {minReplicas: -1, maxReplicas: 1, " + target + "}", []string{
@@ -85,6 +89,20 @@ func TestAutoscalersAndBudgets(t *testing.T) {
 			"spec.behavior.scaleUp.policies[0].value: Invalid value: 0: must be greater than zero",
 			"spec.behavior.scaleUp.policies[0].periodSeconds: Invalid value: 1801: must be less than or equal to 1800"}},
 	}...))
+	for _, version := range []string{"autoscaling/v1", "autoscaling/v2"} {
+		of := gvk(version, "HorizontalPodAutoscaler")
+		testCreate(t, of, []bad{
+			{"a core kind", "spec: {maxReplicas: 1, scaleTargetRef: {kind: ReplicationController, name: r}}", nil},
+			{"no version", "spec: {maxReplicas: 1, scaleTargetRef: {apiVersion: a/b/c, kind: K, name: r}}", []string{
+				`spec.scaleTargetRef.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c`}},
+		})
+		const grouplessRef = "scaleTargetRef: {kind: Deployment, name: d}"
+		testUpdate(t, of, false, []change{
+			{"a target as it was", "spec: {maxReplicas: 1, " + grouplessRef + "}", "spec: {maxReplicas: 2, " + grouplessRef + "}", nil},
+			{"another target", "spec: {maxReplicas: 1, " + target + "}", "spec: {maxReplicas: 1, " + grouplessRef + "}", []string{
+				`spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group`}},
+		})
+	}
 	testCreate(t, gvk("policy/v1", "PodDisruptionBudget"), []bad{
 		{"words", "spec: {minAvailable: 101%, unhealthyPodEvictionPolicy: A}", []string{
 			`spec.minAvailable: Invalid value: "101%": must not be greater than 100%`, `spec.unhealthyPodEvictionPolicy: Unsupported value: "A": supported values: "AlwaysAllow", "IfHealthyBudget"`}},
@@ -140,6 +158,23 @@ func TestNetworking(t *testing.T) {
 	testCreate(t, gvk("v1", "Event"), []bad{
 		{"elsewhere", "metadata: {namespace: a}\ninvolvedObject: {namespace: b}", []string{`involvedObject.namespace: Invalid value: "b": does not match event.namespace`}},
 		{"of the newer sort", "metadata: {namespace: a}\ninvolvedObject: {namespace: a}\neventTime: '2026-01-01T00:00:00.000000Z'", []string{
-			"reportingComponent: Required value", "reportingInstance: Required value", "action: Required value", "reason: Required value"}},
+			"reportingComponent: Required value", `reportingComponent: Invalid value: "": name part must be non-empty`, `reportingComponent: Invalid value: "": name part`, "reportingInstance: Required value", "action: Required value", "reason: Required value"}},
+	})
+	const newer = "metadata: {namespace: a}\nregarding: {namespace: a}\nreportingController: c.d/e\nreportingInstance: i\naction: A\nreason: R\n"
+	const now = "eventTime: '2026-01-01T00:00:00.000001Z'\n"
+	testCreate(t, gvk("events.k8s.io/v1", "Event"), []bad{
+		{"what the older form has", newer + now + "type: Normal\ndeprecatedCount: 1\ndeprecatedSource: {host: h}\ndeprecatedFirstTimestamp: '2026-01-01T00:00:00Z'\ndeprecatedLastTimestamp: '2026-01-01T00:00:00Z'", []string{
+			`count: Invalid value: "": needs to be unset`, `source: Invalid value: "": needs to be unset`,
+			`firstTimestamp: Invalid value: "": needs to be unset`, `lastTimestamp: Invalid value: "": needs to be unset`}},
+		{"no time, no type and a short series", newer + "series: {count: 1}", []string{
+			"eventTime: Required value", `type: Invalid value: "": has invalid value: `,
+			`series.count: Invalid value: "": should be at least 2`, "series.lastObservedTime: Required value"}},
+	})
+	testUpdate(t, gvk("events.k8s.io/v1", "Event"), false, []change{
+		{"its series", newer + now, newer + "eventTime: '2026-01-01T00:00:00.000001Z'\nseries: {count: 2, lastObservedTime: '2026-01-01T00:00:01.000000Z'}", nil},
+		{"what happened", newer + now + "note: n", newer + "eventTime: '2026-01-01T00:00:01.000000Z'\nnote: other\ntype: Normal\nrelated: {name: r}\nseries: {count: 1, lastObservedTime: '2026-01-01T00:00:01.000000Z'}", []string{
+			`message: Invalid value: "other": field is immutable`, `type: Invalid value: "Normal": field is immutable`,
+			`eventTime: Invalid value: "2026-01-01T00:00:01.000000Z": field is immutable`,
+			`related: Invalid value: {"name":"r"}: field is immutable`, `series.count: Invalid value: "": should be at least 2`}},
 	})
 }

@@ -83,7 +83,6 @@ func secretFields(s *corev1.Secret) map[string]string {
 
 func secretStrategy() Strategy {
 	return plain(rules[*corev1.Secret]{
-		update:         func(s, old *corev1.Secret) { setDefault(&s.Type, old.Type) },
 		defaults:       defaultSecret,
 		warnings:       keysThatDoNotMatch,
 		validate:       validateSecret,

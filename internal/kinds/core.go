@@ -141,6 +141,18 @@ func coreKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"token"},
 			Columns:      serviceAccountColumns(),
+			Strategy: plain(rules[*corev1.ServiceAccount]{
+				create: keepSecretNames,
+				update: func(a, _ *corev1.ServiceAccount) { keepSecretNames(a) },
+			}),
 		}),
+	}
+}
+
+// keepSecretNames drops what references to Secrets say beside their names: those
+// are always in the account's namespace.
+func keepSecretNames(a *corev1.ServiceAccount) {
+	for i := range a.Secrets {
+		a.Secrets[i] = corev1.ObjectReference{Name: a.Secrets[i].Name}
 	}
 }

@@ -79,6 +79,9 @@ status: {availableReplicas: 0, replicas: 0}`},
 		{"an autoscaler", gvk("autoscaling/v2", "HorizontalPodAutoscaler"), "spec: {behavior: {scaleUp: {}}}", `
 spec:
   behavior:
+    scaleDown:
+      policies: [{periodSeconds: 15, type: Percent, value: 100}]
+      selectPolicy: Max
     scaleUp:
       policies: [{periodSeconds: 15, type: Pods, value: 4}, {periodSeconds: 15, type: Percent, value: 100}]
       selectPolicy: Max

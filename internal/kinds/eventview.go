@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -135,7 +137,8 @@ func validateReporter(e *corev1.Event, controller string) field.ErrorList {
 	if e.EventTime.IsZero() {
 		return nil
 	}
-	errs := rule.Given(e.ReportingController, field.NewPath(controller), validation.IsQualifiedName)
+	errs := append(rule.Required(e.ReportingController, field.NewPath(controller)),
+		rule.Invalids(field.NewPath(controller), e.ReportingController, validation.IsQualifiedName(e.ReportingController))...)
 	for _, text := range []struct{ field, value string }{
 		{"reportingInstance", e.ReportingInstance}, {"action", e.Action}, {"reason", e.Reason},
 	} {
@@ -157,14 +160,79 @@ func newEventStrategy() Strategy {
 		validate: func(e *eventsv1.Event) field.ErrorList {
 			return rule.Join(validateEventNamespace(coreEvent(e)), validateReporter(coreEvent(e), "reportingController"))
 		},
-		validateCreate: func(e *eventsv1.Event) field.ErrorList {
-			var errs field.ErrorList
-			if e.EventTime.IsZero() {
-				errs = append(errs, field.Required(field.NewPath("eventTime"), ""))
-			}
-			return append(errs, rule.OneOf(e.Type, field.NewPath("type"), corev1.EventTypeNormal, corev1.EventTypeWarning)...)
-		},
+		validateCreate: validateNewEvent,
+		validateUpdate: validateNewEventUpdate,
 	})
+}
+
+// validateNewEvent: a new event of the newer form has none of what the older
+// form had in its place.
+func validateNewEvent(e *eventsv1.Event) field.ErrorList {
+	errs := validateSeries(e.Series)
+	if e.EventTime.IsZero() {
+		errs = append(errs, field.Required(field.NewPath("eventTime"), ""))
+	}
+	if e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
+		errs = append(errs, field.Invalid(field.NewPath("type"), "", "has invalid value: "+e.Type))
+	}
+	for _, older := range []rule.Flag{
+		rule.Set("firstTimestamp", !e.DeprecatedFirstTimestamp.IsZero()), rule.Set("lastTimestamp", !e.DeprecatedLastTimestamp.IsZero()),
+		rule.Set("count", e.DeprecatedCount != 0), rule.Set("source", e.DeprecatedSource != corev1.EventSource{}),
+	} {
+		if older.Set {
+			errs = append(errs, field.Invalid(field.NewPath(older.Field), "", "needs to be unset"))
+		}
+	}
+	return errs
+}
+
+func validateSeries(s *eventsv1.EventSeries) field.ErrorList {
+	if s == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if s.Count < 2 {
+		errs = append(errs, field.Invalid(field.NewPath("series.count"), "", "should be at least 2"))
+	}
+	if s.LastObservedTime.IsZero() {
+		errs = append(errs, field.Required(field.NewPath("series.lastObservedTime"), ""))
+	}
+	return errs
+}
+
+// validateNewEventUpdate: of an event only its series goes on. Fields have the
+// names that they have in the older form.
+func validateNewEventUpdate(e, old *eventsv1.Event) field.ErrorList {
+	var errs field.ErrorList
+	if !equality.Semantic.DeepEqual(e.Series, old.Series) {
+		errs = validateSeries(e.Series)
+	}
+	is, was := coreEvent(e), coreEvent(old)
+	// Clients may round the time to what JSON or Protobuf can say.
+	if is.EventTime.Truncate(time.Microsecond).Equal(was.EventTime.Truncate(time.Microsecond)) {
+		is.EventTime = was.EventTime
+	}
+	for _, kept := range []struct {
+		field   string
+		is, was any
+	}{
+		{"involvedObject", is.InvolvedObject, was.InvolvedObject},
+		{"reason", is.Reason, was.Reason},
+		{"message", is.Message, was.Message},
+		{"source", is.Source, was.Source},
+		{"firstTimestamp", is.FirstTimestamp, was.FirstTimestamp},
+		{"lastTimestamp", is.LastTimestamp, was.LastTimestamp},
+		{"count", is.Count, was.Count},
+		{"type", is.Type, was.Type},
+		{"eventTime", is.EventTime, was.EventTime},
+		{"action", is.Action, was.Action},
+		{"related", is.Related, was.Related},
+		{"reportingController", is.ReportingController, was.ReportingController},
+		{"reportingInstance", is.ReportingInstance, was.ReportingInstance},
+	} {
+		errs = append(errs, rule.Immutable(kept.is, kept.was, field.NewPath(kept.field))...)
+	}
+	return errs
 }
 
 // newEventColumns are eventColumns of the newer form of events.

@@ -165,7 +165,7 @@ func keepAllocated(s, old *corev1.Service) {
 	if kind != corev1.ServiceTypeExternalName && was.Type != corev1.ServiceTypeExternalName {
 		keepClusterIP(spec, was)
 	}
-	if kind == corev1.ServiceTypeExternalName && spec.ClusterIP == was.ClusterIP {
+	if kind == corev1.ServiceTypeExternalName && was.Type != corev1.ServiceTypeExternalName && spec.ClusterIP == was.ClusterIP {
 		spec.ClusterIP, spec.ClusterIPs, spec.IPFamilies, spec.IPFamilyPolicy = "", nil, nil, nil
 		spec.InternalTrafficPolicy = nil
 	}

@@ -17,6 +17,9 @@ func TestWorkloads(t *testing.T) {
 		{"no selector", "spec: {" + template + "}", []string{"spec.selector: Required value", mismatch}},
 		{"an empty selector", "spec: {selector: {}, " + template + "}", []string{"spec.selector: Invalid value: {}: empty selector is invalid for deployment"}},
 		{"another selector", "spec: {selector: {matchLabels: {a: c}}, " + template + "}", []string{mismatch}},
+		{"a selector without sense", "spec: {selector: {matchExpressions: [{key: a, operator: Is}]}, " + template + "}", []string{
+			`spec.selector.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator`,
+			`spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"Is"}]}: invalid label selector`}},
 		{"pods that end", "spec: {" + selects + short + "}", []string{restarts, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"}},
 		{"numbers", "spec: {replicas: -1, minReadySeconds: -1, revisionHistoryLimit: -1, progressDeadlineSeconds: -1, " + selects + template + "}", []string{
 			"spec.replicas: Invalid value: -1: must be greater than or equal to 0", "spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0",

@@ -47,6 +47,9 @@ func validateWorkloadSelector(what string, selector *metav1.LabelSelector, templ
 		return append(field.ErrorList{field.Required(at, "")}, validateMatch(selector, templateLabels)...)
 	}
 	errs := rule.Selector(selector, at)
+	if _, err := metav1.LabelSelectorAsSelector(selector); err != nil && what == "deployment" {
+		errs = append(errs, field.Invalid(at, selector, "invalid label selector"))
+	}
 	if len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {
 		return append(errs, field.Invalid(at, selector, "empty selector is invalid for "+what))
 	}

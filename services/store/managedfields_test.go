@@ -232,7 +232,7 @@ func TestOwnersInBothVersions(t *testing.T) {
 	old := &autoscalingv1.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "h"}}
 	now := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: old.ObjectMeta}
 	jane, joe := asUser(t, s, "jane"), asUser(t, s, "joe")
-	if _, err := jane.apply(old, "", older+"spec: {scaleTargetRef: {kind: Deployment, name: d}, maxReplicas: 5, targetCPUUtilizationPercentage: 50}\n"); err != nil {
+	if _, err := jane.apply(old, "", older+"spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}, maxReplicas: 5, targetCPUUtilizationPercentage: 50}\n"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := joe.apply(now, "", newer+"spec: {maxReplicas: 7}\n")

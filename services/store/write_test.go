@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,6 +110,44 @@ func TestUpdatesThatNeedAVersion(t *testing.T) {
 	}
 }
 
+func TestUpdatesOfMetadata(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "x"}}
+	if err := c.Create(t.Context(), cm); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ name, patch, want string }{
+		{"no name", `{"metadata":{"name":null}}`, "the name of the object (x based on URL) was undeterminable: name must be provided"},
+		{"another name", `{"metadata":{"name":"y"}}`, "the name of the object (y) does not match the name on the URL (x)"},
+		{"a deletion", `{"metadata":{"deletionTimestamp":"2026-01-01T00:00:00Z"}}`, "metadata.deletionTimestamp: Invalid value: \"2026-01-01T00:00:00Z\": field is immutable"},
+		{"a grace period", `{"metadata":{"deletionGracePeriodSeconds":5}}`, "metadata.deletionGracePeriodSeconds: Invalid value: 5: field is immutable"},
+		{"what is the Store's", `{"metadata":{"creationTimestamp":null,"generation":7,"selfLink":"a"}}`, ""},
+	} {
+		got := ""
+		if err := c.Patch(t.Context(), cm.DeepCopy(), types.MergePatchType, []byte(tc.patch), ""); err != nil {
+			got = err.Error()
+		}
+		if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestAccountsNameSecretsOnly(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"},
+		Secrets: []corev1.ObjectReference{{Kind: "Secret", Namespace: "other", Name: "s", FieldPath: "x"}}}
+	create(t, c, account)
+	want := []corev1.ObjectReference{{Name: "s"}}
+	if !slices.Equal(account.Secrets, want) {
+		t.Errorf("as created: %+v", account.Secrets)
+	}
+	account.Secrets[0].Namespace = "other"
+	if err := c.Update(t.Context(), account); err != nil || !slices.Equal(account.Secrets, want) {
+		t.Errorf("as updated: %v, %+v", err, account.Secrets)
+	}
+}
+
 func TestPodAdmission(t *testing.T) {
 	c := storetest.New(t).Client(storetest.Admin())
 	p := pod("")
@@ -125,6 +164,11 @@ func TestPodAdmission(t *testing.T) {
 	create(t, c, critical)
 	if *critical.Spec.Priority != 2_000_001_000 {
 		t.Errorf("priority %d", *critical.Spec.Priority)
+	}
+	leftOut := critical.DeepCopy()
+	leftOut.Spec.Priority, leftOut.Spec.PreemptionPolicy = nil, nil
+	if err := c.Update(t.Context(), leftOut); err != nil || leftOut.Spec.Priority == nil || leftOut.Spec.PreemptionPolicy == nil {
+		t.Errorf("an update that leaves the priority out: %v, %v", err, leftOut.Spec.Priority)
 	}
 	lost := pod("lost")
 	lost.Namespace = "nowhere"

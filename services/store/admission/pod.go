@@ -20,7 +20,14 @@ type podPriority struct {
 
 func (p podPriority) Mutate(ctx context.Context, r *Request) error {
 	pod, ok := r.Object.(*corev1.Pod)
-	if !ok || r.Operation != Create || r.Subresource != "" {
+	if !ok || r.Subresource != "" {
+		return nil
+	}
+	if old, ok := r.Old.(*corev1.Pod); ok && r.Operation == Update {
+		keepPriority(&pod.Spec, &old.Spec)
+		return nil
+	}
+	if r.Operation != Create {
 		return nil
 	}
 	class, err := p.classOf(ctx, r, pod)
@@ -43,6 +50,17 @@ func (p podPriority) Mutate(ctx context.Context, r *Request) error {
 		pod.Spec.PreemptionPolicy = &policy
 	}
 	return nil
+}
+
+// keepPriority carries what was found at the pod's creation over to an update
+// that leaves it out. What it changes is validation's to refuse.
+func keepPriority(spec, was *corev1.PodSpec) {
+	if spec.Priority == nil {
+		spec.Priority = was.Priority
+	}
+	if spec.PreemptionPolicy == nil {
+		spec.PreemptionPolicy = was.PreemptionPolicy
+	}
 }
 
 // classOf returns the class that the pod names or else the global default; nil

@@ -58,10 +58,21 @@ func placeNew(w Write, obj kinds.Object) error {
 	if err := place(w, obj); err != nil {
 		return err
 	}
-	if w.Name != "" && obj.GetName() != w.Name {
-		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), w.Name))
+	if w.Name == "" {
+		return nil
 	}
-	return nil
+	return checkName(obj, w.Name)
+}
+
+// checkName checks an object's name against the request's.
+func checkName(obj kinds.Object, name string) error {
+	switch obj.GetName() {
+	case name:
+		return nil
+	case "":
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", name))
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), name))
 }
 
 // place checks an object's namespace against the request's.
@@ -88,12 +99,10 @@ func prepareChanged(w Write, obj, old kinds.Object) error {
 		return err
 	}
 	gr, name := w.Kind.GroupResource(), w.Name
-	if obj.GetName() == "" {
-		obj.SetName(name)
+	if err := checkName(obj, name); err != nil {
+		return err
 	}
 	switch rv := obj.GetResourceVersion(); {
-	case obj.GetName() != name:
-		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), name))
 	case obj.GetUID() != "" && obj.GetUID() != old.GetUID():
 		return apierrors.NewConflict(gr, name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", obj.GetUID(), old.GetUID()))
 	case rv == "" && conditionalOnly(w.Kind):
@@ -114,10 +123,10 @@ func restoreSystemMetadata(obj, old kinds.Object) {
 	if created := obj.GetCreationTimestamp(); created.IsZero() {
 		obj.SetCreationTimestamp(old.GetCreationTimestamp())
 	}
-	if obj.GetDeletionTimestamp() == nil || old.GetDeletionTimestamp() == nil {
+	if old.GetDeletionTimestamp() != nil {
 		obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
 	}
-	if obj.GetDeletionGracePeriodSeconds() == nil || old.GetDeletionGracePeriodSeconds() == nil {
+	if obj.GetDeletionGracePeriodSeconds() == nil {
 		obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
 	}
 	obj.SetGeneration(old.GetGeneration())
