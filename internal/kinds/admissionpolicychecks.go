@@ -79,7 +79,7 @@ func validateVariableName(name string, at *field.Path) field.ErrorList {
 	case strings.TrimSpace(name) == "":
 		return field.ErrorList{field.Required(at, "name is not specified")}
 	case !identifier.MatchString(name) || slices.Contains(reservedWords, name):
-		return field.ErrorList{field.Invalid(at, name, "name is not a valid CEL identifier")}
+		return field.ErrorList{field.Invalid(at, name, "must be a valid CEL identifier")}
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func validateCertificateRequest(c *certificatesv1.CertificateSigningRequest) fie
 		errs = append(errs, field.Invalid(specPath("request"), c.Spec.Request, err.Error()))
 	}
 	if len(c.Spec.Usages) == 0 {
-		errs = append(errs, field.Required(specPath("usages"), "usages must be specified"))
+		errs = append(errs, field.Required(specPath("usages"), ""))
 	}
 	errs = append(errs, validateUsages(c.Spec.Usages, specPath("usages"))...)
 	if s := c.Spec.ExpirationSeconds; s != nil && *s < shortestCertificateSeconds {

@@ -9,7 +9,6 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -78,7 +77,7 @@ func priorityClassColumns() []Column {
 func priorityClassStrategy() Strategy {
 	s := plain(rules[*schedulingv1.PriorityClass]{
 		defaults: func(p *schedulingv1.PriorityClass) { setPointer(&p.PreemptionPolicy, corev1.PreemptLowerPriority) },
-		validate: func(p *schedulingv1.PriorityClass) field.ErrorList {
+		validateCreate: func(p *schedulingv1.PriorityClass) field.ErrorList {
 			return rule.Join(validatePriorityClass(p), rule.Optional(p.PreemptionPolicy, field.NewPath("preemptionPolicy"), podspec.ValidatePreemption))
 		},
 		validateUpdate: func(p, old *schedulingv1.PriorityClass) field.ErrorList {
@@ -94,19 +93,28 @@ func priorityClassStrategy() Strategy {
 }
 
 func validatePriorityClass(p *schedulingv1.PriorityClass) field.ErrorList {
+	if !strings.HasPrefix(p.Name, "system-") {
+		if p.Value > highestUserPriority {
+			return field.ErrorList{field.Forbidden(field.NewPath("value"),
+				fmt.Sprintf("maximum allowed value of a user defined priority is %d", highestUserPriority))}
+		}
+		return nil
+	}
 	system := map[string]int32{"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 	value, known := system[p.Name]
+	var why string
 	switch {
-	case strings.HasPrefix(p.Name, "system-") && !known:
-		return field.ErrorList{field.Forbidden(field.NewPath("metadata", "name"),
-			"priority class names with 'system-' prefix are reserved for system use only. error: "+p.Name+" is not a known system priority class")}
-	case known && (p.Value != value || p.GlobalDefault):
-		return field.ErrorList{field.Forbidden(field.NewPath("value"), fmt.Sprintf("value of %s PriorityClass must be %d", p.Name, value))}
-	case !known && p.Value > highestUserPriority:
-		return field.ErrorList{field.Forbidden(field.NewPath("value"),
-			fmt.Sprintf("maximum allowed value of a user defined priority is %d", highestUserPriority))}
+	case !known:
+		why = p.Name + " is not a known system priority class"
+	case p.Value != value:
+		why = fmt.Sprintf("value of %s PriorityClass must be %d", p.Name, value)
+	case p.GlobalDefault:
+		why = fmt.Sprintf("globalDefault of %s PriorityClass must be false", p.Name)
+	default:
+		return nil
 	}
-	return nil
+	return field.ErrorList{field.Forbidden(field.NewPath("metadata", "name"),
+		"priority class names with 'system-' prefix are reserved for system use only. error: "+why)}
 }
 
 func runtimeClassColumns() []Column {
@@ -119,7 +127,7 @@ func runtimeClassColumns() []Column {
 func runtimeClassStrategy() Strategy {
 	return plain(rules[*nodev1.RuntimeClass]{
 		validate: func(r *nodev1.RuntimeClass) field.ErrorList {
-			errs := rule.Form(r.Handler, field.NewPath("handler"), validation.IsDNS1123Label)
+			var errs field.ErrorList
 			if r.Overhead != nil {
 				errs = append(errs, podspec.ValidateOverhead(r.Overhead.PodFixed, field.NewPath("overhead"))...)
 			}
@@ -131,6 +139,9 @@ func runtimeClassStrategy() Strategy {
 				metavalidation.ValidateLabels(r.Scheduling.NodeSelector, at.Child("nodeSelector")),
 				validateClassTolerations(r.Scheduling.Tolerations, at.Child("tolerations")))
 		},
+		validateCreate: func(r *nodev1.RuntimeClass) field.ErrorList {
+			return rule.Given(r.Handler, field.NewPath("handler"), validation.IsDNS1123Label)
+		},
 		validateUpdate: func(r, old *nodev1.RuntimeClass) field.ErrorList {
 			return rule.Immutable(r.Handler, old.Handler, field.NewPath("handler"))
 		},
@@ -140,11 +151,11 @@ func runtimeClassStrategy() Strategy {
 // validateClassTolerations: what a class adds to its pods it adds once.
 func validateClassTolerations(tolerations []corev1.Toleration, at *field.Path) field.ErrorList {
 	errs := podspec.ValidateTolerations(tolerations, at)
+	seen := rule.Seen[corev1.Toleration]{}
 	for i, t := range tolerations {
-		for _, before := range tolerations[:i] {
-			if equality.Semantic.DeepEqual(t, before) {
-				errs = append(errs, field.Duplicate(at.Index(i), t))
-			}
+		t.TolerationSeconds = nil
+		if len(seen.Once(t, at)) > 0 {
+			errs = append(errs, field.Duplicate(at.Index(i), tolerations[i]))
 		}
 	}
 	return errs

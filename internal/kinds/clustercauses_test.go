@@ -117,7 +117,6 @@ func TestNetworking(t *testing.T) {
 			`spec.ingressClassName: Invalid value: "A": ` + subdomain1123, `spec.tls[0].hosts[0]: Invalid value: "*": a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which`,
 			`spec.rules[0].host: Invalid value: "1.1.1.1": must be a DNS name, not an IP address`, "spec.rules[0].http.paths: Required value",
 			`spec.rules[1].host: Invalid value: "A": ` + subdomain1123, "spec.rules[1].http.paths[0].pathType: Required value: pathType must be specified",
-			"spec.rules[1].http.paths[0].backend: Required value: resource or service backend is required",
 			`spec.rules[1].http.paths[1].path: Invalid value: "a//b": must be an absolute path`,
 			`spec.rules[1].http.paths[1].path: Invalid value: "a//b": must not contain '//'`,
 			`spec.rules[1].http.paths[1].backend: Invalid value: "": cannot set both port name & port number`}},
@@ -140,8 +139,8 @@ func TestNetworking(t *testing.T) {
 	})
 	testCreate(t, gvk("discovery.k8s.io/v1", "EndpointSlice"), []bad{
 		{"endpoints", "{addressType: IPv4, endpoints: [{}, {addresses: [a, '::1', 169.254.1.1], nodeName: A, hostname: B}], ports: [{name: A}, {name: a, protocol: X}, {name: a}]}", []string{
-			"endpoints[0].addresses: Required value: must contain at least 1 address", `endpoints[1].addresses[0]: Invalid value: "a": must be a valid IP address,`,
-			`endpoints[1].addresses[0]: Invalid value: "a": must be a valid IP address`, `endpoints[1].addresses[1]: Invalid value: "::1": must be an IPv4 address`,
+			"endpoints[0].addresses: Required value", `endpoints[1].addresses[0]: Invalid value: "a": must be a valid IP address,`,
+			`endpoints[1].addresses: Invalid value: "::1": must be an IPv4 address`,
 			`endpoints[1].addresses[2]: Invalid value: "169.254.1.1": may not be in the link-local range (169.254.0.0/16, fe80::/10)`,
 			`endpoints[1].nodeName: Invalid value: "A": ` + subdomain1123, `endpoints[1].hostname: Invalid value: "B": ` + label1123,
 			`ports[0].name: Invalid value: "A": ` + label1123, `ports[1].protocol: Unsupported value: "X": supported values: "SCTP", "TCP", "UDP"`, `ports[2].name: Duplicate value: "a"`}},
@@ -176,5 +175,64 @@ func TestNetworking(t *testing.T) {
 			`message: Invalid value: "other": field is immutable`, `type: Invalid value: "Normal": field is immutable`,
 			`eventTime: Invalid value: "2026-01-01T00:00:01.000000Z": field is immutable`,
 			`related: Invalid value: {"name":"r"}: field is immutable`, `series.count: Invalid value: "": should be at least 2`}},
+	})
+}
+
+func TestRoles(t *testing.T) {
+	testCreate(t, gvk("rbac.authorization.k8s.io/v1", "Role"), []bad{
+		{"rules", "rules: [{}, {verbs: [get], nonResourceURLs: [/a], resources: [pods]}]", []string{
+			"rules[0].verbs: Required value", "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
+			"rules[0].resources: Required value: resource rules must supply at least one resource",
+			`rules[1].nonResourceURLs: Invalid value: ["/a"]: namespaced rules cannot apply to non-resource URLs`,
+			`rules[1].nonResourceURLs: Invalid value: ["/a"]: rules cannot apply to both regular resources and non-resource URLs`}},
+	})
+	testCreate(t, gvk("rbac.authorization.k8s.io/v1", "ClusterRole"), []bad{
+		{"selectors", "aggregationRule: {clusterRoleSelectors: [{matchExpressions: [{key: a, operator: Is}]}]}", []string{
+			`aggregationRule.clusterRoleSelectors[0].matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator`,
+			"aggregationRule.clusterRoleSelectors[0]: Invalid value: null: invalid label selector."}},
+	})
+	testCreate(t, gvk("rbac.authorization.k8s.io/v1", "RoleBinding"), []bad{
+		{"nothing", "{}", []string{`roleRef.kind: Unsupported value: "": supported values: "Role", "ClusterRole"`, "roleRef.name: Required value"}},
+		{"subjects", "roleRef: {kind: Role, name: a, apiGroup: x}\nsubjects: [{kind: ServiceAccount, name: A, apiGroup: x}, {kind: User, name: '', apiGroup: x}, {kind: X, name: a}]", []string{
+			`roleRef.apiGroup: Unsupported value: "x": supported values: "rbac.authorization.k8s.io"`, `subjects[0].name: Invalid value: "A": ` + subdomain1123,
+			`subjects[0].apiGroup: Unsupported value: "x": supported values: ""`, "subjects[1].name: Required value",
+			`subjects[1].apiGroup: Unsupported value: "x": supported values: "rbac.authorization.k8s.io"`,
+			`subjects[2].kind: Unsupported value: "X": supported values: "ServiceAccount", "User", "Group"`}},
+	})
+	testUpdate(t, gvk("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"), false, []change{
+		{"another role", "roleRef: {kind: ClusterRole, name: a}", "roleRef: {kind: ClusterRole, name: b}", []string{
+			`roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"b"}: field is immutable`}},
+	})
+}
+
+func TestPriorityAndRuntimeClasses(t *testing.T) {
+	priority, runtime := gvk("scheduling.k8s.io/v1", "PriorityClass"), gvk("node.k8s.io/v1", "RuntimeClass")
+	const system = "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: "
+	testCreate(t, priority, []bad{
+		{"too high", "metadata: {name: a}\nvalue: 1000000001\npreemptionPolicy: X", []string{"value: Forbidden: maximum allowed value of a user defined priority is 1000000000",
+			`preemptionPolicy: Unsupported value: "X": supported values: "PreemptLowerPriority", "Never"`}},
+		{"the system's", "metadata: {name: system-node-critical}\nvalue: 2000001000", nil},
+		{"the system's with another value", "metadata: {name: system-node-critical}\nvalue: 1", []string{system + "value of system-node-critical PriorityClass must be 2000001000"}},
+		{"the system's for all", "metadata: {name: system-node-critical}\nvalue: 2000001000\nglobalDefault: true", []string{system + "globalDefault of system-node-critical PriorityClass must be false"}},
+		{"not the system's", "metadata: {name: system-x}", []string{system + "system-x is not a known system priority class"}},
+	})
+	testUpdate(t, priority, false, []change{
+		{"another value", "metadata: {name: a}\nvalue: 1", "metadata: {name: a}\nvalue: 1000000001", []string{"value: Forbidden: may not be changed in an update."}},
+	})
+	testCreate(t, runtime, []bad{
+		{"no handler", "{}", []string{"handler: Required value"}},
+		{"a handler", "handler: A", []string{`handler: Invalid value: "A": ` + label1123}},
+		{"tolerations", "handler: a\nscheduling: {tolerations: [{key: a, operator: Exists, effect: NoExecute}, {key: a, operator: Exists, effect: NoExecute, tolerationSeconds: 1}]}", []string{
+			`scheduling.tolerations[1]: Duplicate value: {"key":"a","operator":"Exists","effect":"NoExecute","tolerationSeconds":1}`}},
+	})
+	testUpdate(t, runtime, false, []change{{"another handler", "handler: a", "handler: B", []string{`handler: Invalid value: "B": field is immutable`}}})
+}
+
+func TestIngressBackends(t *testing.T) {
+	testCreate(t, gvk("networking.k8s.io/v1", "Ingress"), []bad{
+		{"a Service that begins with a digit", "spec: {defaultBackend: {service: {name: 1a, port: {number: 80}}}}", nil},
+		{"no name and no port", "spec: {defaultBackend: {service: {}}}", []string{"spec.defaultBackend.service.name: Required value", "spec.defaultBackend: Required value: port name or number is required"}},
+		{"nothing", "spec: {defaultBackend: {}}", []string{`spec.defaultBackend: Invalid value: "": resource or service backend is required`}},
+		{"an empty group", "spec: {defaultBackend: {resource: {apiGroup: '', kind: A, name: a}}}", []string{`spec.defaultBackend.resource.apiGroup: Invalid value: "": ` + subdomain1123}},
 	})
 }

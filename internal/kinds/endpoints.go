@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -145,7 +146,15 @@ func endpointSliceColumns() []Column {
 
 func endpointSliceStrategy() Strategy {
 	s := plain(rules[*discoveryv1.EndpointSlice]{
+		create: func(s *discoveryv1.EndpointSlice) { dropTopology(s, nil) },
+		update: func(s, old *discoveryv1.EndpointSlice) {
+			if !equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+				dropTopology(s, old)
+			}
+		},
 		defaults: func(s *discoveryv1.EndpointSlice) {
+			noneIfEmpty(&s.Endpoints)
+			noneIfEmpty(&s.Ports)
 			for i := range s.Ports {
 				setPointer(&s.Ports[i].Name, "")
 				setPointer(&s.Ports[i].Protocol, corev1.ProtocolTCP)
@@ -155,13 +164,58 @@ func endpointSliceStrategy() Strategy {
 		validateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 			return rule.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))
 		},
+		warnings: func(s *discoveryv1.EndpointSlice) []string {
+			if s.AddressType == discoveryv1.AddressTypeFQDN {
+				return []string{"spec.addressType: FQDN endpoints are deprecated"}
+			}
+			return badSliceAddresses(s)
+		},
 	})
+	s.UpdateWarnings = func(obj, _ Object) []string { return badSliceAddresses(obj.(*discoveryv1.EndpointSlice)) }
 	s.SpecChanged = func(obj, old Object) bool {
 		a, b := obj.(*discoveryv1.EndpointSlice), old.(*discoveryv1.EndpointSlice)
 		return changed(func(s *discoveryv1.EndpointSlice) *[]discoveryv1.Endpoint { return &s.Endpoints })(a, b) ||
-			changed(func(s *discoveryv1.EndpointSlice) *[]discoveryv1.EndpointPort { return &s.Ports })(a, b)
+			changed(func(s *discoveryv1.EndpointSlice) *[]discoveryv1.EndpointPort { return &s.Ports })(a, b) ||
+			!equality.Semantic.DeepEqual(a.Labels, b.Labels)
 	}
 	return s
+}
+
+// dropTopology takes away what v1 has fields for. The node that an endpoint was on
+// according to that is kept in its field, so that who knows only older endpoints
+// does not lose it.
+func dropTopology(s, old *discoveryv1.EndpointSlice) {
+	var nodes []string
+	if old != nil {
+		for i := range old.Endpoints {
+			nodes = append(nodes, old.Endpoints[i].DeprecatedTopology[corev1.LabelHostname])
+		}
+	}
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		if node := e.DeprecatedTopology[corev1.LabelHostname]; node != "" && e.NodeName == nil && slices.Contains(nodes, node) {
+			e.NodeName = &node
+		}
+		e.DeprecatedTopology = nil
+	}
+}
+
+// badSliceAddresses warns of addresses that some read in another way, unless the
+// slice is a controller's, which writes none.
+func badSliceAddresses(s *discoveryv1.EndpointSlice) (out []string) {
+	switch s.Labels[discoveryv1.LabelManagedBy] {
+	case "endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io":
+		return nil
+	}
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		return nil
+	}
+	for i := range s.Endpoints {
+		for j, address := range s.Endpoints[i].Addresses {
+			out = append(out, validation.GetWarningsForIP(field.NewPath("endpoints").Index(i).Child("addresses").Index(j), address)...)
+		}
+	}
+	return out
 }
 
 func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
@@ -197,7 +251,7 @@ func validateEndpoint(kind discoveryv1.AddressType, e *discoveryv1.Endpoint, at 
 	addresses := at.Child("addresses")
 	var errs field.ErrorList
 	if len(e.Addresses) == 0 {
-		errs = append(errs, field.Required(addresses, "must contain at least 1 address"))
+		errs = append(errs, field.Required(addresses, ""))
 	}
 	errs = rule.Join(errs,
 		rule.AtMost(len(e.Addresses), maxAddresses, addresses),
@@ -206,9 +260,9 @@ func validateEndpoint(kind discoveryv1.AddressType, e *discoveryv1.Endpoint, at 
 			case discoveryv1.AddressTypeFQDN:
 				return validation.IsFullyQualifiedDomainName(at, *a)
 			case discoveryv1.AddressTypeIPv4:
-				return rule.Join(validFamily(*a, corev1.IPv4Protocol, at), rule.EndpointIP(*a, at))
+				return validSliceAddress(*a, rule.IP(*a, at), corev1.IPv4Protocol, addresses, at)
 			case discoveryv1.AddressTypeIPv6:
-				return rule.Join(validFamily(*a, corev1.IPv6Protocol, at), rule.EndpointIP(*a, at))
+				return validSliceAddress(*a, validation.IsValidIP(at, *a), corev1.IPv6Protocol, addresses, at)
 			}
 			return nil
 		}),
@@ -240,12 +294,17 @@ func validateHints(h *discoveryv1.EndpointHints, at *field.Path) field.ErrorList
 	)
 }
 
-func validFamily(ip string, family corev1.IPFamily, at *field.Path) field.ErrorList {
-	errs := rule.IP(ip, at)
-	if len(errs) == 0 && familyOf(ip) != family {
-		errs = append(errs, field.Invalid(at, ip, fmt.Sprintf("must be an %s address", family)))
+// validSliceAddress: what has the form of an address is of its slice's family and
+// can be somebody else's.
+func validSliceAddress(ip string, form field.ErrorList, family corev1.IPFamily, addresses, at *field.Path) field.ErrorList {
+	if len(form) > 0 {
+		return form
 	}
-	return errs
+	var errs field.ErrorList
+	if familyOf(ip) != family {
+		errs = append(errs, field.Invalid(addresses, ip, fmt.Sprintf("must be an %s address", family)))
+	}
+	return append(errs, rule.EndpointIP(ip, at)...)
 }
 
 func serviceAccountColumns() []Column {

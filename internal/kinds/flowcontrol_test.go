@@ -63,18 +63,18 @@ func TestPriorityLevels(t *testing.T) {
 		{"nothing", "spec: {}", []string{"spec.type: Required value"}},
 		{"a type", "spec: {type: A}", []string{`spec.type: Unsupported value: "A": supported values: "Exempt", "Limited"`}},
 		{"another exempt one", "spec: {type: Exempt, limited: {}, exempt: {nominalConcurrencyShares: -1, lendablePercent: 101}}", []string{
-			"spec.type: Invalid value: \"Exempt\": must be 'Exempt' if and only if `name` is 'exempt'", "spec.limited: Forbidden: must be nil if the type is not Limited",
+			"spec.type: Invalid value: \"Exempt\": must be 'Exempt' if and only if `name` is 'exempt'", "spec.limited: Forbidden",
 			"spec.exempt.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer",
 			"spec.exempt.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive"}},
-		{"not limited", "spec: {type: Limited, exempt: {}}", []string{"spec.exempt: Forbidden: must be nil if the type is Limited", "spec.limited: Required value: must not be empty when type is Limited"}},
+		{"not limited", "spec: {type: Limited, exempt: {}}", []string{"spec.exempt: Forbidden", "spec.limited: Required value"}},
 		{"numbers", "spec: {type: Limited, limited: {nominalConcurrencyShares: -1, lendablePercent: -1, borrowingLimitPercent: -1, limitResponse: {type: Reject, queuing: {}}}}", []string{
 			"spec.limited.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer",
 			"spec.limited.lendablePercent: Invalid value: -1: must be between 0 and 100, inclusive",
 			"spec.limited.borrowingLimitPercent: Invalid value: -1: if specified, must be a non-negative integer",
-			"spec.limited.limitResponse.queuing: Forbidden: must be nil if limited.limitResponse.type is not Limited"}},
+			"spec.limited.limitResponse.queuing: Forbidden"}},
 		{"a response", "spec: {type: Limited, limited: {limitResponse: {type: A}}}", []string{`spec.limited.limitResponse.type: Unsupported value: "A": supported values: "Queue", "Reject"`}},
 		{"no queues", "spec: {type: Limited, limited: {limitResponse: {type: Queue}}}",
-			[]string{"spec.limited.limitResponse.queuing: Required value: must not be empty if limited.limitResponse.type is Limited"}},
+			[]string{"spec.limited.limitResponse.queuing: Required value"}},
 		{"queues", "spec: {type: Limited, limited: {limitResponse: {type: Queue, queuing: {queues: 10000001, handSize: -1, queueLengthLimit: -1}}}}", []string{
 			"spec.limited.limitResponse.queuing.queueLengthLimit: Invalid value: -1: must be positive",
 			"spec.limited.limitResponse.queuing.queues: Invalid value: 10000001: must not be greater than 10000000",

@@ -127,7 +127,9 @@ func validateIngressRule(r *networkingv1.IngressRule, path *field.Path) field.Er
 	for n := range r.HTTP.Paths {
 		p, at := &r.HTTP.Paths[n], paths.Index(n)
 		errs = append(errs, validateIngressPath(p, at)...)
-		errs = append(errs, validateBackend(&p.Backend, at.Child("backend"))...)
+		if p.PathType != nil {
+			errs = append(errs, validateBackend(&p.Backend, at.Child("backend"))...)
+		}
 	}
 	return errs
 }
@@ -174,12 +176,10 @@ func validateBackend(b *networkingv1.IngressBackend, at *field.Path) field.Error
 	case b.Resource != nil:
 		return validateTypedReference(b.Resource, at.Child("resource"))
 	case b.Service == nil:
-		return field.ErrorList{field.Required(at, "resource or service backend is required")}
-	case b.Service.Name == "":
-		return field.ErrorList{field.Required(at.Child("service", "name"), "")}
+		return field.ErrorList{field.Invalid(at, "", "resource or service backend is required")}
 	}
 	service := at.Child("service")
-	errs := rule.Form(b.Service.Name, service.Child("name"), validation.IsDNS1035Label)
+	errs := rule.Given(b.Service.Name, service.Child("name"), validation.IsDNS1123Label)
 	port := b.Service.Port
 	switch {
 	case port.Name != "" && port.Number != 0:
@@ -194,7 +194,7 @@ func validateBackend(b *networkingv1.IngressBackend, at *field.Path) field.Error
 
 func validateTypedReference(ref *corev1.TypedLocalObjectReference, at *field.Path) field.ErrorList {
 	return rule.Join(
-		rule.FormIfSet(deref(ref.APIGroup), at.Child("apiGroup"), validation.IsDNS1123Subdomain),
+		rule.Optional(ref.APIGroup, at.Child("apiGroup"), validSubdomain),
 		rule.Given(ref.Kind, at.Child("kind"), content.IsPathSegmentName),
 		rule.Given(ref.Name, at.Child("name"), content.IsPathSegmentName),
 	)

@@ -11,6 +11,7 @@ import (
 // TestPrepare: what becomes of an object that is made or changed, beside defaults.
 func TestPrepare(t *testing.T) {
 	claim, lease, driver, node := gvk("v1", "PersistentVolumeClaim"), gvk("coordination.k8s.io/v1", "Lease"), gvk("storage.k8s.io/v1", "CSIDriver"), gvk("storage.k8s.io/v1", "CSINode")
+	slice := gvk("discovery.k8s.io/v1", "EndpointSlice")
 	const own, snapshot, other = "{kind: PersistentVolumeClaim, name: a}", "{apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: a}", "{apiGroup: x.example.com, kind: X, name: a}"
 	const mode = "volumeMode: Filesystem, resources: {}, "
 	for _, tt := range []struct {
@@ -31,6 +32,12 @@ func TestPrepare(t *testing.T) {
 		{"an election that goes on", lease, "spec: {strategy: a.b/c}", "spec: {strategy: a.b/d, preferredHolder: b}", "spec: {strategy: a.b/d}"},
 		{"a driver", driver, "", "metadata: {generation: 1}", "spec: {attachRequired: true, podInfoOnMount: false, storageCapacity: false, fsGroupPolicy: ReadWriteOnceWithFSType, requiresRepublish: false, seLinuxMount: false, preventPodSchedulingIfMissing: false, volumeLifecycleModes: [Persistent]}"},
 		{"storage's health", node, "", "spec: {drivers: [{name: a, nodeID: b, topologyKeys: []}]}\nstatus: {storageHealth: [{name: a}]}", "spec: {drivers: [{name: a, nodeID: b, topologyKeys: null}]}"},
+		{"the topology of an endpoint", slice, "", "endpoints: [{addresses: [a], deprecatedTopology: {kubernetes.io/hostname: n}}]\nports: []", "endpoints: [{addresses: [a], conditions: {}}]"},
+		{"the node of an older endpoint", slice, "endpoints: [{addresses: [a], deprecatedTopology: {kubernetes.io/hostname: n}}]",
+			"endpoints: [{addresses: [b], deprecatedTopology: {kubernetes.io/hostname: n}}]", "endpoints: [{addresses: [b], conditions: {}, nodeName: n}]"},
+		{"older endpoints as they were", slice, "endpoints: [{addresses: [a], deprecatedTopology: {x: y}}]", "endpoints: [{addresses: [a], deprecatedTopology: {x: y}}]",
+			"endpoints: [{addresses: [a], conditions: {}, deprecatedTopology: {x: y}}]"},
+		{"a role without rules", gvk("rbac.authorization.k8s.io/v1", "Role"), "", "rules: []", "rules: null"},
 		{"no drivers", node, "", "spec: {drivers: []}", "spec: {drivers: null}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -88,18 +88,19 @@ func validatePriorityLevel(name string, s *flowcontrolv1.PriorityLevelConfigurat
 	}
 	switch s.Type {
 	case flowcontrolv1.PriorityLevelEnablementExempt:
-		errs = append(errs, rule.Forbid(at, "must be nil if the type is not Limited", rule.Set("limited", s.Limited != nil))...)
+		errs = append(errs, rule.Forbid(at, "", rule.Set("limited", s.Limited != nil))...)
 		if s.Exempt != nil {
 			errs = append(errs, validateShares(s.Exempt.NominalConcurrencyShares, s.Exempt.LendablePercent, at.Child("exempt"))...)
 		}
 		return errs
 	case flowcontrolv1.PriorityLevelEnablementLimited:
-		errs = append(errs, rule.Forbid(at, "must be nil if the type is Limited", rule.Set("exempt", s.Exempt != nil))...)
+		errs = append(errs, rule.Forbid(at, "", rule.Set("exempt", s.Exempt != nil))...)
 		if s.Limited == nil {
-			return append(errs, field.Required(at.Child("limited"), "must not be empty when type is Limited"))
+			return append(errs, field.Required(at.Child("limited"), ""))
 		}
 		return append(errs, validateLimited(s.Limited, at.Child("limited"))...)
 	}
+	errs = append(errs, rule.Forbid(at, "", rule.Set("exempt", s.Exempt != nil), rule.Set("limited", s.Limited != nil))...)
 	return append(errs, rule.OneOf(s.Type, at.Child("type"), flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited)...)
 }
 
@@ -122,13 +123,14 @@ func validateLimited(l *flowcontrolv1.LimitedPriorityLevelConfiguration, at *fie
 	response, queuing := at.Child("limitResponse"), at.Child("limitResponse", "queuing")
 	switch r := l.LimitResponse; r.Type {
 	case flowcontrolv1.LimitResponseTypeReject:
-		return append(errs, rule.Forbid(response, "must be nil if limited.limitResponse.type is not Limited", rule.Set("queuing", r.Queuing != nil))...)
+		return append(errs, rule.Forbid(response, "", rule.Set("queuing", r.Queuing != nil))...)
 	case flowcontrolv1.LimitResponseTypeQueue:
 		if r.Queuing == nil {
-			return append(errs, field.Required(queuing, "must not be empty if limited.limitResponse.type is Limited"))
+			return append(errs, field.Required(queuing, ""))
 		}
 		return append(errs, validateQueuing(r.Queuing, queuing)...)
 	default:
+		errs = append(errs, rule.Forbid(response, "", rule.Set("queuing", r.Queuing != nil))...)
 		return append(errs, rule.OneOf(r.Type, response.Child("type"), flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)...)
 	}
 }

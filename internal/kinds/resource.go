@@ -1,17 +1,18 @@
 package kinds
 
 import (
+	"context"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/operation"
+	"k8s.io/apimachinery/pkg/api/validate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/devicespec"
-	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
 )
 
@@ -85,12 +86,7 @@ func deviceClassStrategy() Strategy {
 				return rule.Join(
 					devicespec.ValidateSelectors(c.Spec.Selectors, specPath("selectors")),
 					devicespec.ValidateClassConfiguration(c.Spec.Config, specPath("config")),
-					rule.Optional(c.Spec.ExtendedResourceName, specPath("extendedResourceName"), func(name string, at *field.Path) field.ErrorList {
-						if podspec.IsExtended(corev1.ResourceName(name)) {
-							return nil
-						}
-						return field.ErrorList{field.Invalid(at, name, "must be a valid extended resource name")}
-					}))
+					validate.ExtendedResourceName(context.Background(), operation.Operation{}, specPath("extendedResourceName"), c.Spec.ExtendedResourceName, nil))
 			},
 		})
 }
@@ -146,7 +142,7 @@ func resourceClaimTemplateStrategy() Strategy {
 		create:   func(t *resourcev1.ResourceClaimTemplate) { devicespec.DropClaim(&t.Spec.Spec) },
 		update:   func(t, _ *resourcev1.ResourceClaimTemplate) { devicespec.DropClaim(&t.Spec.Spec) },
 		defaults: func(t *resourcev1.ResourceClaimTemplate) { devicespec.DefaultClaim(&t.Spec.Spec) },
-		validateCreate: func(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
+		validate: func(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
 			return rule.Join(rule.TemplateMeta(&t.Spec.ObjectMeta, specPath("metadata")), devicespec.ValidateClaim(&t.Spec.Spec, specPath("spec")))
 		},
 		validateUpdate: func(t, old *resourcev1.ResourceClaimTemplate) field.ErrorList {

@@ -130,6 +130,8 @@ func TestDeallocationForgetsDevices(t *testing.T) {
 	}
 }
 
+const attributeForms = "`int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`"
+
 func TestResourceSlices(t *testing.T) {
 	slice := func(more string) string {
 		return "spec: {driver: d.com, pool: {name: p, generation: 1, resourceSliceCount: 1}, nodeName: n" + more + "}"
@@ -165,9 +167,9 @@ func TestResourceSlices(t *testing.T) {
 			`spec.devices[2].attributes: Invalid value: "1": ` + cIdentifier, `spec.devices[2].attributes: Invalid value: "": the name must not be empty`,
 			`spec.devices[2].attributes: Invalid value: "": the domain must not be empty`, `spec.devices[2].attributes: Invalid value: "b/c": ` + cIdentifier}},
 		{"attributes", device(", attributes: {a: {}, b: {int: 1, bool: true}, v: {version: v1}, s: {string: " + strings.Repeat("x", 65) + "}}"), []string{
-			at + `.attributes[a]: Invalid value: "": exactly one value must be specified`, at + `.attributes[b]: Invalid value: {"int":1,"bool":true}: exactly one value must be specified`,
+			at + `.attributes[a]: Invalid value: "": must specify one of: ` + attributeForms, at + `.attributes[b]: Invalid value: "{int, bool}": must specify exactly one of: ` + attributeForms,
 			at + `.attributes[v].version: Invalid value: "v1": must be a string compatible with semver.org spec 2.0.0`, at + ".attributes[s].string: Too long: may not be more than 64 bytes"}},
-		{"lists are not there yet", device(", attributes: {a: {ints: [1]}}"), []string{at + `.attributes[a]: Invalid value: "": exactly one value must be specified`}},
+		{"lists are not there yet", device(", attributes: {a: {ints: [1]}}"), []string{at + `.attributes[a]: Invalid value: "": must specify one of: ` + attributeForms}},
 		{"many devices", many(128, ""), nil},
 		{"too many", many(129, ""), []string{"spec.devices: Too many: 129: must have at most 128 items"}},
 		{"too many with taints", many(65, ", taints: [{key: k, effect: None}]"), []string{"spec.devices: Too many: 65: must have at most 64 items"}},
@@ -215,7 +217,7 @@ func TestDeviceClassesAndTaintRules(t *testing.T) {
 		{"sound", "spec: {selectors: [{cel: {expression: 'true'}}], config: [{opaque: {driver: d, parameters: {}}}], extendedResourceName: example.com/gpu}", nil},
 		{"unsound", "spec: {selectors: [{}], config: [{}], extendedResourceName: cpu}", []string{
 			"spec.selectors[0].cel: Required value", "spec.config[0].opaque: Required value",
-			`spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name`}},
+			`spec.extendedResourceName: Invalid value: "cpu": a name must be a domain-prefixed path, such as 'example.com/my-prop'`}},
 	})
 	testCreate(t, gvk("resource.k8s.io/v1", "DeviceTaintRule"), []bad{
 		{"sound", "spec: {deviceSelector: {driver: d.com, pool: a/b, device: x}, taint: {key: a.com/k, value: v, effect: NoExecute}}", nil},

@@ -1,10 +1,13 @@
 package kinds
 
 import (
+	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/rule"
@@ -51,24 +54,42 @@ func clusterRoleBindingColumns() []Column {
 }
 
 func roleStrategy() Strategy {
-	return plain(rules[*rbacv1.Role]{validate: func(r *rbacv1.Role) field.ErrorList { return validatePolicy(r.Rules, true) }})
+	return plain(rules[*rbacv1.Role]{
+		defaults: func(r *rbacv1.Role) { defaultPolicy(&r.Rules) },
+		validate: func(r *rbacv1.Role) field.ErrorList { return validatePolicy(r.Rules, true) },
+	})
 }
 
 func clusterRoleStrategy() Strategy {
-	return plain(rules[*rbacv1.ClusterRole]{validate: func(r *rbacv1.ClusterRole) field.ErrorList {
-		errs := validatePolicy(r.Rules, false)
-		if r.AggregationRule == nil {
-			return errs
-		}
-		at := field.NewPath("aggregationRule", "clusterRoleSelectors")
-		if len(r.AggregationRule.ClusterRoleSelectors) == 0 {
-			errs = append(errs, field.Required(at, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
-		}
-		for i := range r.AggregationRule.ClusterRoleSelectors {
-			errs = append(errs, rule.Selector(&r.AggregationRule.ClusterRoleSelectors[i], at.Index(i))...)
+	return plain(rules[*rbacv1.ClusterRole]{
+		defaults: func(r *rbacv1.ClusterRole) { defaultPolicy(&r.Rules) },
+		validate: func(r *rbacv1.ClusterRole) field.ErrorList {
+			return append(validatePolicy(r.Rules, false), validateAggregation(r.AggregationRule, field.NewPath("aggregationRule", "clusterRoleSelectors"))...)
+		},
+	})
+}
+
+func defaultPolicy(rules *[]rbacv1.PolicyRule) {
+	noneIfEmpty(rules)
+	for i := range *rules {
+		noneIfEmpty(&(*rules)[i].Verbs)
+	}
+}
+
+func validateAggregation(r *rbacv1.AggregationRule, at *field.Path) field.ErrorList {
+	if r == nil {
+		return nil
+	}
+	if len(r.ClusterRoleSelectors) == 0 {
+		return field.ErrorList{field.Required(at, "at least one clusterRoleSelector required if aggregationRule is non-nil")}
+	}
+	return rule.Each(r.ClusterRoleSelectors, at, func(s *metav1.LabelSelector, at *field.Path) field.ErrorList {
+		errs := rule.Selector(s, at)
+		if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+			errs = append(errs, field.Invalid(at, nil, "invalid label selector."))
 		}
 		return errs
-	}})
+	})
 }
 
 func validatePolicy(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
@@ -76,7 +97,7 @@ func validatePolicy(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList 
 	for i := range rules {
 		r, at := &rules[i], field.NewPath("rules").Index(i)
 		if len(r.Verbs) == 0 {
-			errs = append(errs, field.Required(at.Child("verbs"), "verbs must contain at least one value"))
+			errs = append(errs, field.Required(at.Child("verbs"), ""))
 		}
 		if len(r.NonResourceURLs) > 0 {
 			if namespaced {
@@ -103,7 +124,9 @@ func roleBindingStrategy() Strategy {
 		validate: func(b *rbacv1.RoleBinding) field.ErrorList {
 			return validateBinding(b.RoleRef, b.Subjects, true, "Role", "ClusterRole")
 		},
-		validateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
+		validateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList {
+			return rule.Immutable(b.RoleRef, old.RoleRef, field.NewPath("roleRef"))
+		},
 	})
 }
 
@@ -113,7 +136,9 @@ func clusterRoleBindingStrategy() Strategy {
 		validate: func(b *rbacv1.ClusterRoleBinding) field.ErrorList {
 			return validateBinding(b.RoleRef, b.Subjects, false, "ClusterRole")
 		},
-		validateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) },
+		validateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList {
+			return rule.Immutable(b.RoleRef, old.RoleRef, field.NewPath("roleRef"))
+		},
 	})
 }
 
@@ -128,7 +153,10 @@ func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {
 
 func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool, kinds ...string) field.ErrorList {
 	at := field.NewPath("roleRef")
-	errs := rule.Join(rule.OneOf(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName), rule.OneOf(ref.Kind, at.Child("kind"), kinds...))
+	errs := rule.Supported(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName)
+	if !slices.Contains(kinds, ref.Kind) {
+		errs = append(errs, field.NotSupported(at.Child("kind"), ref.Kind, kinds))
+	}
 	if ref.Name == "" {
 		errs = append(errs, field.Required(at.Child("name"), ""))
 	} else {
@@ -146,6 +174,7 @@ func validateSubject(s rbacv1.Subject, namespaced bool, at *field.Path) field.Er
 	errs := rule.Required(s.Name, at.Child("name"))
 	switch s.Kind {
 	case rbacv1.ServiceAccountKind:
+		errs = append(errs, rule.FormIfSet(s.Name, at.Child("name"), validation.IsDNS1123Subdomain)...)
 		if s.APIGroup != "" {
 			errs = append(errs, field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{""}))
 		}
@@ -154,14 +183,7 @@ func validateSubject(s rbacv1.Subject, namespaced bool, at *field.Path) field.Er
 		}
 		return rule.Join(errs, rule.Required(s.Namespace, at.Child("namespace")))
 	case rbacv1.UserKind, rbacv1.GroupKind:
-		return rule.Join(errs, rule.OneOf(s.APIGroup, at.Child("apiGroup"), rbacv1.GroupName))
+		return rule.Join(errs, rule.Supported(s.APIGroup, at.Child("apiGroup"), rbacv1.GroupName))
 	}
 	return append(errs, field.NotSupported(at.Child("kind"), s.Kind, []string{rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind}))
-}
-
-func sameRole(ref, old rbacv1.RoleRef) field.ErrorList {
-	if ref == old {
-		return nil
-	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), ref, "cannot change roleRef")}
 }

@@ -50,7 +50,8 @@ func validateParameters(parameters map[string]string, none bool, at *field.Path)
 	return errs
 }
 
-// validateTopologies: terms are alternatives, so that none may come twice.
+// validateTopologies: terms are alternatives, so that none may come twice, and one
+// that asks for nothing is refused in the same words.
 func validateTopologies(terms []corev1.TopologySelectorTerm, at *field.Path) field.ErrorList {
 	var before []map[string]map[string]bool
 	return rule.Each(terms, at, func(term *corev1.TopologySelectorTerm, at *field.Path) field.ErrorList {
@@ -68,6 +69,9 @@ func validateTopologies(terms []corev1.TopologySelectorTerm, at *field.Path) fie
 			raw[r.Key] = values
 			return rule.Join(errs, metavalidation.ValidateLabelName(r.Key, at.Child("key")), keys.Once(r.Key, at.Child("key")))
 		})
+		if len(term.MatchLabelExpressions) == 0 {
+			errs = append(errs, field.Duplicate(at.Child("matchLabelExpressions"), ""))
+		}
 		for _, other := range before {
 			if equality.Semantic.DeepEqual(other, raw) {
 				errs = append(errs, field.Duplicate(at.Child("matchLabelExpressions"), ""))

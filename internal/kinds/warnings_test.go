@@ -27,6 +27,12 @@ func TestWarnings(t *testing.T) {
 		{"a class as an annotation", ingress, "metadata: {annotations: {kubernetes.io/ingress.class: a}}", []string{`annotation "kubernetes.io/ingress.class" is deprecated, please use 'spec.ingressClassName' instead`}},
 		{"a class in both places", ingress, "metadata: {annotations: {kubernetes.io/ingress.class: a}}\nspec: {ingressClassName: a}", nil},
 		{"no certificate", secret, "{type: kubernetes.io/tls, data: {tls.crt: YQ==, tls.key: YQ==}}", []string{"tls: failed to find any PEM data in certificate input"}},
+		{"endpoints", gvk("v1", "Endpoints"), "subsets: [{addresses: [{ip: 010.0.0.1}], notReadyAddresses: [{ip: 192.0.2.1}, {ip: '::ffff:1.2.3.4'}]}]", []string{
+			`subsets[0].addresses[0].ip: non-standard IP address "010.0.0.1" is invalid: use "10.0.0.1"`, `subsets[0].notReadyAddresses[1].ip: non-standard IP address "::ffff:1.2.3.4" is invalid: use "1.2.3.4"`}},
+		{"endpoints that are names", gvk("discovery.k8s.io/v1", "EndpointSlice"), "addressType: FQDN\nendpoints: [{addresses: [a.test]}]", []string{"spec.addressType: FQDN endpoints are deprecated"}},
+		{"a slice", gvk("discovery.k8s.io/v1", "EndpointSlice"), "addressType: IPv4\nendpoints: [{addresses: [010.0.0.1]}]", []string{
+			`endpoints[0].addresses[0]: non-standard IP address "010.0.0.1" is invalid: use "10.0.0.1"`}},
+		{"a controller's slice", gvk("discovery.k8s.io/v1", "EndpointSlice"), "metadata: {labels: {endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io}}\naddressType: IPv4\nendpoints: [{addresses: [010.0.0.1]}]", nil},
 		{"another secret", secret, "{data: {tls.crt: YQ==}}", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

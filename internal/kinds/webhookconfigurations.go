@@ -182,7 +182,7 @@ func validateWebhookURL(raw string, at *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(at, u.Scheme, "'https' is the only allowed URL scheme"+form))
 	}
 	if u.Host == "" {
-		errs = append(errs, field.Invalid(at, u.Host, "host must be provided"+form))
+		errs = append(errs, field.Invalid(at, u.Host, "host must be specified"+form))
 	}
 	if u.User != nil {
 		errs = append(errs, field.Invalid(at, u.User.String(), "user information is not permitted in the URL"))

@@ -74,7 +74,7 @@ func TestWebhookConfigurations(t *testing.T) {
 			[]string{"webhooks[0].clientConfig: Required value: exactly one of url or service is required"}},
 		{"a URL", client("{url: 'http://u:p@/x?y#z'}"), []string{
 			`webhooks[0].clientConfig.url: Invalid value: "http": 'https' is the only allowed URL scheme; desired format: https://host[/path]`,
-			`webhooks[0].clientConfig.url: Invalid value: "": host must be provided; desired format: https://host[/path]`,
+			`webhooks[0].clientConfig.url: Invalid value: "": host must be specified; desired format: https://host[/path]`,
 			`webhooks[0].clientConfig.url: Invalid value: "u:p": user information is not permitted in the URL`,
 			`webhooks[0].clientConfig.url: Invalid value: "z": fragments are not permitted in the URL`,
 			`webhooks[0].clientConfig.url: Invalid value: "y": query parameters are not permitted in the URL`}},

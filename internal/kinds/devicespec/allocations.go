@@ -146,7 +146,7 @@ func (n names) validateAllocation(a *resourcev1.AllocationResult, at *field.Path
 func (n names) validateResult(r *resourcev1.DeviceRequestAllocationResult, at *field.Path) field.ErrorList {
 	return rule.Join(
 		n.validateReference(r.Request, at.Child("request")),
-		ValidateDriver(r.Driver, at.Child("driver")),
+		ValidateAnyDriver(r.Driver, at.Child("driver")),
 		ValidatePool(r.Pool, at.Child("pool")),
 		ValidateDevice(r.Device, at.Child("device")),
 		bindingConditions(r.BindingConditions, r.BindingFailureConditions, at),

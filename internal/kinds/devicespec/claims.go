@@ -17,6 +17,9 @@ const badReference = "must be the name of a request in the claim or the name of 
 
 // DefaultClaim fills what a claim leaves out: a request is for one device.
 func DefaultClaim(s *resourcev1.ResourceClaimSpec) {
+	if len(s.Devices.Requests) == 0 {
+		s.Devices.Requests = nil
+	}
 	for i := range s.Devices.Requests {
 		request := &s.Devices.Requests[i]
 		if exactly := request.Exactly; exactly != nil {
@@ -160,7 +163,7 @@ func validateConfiguration(c *resourcev1.DeviceConfiguration, at *field.Path) fi
 		return field.ErrorList{field.Required(at, "")}
 	}
 	return rule.Join(
-		ValidateDriver(c.Opaque.Driver, at.Child("driver")),
+		ValidateAnyDriver(c.Opaque.Driver, at.Child("driver")),
 		jsonObject(c.Opaque.Parameters.Raw, resourcev1.OpaqueParametersMaxLength, at.Child("parameters")))
 }
 
@@ -202,12 +205,11 @@ func (n names) validateReferences(requests []string, at *field.Path) field.Error
 }
 
 func (n names) validateConstraint(c *resourcev1.DeviceConstraint, at *field.Path) field.ErrorList {
-	errs := n.validateReferences(c.Requests, at.Child("requests"))
-	switch {
-	case c.MatchAttribute != nil:
-		return append(errs, domainName(*c.MatchAttribute, at.Child("matchAttribute"))...)
-	case c.DistinctAttribute != nil:
-		return append(errs, domainName(*c.DistinctAttribute, at.Child("distinctAttribute"))...)
+	errs := rule.Join(n.validateReferences(c.Requests, at.Child("requests")),
+		rule.Optional(c.MatchAttribute, at.Child("matchAttribute"), domainName),
+		rule.Optional(c.DistinctAttribute, at.Child("distinctAttribute"), domainName))
+	if c.MatchAttribute != nil || c.DistinctAttribute != nil {
+		return errs
 	}
 	return append(errs, field.Required(at, `exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set`))
 }

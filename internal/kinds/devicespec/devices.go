@@ -3,6 +3,7 @@ package devicespec
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"sync"
 
 	resourcev1 "k8s.io/api/resource/v1"
@@ -57,26 +58,19 @@ func validateCounters(counters map[string]resourcev1.Counter, most int, at *fiel
 
 func validateAttribute(a *resourcev1.DeviceAttribute, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	set := 0
-	if a.IntValue != nil {
-		set++
-	}
-	if a.BoolValue != nil {
-		set++
-	}
 	if a.StringValue != nil {
-		set++
 		errs = append(errs, tooLong(len(*a.StringValue), resourcev1.DeviceAttributeMaxValueLength, at.Child("string"))...)
 	}
 	if a.VersionValue != nil {
-		set++
 		errs = append(errs, validateVersion(*a.VersionValue, at.Child("version"))...)
 	}
-	switch {
-	case set == 0:
-		errs = append(errs, field.Invalid(at, "", "exactly one value must be specified"))
-	case set > 1:
-		errs = append(errs, field.Invalid(at, *a, "exactly one value must be specified"))
+	const all = "`int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`"
+	switch set := rule.Members(a); len(set) {
+	case 0:
+		errs = append(errs, field.Invalid(at, "", "must specify one of: "+all))
+	case 1:
+	default:
+		errs = append(errs, field.Invalid(at, "{"+strings.Join(set, ", ")+"}", "must specify exactly one of: "+all))
 	}
 	return errs
 }

@@ -28,6 +28,17 @@ func ValidateDriver(name string, at *field.Path) field.ErrorList {
 	return append(errs, rule.Invalids(at, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
 }
 
+// ValidateAnyDriver is ValidateDriver in words which say that the case does not
+// matter, as Kubernetes has them for whatever only refers to a driver.
+func ValidateAnyDriver(name string, at *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	//nolint:staticcheck // Deprecated for new fields, this one has always allowed both cases.
+	form := content.IsDNS1123SubdomainCaseless(name)
+	return rule.Join(tooLong(len(name), resourcev1.DriverNameMaxLength, at), rule.Invalids(at, name, form))
+}
+
 // ValidatePool returns what is wrong with a pool's name: names of a DNS
 // subdomain's form, separated by slashes.
 func ValidatePool(name string, at *field.Path) field.ErrorList {
