@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -253,11 +254,14 @@ func classify(err error) error {
 	var refused *transport.Error
 	var network net.Error
 	var request *url.Error
+	var disk *fs.PathError
 	switch {
 	case err == nil || isOurs(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &refused):
 		return fmt.Errorf("%w: %w", byStatus(refused), err)
+	case errors.As(err, &disk): // whose cause would pass for the network's
+		return err
 	case errors.As(err, &network), errors.As(err, &request):
 		return fmt.Errorf("%w: %w", ErrRegistryUnavailable, err)
 	}

@@ -3,8 +3,12 @@ package image
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"net/http"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +82,17 @@ func TestRegistriesMayBeSlowButNotSilent(t *testing.T) {
 			t.Errorf("a request that was given up ended with %v", err)
 		}
 	})
+}
+
+// A full disk is not the registry's fault.
+func TestClassifyDisk(t *testing.T) {
+	err := classify(fmt.Errorf("unpack: %w", &fs.PathError{Op: "write", Path: "/x", Err: syscall.ENOSPC}))
+	if errors.Is(err, ErrRegistryUnavailable) || Reason(err) != ReasonErrImagePull {
+		t.Errorf("a full disk is told by %v, reason %s", err, Reason(err))
+	}
+	if err := classify(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}); !errors.Is(err, ErrRegistryUnavailable) {
+		t.Errorf("a registry that cannot be reached is told by %v", err)
+	}
 }
 
 func readAll(ctx context.Context, transport http.RoundTripper, pause time.Duration) error {

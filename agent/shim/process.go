@@ -95,17 +95,40 @@ func statOf(pid int) (start uint64, state byte, err error) {
 }
 
 // WriteFileAtomic writes value as JSON under a temporary name and renames it. It
-// does not sync: the state describes processes, which a power loss ends too.
+// does not sync: the state describes processes, which a power loss ends too. Where
+// there is no room for a second file, the one that is there is overwritten: that a
+// container has ended must be told all the same. A reader who comes at that moment
+// may find it undecodable.
 func WriteFileAtomic(path string, value any) error {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
 	}
 	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
-	if err := os.WriteFile(temporary, data, 0o600); err != nil {
+	err = os.WriteFile(temporary, data, 0o600)
+	if err == nil {
+		return os.Rename(temporary, path)
+	}
+	_ = os.Remove(temporary) // the error that matters is known
+	if errors.Is(err, unix.ENOSPC) && overwrite(path, data) == nil {
+		return nil
+	}
+	return err
+}
+
+// overwrite replaces the content of a file that is there, in one write, and where
+// its blocks are.
+func overwrite(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	info, err := f.Stat()
+	if err == nil {
+		data = append(data, bytes.Repeat([]byte(" "), max(int(info.Size())-len(data), 0))...)
+		_, err = f.WriteAt(data, 0)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // ReadFile decodes a JSON file.

@@ -256,8 +256,8 @@ func (c *container) save() {
 	c.saveLocked()
 }
 
-// saveLocked writes the state to disk. If the disk is full, the shim's memory is
-// still right; nothing better can be done.
+// saveLocked writes the state to disk. If that fails, the shim's memory is still
+// right; nothing better can be done.
 func (c *container) saveLocked() {
 	_ = shim.WriteFileAtomic(containerFile(c.id, shim.StateFile), c.state)
 }
