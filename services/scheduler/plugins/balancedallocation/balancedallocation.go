@@ -11,6 +11,7 @@ import (
 
 	"navarch.dev/navarch/services/scheduler/devices"
 	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/plugins/devicestock"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
@@ -20,15 +21,12 @@ const Name = "NodeResourcesBalancedAllocation"
 // Plugin implements framework.Score.
 type Plugin struct {
 	resources []corev1.ResourceName
-	// stock counts the devices that stand for extended resources; stocks keeps what
-	// it returned.
-	stock  func([]corev1.ResourceName) *devices.Stock
-	stocks *framework.Key[*devices.Stock]
+	devices   devicestock.Counter
 }
 
 // New returns the plugin. stock may be nil: then devices stand for nothing.
 func New(args *configv1.NodeResourcesBalancedAllocationArgs, stock func([]corev1.ResourceName) *devices.Stock) *Plugin {
-	p := &Plugin{stock: stock, stocks: framework.NewKey[*devices.Stock]()}
+	p := &Plugin{devices: devicestock.New(stock)}
 	for _, r := range args.Resources {
 		p.resources = append(p.resources, corev1.ResourceName(r.Name))
 	}
@@ -44,23 +42,16 @@ func (*Plugin) NodeLocal() {}
 // PreScore opts out for pods that request nothing: they change no balance. It has
 // devices counted for those that request a resource that they may stand for.
 func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
-	requests := false
-	var extended []corev1.ResourceName
+	var requested []corev1.ResourceName
 	for _, name := range p.resources {
-		if pod.Requests.Of(name) == 0 {
-			continue
-		}
-		requests = true
-		if snapshot.IsScalar(name) {
-			extended = append(extended, name)
+		if pod.Requests.Of(name) != 0 {
+			requested = append(requested, name)
 		}
 	}
-	if !requests {
+	if len(requested) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}
-	if p.stock != nil && len(extended) > 0 {
-		p.stocks.Set(state, p.stock(extended))
-	}
+	p.devices.Prepare(state, requested)
 	return nil
 }
 
@@ -70,13 +61,8 @@ func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *s
 func (p *Plugin) Score(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *framework.Status) {
 	with, without := make([]float64, 0, len(p.resources)), make([]float64, 0, len(p.resources))
 	for _, name := range p.resources {
-		capacity, used, wanted := node.Allocatable.Of(name), node.Requested.Of(name), pod.Requests.Of(name)
-		if wanted == 0 && snapshot.IsScalar(name) {
-			continue
-		}
-		if capacity == 0 && p.stock != nil && snapshot.IsScalar(name) {
-			capacity, used = p.stocks.Get(state).On(ctx, node.Node, name)
-		}
+		wanted := pod.Requests.Of(name)
+		capacity, used := p.devices.Of(ctx, state, node, name, wanted, node.Requested.Of(name))
 		if capacity <= 0 {
 			continue
 		}

@@ -15,6 +15,7 @@ import (
 
 	"navarch.dev/navarch/services/scheduler/devices"
 	"navarch.dev/navarch/services/scheduler/framework"
+	"navarch.dev/navarch/services/scheduler/plugins/devicestock"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
@@ -31,11 +32,10 @@ type Plugin struct {
 	// the filter does not look at.
 	ignored, ignoredGroups map[string]bool
 	scoring                scoring
-	// devices says whether devices stand for an extended resource.
+	// devices says whether devices stand for an extended resource; stock counts
+	// them for scores.
 	devices func(corev1.ResourceName) bool
-	// stock counts them for scores; stocks keeps what it returned.
-	stock  func([]corev1.ResourceName) *devices.Stock
-	stocks *framework.Key[*devices.Stock]
+	stock   devicestock.Counter
 }
 
 // New returns the plugin. Its arguments have their defaults and are valid. Where
@@ -44,7 +44,7 @@ type Plugin struct {
 // devices. What asks about devices may be nil: then none stand for anything.
 func New(args *configv1.NodeResourcesFitArgs, standsFor func(corev1.ResourceName) bool, stock func([]corev1.ResourceName) *devices.Stock) *Plugin {
 	return &Plugin{
-		devices: standsFor, stock: stock, stocks: framework.NewKey[*devices.Stock](),
+		devices: standsFor, stock: devicestock.New(stock),
 		ignored: setOf(args.IgnoredResources), ignoredGroups: setOf(args.IgnoredResourceGroups),
 		scoring: newScoring(args.ScoringStrategy),
 	}

@@ -39,19 +39,13 @@ func newScoring(s *configv1.ScoringStrategy) scoring {
 // PreScore has devices counted if the pod asks for a resource that they may stand for
 // and that scores.
 func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
-	if p.stock == nil {
-		return nil
-	}
-	var names []corev1.ResourceName
+	var requested []corev1.ResourceName
 	for i := range p.scoring.resources {
-		name := corev1.ResourceName(p.scoring.resources[i].Name)
-		if snapshot.IsScalar(name) && pod.Load.Of(name) != 0 {
-			names = append(names, name)
+		if name := corev1.ResourceName(p.scoring.resources[i].Name); pod.Load.Of(name) != 0 {
+			requested = append(requested, name)
 		}
 	}
-	if len(names) > 0 {
-		p.stocks.Set(state, p.stock(names))
-	}
+	p.stock.Prepare(state, requested)
 	return nil
 }
 
@@ -62,13 +56,8 @@ func (p *Plugin) Score(ctx context.Context, state *framework.CycleState, pod *sn
 	var sum, weights int64
 	for i := range p.scoring.resources {
 		name, weight := corev1.ResourceName(p.scoring.resources[i].Name), p.scoring.resources[i].Weight
-		capacity, used, wanted := node.Allocatable.Of(name), node.Load.Of(name), pod.Load.Of(name)
-		if wanted == 0 && snapshot.IsScalar(name) {
-			continue
-		}
-		if capacity == 0 && p.stock != nil && snapshot.IsScalar(name) {
-			capacity, used = p.stocks.Get(state).On(ctx, node.Node, name)
-		}
+		wanted := pod.Load.Of(name)
+		capacity, used := p.stock.Of(ctx, state, node, name, wanted, node.Load.Of(name))
 		if capacity <= 0 {
 			continue
 		}
