@@ -13,6 +13,9 @@ func TestPrepare(t *testing.T) {
 	claim, lease, driver, node := gvk("v1", "PersistentVolumeClaim"), gvk("coordination.k8s.io/v1", "Lease"), gvk("storage.k8s.io/v1", "CSIDriver"), gvk("storage.k8s.io/v1", "CSINode")
 	slice := gvk("discovery.k8s.io/v1", "EndpointSlice")
 	const own, snapshot, other = "{kind: PersistentVolumeClaim, name: a}", "{apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: a}", "{apiGroup: x.example.com, kind: X, name: a}"
+	service := gvk("v1", "Service")
+	const addresses = "clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1], ipFamilies: [IPv4], ipFamilyPolicy: PreferDualStack"
+	const serviceDefaults = ", type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster"
 	const mode = "volumeMode: Filesystem, resources: {}, "
 	for _, tt := range []struct {
 		name      string
@@ -39,6 +42,14 @@ func TestPrepare(t *testing.T) {
 			"endpoints: [{addresses: [a], conditions: {}, deprecatedTopology: {x: y}}]"},
 		{"a role without rules", gvk("rbac.authorization.k8s.io/v1", "Role"), "", "rules: []", "rules: null"},
 		{"no drivers", node, "", "spec: {drivers: []}", "spec: {drivers: null}"},
+		{"a service that says nothing of its addresses", service, "spec: {" + addresses + "}", "spec: {}", "spec: {" + addresses + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
+		{"a service by its first address", service, "spec: {" + addresses + "}", "spec: {clusterIP: 10.0.0.1}", "spec: {" + addresses + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
+		{"a service that asks for another address", service, "spec: {" + addresses + "}", "spec: {clusterIP: 10.0.0.2, clusterIPs: [10.0.0.1]}",
+			"spec: {clusterIP: 10.0.0.2, clusterIPs: [10.0.0.2], ipFamilies: [IPv4], ipFamilyPolicy: PreferDualStack" + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
+		{"a service that gets its first address", service, "spec: {type: ExternalName, externalName: a.b}", "spec: {clusterIPs: [10.0.0.1]}",
+			"spec: {clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1], ipFamilies: [IPv4], ipFamilyPolicy: SingleStack" + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
+		{"a service that becomes a name", service, "spec: {" + addresses + "}", "spec: {type: ExternalName, externalName: a.b, " + addresses + "}",
+			"spec: {type: ExternalName, externalName: a.b, sessionAffinity: None}\nstatus: {loadBalancer: {}}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			kind, obj := parse(t, tt.of, tt.text)

@@ -62,7 +62,6 @@ func serviceStrategy() Strategy {
 		rules[*corev1.Service]{
 			create: defaultAddresses,
 			update: func(s, old *corev1.Service) {
-				defaultAddresses(s)
 				keepAllocated(s, old)
 				defaultAddresses(s)
 			},
@@ -189,10 +188,11 @@ func keepAllocated(s, old *corev1.Service) {
 
 // keepClusterIP treats a change of the one field as a change of both.
 func keepClusterIP(spec, was *corev1.ServiceSpec) {
-	if spec.ClusterIP == "" && len(spec.ClusterIPs) == 0 {
+	same := slices.Equal(spec.ClusterIPs, was.ClusterIPs)
+	switch {
+	case len(spec.ClusterIPs) == 0 && (spec.ClusterIP == "" || spec.ClusterIP == was.ClusterIP):
 		spec.ClusterIP, spec.ClusterIPs = was.ClusterIP, was.ClusterIPs
-	}
-	if spec.ClusterIP != was.ClusterIP && spec.ClusterIP != "" && slices.Equal(spec.ClusterIPs, was.ClusterIPs) {
+	case same && spec.ClusterIP != "" && spec.ClusterIP != was.ClusterIP:
 		spec.ClusterIPs = []string{spec.ClusterIP}
 	}
 	if len(spec.IPFamilies) == 0 {
