@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 
@@ -45,6 +46,7 @@ import (
 	"navarch.dev/navarch/agent/guard"
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/logs"
+	"navarch.dev/navarch/agent/metrics"
 	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/node"
 	"navarch.dev/navarch/agent/objects"
@@ -80,6 +82,7 @@ type Agent struct {
 	reclaim  *volume.Reclaimer
 	server   *server.Server
 	https    http.Handler       // nobody gets past it unauthorized
+	counts   *metrics.Metrics   // by a kubelet's names
 	stop     context.CancelFunc // ends what New began, for a Run that is never called
 	peers    chan struct{}      // asks for the routes to be looked at
 	up       atomic.Bool        // pods can be run
@@ -186,17 +189,28 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	if err != nil {
 		return err
 	}
-	probes := prometheus.NewRegistry()
+	probes, shown := prometheus.NewRegistry(), prometheus.NewRegistry()
+	a.counts = metrics.New(shown)
+	counted := a.counts.Runtime(a.runtime)
 	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
-		Client: a.client, Pods: pods, Services: a.services, Runtime: a.runtime, Images: a.images,
+		Client: a.client, Pods: pods, Services: a.services, Runtime: counted, Images: a.images,
 		Network: a.network, Volumes: volumes, Devices: prepared, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
-		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(), OnFenced: a.node.RenewLease, Probes: probe.NewMetrics(probes),
+		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(), OnFenced: a.node.RenewLease, Probes: probe.NewMetrics(probes), Metrics: a.counts,
 	})
-	usage := stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine)
-	shown := pages.New(a.cfg.pagesConfig(a.pods, usage, a.runtime, tel.Metrics, probes))
-	a.server = server.New(a.pods, a.runtime, a.images, usage, logs.Read, shown, tel.Log)
-	a.https = guard.New(a.cfg.NodeName, a.client, tel.Log).Protect(a.server.HTTP())
+	shown.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), metrics.State{
+		NodeName: a.cfg.NodeName, Pods: a.pods, Runtime: a.runtime, CgroupVersion: a.runtime.CgroupVersion(),
+		CertificateEnd: a.cfg.CertificateEnd, PodCertificates: certs.States,
+	})
+	a.wireServer(counted, prometheus.Gatherers{tel.Metrics, shown}, probes, tel.Log)
 	return nil
+}
+
+// wireServer makes what answers those who ask about the node.
+func (a *Agent) wireServer(rt runtime.Runtime, shown, probes prometheus.Gatherer, log *slog.Logger) {
+	usage := stats.New(a.cfg.NodeName, a.runtime, stats.ReadMachine)
+	all := pages.New(a.cfg.pagesConfig(a.pods, usage, a.runtime, shown, probes))
+	a.server = server.New(a.pods, rt, a.images, usage, logs.Read, all, log)
+	a.https = a.counts.HTTP(guard.New(a.cfg.NodeName, a.client, log).Protect(a.server.HTTP()))
 }
 
 // Register registers the Node service.
@@ -377,6 +391,7 @@ func (a *Agent) collectImages(ctx context.Context) error {
 			a.log.WarnContext(ctx, "unused images were not removed", "error", err)
 		}
 		if len(done.Images) > 0 {
+			a.counts.ImagesCollected(len(done.Images))
 			a.log.InfoContext(ctx, "removed unused images", "images", len(done.Images), "bytes", done.Bytes)
 		}
 	}

@@ -78,6 +78,9 @@ type Config struct {
 	FastFailover bool
 	FenceAfter   time.Duration
 
+	// CertificateEnd returns when the certificate ends by which the agent calls and
+	// serves; nil if it has none.
+	CertificateEnd func() time.Time
 	// Flags are those of the process with their values, for people to see.
 	Flags map[string]string
 }

@@ -40,7 +40,7 @@ type Pods interface {
 	// Using returns the pods that run, with what they have.
 	Using(ctx context.Context, s Signal) ([]Pod, error)
 	// Evict ends a pod for good, at once. It says whether the pod was running.
-	Evict(ctx context.Context, uid, message string) bool
+	Evict(ctx context.Context, uid string, s Signal, message string) bool
 	// Ended says whether nothing of a pod is left that takes memory or disk.
 	Ended(ctx context.Context, uid string) bool
 }
@@ -88,7 +88,7 @@ func (e *Evictor) look(ctx context.Context) {
 		e.Log.WarnContext(ctx, "what pods use was not measured", "error", err)
 	}
 	for _, p := range candidates(s, pods) {
-		if !e.Pods.Evict(ctx, string(p.Object.UID), message(s, p)) {
+		if !e.Pods.Evict(ctx, string(p.Object.UID), s.Signal, message(s, p)) {
 			continue
 		}
 		e.Log.WarnContext(ctx, "evicted a pod", "signal", s.Signal, "available", s.Available, "threshold", s.Threshold,

@@ -106,7 +106,7 @@ func (n *node) reclaim(context.Context) error {
 
 func (n *node) Using(context.Context, Signal) ([]Pod, error) { return n.pods, n.failing }
 
-func (n *node) Evict(_ context.Context, uid, _ string) bool {
+func (n *node) Evict(_ context.Context, uid string, _ Signal, _ string) bool {
 	if uid == "ends" {
 		return false
 	}

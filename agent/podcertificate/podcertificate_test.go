@@ -212,6 +212,14 @@ func TestWhatThereIsToWaitFor(t *testing.T) {
 	})
 }
 
+// expectState checks what is counted of the one certificate.
+func (w *world) expectState(state string) {
+	w.t.Helper()
+	if got := w.manager.States(); len(got) != 1 || got[SignerState{"a.com/b", state}] != 1 {
+		w.t.Errorf("the states are %v, want one that is %s", got, state)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	for answer, want := range map[string]string{
 		"Denied": `permanently denied: reason="R" message="because"`, "Failed": `permanently failed: reason="R" message="because"`,
@@ -224,6 +232,7 @@ func TestRefusals(t *testing.T) {
 				if _, err := w.get(); err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("error %v, want %q", err, want)
 				}
+				w.expectState(strings.ToLower(answer))
 				if _, events := w.seen(); len(events) != 1 || !strings.HasPrefix(events[0], answer+": PodCertificateRequest default/req-") {
 					t.Errorf("events %q", events)
 				}
@@ -279,6 +288,7 @@ func TestRenewal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		w.expectState("fresh")
 		time.Sleep(59 * time.Minute)
 		if open := w.requests(); len(open) != 0 {
 			t.Errorf("it is renewed after less than an hour")
@@ -295,6 +305,7 @@ func TestRenewal(t *testing.T) {
 		time.Sleep(65 * time.Minute)
 		w.one()
 		time.Sleep(time.Hour)
+		w.expectState("expired")
 		kept, err := w.get()
 		if err != nil || string(kept.Key) != string(second.Key) {
 			t.Errorf("it is gone before there is another one (%v)", err)

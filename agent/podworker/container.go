@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"navarch.dev/navarch/agent/metrics"
 	"navarch.dev/navarch/agent/runtime"
 )
 
@@ -101,6 +102,17 @@ func (c *container) restartable(pod *corev1.Pod) bool {
 		return !c.succeeded()
 	}
 	return true
+}
+
+// kind is what metrics call the container.
+func (c *container) kind() string {
+	switch c.role {
+	case roleInit, roleSidecar:
+		return metrics.InitContainer
+	case roleEphemeral:
+		return metrics.EphemeralContainer
+	}
+	return metrics.Container
 }
 
 // noteExit counts the current attempt's end once.

@@ -52,6 +52,7 @@ func (w *worker) presentImage(ctx context.Context, in launchInput) (image.Image,
 	if err != nil {
 		return img, &launchError{reason: image.Reason(err), pull: true, err: fmt.Errorf("failed to pull image %q: %w", ref, err)}
 	}
+	w.m.deps.Metrics.ImagePulled(img.SizeBytes, time.Since(begun))
 	w.say(in, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %s. Image size: %d bytes.",
 		ref, time.Since(begun).Round(time.Millisecond), img.SizeBytes))
 	return img, nil

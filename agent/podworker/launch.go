@@ -280,10 +280,12 @@ func (w *worker) started(c *container, in launchInput, status runtime.ContainerS
 	c.lastID = ""
 	c.imageID = imageID(img)
 	if status.Reason == runtime.ReasonStartError {
+		w.m.deps.Metrics.ContainerNotStarted(c.kind(), reasonRunError)
 		w.event(c, corev1.EventTypeWarning, "Failed", "Error: "+status.Message)
 		c.settled = true
 		return
 	}
+	w.m.deps.Metrics.ContainerStarted(c.kind())
 	w.event(c, corev1.EventTypeNormal, "Created", "Container created")
 	w.event(c, corev1.EventTypeNormal, "Started", "Container started")
 	c.settled = true
@@ -322,6 +324,7 @@ func (w *worker) launchFailed(c *container, in launchInput, err error) {
 		return
 	}
 	c.waitReason = known.reason
+	w.m.deps.Metrics.ContainerNotStarted(c.kind(), known.reason)
 	w.event(c, corev1.EventTypeWarning, "Failed", "Error: "+c.waitMessage)
 	c.restarts.failSlowly(now)
 }

@@ -216,7 +216,11 @@ func (w *worker) refresh(id string) {
 		w.log.WarnContext(w.ctx, "a container's state cannot be read", "container", c.spec.Name, "error", err)
 		return
 	}
+	ended := status.State == runtime.StateExited && c.current.State != runtime.StateExited
 	c.current = status
+	if ended {
+		w.m.deps.Metrics.ContainerEnded(c.kind(), status.ExitCode, status.Reason)
+	}
 	if status.State == runtime.StateExited {
 		c.ready = false
 		c.endProbes()

@@ -42,6 +42,7 @@ import (
 
 	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/metrics"
 	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/agent/probe"
@@ -145,10 +146,11 @@ type Deps struct {
 	// OnFenced is told that Fenced is true from now on. It does not block, and
 	// may be nil.
 	OnFenced func()
-	// Probes counts what probes find; nil does not.
-	Probes *probe.Metrics
-	Log    *slog.Logger
-	Tracer trace.Tracer
+	// Probes counts what probes find, Metrics what happens to pods; nil does not.
+	Probes  *probe.Metrics
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
+	Tracer  trace.Tracer
 }
 
 const (

@@ -113,7 +113,7 @@ func amountOf(s eviction.Signal, u diskusage.Usage) int64 {
 }
 
 // Evict implements eviction.Pods.
-func (m *Manager) Evict(ctx context.Context, uid, message string) bool {
+func (m *Manager) Evict(ctx context.Context, uid string, s eviction.Signal, message string) bool {
 	w := m.worker(uid)
 	if w == nil {
 		return false
@@ -122,7 +122,7 @@ func (m *Manager) Evict(ctx context.Context, uid, message string) bool {
 		if w.evictable() == nil {
 			return false
 		}
-		w.evict(message)
+		w.evict(string(s), message)
 		w.disrupted = true
 		return true
 	})

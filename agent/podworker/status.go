@@ -343,6 +343,10 @@ func (w *worker) endStartSpan() {
 	if w.spanEnded || w.status.Phase != corev1.PodRunning {
 		return
 	}
+	if !w.ran && !w.found {
+		w.ran = true
+		w.m.deps.Metrics.PodRuns(w.seen, w.pod.CreationTimestamp.Time)
+	}
 	for _, c := range w.status.Conditions {
 		if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
 			_, s := w.m.deps.Tracer.Start(w.ctx, "agent.podReady")

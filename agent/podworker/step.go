@@ -11,6 +11,11 @@ import (
 // missing. It never waits.
 func (w *worker) step() {
 	now := time.Now()
+	operation := "sync"
+	if w.phase == phaseNew {
+		operation = "create"
+	}
+	defer func() { w.m.deps.Metrics.PodLookedAfter(operation, time.Since(now)) }()
 	next := now.Add(time.Hour)
 	soonest := func(at time.Time) {
 		if !at.IsZero() && at.Before(next) {

@@ -28,14 +28,14 @@ func (w *worker) watchStorage(now time.Time, soonest func(time.Time)) {
 	w.measuring = true
 	pod, ctx, ids := w.pod, w.setupCtx, w.containerIDs()
 	w.operate(func() func() {
-		excess, err := w.m.storageExcess(ctx, pod, ids)
+		signal, excess, err := w.m.storageExcess(ctx, pod, ids)
 		return func() {
 			w.measuring, w.measureAt = false, time.Now().Add(w.m.cfg.StoragePeriod)
 			switch {
 			case err != nil:
 				w.log.WarnContext(ctx, "the pod's storage was not measured", "error", err)
 			case excess != "" && w.phase == phaseRunning:
-				w.evict(excess)
+				w.evict(signal, excess)
 			}
 		}
 	})
@@ -52,8 +52,16 @@ func (w *worker) containerIDs() map[string]string {
 	return ids
 }
 
-// evict ends the pod for good, at once.
-func (w *worker) evict(message string) {
+// The signals of evictions for limits of storage, as kubelets name them.
+const (
+	signalEmptyDir  = "emptydirfs.limit"
+	signalPod       = "ephemeralpodfs.limit"
+	signalContainer = "ephemeralcontainerfs.limit"
+)
+
+// evict ends the pod for good, at once. signal is what metrics call the cause.
+func (w *worker) evict(signal, message string) {
+	w.m.deps.Metrics.Evicted(signal)
 	w.event(nil, corev1.EventTypeWarning, reasonEvicted, message)
 	w.evicted = true
 	w.rejected = &corev1.PodStatus{Phase: corev1.PodFailed, Reason: reasonEvicted, Message: message}
@@ -83,9 +91,9 @@ func limitOf(v *corev1.Volume) int64 {
 	return v.EmptyDir.SizeLimit.Value()
 }
 
-// storageExcess says which limit the pod exceeds, in the words that users know;
-// nothing if it keeps to them. ids are the containers' by their names.
-func (m *Manager) storageExcess(ctx context.Context, pod *corev1.Pod, ids map[string]string) (string, error) {
+// storageExcess says which limit the pod exceeds, by its signal and in the words
+// that users know; nothing if it keeps to them. ids are the containers' by their names.
+func (m *Manager) storageExcess(ctx context.Context, pod *corev1.Pod, ids map[string]string) (signal, excess string, err error) {
 	var total int64
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
@@ -94,38 +102,38 @@ func (m *Manager) storageExcess(ctx context.Context, pod *corev1.Pod, ids map[st
 		}
 		used, err := m.deps.Volumes.Usage(pod, v.Name)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		if limit := limitOf(v); limit > 0 && used.Bytes > limit {
-			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit.String()), nil
+			return signalEmptyDir, fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit.String()), nil
 		}
 		total += used.Bytes
 	}
 	limits := podresource.PodLimits(pod, podresource.PodResourcesOptions{})
 	limit, limited := limits[corev1.ResourceEphemeralStorage]
 	if !limited {
-		return "", nil
+		return "", "", nil
 	}
 	logs, err := diskusage.Of(m.logDir(pod.Namespace, pod.Name, string(pod.UID)))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	total += logs.Bytes
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		used, err := m.containerStorage(ctx, pod, c.Name, ids[c.Name])
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		if own := c.Resources.Limits.StorageEphemeral(); !own.IsZero() && used.written.Bytes+used.logs.Bytes > own.Value() {
-			return fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", c.Name, own.String()), nil
+			return signalContainer, fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", c.Name, own.String()), nil
 		}
 		total += used.written.Bytes
 	}
 	if total > limit.Value() {
-		return fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", limit.String()), nil
+		return signalPod, fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", limit.String()), nil
 	}
-	return "", nil
+	return "", "", nil
 }
 
 // containerUse is what a container takes of the disk.

@@ -115,10 +115,10 @@ func TestEvict(t *testing.T) {
 		}
 	}
 	uid := string(pod.UID)
-	if !b.manager.Evict(t.Context(), uid, "too large") {
+	if !b.manager.Evict(t.Context(), uid, eviction.Memory, "too large") {
 		t.Fatal("the pod was not evicted")
 	}
-	if b.manager.Evict(t.Context(), uid, "again") {
+	if b.manager.Evict(t.Context(), uid, eviction.Memory, "again") {
 		t.Error("it was evicted twice")
 	}
 	got := b.until("large", "evicted", phaseIs(corev1.PodFailed))
@@ -136,7 +136,7 @@ func TestEvict(t *testing.T) {
 	if pods, err := b.manager.Using(t.Context(), eviction.Disk); err != nil || len(pods) != 0 {
 		t.Errorf("pods that run: %+v, %v", pods, err)
 	}
-	if b.manager.Evict(t.Context(), "no such pod", "") || !b.manager.Ended(t.Context(), "no such pod") {
+	if b.manager.Evict(t.Context(), "no such pod", eviction.Memory, "") || !b.manager.Ended(t.Context(), "no such pod") {
 		t.Error("a pod that is not there runs")
 	}
 }

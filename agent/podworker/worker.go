@@ -50,6 +50,10 @@ type worker struct {
 	ctx       context.Context
 	span      trace.Span
 	spanEnded bool
+	// seen is when this agent has first known of the pod. ran says that it has run
+	// since; found that it had run before.
+	seen       time.Time
+	ran, found bool
 
 	pod        *corev1.Pod // the newest version seen, with the resources it was given; never changed
 	desired    *corev1.Pod // that version as the Store has it
@@ -114,6 +118,7 @@ func newWorker(ctx context.Context, m *Manager, pod *corev1.Pod, static bool, gi
 		key:  types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
 		mail: make(chan func(), 64), ended: make(chan struct{}),
 	}
+	w.seen, w.found = time.Now(), pod.Status.Phase == corev1.PodRunning
 	w.take(pod)
 	w.containers = containersOf(w.pod)
 	if pod.Status.StartTime != nil {

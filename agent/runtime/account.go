@@ -293,6 +293,14 @@ func readFile(path string) []byte {
 
 func countLines(path string) uint64 { return uint64(bytes.Count(readFile(path), []byte("\n"))) }
 
+// CgroupVersion is 1 or 2.
+func (r *Runc) CgroupVersion() int {
+	if r.cgroups.unified != "" {
+		return 2
+	}
+	return 1
+}
+
 // AccountOfNode reads the cgroup above all pods of this node.
 func (r *Runc) AccountOfNode(context.Context) (Account, error) {
 	return r.cgroups.account(r.cfg.CgroupParent)

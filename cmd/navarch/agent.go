@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
@@ -17,7 +19,8 @@ func newAgentCommand() *cobra.Command {
 		settings: &config,
 		node:     func() string { return config.NodeName },
 		deadline: config.ConnectionDeadline,
-		make: func(_ *process, tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
+		make: func(p *process, tel telemetry.Set, conn grpc.ClientConnInterface) (component, error) {
+			config.CertificateEnd = func() time.Time { return p.bundle.Own().Leaf.NotAfter }
 			config.Flags = make(map[string]string)
 			cmd.Flags().VisitAll(func(f *pflag.Flag) { config.Flags[f.Name] = f.Value.String() })
 			return agent.New(config, tel, conn)

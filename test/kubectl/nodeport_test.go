@@ -135,7 +135,13 @@ func (s suite) testNodePort(t *testing.T) {
 	}
 	ofContainer := `\{container="c",.*id="/navarch/.*,image="` + regexp.QuoteMeta(testcluster.BusyboxImage) + `",name="[0-9a-f]+",namespace="default",pod="scraped"\} `
 	for path, wants := range map[string][]string{
-		"/metrics":          {`(?m)^# TYPE navarch_rpc_handled_total counter$`},
+		"/metrics": {
+			`(?m)^# TYPE navarch_rpc_handled_total counter$`, `(?m)^kubelet_running_pods [1-9]`, `(?m)^kubelet_running_containers\{container_state="running"\} [1-9]`,
+			`(?m)^kubelet_node_name\{node="node-1"\} 1$`, `(?m)^kubelet_started_containers_total\{container_type="container"\} [1-9]`,
+			`(?m)^kubelet_pod_start_duration_seconds_count [1-9]`, `(?m)^kubelet_runtime_operations_total\{operation_type="start_container"\} [1-9]`,
+			`(?m)^kubelet_http_requests_total\{long_running="false",method="GET",path="metrics",server_type="readwrite"\} [1-9]`,
+			`(?m)^kubelet_certificate_manager_client_ttl_seconds [1-9]`, `(?m)^process_resident_memory_bytes [1-9]`,
+		},
 		"/metrics/resource": {`(?m)^container_memory_working_set_bytes\{container="c",namespace="default",pod="scraped"\} [1-9]`},
 		"/metrics/cadvisor": {
 			`(?m)^container_cpu_usage_seconds_total` + ofContainer + `\d`, `(?m)^container_memory_working_set_bytes` + ofContainer + `[1-9]`,
