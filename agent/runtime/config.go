@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
 // Config is what a Runtime needs to know.
@@ -33,6 +34,10 @@ type Config struct {
 	// how many files are kept, the one being written included.
 	LogMaxBytes int64
 	LogMaxFiles int
+	// AnswerTime is how long a shim may take to answer what ends its containers;
+	// then it is ended, and they are. For the events of one that a new agent finds
+	// that agent waits a tenth of it.
+	AnswerTime time.Duration
 	// OnEvent is called each time a container or a sandbox has changed by itself.
 	// It must not block: enqueue a key. It may be nil.
 	OnEvent func(Event)
@@ -40,7 +45,7 @@ type Config struct {
 
 // DefaultConfig returns the defaults of what can have one.
 func DefaultConfig() Config {
-	return Config{LogMaxBytes: 10 << 20, LogMaxFiles: 5}
+	return Config{LogMaxBytes: 10 << 20, LogMaxFiles: 5, AnswerTime: 30 * time.Second}
 }
 
 // Validate reports the first setting that cannot work.
@@ -52,6 +57,9 @@ func (c Config) Validate() error {
 	}
 	if c.CgroupParent == "" || !filepath.IsLocal(c.CgroupParent) {
 		return fmt.Errorf("CgroupParent %q is not a relative path", c.CgroupParent)
+	}
+	if c.AnswerTime <= 0 {
+		return errors.New("AnswerTime is not positive")
 	}
 	if c.LogMaxBytes < 4096 {
 		return errors.New("LogMaxBytes is less than 4096")

@@ -315,7 +315,8 @@ func (r *Runc) SignalContainer(ctx context.Context, containerID string, signal S
 	if c.snapshot().Status == shim.StatusExited {
 		return nil
 	}
-	if err := c.pod.shimError(c.pod.client.Kill(ctx, containerID, int(signal))); err != nil && !errors.Is(err, ErrShimDied) {
+	err = r.answered(ctx, c.pod, func(ctx context.Context) error { return c.pod.client.Kill(ctx, containerID, int(signal)) })
+	if err = c.pod.shimError(err); err != nil && !errors.Is(err, ErrShimDied) {
 		return fmt.Errorf("signal container %s: %w", c.spec.Name, err)
 	}
 	return nil

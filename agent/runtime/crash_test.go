@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/runtime/runtimetest"
@@ -120,6 +121,67 @@ func allLogText(t *testing.T, path string) string {
 		text.WriteString(logText(t, file))
 	}
 	return text.String()
+}
+
+// TestHangingShim: an agent that finds a shim which hangs goes on without it, has
+// its news when it answers, and ends it with its pod if it does not.
+func TestHangingShim(t *testing.T) {
+	hanging := func(t *testing.T, script string) (r *runtime.Runc, id string, pid, shimPid int) {
+		cfg := runtimetest.Config(t)
+		n := startNode(t, cfg, runtime.SandboxSpec{})
+		id = n.start(n.spec("main", script))
+		container, err := n.ContainerStatus(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sandbox, err := n.SandboxStatus(t.Context(), podUID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = n.Close()
+		if err := syscall.Kill(sandbox.ShimPid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Kill(sandbox.ShimPid, syscall.SIGCONT) })
+		cfg.AnswerTime = time.Second
+		return runtimetest.Open(t, cfg), id, container.Pid, sandbox.ShimPid
+	}
+	t.Run("answers later", func(t *testing.T) {
+		r, id, pid, shimPid := hanging(t, "sleep 1000")
+		if status, err := r.ContainerStatus(t.Context(), id); err != nil || status.State != runtime.StateRunning {
+			t.Errorf("status %+v, %v", status, err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(shimPid, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		status, err := r.WaitExit(withLimit(t), id)
+		if err != nil || status.ExitCode != 137 || status.Reason == runtime.ReasonUnknown {
+			t.Errorf("status %+v, %v", status, err)
+		}
+	})
+	t.Run("its container is ended", func(t *testing.T) {
+		r, id, pid, _ := hanging(t, "sleep 1000")
+		_ = r.SignalContainer(t.Context(), id, syscall.SIGTERM) // cannot be told, which is no error of the caller's
+		status, err := r.WaitExit(withLimit(t), id)
+		if err != nil || status.Reason != runtime.ReasonUnknown {
+			t.Errorf("status %+v, %v", status, err)
+		}
+		if process, err := shim.Identify(pid); err == nil && process.Alive() {
+			t.Errorf("process %d still runs", pid)
+		}
+	})
+	t.Run("its pod is removed", func(t *testing.T) {
+		r, _, pid, _ := hanging(t, "sleep 1000")
+		if err := r.RemoveSandbox(t.Context(), podUID); err != nil {
+			t.Error(err)
+		}
+		if process, err := shim.Identify(pid); err == nil && process.Alive() {
+			t.Errorf("process %d still runs", pid)
+		}
+	})
 }
 
 // TestKilledShim: with the shim, the containers are lost; they are reported as

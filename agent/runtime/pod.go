@@ -123,6 +123,33 @@ func (p *pod) markStopped(message string) bool {
 	return true
 }
 
+// answered asks the pod's shim something that must not wait for ever, since a pod
+// is to end. A shim that hangs is ended: its containers are killed then, and told
+// as lost.
+func (r *Runc) answered(ctx context.Context, p *pod, ask func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, r.cfg.AnswerTime)
+	defer cancel()
+	err := ask(limited)
+	if err == nil || ctx.Err() != nil || limited.Err() == nil {
+		return err
+	}
+	r.log.WarnContext(ctx, "a shim does not answer and is ended", "pod", p.spec.UID, "pid", p.identity.Shim.Pid)
+	return errors.Join(err, p.identity.Shim.Kill())
+}
+
+// followRecovered follows a pod that an earlier agent left. What a shim that hangs
+// would tell is told when it answers; others must not wait for it.
+func (r *Runc) followRecovered(ctx context.Context, p *pod) error {
+	limited, cancel := context.WithTimeout(ctx, r.cfg.AnswerTime/10)
+	defer cancel()
+	err := r.follow(limited, p)
+	if err != nil && ctx.Err() == nil {
+		r.log.WarnContext(ctx, "a shim does not answer yet", "pod", p.spec.UID, "pid", p.identity.Shim.Pid)
+		return nil
+	}
+	return err
+}
+
 // follow subscribes to the pod's shim and returns when the state of all its
 // containers is current. The subscription outlives ctx.
 func (r *Runc) follow(ctx context.Context, p *pod) error {

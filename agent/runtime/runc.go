@@ -130,7 +130,7 @@ func (r *Runc) recoverPod(ctx context.Context, uid string) error {
 	r.mu.Lock()
 	r.pods[uid] = p
 	r.mu.Unlock()
-	return r.follow(ctx, p)
+	return r.followRecovered(ctx, p)
 }
 
 func (r *Runc) podsDir() string             { return filepath.Join(r.cfg.StateDir, "pods") }

@@ -230,7 +230,7 @@ func (r *Runc) StopSandbox(ctx context.Context, podUID string) (err error) {
 		return nil
 	}
 	p.markStopping()
-	if err := p.client.Shutdown(ctx); err != nil {
+	if err := r.answered(ctx, p, p.client.Shutdown); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("stop sandbox %s: %w", podUID, err)
 		}
