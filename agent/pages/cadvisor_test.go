@@ -2,6 +2,7 @@ package pages_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http/httptest"
 	"slices"
@@ -160,5 +161,35 @@ func TestProbeMetrics(t *testing.T) {
 	}
 	if slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "gone") }) {
 		t.Errorf("a pod that has ended is shown:\n%s", strings.Join(lines, "\n"))
+	}
+}
+
+func TestSummaryOfNetworks(t *testing.T) {
+	n := counted{}
+	h := pages.New(pages.Config{Started: at(), DataDir: "/", Pods: n, Stats: n, Metrics: prometheus.NewRegistry(), Accounts: n})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/stats/summary", nil))
+	var got struct {
+		Pods []struct {
+			Network struct {
+				Name              string
+				RxBytes, TxErrors uint64
+				Interfaces        []struct{ Name string }
+			}
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	only := httptest.NewRecorder()
+	h.ServeHTTP(only, httptest.NewRequest("GET", "/stats/summary?only_cpu_and_memory=true", nil))
+	if body := only.Body.String(); strings.Contains(body, "rxBytes") || strings.Contains(body, "capacityBytes") || strings.Contains(body, "process_count") || !strings.Contains(body, "workingSetBytes") {
+		t.Errorf("CPU and memory alone: %s", body)
+	}
+	if len(got.Pods) != 1 || len(got.Pods[0].Network.Interfaces) != 1 {
+		t.Fatalf("%s", w.Body)
+	}
+	if net := got.Pods[0].Network; net.Name != "eth0" || net.RxBytes != 21 || net.TxErrors != 23 || net.Interfaces[0].Name != "eth0" {
+		t.Errorf("%+v", net)
 	}
 }

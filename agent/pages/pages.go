@@ -164,7 +164,13 @@ func (p *pages) summary(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, err)
 		return
 	}
-	reply(w, summarize(usage, pods, p.Started, readFilesystem(p.DataDir)), nil)
+	s := summarize(usage, pods, p.Started, readFilesystem(p.DataDir))
+	if r.URL.Query().Get("only_cpu_and_memory") == "true" {
+		s.reduce()
+	} else {
+		p.addNetworks(r.Context(), &s)
+	}
+	reply(w, s, nil)
 }
 
 func (p *pages) resourceMetrics(w http.ResponseWriter, r *http.Request) {

@@ -21,6 +21,7 @@ type (
 		StartTime metav1.Time   `json:"startTime"`
 		CPU       *cpuStats     `json:"cpu,omitempty"`
 		Memory    *memoryStats  `json:"memory,omitempty"`
+		Network   *networkStats `json:"network,omitempty"`
 		FS        *fsStats      `json:"fs,omitempty"`
 		Runtime   *runtimeStats `json:"runtime,omitempty"`
 		Rlimit    *rlimitStats  `json:"rlimit,omitempty"`
@@ -34,6 +35,7 @@ type (
 		Containers   []containerStats `json:"containers"`
 		CPU          *cpuStats        `json:"cpu,omitempty"`
 		Memory       *memoryStats     `json:"memory,omitempty"`
+		Network      *networkStats    `json:"network,omitempty"`
 		ProcessStats *processStats    `json:"process_stats,omitempty"`
 	}
 	podReference struct {
@@ -111,6 +113,14 @@ func summarize(usage *nodev1.StatsResponse, pods podsByUID, started time.Time, f
 		out.Pods = append(out.Pods, pod)
 	}
 	return out
+}
+
+// reduce leaves CPU and memory alone.
+func (s *summary) reduce() {
+	s.Node.FS, s.Node.Runtime, s.Node.Rlimit = nil, nil, nil
+	for i := range s.Pods {
+		s.Pods[i].ProcessStats = nil
+	}
 }
 
 func cpuOf(u *nodev1.Usage, at metav1.Time) *cpuStats {

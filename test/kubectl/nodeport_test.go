@@ -149,7 +149,7 @@ func (s suite) testNodePort(t *testing.T) {
 			`(?m)^container_network_receive_packets_total\{.*interface="eth0".*namespace="default",pod="scraped"\} \d`,
 		},
 		"/metrics/probes": {`(?m)^prober_probe_total\{container="c",namespace="default",pod="scraped",pod_uid=".+",probe_type="Readiness",result="successful"\} [1-9]`},
-		"/stats/summary":  {`"nodeName":"node-1"`, `"podRef":\{"name":"scraped"`},
+		"/stats/summary":  {`"nodeName":"node-1"`, `"podRef":\{"name":"scraped"`, `"name":"eth0","rxBytes":\d`},
 	} {
 		testcluster.Eventually(t, "the page "+path+" is shown to whom it may be", func() error {
 			code, body := node.ask(t, "GET", path, reader)
