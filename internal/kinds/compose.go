@@ -15,6 +15,7 @@ type rules[O Object] struct {
 	update         func(obj, old O)
 	statusUpdate   func(obj, old O)
 	defaults       func(obj O)
+	canonicalize   func(obj O)
 	validate       func(obj O) field.ErrorList
 	validateCreate func(obj O) field.ErrorList
 	validateUpdate func(obj, old O) field.ErrorList
@@ -32,6 +33,7 @@ func plain[O Object](r rules[O]) Strategy {
 		PrepareForUpdate:       two(r.update),
 		PrepareForStatusUpdate: two(r.statusUpdate),
 		Default:                one(r.defaults),
+		Canonicalize:           one(r.canonicalize),
 		Validate:               check(r.validate),
 		ValidateCreate:         check(r.validateCreate),
 		Parts:                  r.parts,

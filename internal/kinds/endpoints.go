@@ -152,9 +152,11 @@ func endpointSliceStrategy() Strategy {
 				dropTopology(s, old)
 			}
 		},
-		defaults: func(s *discoveryv1.EndpointSlice) {
+		canonicalize: func(s *discoveryv1.EndpointSlice) {
 			noneIfEmpty(&s.Endpoints)
 			noneIfEmpty(&s.Ports)
+		},
+		defaults: func(s *discoveryv1.EndpointSlice) {
 			for i := range s.Ports {
 				setPointer(&s.Ports[i].Name, "")
 				setPointer(&s.Ports[i].Protocol, corev1.ProtocolTCP)

@@ -240,10 +240,11 @@ func ingressClassStrategy() Strategy {
 const longestController = 250
 
 func validateController(name string, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if len(name) > longestController {
-		return field.ErrorList{field.TooLong(at, name, longestController)}
+		errs = append(errs, field.TooLong(at, name, longestController))
 	}
-	return validation.IsDomainPrefixedPath(at, name)
+	return append(errs, validation.IsDomainPrefixedPath(at, name)...)
 }
 
 func validateClassParameters(p *networkingv1.IngressClassParametersReference, at *field.Path) field.ErrorList {

@@ -60,6 +60,7 @@ func TestPrepare(t *testing.T) {
 				kind.Strategy.PrepareForUpdate(obj, old)
 			}
 			run1(kind.Strategy.Default, obj)
+			run1(kind.Strategy.Canonicalize, obj)
 			want := kind.New()
 			if err := yaml.UnmarshalStrict([]byte(tt.want), want); err != nil {
 				t.Fatal(err)

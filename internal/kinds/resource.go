@@ -108,6 +108,7 @@ func resourceClaimStrategy() Strategy {
 				devicespec.DefaultClaim(&c.Spec)
 				devicespec.DefaultStatus(&c.Status)
 			},
+			canonicalize: func(c *resourcev1.ResourceClaim) { noneIfEmpty(&c.Spec.Devices.Requests) },
 			validateCreate: func(c *resourcev1.ResourceClaim) field.ErrorList {
 				return devicespec.ValidateClaim(&c.Spec, specPath())
 			},
@@ -139,9 +140,10 @@ func claimState(c *resourcev1.ResourceClaim) string {
 
 func resourceClaimTemplateStrategy() Strategy {
 	return plain(rules[*resourcev1.ResourceClaimTemplate]{
-		create:   func(t *resourcev1.ResourceClaimTemplate) { devicespec.DropClaim(&t.Spec.Spec) },
-		update:   func(t, _ *resourcev1.ResourceClaimTemplate) { devicespec.DropClaim(&t.Spec.Spec) },
-		defaults: func(t *resourcev1.ResourceClaimTemplate) { devicespec.DefaultClaim(&t.Spec.Spec) },
+		create:       func(t *resourcev1.ResourceClaimTemplate) { devicespec.DropClaim(&t.Spec.Spec) },
+		update:       func(t, _ *resourcev1.ResourceClaimTemplate) { devicespec.DropClaim(&t.Spec.Spec) },
+		defaults:     func(t *resourcev1.ResourceClaimTemplate) { devicespec.DefaultClaim(&t.Spec.Spec) },
+		canonicalize: func(t *resourcev1.ResourceClaimTemplate) { noneIfEmpty(&t.Spec.Spec.Devices.Requests) },
 		validate: func(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
 			return rule.Join(rule.TemplateMeta(&t.Spec.ObjectMeta, specPath("metadata")), devicespec.ValidateClaim(&t.Spec.Spec, specPath("spec")))
 		},

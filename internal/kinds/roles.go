@@ -55,25 +55,18 @@ func clusterRoleBindingColumns() []Column {
 
 func roleStrategy() Strategy {
 	return plain(rules[*rbacv1.Role]{
-		defaults: func(r *rbacv1.Role) { defaultPolicy(&r.Rules) },
-		validate: func(r *rbacv1.Role) field.ErrorList { return validatePolicy(r.Rules, true) },
+		canonicalize: func(r *rbacv1.Role) { noneIfEmpty(&r.Rules) },
+		validate:     func(r *rbacv1.Role) field.ErrorList { return validatePolicy(r.Rules, true) },
 	})
 }
 
 func clusterRoleStrategy() Strategy {
 	return plain(rules[*rbacv1.ClusterRole]{
-		defaults: func(r *rbacv1.ClusterRole) { defaultPolicy(&r.Rules) },
+		canonicalize: func(r *rbacv1.ClusterRole) { noneIfEmpty(&r.Rules) },
 		validate: func(r *rbacv1.ClusterRole) field.ErrorList {
 			return append(validatePolicy(r.Rules, false), validateAggregation(r.AggregationRule, field.NewPath("aggregationRule", "clusterRoleSelectors"))...)
 		},
 	})
-}
-
-func defaultPolicy(rules *[]rbacv1.PolicyRule) {
-	noneIfEmpty(rules)
-	for i := range *rules {
-		noneIfEmpty(&(*rules)[i].Verbs)
-	}
 }
 
 func validateAggregation(r *rbacv1.AggregationRule, at *field.Path) field.ErrorList {

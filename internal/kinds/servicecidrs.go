@@ -68,7 +68,7 @@ func serviceCIDRStrategy() Strategy {
 		func(s *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRSpec { return &s.Spec },
 		func(s *networkingv1.ServiceCIDR) *networkingv1.ServiceCIDRStatus { return &s.Status },
 		rules[*networkingv1.ServiceCIDR]{
-			validate:       func(s *networkingv1.ServiceCIDR) field.ErrorList { return validateServiceCIDRs(&s.Spec) },
+			validateCreate: func(s *networkingv1.ServiceCIDR) field.ErrorList { return validateServiceCIDRs(&s.Spec) },
 			validateUpdate: validateServiceCIDRUpdate,
 		})
 }
@@ -101,6 +101,9 @@ func validateServiceCIDRUpdate(s, old *networkingv1.ServiceCIDR) field.ErrorList
 	var errs field.ErrorList
 	for i := range was {
 		errs = append(errs, rule.Immutable(cidrs[i], was[i], at.Index(i))...)
+	}
+	if joins {
+		errs = append(errs, validateServiceCIDRs(&s.Spec)...)
 	}
 	return errs
 }

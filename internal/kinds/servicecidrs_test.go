@@ -22,6 +22,8 @@ func TestServiceCIDRs(t *testing.T) {
 	})
 	testUpdate(t, of, false, []change{
 		{"a second version joins", "spec: {cidrs: [10.0.0.0/24]}", "spec: {cidrs: [10.0.0.0/24, 'fd00::/64']}", nil},
+		{"another of its version joins", "spec: {cidrs: [10.0.0.0/24]}", "spec: {cidrs: [10.0.0.0/24, 10.1.0.0/24]}", []string{
+			`spec.cidrs: Invalid value: ["10.0.0.0/24","10.1.0.0/24"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64`}},
 		{"another range", "spec: {cidrs: [10.0.0.0/24]}", "spec: {cidrs: [10.0.0.0/25]}",
 			[]string{`spec.cidrs[0]: Invalid value: "10.0.0.0/25": field is immutable`}},
 		{"it joins first", "spec: {cidrs: [10.0.0.0/24]}", "spec: {cidrs: ['fd00::/64', 10.0.0.0/24]}",

@@ -124,7 +124,15 @@ func TestVolumesAndClaims(t *testing.T) {
 		{"growing unbound", "spec: {resources: {requests: {storage: 1}}}", "spec: {resources: {requests: {storage: 2}}}", []string{fixed}},
 		{"other modes", bound + "2Gi}}}", "status: {phase: Bound}\nspec: {accessModes: [ReadWriteMany], volumeName: v, resources: {requests: {storage: 2Gi}}}", []string{fixed}},
 	})
+	testUpdate(t, gvk("v1", "PersistentVolumeClaim"), true, []change{
+		{"sizes", "{}", "status: {capacity: {storage: -1}, allocatedResources: {storage: -1, cpu: 1, a.test/x: 1}, allocatedResourceStatuses: {storage: NodeResizePending, cpu: X, '-': NodeResizePending}}", []string{
+			"status.capacity[storage]: Invalid value: -1: must be a valid resource quantity", "status.allocatedResources[storage]: Invalid value: -1: must be a valid resource quantity",
+			`status.allocatedResources: Unsupported value: "cpu": supported values: "storage"`, `status.allocatedResourceStatuses: Unsupported value: "cpu": supported values: "storage"`,
+			`status.allocatedResourceStatuses: Invalid value: "-": name part`,
+			`status.allocatedResourceStatuses: Unsupported value: "cpu": supported values: "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"`}},
+	})
 	testCreate(t, gvk("storage.k8s.io/v1", "StorageClass"), []bad{
+		{"a term that asks for nothing", "{provisioner: a, allowedTopologies: [{}]}", []string{`allowedTopologies[0].matchLabelExpressions: Duplicate value: ""`}},
 		{"words", "{reclaimPolicy: A, volumeBindingMode: B, allowedTopologies: [{matchLabelExpressions: [{key: a}, {key: a, values: [b, b]}]}]}", []string{
 			"provisioner: Required value", `reclaimPolicy: Unsupported value: "A": supported values: "Delete", "Retain"`,
 			`volumeBindingMode: Unsupported value: "B": supported values: "Immediate", "WaitForFirstConsumer"`,

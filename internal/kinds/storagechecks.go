@@ -201,7 +201,7 @@ func csiNodeStrategy() Strategy {
 				n.Annotations = old.Annotations
 				n.Status.StorageHealth = nil
 			},
-			defaults: func(n *storagev1.CSINode) {
+			canonicalize: func(n *storagev1.CSINode) {
 				noneIfEmpty(&n.Spec.Drivers)
 				for i := range n.Spec.Drivers {
 					noneIfEmpty(&n.Spec.Drivers[i].TopologyKeys)

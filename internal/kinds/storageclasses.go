@@ -111,7 +111,8 @@ func validProvisioner(name string, path *field.Path) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(path, "")}
 	}
-	return rule.Invalids(path, name, validation.IsQualifiedName(strings.ToLower(name)))
+	name = strings.ToLower(name)
+	return rule.Invalids(path, name, validation.IsQualifiedName(name))
 }
 
 func volumeAttachmentColumns() []Column {
@@ -136,12 +137,10 @@ func volumeAttachmentStrategy() Strategy {
 		rules[*storagev1.VolumeAttachment]{
 			validate: func(a *storagev1.VolumeAttachment) field.ErrorList {
 				return rule.Join(
+					devicespec.ValidateAnyDriver(a.Spec.Attacher, specPath("attacher")),
 					rule.Form(a.Spec.NodeName, specPath("nodeName"), validation.IsDNS1123Subdomain),
 					validateAttachmentSource(&a.Spec.Source, specPath("source")),
 				)
-			},
-			validateCreate: func(a *storagev1.VolumeAttachment) field.ErrorList {
-				return devicespec.ValidateAnyDriver(a.Spec.Attacher, specPath("attacher"))
 			},
 			statusUpdate: func(a, old *storagev1.VolumeAttachment) { a.Annotations = old.Annotations },
 			validateStatus: func(a, _ *storagev1.VolumeAttachment) field.ErrorList {

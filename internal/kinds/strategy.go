@@ -12,7 +12,8 @@ import (
 //
 // The Store calls, on create: Default, after those who may change the object
 // PrepareForCreate and Default again, Validate, ValidateCreate; on update:
-// PrepareForUpdate, Default, Validate, ValidateUpdate; on a write to the status subresource:
+// PrepareForUpdate, Default, Validate, ValidateUpdate, and at the end of both
+// Canonicalize; on a write to the status subresource:
 // PrepareForStatusUpdate, Default, ValidateStatusUpdate; on a write to one of
 // Parts: its Prepare, Default, Validate, its Validate.
 type Strategy struct {
@@ -42,6 +43,9 @@ type Strategy struct {
 	// SpecChanged says whether metadata.generation must rise. Nil means that
 	// the kind has no generation.
 	SpecChanged func(obj, old Object) bool
+	// Canonicalize gives an object that follows all rules the form in which it is
+	// stored. Fields that it takes away are still their writers'.
+	Canonicalize func(obj Object)
 	// Warnings returns what a user should be told about an accepted object.
 	Warnings func(ctx context.Context, obj Object) []string
 	// UpdateWarnings is Warnings for updates of kinds of which it depends on the

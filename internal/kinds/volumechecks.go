@@ -2,7 +2,10 @@ package kinds
 
 import (
 	"fmt"
+	"maps"
 	"path"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -27,7 +30,7 @@ func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
 			return volumespec.ValidatePersistentSource(source, &s.PersistentVolumeSource, v.Name, at)
 		}),
 	)
-	if s.Local != nil && s.NodeAffinity == nil {
+	if sources := volumespec.PersistentSources(&s.PersistentVolumeSource); len(sources) > 0 && sources[0] == "local" && s.NodeAffinity == nil {
 		errs = append(errs, field.Required(at.Child("nodeAffinity"), "Local volume requires node affinity"))
 	}
 	if s.HostPath != nil && path.Clean(s.HostPath.Path) == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
@@ -161,7 +164,39 @@ func validateBetaClass(annotations, old map[string]string) field.ErrorList {
 }
 
 func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
-	return rule.EachKey(c.Status.Capacity, field.NewPath("status", "capacity"), func(_ corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
+	at := field.NewPath("status")
+	statuses, allocated := at.Child("allocatedResourceStatuses"), at.Child("allocatedResources")
+	errs := rule.EachKey(c.Status.Capacity, at.Child("capacity"), func(_ corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
 		return validateBasicAmount(q, at)
 	})
+	for _, name := range slices.Sorted(maps.Keys(c.Status.AllocatedResourceStatuses)) {
+		errs = append(errs, validateClaimResource(name, statuses)...)
+		switch c.Status.AllocatedResourceStatuses[name] {
+		case corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending,
+			corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible:
+		default:
+			errs = append(errs, field.NotSupported(statuses, name, []corev1.ClaimResourceStatus{
+				corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+				corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending,
+			}))
+		}
+	}
+	return append(errs, rule.EachKey(c.Status.AllocatedResources, allocated, func(name corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
+		if errs := validateClaimResource(name, allocated); len(errs) > 0 {
+			return errs
+		}
+		return validateBasicAmount(q, at)
+	})...)
+}
+
+// validateClaimResource: of Kubernetes' own resources a claim has storage alone.
+func validateClaimResource(name corev1.ResourceName, at *field.Path) field.ErrorList {
+	if errs := rule.Qualified(name, at); len(errs) > 0 {
+		return errs
+	}
+	native := !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
+	if native && name != corev1.ResourceStorage {
+		return field.ErrorList{field.NotSupported(at, name, []corev1.ResourceName{corev1.ResourceStorage})}
+	}
+	return nil
 }

@@ -93,6 +93,7 @@ func volumeStrategy() Strategy {
 				setPointer(&v.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
 				volumespec.DefaultPersistentSource(&v.Spec.PersistentVolumeSource)
 			},
+			warnings:       warnOfVolume,
 			validate:       validateVolume,
 			validateUpdate: validateVolumeUpdate,
 		})
@@ -159,6 +160,7 @@ func claimStrategy() Strategy {
 				}
 			},
 			defaults: defaultClaim,
+			warnings: warnOfClaim,
 			validate: func(c *corev1.PersistentVolumeClaim) field.ErrorList {
 				return volumespec.ValidateClaimSpec(&c.Spec, specPath())
 			},

@@ -27,6 +27,15 @@ func TestWarnings(t *testing.T) {
 		{"a class as an annotation", ingress, "metadata: {annotations: {kubernetes.io/ingress.class: a}}", []string{`annotation "kubernetes.io/ingress.class" is deprecated, please use 'spec.ingressClassName' instead`}},
 		{"a class in both places", ingress, "metadata: {annotations: {kubernetes.io/ingress.class: a}}\nspec: {ingressClassName: a}", nil},
 		{"no certificate", secret, "{type: kubernetes.io/tls, data: {tls.crt: YQ==, tls.key: YQ==}}", []string{"tls: failed to find any PEM data in certificate input"}},
+		{"a volume", gvk("v1", "PersistentVolume"), "metadata: {annotations: {volume.beta.kubernetes.io/storage-class: a, volume.beta.kubernetes.io/mount-options: b}}\nspec: {persistentVolumeReclaimPolicy: Recycle, cephfs: {}, storageos: {}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: beta.kubernetes.io/os, operator: Exists}]}]}}}", []string{
+			`metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use "storageClassName" attribute instead`,
+			`metadata.annotations[volume.beta.kubernetes.io/mount-options]: deprecated since v1.31; use "mountOptions" attribute instead`,
+			"spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
+			`spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: beta.kubernetes.io/os is deprecated since v1.14; use "kubernetes.io/os" instead`,
+			"spec.cephfs: deprecated in v1.28, non-functional in v1.31+", "spec.storageOS: deprecated in v1.22, non-functional in v1.25+"}},
+		{"a claim", gvk("v1", "PersistentVolumeClaim"), "metadata: {annotations: {volume.beta.kubernetes.io/storage-class: a}}\nspec: {resources: {requests: {storage: 1500m}, limits: {storage: 2}}}", []string{
+			`metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use "storageClassName" attribute instead`,
+			`spec.resources.requests[storage]: fractional byte value "1500m" is invalid, must be an integer`}},
 		{"endpoints", gvk("v1", "Endpoints"), "subsets: [{addresses: [{ip: 010.0.0.1}], notReadyAddresses: [{ip: 192.0.2.1}, {ip: '::ffff:1.2.3.4'}]}]", []string{
 			`subsets[0].addresses[0].ip: non-standard IP address "010.0.0.1" is invalid: use "10.0.0.1"`, `subsets[0].notReadyAddresses[1].ip: non-standard IP address "::ffff:1.2.3.4" is invalid: use "1.2.3.4"`}},
 		{"endpoints that are names", gvk("discovery.k8s.io/v1", "EndpointSlice"), "addressType: FQDN\nendpoints: [{addresses: [a.test]}]", []string{"spec.addressType: FQDN endpoints are deprecated"}},

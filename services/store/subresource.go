@@ -114,6 +114,7 @@ func (s *Store) review(ctx context.Context, sc scope, req *storev1.CreateRequest
 		return nil, err
 	}
 	registry.WipeNew(obj)
+	obj.SetManagedFields(nil) // it is not stored
 	if err := s.control.Reviewer.Review(ctx, sc.user, sc.kind, sc.namespace, obj); err != nil {
 		return nil, err
 	}

@@ -601,3 +601,22 @@ func TestWarningsOfChanges(t *testing.T) {
 		}
 	}
 }
+
+// TestCanonicalForm: what is answered to a write is what is read afterwards.
+func TestCanonicalForm(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	of := &storev1.Resource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"}
+	made, err := c.Store().Create(t.Context(), &storev1.CreateRequest{Resource: of, Object: &storev1.Object{
+		Json: []byte(`{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"none"},"rules":[]}`),
+	}, Options: &storev1.WriteOptions{Encoding: storev1.Encoding_ENCODING_JSON}})
+	if err != nil || !strings.Contains(string(made.GetObject().GetJson()), `"rules":null`) {
+		t.Errorf("created: %v: %s", err, made.GetObject().GetJson())
+	}
+	changed, err := c.Store().Patch(t.Context(), &storev1.PatchRequest{
+		Resource: of, Name: "none", Type: storev1.PatchType_PATCH_TYPE_MERGE, Patch: []byte(`{"metadata":{"labels":{"a":"b"}},"rules":[]}`),
+		Options: &storev1.WriteOptions{Encoding: storev1.Encoding_ENCODING_JSON},
+	})
+	if err != nil || !strings.Contains(string(changed.GetObject().GetJson()), `"rules":null`) {
+		t.Errorf("changed: %v: %s", err, changed.GetObject().GetJson())
+	}
+}

@@ -17,9 +17,6 @@ const badReference = "must be the name of a request in the claim or the name of 
 
 // DefaultClaim fills what a claim leaves out: a request is for one device.
 func DefaultClaim(s *resourcev1.ResourceClaimSpec) {
-	if len(s.Devices.Requests) == 0 {
-		s.Devices.Requests = nil
-	}
 	for i := range s.Devices.Requests {
 		request := &s.Devices.Requests[i]
 		if exactly := request.Exactly; exactly != nil {

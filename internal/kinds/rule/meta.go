@@ -14,7 +14,7 @@ func TemplateMeta(m *metav1.ObjectMeta, at *field.Path) field.ErrorList {
 		apivalidation.ValidateAnnotations(m.Annotations, at.Child("annotations")),
 		metavalidation.ValidateLabels(m.Labels, at.Child("labels")),
 		Forbid(at, "cannot be set",
-			Set("name", m.Name != ""), Set("generateName", m.GenerateName != ""), Set("namespace", m.Namespace != ""),
+			Set("name", m.Name != ""), Set("generateName", m.GenerateName != ""), Set("namespace", m.Namespace != ""), Set("selfLink", m.GetSelfLink() != ""),
 			Set("uID", m.UID != ""), Set("resourceVersion", m.ResourceVersion != ""),
 			Set("generation", m.Generation != 0), Set("creationTimestamp", !m.CreationTimestamp.IsZero()),
 			Set("deletionTimestamp", m.DeletionTimestamp != nil), Set("deletionGracePeriodSeconds", m.DeletionGracePeriodSeconds != nil),

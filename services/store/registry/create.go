@@ -77,6 +77,7 @@ func (r *Registry) readyNew(ctx context.Context, w *Write, obj kinds.Object, nam
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
 		return nil, err
 	}
+	runCanonicalize(w.Kind, obj)
 	tell(ctx, *w, obj, nil)
 	if err := r.admission.Validate(ctx, request); err != nil {
 		return nil, err

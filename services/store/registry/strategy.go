@@ -53,6 +53,12 @@ func runDefault(kind *kinds.Kind, obj kinds.Object) {
 	}
 }
 
+func runCanonicalize(kind *kinds.Kind, obj kinds.Object) {
+	if kind.Strategy.Canonicalize != nil {
+		kind.Strategy.Canonicalize(obj)
+	}
+}
+
 func runValidate(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
 	if kind.Strategy.Validate == nil {
 		return nil

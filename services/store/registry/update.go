@@ -66,6 +66,7 @@ func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *c
 	if err := invalid(w.Kind, w.Name, errs); err != nil {
 		return outcome{}, err
 	}
+	runCanonicalize(w.Kind, obj)
 	tell(ctx, w, obj, old)
 	if err := r.admission.Validate(ctx, request); err != nil {
 		return outcome{}, err
