@@ -48,6 +48,13 @@ func TestPrepare(t *testing.T) {
 			"spec: {clusterIP: 10.0.0.2, clusterIPs: [10.0.0.2], ipFamilies: [IPv4], ipFamilyPolicy: PreferDualStack" + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
 		{"a service that gets its first address", service, "spec: {type: ExternalName, externalName: a.b}", "spec: {clusterIPs: [10.0.0.1]}",
 			"spec: {clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1], ipFamilies: [IPv4], ipFamilyPolicy: SingleStack" + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
+		{"a service of a single version from now on", service, "spec: {clusterIP: None, clusterIPs: [None], ipFamilies: [IPv4, IPv6], ipFamilyPolicy: RequireDualStack}",
+			"spec: {clusterIP: None, ipFamilyPolicy: SingleStack}",
+			"spec: {clusterIP: None, clusterIPs: [None], ipFamilies: [IPv4], ipFamilyPolicy: SingleStack" + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
+		{"a headless service of no pods", service, "", "spec: {clusterIP: None}",
+			"spec: {clusterIP: None, clusterIPs: [None], ipFamilies: [IPv4, IPv6], ipFamilyPolicy: RequireDualStack" + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
+		{"a headless service of pods", service, "", "spec: {clusterIP: None, selector: {a: b}}",
+			"spec: {clusterIP: None, clusterIPs: [None], ipFamilies: [IPv4], ipFamilyPolicy: SingleStack, selector: {a: b}" + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
 		{"a service that becomes a name", service, "spec: {" + addresses + "}", "spec: {type: ExternalName, externalName: a.b, " + addresses + "}",
 			"spec: {type: ExternalName, externalName: a.b, sessionAffinity: None}\nstatus: {loadBalancer: {}}"},
 	} {

@@ -135,7 +135,19 @@ func defaultAddresses(s *corev1.Service) {
 	if len(spec.IPFamilies) == 0 {
 		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
 	}
-	setPointer(&spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack)
+	if spec.ClusterIP != corev1.ClusterIPNone || len(spec.Selector) > 0 {
+		setPointer(&spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack)
+		return
+	}
+	// Whoever makes the endpoints himself may make them of either version.
+	setPointer(&spec.IPFamilyPolicy, corev1.IPFamilyPolicyRequireDualStack)
+	if len(spec.IPFamilies) == 1 && !isSingleStack(spec) {
+		other := corev1.IPv6Protocol
+		if spec.IPFamilies[0] == other {
+			other = corev1.IPv4Protocol
+		}
+		spec.IPFamilies = append(slices.Clone(spec.IPFamilies), other)
+	}
 }
 
 func familyOf(ip string) corev1.IPFamily {
@@ -200,6 +212,16 @@ func keepClusterIP(spec, was *corev1.ServiceSpec) {
 	}
 	if spec.IPFamilyPolicy == nil {
 		spec.IPFamilyPolicy = was.IPFamilyPolicy
+	}
+	if !isSingleStack(spec) {
+		return
+	}
+	// To ask for a single version is to give the second one up.
+	if len(spec.ClusterIPs) > 1 && slices.Equal(spec.ClusterIPs, was.ClusterIPs) {
+		spec.ClusterIPs = spec.ClusterIPs[:1:1]
+	}
+	if len(spec.IPFamilies) > 1 && slices.Equal(spec.IPFamilies, was.IPFamilies) {
+		spec.IPFamilies = spec.IPFamilies[:1:1]
 	}
 }
 

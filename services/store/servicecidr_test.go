@@ -185,6 +185,8 @@ func TestFamiliesThatTheClusterHasNot(t *testing.T) {
 			`spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster`},
 		{"an address", service("s", clusterIP("fd00::1")),
 			`spec.clusterIPs[0]: Invalid value: ["fd00::1"]: IPv6 is not configured on this cluster`},
+		{"two of one", service("s", policy(corev1.IPFamilyPolicySingleStack, corev1.IPv4Protocol, corev1.IPv6Protocol)),
+			`spec.ipFamilyPolicy: Invalid value: "SingleStack": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified`},
 		{"preferred", service("s", policy(corev1.IPFamilyPolicyPreferDualStack)), ""},
 		{"headless, of no pods", service("t", clusterIP(corev1.ClusterIPNone), policy(corev1.IPFamilyPolicyRequireDualStack)), ""},
 	}

@@ -23,8 +23,14 @@ var errFull = errors.New("range is full")
 // Service was given before it may keep.
 func (c *claim) families(old *corev1.Service) error {
 	spec := &c.svc.Spec
+	if spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
+	if err := c.singleStack(); err != nil {
+		return err
+	}
 	headless := spec.ClusterIP == corev1.ClusterIPNone
-	if spec.Type == corev1.ServiceTypeExternalName || headless && len(spec.Selector) == 0 {
+	if headless && len(spec.Selector) == 0 {
 		return nil
 	}
 	var had []corev1.IPFamily
@@ -44,6 +50,28 @@ func (c *claim) families(old *corev1.Service) error {
 		default:
 			errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), family, "not configured on this cluster"))
 		}
+	}
+	if len(errs) > 0 {
+		return c.invalid(errs...)
+	}
+	return nil
+}
+
+// singleStack refuses two versions where one is asked for.
+func (c *claim) singleStack() error {
+	spec, at := &c.svc.Spec, field.NewPath("spec", "ipFamilyPolicy")
+	if spec.IPFamilyPolicy == nil || *spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack {
+		return nil
+	}
+	var errs []*field.Error
+	refuse := func(what string) {
+		errs = append(errs, field.Invalid(at, *spec.IPFamilyPolicy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple "+what+" are specified"))
+	}
+	if len(spec.ClusterIPs) == 2 {
+		refuse("cluster IPs")
+	}
+	if len(spec.IPFamilies) == 2 {
+		refuse("IP families")
 	}
 	if len(errs) > 0 {
 		return c.invalid(errs...)
