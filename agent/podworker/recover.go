@@ -360,6 +360,7 @@ func (w *worker) dropSandbox() {
 	}
 	w.initialized = false
 	w.remakeSandbox()
+	w.cgroup = podResources(w.pod) // that of the next one
 }
 
 // mustStayOver says that the pod has ended and its sandbox is gone for good.

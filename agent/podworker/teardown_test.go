@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"navarch.dev/navarch/agent/eviction"
 	"navarch.dev/navarch/internal/client"
@@ -67,6 +68,29 @@ func TestTearsDownNothingThatIsBeingMade(t *testing.T) {
 	}
 	if b.hasFolder(pod) {
 		t.Error("the pod's folder was left")
+	}
+}
+
+// A pod whose sandbox has died while there was no agent is made anew, and was not
+// resized by that.
+func TestSandboxThatDiedUnseenIsNoResize(t *testing.T) {
+	b := newStoreBench(t)
+	b.start()
+	pod := b.pod("web", func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
+	})
+	b.until("web", "running", phaseIs(corev1.PodRunning))
+	b.stop()
+	if err := b.runtime.StopSandbox(t.Context(), string(pod.UID)); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	defer func() { b.stop() }()
+	b.until("web", "started again", func(p *corev1.Pod) bool {
+		return p != nil && len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount == 1 && isReady(p)
+	})
+	if b.events.has("ResizeCompleted") {
+		t.Error("it is said to have been resized")
 	}
 }
 
