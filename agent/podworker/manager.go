@@ -165,6 +165,7 @@ func (m *Manager) podDeleted(pod *corev1.Pod) {
 		return
 	}
 	if w, ok := m.workers[string(pod.UID)]; ok {
+		m.takeBack(w.uid) // the Scheduler counts on its room now, though it has yet to end
 		go w.send(func() { w.deleted = true })
 	}
 }

@@ -3,6 +3,7 @@ package podworker
 import (
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -216,6 +217,36 @@ func TestRejectsWhatDoesNotFit(t *testing.T) {
 	b.pod("port-b", port)
 	if got := b.until("port-b", "rejected", phaseIs(corev1.PodFailed)); got.Status.Reason != "NodePorts" {
 		t.Errorf("reason = %q", got.Status.Reason)
+	}
+}
+
+// TestDeletedPodLeavesItsRoom deletes a pod without grace, so that the Scheduler gives
+// its room to another while it has yet to end.
+func TestDeletedPodLeavesItsRoom(t *testing.T) {
+	b := newStoreBench(t)
+	hold := make(chan struct{})
+	b.network.detaching = func() { <-hold }
+	b.start()
+	t.Cleanup(func() { b.stop() })
+	end := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(end)
+	whole := func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}
+		p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 8080}}
+	}
+	old := b.pod("old", whole)
+	b.until("old", "ready", isReady)
+	zero := int64(0)
+	if err := b.client.Delete(t.Context(), old, client.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("old", "gone", isGone)
+	b.pod("new", whole)
+	b.until("new", "ready", isReady)
+	end()
+	b.pod("more", whole)
+	if got := b.until("more", "rejected", phaseIs(corev1.PodFailed)); got.Status.Reason != "NodePorts" {
+		t.Errorf("beside the new pod another is refused by %q", got.Status.Reason)
 	}
 }
 
