@@ -127,7 +127,7 @@ func runtimeClassColumns() []Column {
 func runtimeClassStrategy() Strategy {
 	return plain(rules[*nodev1.RuntimeClass]{
 		validate: func(r *nodev1.RuntimeClass) field.ErrorList {
-			var errs field.ErrorList
+			errs := rule.Given(r.Handler, field.NewPath("handler"), validation.IsDNS1123Label)
 			if r.Overhead != nil {
 				errs = append(errs, podspec.ValidateOverhead(r.Overhead.PodFixed, field.NewPath("overhead"))...)
 			}
@@ -138,9 +138,6 @@ func runtimeClassStrategy() Strategy {
 			return rule.Join(errs,
 				metavalidation.ValidateLabels(r.Scheduling.NodeSelector, at.Child("nodeSelector")),
 				validateClassTolerations(r.Scheduling.Tolerations, at.Child("tolerations")))
-		},
-		validateCreate: func(r *nodev1.RuntimeClass) field.ErrorList {
-			return rule.Given(r.Handler, field.NewPath("handler"), validation.IsDNS1123Label)
 		},
 		validateUpdate: func(r, old *nodev1.RuntimeClass) field.ErrorList {
 			return rule.Immutable(r.Handler, old.Handler, field.NewPath("handler"))
