@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -91,6 +92,9 @@ func (c *container) restartable(pod *corev1.Pod) bool {
 	case roleSidecar:
 		return true
 	}
+	if c.exited() && hasRule(c.spec.RestartPolicyRules, c.current.ExitCode) {
+		return true
+	}
 	policy := pod.Spec.RestartPolicy
 	if c.spec.RestartPolicy != nil {
 		policy = corev1.RestartPolicy(*c.spec.RestartPolicy)
@@ -102,6 +106,18 @@ func (c *container) restartable(pod *corev1.Pod) bool {
 		return !c.succeeded()
 	}
 	return true
+}
+
+// hasRule says whether a rule has a container that ended so be started again,
+// whatever its policy (KEP-5307).
+func hasRule(rules []corev1.ContainerRestartRule, exitCode int) bool {
+	return slices.ContainsFunc(rules, func(r corev1.ContainerRestartRule) bool {
+		if r.ExitCodes == nil {
+			return false
+		}
+		in := slices.Contains(r.ExitCodes.Values, int32(exitCode)) //nolint:gosec // at most 255
+		return in == (r.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn)
+	})
 }
 
 // kind is what metrics call the container.
