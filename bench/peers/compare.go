@@ -274,6 +274,7 @@ var chance = []struct {
 	{regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`), "kube-api-access"},
 	{regexp.MustCompile(`"(time|creationTimestamp|resourceVersion|((batch\.kubernetes\.io/)?job-name))":"[^"]*"`), `"$1":""`},
 	{regexp.MustCompile(`"(nodePort|healthCheckNodePort)":[0-9]+`), `"$1":0`},
+	{regexp.MustCompile(`X509SHA256=[0-9a-f]+`), "X509SHA256"},
 	{regexp.MustCompile(`"10\.96\.[0-9]+\.[0-9]+"`), `"ADDRESS"`},
 }
 

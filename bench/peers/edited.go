@@ -19,7 +19,7 @@ const perKind = 12
 
 // edited compares what both sides say to edited objects of built-in kinds. Of
 // each it stores some on both, and sends requests with random edits that are
-// not stored: creations, updates, patches, and updates of the status. Of
+// not stored: creations, updates, patches, applies, and updates of the status. Of
 // differences that look alike it tells one, and at the end how many there were.
 func (c *comparison) edited(ctx context.Context, all []manifest, count int, seed uint64) error {
 	d := newEditor(seed, all)
@@ -116,7 +116,7 @@ type trial struct {
 	edit edit
 }
 
-var verbs = []string{"create", "update", "patch", "status"}
+var verbs = []string{"create", "update", "patch", "apply", "status"}
 
 // draw decides for a request, and returns whether there is one to make.
 func (t *trial) draw(d *editor) bool {
@@ -129,7 +129,7 @@ func (t *trial) draw(d *editor) bool {
 		part = ""
 	}
 	var ok bool
-	if t.verb == "create" {
+	if t.verb == "create" || t.verb == "apply" {
 		t.edit, ok = d.draw(t.object.Object, part)
 	} else {
 		t.edit, ok = d.draw(t.stored[1], part)
@@ -142,7 +142,7 @@ func (t *trial) send(ctx context.Context, c *comparison) (said [2]answer, err er
 	const query = "?dryRun=All&fieldValidation=Strict&fieldManager=compare"
 	at := t.path + "/" + url.PathEscape(t.object.GetName())
 	for i, side := range c.sides {
-		method, path, contentType := http.MethodPut, at, "application/json"
+		method, path, contentType, force := http.MethodPut, at, "application/json", ""
 		var body any = t.edit.apply(t.stored[i])
 		switch t.verb {
 		case "create":
@@ -155,6 +155,10 @@ func (t *trial) send(ctx context.Context, c *comparison) (said [2]answer, err er
 		case "patch":
 			method, contentType = http.MethodPatch, "application/json-patch+json"
 			body = []edit{t.edit}
+		case "apply": // by another manager than the object's
+			method, contentType = http.MethodPatch, "application/apply-patch+yaml"
+			body = t.edit.apply(t.object.Object)
+			force = "&force=true"
 		case "status":
 			path += "/status"
 		}
@@ -162,7 +166,7 @@ func (t *trial) send(ctx context.Context, c *comparison) (said [2]answer, err er
 		if err != nil {
 			return said, fmt.Errorf("encode %s: %w", t.object.GetName(), err)
 		}
-		if said[i], err = side.answer(ctx, method, path+query, contentType, text); ctx.Err() != nil {
+		if said[i], err = side.answer(ctx, method, path+query+force, contentType, text); ctx.Err() != nil {
 			return said, err
 		} else if err != nil { // a server that panics ends the request
 			said[i].body = map[string]any{"message": err.Error()}
