@@ -17,9 +17,9 @@ import (
 var unusedControllers = []string{
 	"replicationcontroller", "statefulset", "daemonset", "job", "cronjob", "disruption", "staledisruption", "horizontalpodautoscaler",
 	"endpointslice", "endpoints", "endpointslicemirroring", "persistentvolume", "localpath", "ephemeralvolume", "pvcprotection",
-	"pvprotection", "namespace", "resourcequota", "garbagecollector", "nodelifecycle", "serviceaccount", "serviceaccounttoken",
+	"pvprotection", "vacprotection", "namespace", "resourcequota", "garbagecollector", "nodelifecycle", "serviceaccount", "serviceaccounttoken",
 	"bootstraptoken", "clusterroleaggregation", "certificateapproving", "certificatecleaning", "podgc", "nodeipam",
-	"resourceclaim", "resourceclaimrelease", "devicetainteviction", "customresourcedefinition",
+	"resourceclaim", "resourceclaimrelease", "devicetainteviction", "customresourcedefinition", "servicecidr", "ipaddress",
 }
 
 // startNavarch starts the control plane, all of it in one process.

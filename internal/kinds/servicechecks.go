@@ -216,9 +216,9 @@ func validateLoadBalancer(s *corev1.Service) field.ErrorList {
 	return append(errs, rule.Optional(spec.LoadBalancerClass, specPath("loadBalancerClass"), rule.Qualified[string])...)
 }
 
-// needsHealthCheck says whether a load balancer must be told which nodes have
+// NeedsHealthCheck says whether a load balancer must be told which nodes have
 // endpoints of their own.
-func needsHealthCheck(spec *corev1.ServiceSpec) bool {
+func NeedsHealthCheck(spec *corev1.ServiceSpec) bool {
 	return spec.Type == corev1.ServiceTypeLoadBalancer && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
@@ -233,7 +233,7 @@ func validateExternalTraffic(spec *corev1.ServiceSpec) field.ErrorList {
 	}
 	switch port := spec.HealthCheckNodePort; {
 	case port == 0:
-	case needsHealthCheck(spec):
+	case NeedsHealthCheck(spec):
 		errs = append(errs, rule.Port(port, check)...)
 	default:
 		errs = append(errs, field.Invalid(check, port, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))

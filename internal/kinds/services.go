@@ -238,7 +238,10 @@ func keepNodePorts(spec, was *corev1.ServiceSpec) {
 			}
 		}
 	}
-	if spec.HealthCheckNodePort == 0 && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+	switch needed := NeedsHealthCheck(spec); {
+	case needed && spec.HealthCheckNodePort == 0:
 		spec.HealthCheckNodePort = was.HealthCheckNodePort
+	case !needed && spec.HealthCheckNodePort == was.HealthCheckNodePort:
+		spec.HealthCheckNodePort = 0
 	}
 }

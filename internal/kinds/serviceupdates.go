@@ -17,7 +17,7 @@ func validateServiceUpdate(s, old *corev1.Service) field.ErrorList {
 	if balanced && (deref(spec.LoadBalancerClass) != deref(was.LoadBalancerClass) || (spec.LoadBalancerClass == nil) != (was.LoadBalancerClass == nil)) {
 		errs = append(errs, field.Invalid(specPath("loadBalancerClass"), spec.LoadBalancerClass, "may not change once set"))
 	}
-	if needsHealthCheck(was) && needsHealthCheck(spec) && was.HealthCheckNodePort != 0 && spec.HealthCheckNodePort != was.HealthCheckNodePort {
+	if NeedsHealthCheck(was) && NeedsHealthCheck(spec) && was.HealthCheckNodePort != 0 && spec.HealthCheckNodePort != was.HealthCheckNodePort {
 		errs = append(errs, field.Forbidden(specPath("healthCheckNodePort"), "field is immutable"))
 	}
 	return errs

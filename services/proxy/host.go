@@ -159,6 +159,17 @@ func listenBoth(ctx context.Context, at netip.AddrPort) (dnsSockets, error) {
 	return dnsSockets{}, fmt.Errorf("listen for DNS: %w", err)
 }
 
+// listenNode listens at a TCP port of all of the node's addresses.
+func (p *Proxy) listenNode(ctx context.Context, port uint16) (net.Listener, error) {
+	var listener net.Listener
+	err := p.ns.do(func() (err error) {
+		var config net.ListenConfig
+		listener, err = config.Listen(ctx, "tcp4", netip.AddrPortFrom(netip.IPv4Unspecified(), port).String())
+		return err
+	})
+	return listener, err
+}
+
 // Cleanup removes what a stopped proxy leaves in its network namespace.
 func Cleanup(ctx context.Context, cfg Config, log *slog.Logger) error {
 	set, err := cfg.settings()

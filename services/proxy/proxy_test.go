@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -260,6 +261,54 @@ func TestFollowsServices(t *testing.T) {
 	if _, err := f.client.Ask("tcp", clusterIP+":80"); err == nil {
 		t.Error("a deleted Service was reached")
 	}
+}
+
+func TestAnswersLoadBalancers(t *testing.T) {
+	f := newFixture(t)
+	until := f.watch()
+	f.create(&corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, HealthCheckNodePort: 32000,
+			Selector: map[string]string{"app": "web"},
+			Ports: []corev1.ServicePort{
+				{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP, NodePort: 30080},
+				{Name: "echo", Port: 80, Protocol: corev1.ProtocolUDP, NodePort: 30080},
+			},
+		},
+	})
+	until("")
+	if got := f.healthAt("10.244.0.1:32000"); got != http.StatusServiceUnavailable {
+		t.Errorf("without endpoints: %d", got)
+	}
+	f.create(webSlice(web1))
+	until(web1 + ":8080")
+	if got := f.healthAt("10.244.0.1:32000"); got != http.StatusOK {
+		t.Errorf("with an endpoint: %d", got)
+	}
+}
+
+// healthAt asks as a load balancer does and returns the code of the answer.
+func (f *fixture) healthAt(address string) int {
+	f.t.Helper()
+	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		var dialer net.Dialer
+		err = f.client.Do(func() error {
+			conn, err = dialer.DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}
+	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, "http://"+address, nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	resp, err := (&http.Transport{DialContext: dial, DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return resp.StatusCode
 }
 
 func TestFollowsServiceCIDRs(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 
 	"navarch.dev/navarch/services/proxy/conntrack"
 	"navarch.dev/navarch/services/proxy/dns"
+	"navarch.dev/navarch/services/proxy/healthcheck"
 	"navarch.dev/navarch/services/proxy/nftables"
 	"navarch.dev/navarch/services/proxy/routes"
 )
@@ -27,7 +28,9 @@ import (
 type router struct {
 	*Proxy
 	table *nftables.Table
-	view  routes.Viewpoint
+	// checks answers load balancers.
+	checks *healthcheck.Responder
+	view   routes.Viewpoint
 	// routed is what each Service asks of the node, by key.
 	routed map[string]*routes.Service
 	// pending are changes that could not be programmed yet.
@@ -40,7 +43,7 @@ type router struct {
 
 func newRouter(p *Proxy, table *nftables.Table, dnsPort uint16) *router {
 	r := &router{
-		Proxy: p, table: table,
+		Proxy: p, table: table, checks: healthcheck.New(p.listenNode, p.Programmed, p.log),
 		view:    routes.Viewpoint{Node: p.cfg.Node, Family: corev1.IPv4Protocol},
 		routed:  make(map[string]*routes.Service),
 		pending: make(map[string]map[cause]struct{}),
@@ -68,6 +71,7 @@ func dnsRoutes(server netip.AddrPort) *routes.Service {
 
 // run applies changes until ctx ends. What fails is tried again.
 func (r *router) run(ctx context.Context) {
+	defer r.checks.Close()
 	const shortest, longest = 100 * time.Millisecond, 10 * time.Second
 	delay := shortest
 	for {
@@ -122,10 +126,21 @@ func (r *router) step(ctx context.Context) error {
 		return err
 	}
 	for key := range r.pending {
+		if err := r.checks.Set(ctx, key, checkOf(r.routed[key])); err != nil {
+			r.log.WarnContext(ctx, "load balancers take this node for one without endpoints", "error", err)
+		}
 		r.board.set(key, r.routed[key])
 	}
 	clear(r.pending)
 	return nil
+}
+
+// checkOf returns what load balancers are told of a Service; nil if none asks.
+func checkOf(s *routes.Service) *healthcheck.Service {
+	if s == nil || s.HealthCheck == nil {
+		return nil
+	}
+	return &healthcheck.Service{Namespace: s.Namespace, Name: s.Name, Port: s.HealthCheck.Port, Endpoints: s.HealthCheck.Endpoints}
 }
 
 func (r *router) takeChanges(ctx context.Context) error {

@@ -134,6 +134,35 @@ func TestServiceAddresses(t *testing.T) {
 	create(t, c, service("d", clusterIP(ip)))
 }
 
+func TestHealthCheckNodePorts(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	balanced := func(port int32) func(*corev1.Service) {
+		return func(s *corev1.Service) {
+			s.Spec.Type, s.Spec.ExternalTrafficPolicy = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal
+			s.Spec.HealthCheckNodePort = port
+		}
+	}
+	a := service("a", balanced(0))
+	create(t, c, a)
+	port := a.Spec.HealthCheckNodePort
+	if port < 30000 || port > 32767 || port == a.Spec.Ports[0].NodePort {
+		t.Fatalf("health checks are answered at %d, traffic at %d", port, a.Spec.Ports[0].NodePort)
+	}
+	if err := c.Create(ctx, service("b", balanced(port))); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec.healthCheckNodePort: Invalid value: "+fmt.Sprint(port)+": provided port is already allocated") {
+		t.Errorf("a port that is taken: %v", err)
+	}
+	a.Spec.HealthCheckNodePort = 0
+	if err := c.Update(ctx, a); err != nil || a.Spec.HealthCheckNodePort != port {
+		t.Errorf("an update that leaves the port out: %v, %d", err, a.Spec.HealthCheckNodePort)
+	}
+	a.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
+	if err := c.Update(ctx, a); err != nil || a.Spec.HealthCheckNodePort != 0 {
+		t.Errorf("with traffic to all nodes: %v, %d", err, a.Spec.HealthCheckNodePort)
+	}
+	create(t, c, service("b", balanced(port)))
+}
+
 // A range of 32 addresses, of which two are never used and two are taken from
 // the start, has room for 28 Services however many come at once.
 func TestNoAddressIsGivenTwice(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"navarch.dev/navarch/internal/kinds"
 )
 
 // ProxyNameLabel on a Service hands it to another proxy than the cluster's own.
@@ -46,7 +48,26 @@ func Build(service *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 		b.addTo(out)
 	}
 	out.Hairpins = distinct(out.Hairpins)
+	out.HealthCheck = healthCheck(service, endpointSlices, view)
 	return out
+}
+
+// healthCheck counts the ready endpoints that the node has, whatever ports they
+// serve.
+func healthCheck(service *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, view Viewpoint) *HealthCheck {
+	spec := &service.Spec
+	if spec.HealthCheckNodePort <= 0 || spec.HealthCheckNodePort > 65535 || !kinds.NeedsHealthCheck(spec) {
+		return nil
+	}
+	ready := make(map[netip.Addr]struct{})
+	for _, slice := range endpointSlices {
+		for _, e := range slice.Endpoints {
+			if ep, ok := endpointFrom(e, 0, view); ok && ep.ready && ep.Local {
+				ready[ep.Addr.Addr()] = struct{}{}
+			}
+		}
+	}
+	return &HealthCheck{Port: uint16(spec.HealthCheckNodePort), Endpoints: len(ready)}
 }
 
 // endpoint is one address of a slice that serves a port.

@@ -174,6 +174,39 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+func TestHealthChecksCountTheNodesReadyEndpoints(t *testing.T) {
+	balanced := func(s *corev1.Service) {
+		s.Spec.Type, s.Spec.HealthCheckNodePort = corev1.ServiceTypeLoadBalancer, 32000
+		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	}
+	all := []*discoveryv1.EndpointSlice{slice("a", "1@n1", "2@n2", "3@n1 unready", "4@n1 draining"), slice("b", "1@n1", "5@n1")}
+	tests := []struct {
+		name    string
+		service *corev1.Service
+		node    string
+		want    *HealthCheck
+	}{
+		{"two", service(balanced), "n1", &HealthCheck{Port: 32000, Endpoints: 2}},
+		{"none", service(balanced), "n3", &HealthCheck{Port: 32000}},
+		{"traffic to all nodes", service(func(s *corev1.Service) {
+			balanced(s)
+			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
+		}), "n1", nil},
+		{"no port", service(func(s *corev1.Service) {
+			balanced(s)
+			s.Spec.HealthCheckNodePort = 0
+		}), "n1", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := Build(tt.service, all, Viewpoint{Node: tt.node, Family: corev1.IPv4Protocol}).HealthCheck
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("the health check (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestBuildAffinity(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -106,6 +106,17 @@ type Service struct {
 	// Hairpins are the backends on this node: one that reaches itself through
 	// its own Service must see another source address than its own.
 	Hairpins []netip.Addr
+	// HealthCheck answers load balancers; nil if none asks.
+	HealthCheck *HealthCheck
+}
+
+// HealthCheck is what a load balancer is told of a Service whose outside clients
+// are served on the nodes that have endpoints.
+type HealthCheck struct {
+	// Port of the node, where it asks.
+	Port uint16
+	// Endpoints is how many ready ones this node has.
+	Endpoints int
 }
 
 // State is the routing of all Services together.

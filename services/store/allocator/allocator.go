@@ -137,6 +137,9 @@ func (a *Allocator) holdings(svc *corev1.Service) map[string]netip.Addr {
 			keys[portKey(p.NodePort)] = netip.Addr{}
 		}
 	}
+	if port := svc.Spec.HealthCheckNodePort; port != 0 && kinds.NeedsHealthCheck(&svc.Spec) {
+		keys[portKey(port)] = netip.Addr{}
+	}
 	return keys
 }
 

@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/kinds"
 )
 
 // picksNodePorts says whether ports that name no node port get one.
@@ -17,7 +19,8 @@ func picksNodePorts(svc *corev1.Service) bool {
 	return takesNodePorts(svc)
 }
 
-// nodePorts sees to the Service's node ports.
+// nodePorts sees to the Service's node ports, and to the one at which load
+// balancers ask whether a node has endpoints.
 func (c *claim) nodePorts(ctx context.Context) error {
 	if !takesNodePorts(c.svc) {
 		return nil
@@ -25,22 +28,29 @@ func (c *claim) nodePorts(ctx context.Context) error {
 	mine := make(map[int32]bool)
 	for i := range c.svc.Spec.Ports {
 		p := &c.svc.Spec.Ports[i]
-		at := field.NewPath("spec", "ports").Index(i).Child("nodePort")
-		switch {
-		case p.NodePort != 0:
-			if err := c.chosenPort(ctx, p.NodePort, mine, at); err != nil {
-				return err
-			}
-		case picksNodePorts(c.svc):
-			port, err := c.pickPort(ctx, mine)
-			if err != nil {
-				return err
-			}
-			p.NodePort = port
+		if p.NodePort == 0 && !picksNodePorts(c.svc) {
+			continue
 		}
-		mine[p.NodePort] = true
+		if err := c.nodePort(ctx, &p.NodePort, mine, field.NewPath("spec", "ports").Index(i).Child("nodePort")); err != nil {
+			return err
+		}
 	}
-	return nil
+	if !kinds.NeedsHealthCheck(&c.svc.Spec) {
+		return nil
+	}
+	return c.nodePort(ctx, &c.svc.Spec.HealthCheckNodePort, mine, field.NewPath("spec", "healthCheckNodePort"))
+}
+
+// nodePort checks the port that the user asks for, or picks one, and adds it to
+// mine.
+func (c *claim) nodePort(ctx context.Context, port *int32, mine map[int32]bool, at *field.Path) (err error) {
+	if *port != 0 {
+		err = c.chosenPort(ctx, *port, mine, at)
+	} else {
+		*port, err = c.pickPort(ctx, mine)
+	}
+	mine[*port] = true
+	return err
 }
 
 // chosenPort checks a node port that the user asks for.
