@@ -107,6 +107,9 @@ func TestSwitch(t *testing.T) {
 		}
 		conn.Switch()
 	}
+	if got, err := ask(t, conn, patience); err != nil || got != "b" {
+		t.Fatalf("%q answers, want b: %v", got, err)
+	}
 	servers[1].hangs = make(chan struct{})
 	if got, err := ask(t, conn, 100*time.Millisecond); status.Code(err) != codes.DeadlineExceeded {
 		t.Fatalf("%q answers although it hangs: %v", got, err)
