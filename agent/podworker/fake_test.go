@@ -213,9 +213,9 @@ func (f *fakeRuntime) end(id string, code int) {
 		c.status.Reason = runtime.ReasonError
 	}
 	close(c.done)
-	e := runtime.Event{PodUID: c.status.PodUID, ContainerID: id}
+	e, tell := runtime.Event{PodUID: c.status.PodUID, ContainerID: id}, f.onEvent
 	f.mu.Unlock()
-	f.onEvent(e)
+	tell(e)
 }
 
 func (f *fakeRuntime) WaitExit(ctx context.Context, id string) (runtime.ContainerStatus, error) {
