@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 const (
@@ -60,9 +61,10 @@ type Evictor struct {
 
 // Run evicts pods while the node is short of something, until ctx ends.
 func (e *Evictor) Run(ctx context.Context) error {
-	for wait(ctx, interval) {
+	_ = wait.PollUntilContextCancel(ctx, interval, false, func(ctx context.Context) (bool, error) {
 		e.look(ctx)
-	}
+		return false, nil
+	}) // only the end of ctx ends it
 	return nil
 }
 
@@ -104,12 +106,11 @@ func (e *Evictor) look(ctx context.Context) {
 	e.Log.WarnContext(ctx, "the node is short of what no pod would give back", "signal", s.Signal, "available", s.Available, "threshold", s.Threshold)
 }
 
+// awaitEnd waits until an evicted pod has given back what it has, but not for long.
 func (e *Evictor) awaitEnd(ctx context.Context, uid string) {
-	for waited := time.Duration(0); waited < goneTime && !e.Pods.Ended(ctx, uid); waited += goneStep {
-		if !wait(ctx, goneStep) {
-			return
-		}
-	}
+	_ = wait.PollUntilContextTimeout(ctx, goneStep, goneTime, true, func(ctx context.Context) (bool, error) {
+		return e.Pods.Ended(ctx, uid), nil
+	}) // whether it has is seen at the next look
 }
 
 // message tells users why a pod was evicted, in Kubernetes' words.
@@ -131,16 +132,4 @@ func (s Shortage) quantity(n int64) string {
 		format = resource.DecimalSI
 	}
 	return resource.NewQuantity(n, format).String()
-}
-
-// wait says whether a time has passed before ctx has ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

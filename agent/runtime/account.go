@@ -179,7 +179,7 @@ func accountV2(dir string) Account {
 // disksV1 reads lines "major:minor Read number" of the bytes, and of how often.
 func disksV1(size, count []byte) map[string]DiskAccount {
 	disks := map[string]DiskAccount{}
-	read := func(text []byte, note func(d *DiskAccount, operation string, n uint64)) {
+	read := func(text []byte, into func(d *DiskAccount) (reads, writes *uint64)) {
 		for line := range strings.Lines(string(text)) {
 			words := strings.Fields(line)
 			if len(words) != 3 {
@@ -190,26 +190,18 @@ func disksV1(size, count []byte) map[string]DiskAccount {
 				continue
 			}
 			d := disks[words[0]]
-			note(&d, words[1], n)
+			reads, writes := into(&d)
+			switch words[1] {
+			case "Read":
+				*reads = n
+			case "Write":
+				*writes = n
+			}
 			disks[words[0]] = d
 		}
 	}
-	read(size, func(d *DiskAccount, operation string, n uint64) {
-		switch operation {
-		case "Read":
-			d.ReadBytes = n
-		case "Write":
-			d.WriteBytes = n
-		}
-	})
-	read(count, func(d *DiskAccount, operation string, n uint64) {
-		switch operation {
-		case "Read":
-			d.Reads = n
-		case "Write":
-			d.Writes = n
-		}
-	})
+	read(size, func(d *DiskAccount) (reads, writes *uint64) { return &d.ReadBytes, &d.WriteBytes })
+	read(count, func(d *DiskAccount) (reads, writes *uint64) { return &d.Reads, &d.Writes })
 	return disks
 }
 
