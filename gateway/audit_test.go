@@ -101,6 +101,9 @@ func TestAudit(t *testing.T) {
 	c.do(c.http(""), "GET", configMaps+"/a", nil, "Authorization", "Bearer bad")
 	c.do(c.http(""), "GET", "/api/v1/nodes/n1", nil)
 	c.do(admin, "PUT", configMaps+"/a/status/x", nil)
+	for range 2 { // the first makes it
+		c.do(admin, "PUT", "/api/v1/namespaces/default/limitranges/l", strings.NewReader(`{"metadata":{"name":"l"}}`))
+	}
 	events := log()
 	want := []string{
 		"ResponseComplete admin create /v1/configmaps/ default/a 201  allow",
@@ -114,6 +117,8 @@ func TestAudit(t *testing.T) {
 		"ResponseStarted  get /v1/configmaps/ default/a 401 Unauthorized",
 		"ResponseComplete system:anonymous get /v1/nodes/ /n1 403 Forbidden forbid",
 		"ResponseComplete admin update /v1/configmaps/status default/a 404",
+		"ResponseComplete admin update /v1/limitranges/ default/l 201  allow",
+		"ResponseComplete admin update /v1/limitranges/ default/l 200  allow",
 	}
 	if diff := cmp.Diff(want, summaries(events)); diff != "" {
 		t.Fatalf("the events differ (-want +got):\n%s", diff)

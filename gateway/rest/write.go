@@ -55,7 +55,15 @@ func (h *Handler) update(w http.ResponseWriter, r *http.Request, t routes.Target
 		return err
 	}
 	reply.Warnings(w, resp.GetWarnings())
-	return h.object(w, r, http.StatusOK, f, resp.GetObject(), resp.GetTableColumns())
+	return h.object(w, r, writeCode(resp.GetCreated()), f, resp.GetObject(), resp.GetTableColumns())
+}
+
+// writeCode is the code of an answer to a write that may have made the object.
+func writeCode(created bool) int {
+	if created {
+		return http.StatusCreated
+	}
+	return http.StatusOK
 }
 
 // patchTypes maps the content types of patches.
@@ -97,10 +105,6 @@ func (h *Handler) patch(w http.ResponseWriter, r *http.Request, t routes.Target,
 	if err != nil {
 		return err
 	}
-	code := http.StatusOK
-	if resp.GetCreated() {
-		code = http.StatusCreated
-	}
 	reply.Warnings(w, resp.GetWarnings())
-	return h.object(w, r, code, f, resp.GetObject(), resp.GetTableColumns())
+	return h.object(w, r, writeCode(resp.GetCreated()), f, resp.GetObject(), resp.GetTableColumns())
 }

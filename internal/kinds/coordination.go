@@ -7,9 +7,10 @@ func coordinationKinds() []*Kind {
 	return []*Kind{
 		object[coordinationv1.Lease, coordinationv1.LeaseList](Kind{
 			Group: "coordination.k8s.io", Version: "v1", Resource: "leases", Kind: "Lease", Singular: "lease",
-			Namespaced: true,
-			Columns:    leaseColumns(),
-			Strategy:   leaseStrategy(),
+			Namespaced:     true,
+			Columns:        leaseColumns(),
+			CreateOnUpdate: true,
+			Strategy:       leaseStrategy(),
 		}),
 	}
 }

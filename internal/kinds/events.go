@@ -7,13 +7,14 @@ func eventsKinds() []*Kind {
 	return []*Kind{
 		object[eventsv1.Event, eventsv1.EventList](Kind{
 			Group: "events.k8s.io", Version: "v1", Resource: "events", Kind: "Event", Singular: "event",
-			ShortNames: []string{"ev"},
-			Namespaced: true,
-			Columns:    newEventColumns(),
-			Fields:     fields(newEventFields),
-			FieldNames: newEventFieldNames(),
-			Strategy:   newEventStrategy(),
-			StoredAs:   sharedEvents(),
+			ShortNames:     []string{"ev"},
+			Namespaced:     true,
+			Columns:        newEventColumns(),
+			Fields:         fields(newEventFields),
+			FieldNames:     newEventFieldNames(),
+			CreateOnUpdate: true,
+			Strategy:       newEventStrategy(),
+			StoredAs:       sharedEvents(),
 		}),
 	}
 }

@@ -50,6 +50,8 @@ type Kind struct {
 	// ReadOnly marks kinds that are worked out when they are asked for, not
 	// stored: they have the verbs get and list and nothing else.
 	ReadOnly bool
+	// CreateOnUpdate says that an update of an object that is not there makes it.
+	CreateOnUpdate bool
 	// NameRule returns what is wrong with a name, or with a generateName where
 	// prefix is set. Kinds that name none have DNS subdomains as names.
 	NameRule func(name string, prefix bool) []string

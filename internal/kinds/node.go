@@ -7,8 +7,9 @@ func nodeKinds() []*Kind {
 	return []*Kind{
 		object[nodev1.RuntimeClass, nodev1.RuntimeClassList](Kind{
 			Group: "node.k8s.io", Version: "v1", Resource: "runtimeclasses", Kind: "RuntimeClass", Singular: "runtimeclass",
-			Columns:  runtimeClassColumns(),
-			Strategy: runtimeClassStrategy(),
+			Columns:        runtimeClassColumns(),
+			CreateOnUpdate: true,
+			Strategy:       runtimeClassStrategy(),
 		}),
 	}
 }

@@ -51,10 +51,7 @@ func (s *Store) patch(ctx context.Context, sc scope, req *storev1.PatchRequest, 
 		return done, err
 	}
 	w.Verb = "apply"
-	opts.MayCreate = func() error {
-		_, err := s.enterAtOnce(ctx, target{resource: req.GetResource(), verb: "create", namespace: sc.namespace, name: sc.name})
-		return err
-	}
+	opts.MayCreate = s.mayCreate(ctx, sc, req.GetResource())
 	done, err = s.registry.Apply(ctx, w, opts)
 	done.Warnings = slices.Concat(done.Warnings, w.Warnings.All())
 	return done, err

@@ -34,7 +34,7 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	sc.warnings.Add(warnings...)
 	s.noteObject(ctx, sc, obj)
 	w := sc.write(req.GetOptions())
-	v, err := s.registry.Update(ctx, w, obj)
+	v, created, err := s.registry.Update(ctx, w, obj, s.mayCreate(ctx, sc, req.GetResource()))
 	if err != nil {
 		return nil, err
 	}
@@ -42,5 +42,14 @@ func (s *Store) Update(ctx context.Context, req *storev1.UpdateRequest) (resp *s
 	if err != nil {
 		return nil, err
 	}
-	return &storev1.UpdateResponse{Object: a.object, Warnings: w.Warnings.All(), TableColumns: a.columns}, nil
+	return &storev1.UpdateResponse{Object: a.object, Warnings: w.Warnings.All(), TableColumns: a.columns, Created: created}, nil
+}
+
+// mayCreate returns what decides whether a caller that has entered for another
+// verb may create the object too.
+func (s *Store) mayCreate(ctx context.Context, sc scope, resource *storev1.Resource) func() error {
+	return func() error {
+		_, err := s.enterAtOnce(ctx, target{resource: resource, verb: "create", namespace: sc.namespace, name: sc.name})
+		return err
+	}
 }

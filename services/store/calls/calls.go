@@ -187,10 +187,10 @@ func statusOf(resp any, err error, i int) *metav1.Status {
 	switch m := resp.(type) {
 	case *storev1.CreateResponse:
 		code = http.StatusCreated
+	case *storev1.UpdateResponse:
+		code = codeOf(m.GetCreated())
 	case *storev1.PatchResponse:
-		if m.GetCreated() {
-			code = http.StatusCreated
-		}
+		code = codeOf(m.GetCreated())
 	case *storev1.BindResponse:
 		code = http.StatusCreated
 		if results := m.GetResults(); i < len(results) && results[i].GetCode() != 0 {
@@ -198,6 +198,14 @@ func statusOf(resp any, err error, i int) *metav1.Status {
 		}
 	}
 	return &metav1.Status{Code: int32(code)}
+}
+
+// codeOf is the code of a write that may have made the object.
+func codeOf(created bool) int {
+	if created {
+		return http.StatusCreated
+	}
+	return http.StatusOK
 }
 
 // statusOfCanceled is what is answered to a client that has gone.

@@ -106,6 +106,9 @@ func TestCalls(t *testing.T) {
 		_ = a.client(identity.Identity{Name: "stranger"}).Get(ctx, "default", "a", configMap(""))
 		must(admin.Patch(ctx, configMap("a"), types.MergePatchType, []byte(`{"data":{"k":"v"}}`), ""))
 		must(admin.Patch(ctx, configMap("applied"), types.ApplyPatchType, []byte("apiVersion: v1\nkind: ConfigMap\n"), ""))
+		for range 2 { // the first makes it
+			must(admin.Update(ctx, &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "l"}}))
+		}
 		must(admin.List(ctx, &corev1.ConfigMapList{}, client.ListOptions{Namespace: "default"}))
 		must(admin.Delete(ctx, configMap("a"), client.DeleteOptions{}))
 		must(admin.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}))
@@ -146,6 +149,8 @@ func TestCalls(t *testing.T) {
 			"ResponseComplete stranger get configmaps/ default/a 403 Forbidden forbid",
 			"ResponseComplete admin patch configmaps/ default/a 200  allow",
 			"ResponseComplete admin patch configmaps/ default/applied 201  allow",
+			"ResponseComplete admin update limitranges/ default/l 201  allow",
+			"ResponseComplete admin update limitranges/ default/l 200  allow",
 			"ResponseComplete admin list configmaps/ default/ 200  allow",
 			"ResponseComplete admin delete configmaps/ default/a 200  allow",
 			"ResponseComplete admin create nodes/ /n 201  allow",

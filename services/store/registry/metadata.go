@@ -55,11 +55,16 @@ func prepareNew(kind *kinds.Kind, obj kinds.Object, now time.Time) {
 // placeNew checks the namespace and the name that a creator sent and fills the
 // namespace in.
 func placeNew(w Write, obj kinds.Object) error {
+	if w.Name == "" {
+		return place(w, obj)
+	}
+	return placeNamed(w, obj)
+}
+
+// placeNamed is placeNew for an object whose name the request has.
+func placeNamed(w Write, obj kinds.Object) error {
 	if err := place(w, obj); err != nil {
 		return err
-	}
-	if w.Name == "" {
-		return nil
 	}
 	return checkName(obj, w.Name)
 }
@@ -95,16 +100,13 @@ func place(w Write, obj kinds.Object) error {
 // prepareChanged checks the metadata of a changed object against the stored
 // one and restores what is the Store's.
 func prepareChanged(w Write, obj, old kinds.Object) error {
-	if err := place(w, obj); err != nil {
+	if err := placeNamed(w, obj); err != nil {
 		return err
 	}
-	gr, name := w.Kind.GroupResource(), w.Name
-	if err := checkName(obj, name); err != nil {
-		return err
-	}
+	name := w.Name
 	switch rv := obj.GetResourceVersion(); {
 	case obj.GetUID() != "" && obj.GetUID() != old.GetUID():
-		return apierrors.NewConflict(gr, name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", obj.GetUID(), old.GetUID()))
+		return otherUID(w, obj.GetUID(), old.GetUID())
 	case rv == "" && conditionalOnly(w.Kind):
 		return apierrors.NewInvalid(w.Kind.GVK().GroupKind(), name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "resourceVersion"), uint64(0), "must be specified for an update"),
@@ -114,6 +116,12 @@ func prepareChanged(w Write, obj, old kinds.Object) error {
 	}
 	restoreSystemMetadata(obj, old)
 	return nil
+}
+
+// otherUID is the error of a write that means an object of another uid than the
+// stored one, or one where there is none.
+func otherUID(w Write, meant, stored types.UID) error {
+	return apierrors.NewConflict(w.Kind.GroupResource(), w.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", meant, stored))
 }
 
 // restoreSystemMetadata keeps what only the Store sets. What a writer changed

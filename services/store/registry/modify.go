@@ -17,6 +17,10 @@ import (
 // conflictAttempts is how often a write that loses to another is tried again.
 const conflictAttempts = 12
 
+// absentError says that the object itself of a write is not there. Other things
+// that it needs, such as its namespace, may be missing too.
+type absentError struct{ *apierrors.StatusError }
+
 // outcome is what a change wants to become of an object.
 type outcome struct {
 	// object is the new state, owned by the outcome; nil removes the object.
@@ -47,7 +51,7 @@ func (r *Registry) modify(ctx context.Context, w Write, decide change) (v *cache
 			fresh = true
 		}
 		if cur == nil {
-			return nil, false, apierrors.NewNotFound(w.Kind.GroupResource(), w.Name)
+			return nil, false, absentError{apierrors.NewNotFound(w.Kind.GroupResource(), w.Name)}
 		}
 		t := attempt{registry: r, write: w, kind: kind, cur: cur}
 		settled, err := t.run(ctx, decide)

@@ -2,8 +2,12 @@ package registry
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/client"
@@ -13,11 +17,47 @@ import (
 )
 
 // Update replaces an object by obj, or with the subresource "status" its
-// status by obj's.
-func (r *Registry) Update(ctx context.Context, w Write, obj kinds.Object) (*cache.Version, error) {
-	return r.Change(ctx, w, func(*cache.Version) (kinds.Object, error) {
-		return obj.DeepCopyObject().(kinds.Object), nil
-	})
+// status by obj's. Of some kinds it makes the object if there is none and
+// mayCreate allows it; nil allows everything.
+func (r *Registry) Update(ctx context.Context, w Write, obj kinds.Object, mayCreate func() error) (v *cache.Version, created bool, err error) {
+	if err := placeNamed(w, obj); err != nil {
+		return nil, false, err
+	}
+	for range conflictAttempts {
+		v, err = r.Change(ctx, w, func(*cache.Version) (kinds.Object, error) {
+			return obj.DeepCopyObject().(kinds.Object), nil
+		})
+		var absent absentError
+		if !errors.As(err, &absent) || w.Subresource != "" || !w.Kind.CreateOnUpdate {
+			return v, false, err
+		}
+		v, err = r.createAbsent(ctx, w, obj.DeepCopyObject().(kinds.Object), mayCreate)
+		if !apierrors.IsAlreadyExists(err) {
+			return v, err == nil, err
+		}
+	}
+	return v, false, err
+}
+
+// createAbsent makes an object that was to be updated and is not there. Which
+// version its writer has seen does not matter, as in Kubernetes, but it is not
+// the object that a uid means.
+func (r *Registry) createAbsent(ctx context.Context, w Write, obj kinds.Object, mayCreate func() error) (*cache.Version, error) {
+	if uid := obj.GetUID(); uid != "" {
+		return nil, otherUID(w, uid, "")
+	}
+	if rv := obj.GetResourceVersion(); rv != "" {
+		if _, err := strconv.ParseUint(rv, 10, 64); err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("metadata.resourceVersion %q is not a number", rv))
+		}
+		obj.SetResourceVersion("")
+	}
+	if mayCreate != nil {
+		if err := mayCreate(); err != nil {
+			return nil, err
+		}
+	}
+	return r.Create(ctx, w, obj)
 }
 
 // Change replaces an object by what compute makes of its present version. If

@@ -2063,10 +2063,12 @@ func (x *UpdateRequest) GetOptions() *WriteOptions {
 }
 
 type UpdateResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Object        *Object                `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
-	Warnings      []string               `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
-	TableColumns  []byte                 `protobuf:"bytes,3,opt,name=table_columns,json=tableColumns,proto3" json:"table_columns,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Object       *Object                `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	Warnings     []string               `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	TableColumns []byte                 `protobuf:"bytes,3,opt,name=table_columns,json=tableColumns,proto3" json:"table_columns,omitempty"`
+	// The update created the object.
+	Created       bool `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2120,6 +2122,13 @@ func (x *UpdateResponse) GetTableColumns() []byte {
 		return x.TableColumns
 	}
 	return nil
+}
+
+func (x *UpdateResponse) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
 }
 
 type PatchRequest struct {
@@ -3975,11 +3984,12 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12 \n" +
 	"\vsubresource\x18\x04 \x01(\tR\vsubresource\x120\n" +
 	"\x06object\x18\x05 \x01(\v2\x18.navarch.store.v1.ObjectR\x06object\x128\n" +
-	"\aoptions\x18\x06 \x01(\v2\x1e.navarch.store.v1.WriteOptionsR\aoptions\"\x83\x01\n" +
+	"\aoptions\x18\x06 \x01(\v2\x1e.navarch.store.v1.WriteOptionsR\aoptions\"\x9d\x01\n" +
 	"\x0eUpdateResponse\x120\n" +
 	"\x06object\x18\x01 \x01(\v2\x18.navarch.store.v1.ObjectR\x06object\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12#\n" +
-	"\rtable_columns\x18\x03 \x01(\fR\ftableColumns\"\xb1\x02\n" +
+	"\rtable_columns\x18\x03 \x01(\fR\ftableColumns\x12\x18\n" +
+	"\acreated\x18\x04 \x01(\bR\acreated\"\xb1\x02\n" +
 	"\fPatchRequest\x126\n" +
 	"\bresource\x18\x01 \x01(\v2\x1a.navarch.store.v1.ResourceR\bresource\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +

@@ -68,7 +68,10 @@ type StoreServiceClient interface {
 	// Create stores a new object. ALREADY_EXISTS if its name is taken.
 	Create(ctx context.Context, in *CreateRequest, opts ...grpc.CallOption) (*CreateResponse, error)
 	// Update replaces an object. ABORTED (Conflict) if its resourceVersion or
-	// uid is not the stored one.
+	// uid is not the stored one. Where there is no object, an Event, Endpoints, a
+	// Lease, a LimitRange, a Service, a RuntimeClass or an object of RBAC is
+	// created, whatever its resourceVersion, if the caller may create it and names
+	// no uid (ABORTED); of all other kinds it is NOT_FOUND.
 	Update(ctx context.Context, in *UpdateRequest, opts ...grpc.CallOption) (*UpdateResponse, error)
 	// Patch changes an object by a JSON patch, a merge patch, a strategic merge
 	// patch, or (server-side apply) an applied configuration.
@@ -322,7 +325,10 @@ type StoreServiceServer interface {
 	// Create stores a new object. ALREADY_EXISTS if its name is taken.
 	Create(context.Context, *CreateRequest) (*CreateResponse, error)
 	// Update replaces an object. ABORTED (Conflict) if its resourceVersion or
-	// uid is not the stored one.
+	// uid is not the stored one. Where there is no object, an Event, Endpoints, a
+	// Lease, a LimitRange, a Service, a RuntimeClass or an object of RBAC is
+	// created, whatever its resourceVersion, if the caller may create it and names
+	// no uid (ABORTED); of all other kinds it is NOT_FOUND.
 	Update(context.Context, *UpdateRequest) (*UpdateResponse, error)
 	// Patch changes an object by a JSON patch, a merge patch, a strategic merge
 	// patch, or (server-side apply) an applied configuration.
