@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -28,7 +29,7 @@ func deploymentColumns() []Column {
 }
 
 func deploymentStrategy() Strategy {
-	return specStatus(
+	s := specStatus(
 		func(d *appsv1.Deployment) *appsv1.DeploymentSpec { return &d.Spec },
 		func(d *appsv1.Deployment) *appsv1.DeploymentStatus { return &d.Status },
 		rules[*appsv1.Deployment]{
@@ -50,6 +51,11 @@ func deploymentStrategy() Strategy {
 				return podspec.Warnings(&d.Spec.Template.Spec, specPath("template", "spec"))
 			},
 		})
+	specChanged := s.SpecChanged
+	s.SpecChanged = func(obj, old Object) bool { // annotations are copied to the ReplicaSets
+		return specChanged(obj, old) || !equality.Semantic.DeepEqual(obj.GetAnnotations(), old.GetAnnotations())
+	}
+	return s
 }
 
 func defaultDeployment(d *appsv1.Deployment) {

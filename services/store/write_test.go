@@ -328,18 +328,22 @@ func TestGenerationCountsSpecChanges(t *testing.T) {
 		t.Errorf("an update that changes nothing was written: %s, then %s", before, d.ResourceVersion)
 	}
 	d.Annotations = map[string]string{"note": "x"}
-	if err := c.Update(ctx, d); err != nil || d.Generation != 1 {
+	if err := c.Update(ctx, d); err != nil || d.Generation != 2 {
 		t.Errorf("after an annotation: %v, generation %d", err, d.Generation)
+	}
+	d.Annotations["note"], d.Labels = "y", map[string]string{"a": "b"}
+	if err := c.UpdateStatus(ctx, d); err != nil || d.Generation != 2 || d.Annotations["note"] != "y" || len(d.Labels) > 0 {
+		t.Errorf("after an annotation with the status: %v, generation %d, %v, %v", err, d.Generation, d.Annotations, d.Labels)
 	}
 	three := int32(3)
 	d.Spec.Replicas = &three
 	d.Status.Replicas = 99
-	if err := c.Update(ctx, d); err != nil || d.Generation != 2 || d.Status.Replicas != 0 {
+	if err := c.Update(ctx, d); err != nil || d.Generation != 3 || d.Status.Replicas != 0 {
 		t.Errorf("after a spec change: %v, generation %d, status %+v", err, d.Generation, d.Status)
 	}
 	d.Status.Replicas = 2
 	d.Spec.Replicas = nil
-	if err := c.UpdateStatus(ctx, d); err != nil || d.Generation != 2 || d.Status.Replicas != 2 || *d.Spec.Replicas != 3 {
+	if err := c.UpdateStatus(ctx, d); err != nil || d.Generation != 3 || d.Status.Replicas != 2 || *d.Spec.Replicas != 3 {
 		t.Errorf("after a status change: %v, generation %d, %+v", err, d.Generation, d.Status)
 	}
 }

@@ -37,6 +37,9 @@ func TestOnlyTheTemplateCausesARollout(t *testing.T) {
 			c := start(t)
 			c.Apply(web(2))
 			d := controllertest.Await(c, "revision 1", rolledOut("1"))[0]
+			if d.Generation != 1 {
+				t.Errorf("the controller's own annotation counts: generation %d", d.Generation)
+			}
 			controllertest.Change(c, d, "", change)
 			want := *d.Spec.Replicas
 			controllertest.Await(c, "the change seen", func(all []*appsv1.Deployment) bool {

@@ -123,7 +123,8 @@ func sizeAnnotation(rs *appsv1.ReplicaSet, name string) (int32, bool) {
 	return int32(n), err == nil
 }
 
-// adoptRevision gives the Deployment the new ReplicaSet's revision.
+// adoptRevision gives the Deployment the new ReplicaSet's revision. It is written
+// as a part of the status: the generation counts what users ask for.
 func (ro *rollout) adoptRevision(ctx context.Context) error {
 	revision := ro.newRS.Annotations[RevisionAnnotation]
 	if ro.d.Annotations[RevisionAnnotation] == revision {
@@ -136,7 +137,7 @@ func (ro *rollout) adoptRevision(ctx context.Context) error {
 		return fmt.Errorf("encode the revision: %w", err)
 	}
 	patched := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: ro.d.Namespace, Name: ro.d.Name}}
-	if err := ro.client.Patch(ctx, patched, types.MergePatchType, patch, ""); err != nil {
+	if err := ro.client.Patch(ctx, patched, types.MergePatchType, patch, "status"); err != nil {
 		return fmt.Errorf("set the deployment's revision to %s: %w", revision, err)
 	}
 	if patched.Generation == ro.d.Generation {
