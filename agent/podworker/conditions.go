@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"navarch.dev/navarch/internal/kinds/podspec"
 )
 
 // verdict is a condition without its times.
@@ -30,6 +32,9 @@ func (w *worker) setConditions(s *corev1.PodStatus, now time.Time) {
 	set(corev1.ContainersReady, containers)
 	set(corev1.PodReady, w.judgeReady(s, containers))
 	set(corev1.PodScheduled, verdict{ok: true})
+	if podspec.CanRestartAll(&w.pod.Spec) {
+		set(corev1.AllContainersRestarting, w.judgeRestartingAll(s))
+	}
 	if w.disrupted {
 		set(corev1.DisruptionTarget, verdict{ok: true, reason: corev1.PodReasonTerminationByKubelet, message: w.rejected.Message})
 	}
@@ -38,6 +43,9 @@ func (w *worker) setConditions(s *corev1.PodStatus, now time.Time) {
 func (w *worker) judgeInitialized(s *corev1.PodStatus) verdict {
 	if s.Phase == corev1.PodSucceeded {
 		return verdict{ok: true, reason: "PodCompleted"}
+	}
+	if c := findCondition(s, corev1.PodInitialized); c != nil && c.Status == corev1.ConditionTrue {
+		return verdict{ok: true} // a pod stays so when its init containers run again
 	}
 	var waiting []string
 	if !w.initialized {

@@ -51,6 +51,8 @@ type container struct {
 	// mustRestart says that it was ended to be started anew, whatever its restart
 	// policy.
 	mustRestart bool
+	// endedForRestart says that it was ended because its whole pod is restarted.
+	endedForRestart bool
 	// has are the resources of the current attempt, and size its limits.
 	has  corev1.ResourceRequirements
 	size runtime.Resources
@@ -92,7 +94,7 @@ func (c *container) restartable(pod *corev1.Pod) bool {
 	case roleSidecar:
 		return true
 	}
-	if c.exited() && hasRule(c.spec.RestartPolicyRules, c.current.ExitCode) {
+	if c.exited() && matchingRule(c.spec.RestartPolicyRules, c.current.ExitCode) != nil {
 		return true
 	}
 	policy := pod.Spec.RestartPolicy
@@ -108,16 +110,20 @@ func (c *container) restartable(pod *corev1.Pod) bool {
 	return true
 }
 
-// hasRule says whether a rule has a container that ended so be started again,
-// whatever its policy (KEP-5307).
-func hasRule(rules []corev1.ContainerRestartRule, exitCode int) bool {
-	return slices.ContainsFunc(rules, func(r corev1.ContainerRestartRule) bool {
-		if r.ExitCodes == nil {
-			return false
+// matchingRule returns the first rule that has a container which ended so be
+// started again, whatever its policy (KEP-5307), or nil.
+func matchingRule(rules []corev1.ContainerRestartRule, exitCode int) *corev1.ContainerRestartRule {
+	for i := range rules {
+		codes := rules[i].ExitCodes
+		if codes == nil {
+			continue
 		}
-		in := slices.Contains(r.ExitCodes.Values, int32(exitCode)) //nolint:gosec // at most 255
-		return in == (r.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn)
-	})
+		in := slices.Contains(codes.Values, int32(exitCode)) //nolint:gosec // at most 255
+		if in == (codes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) {
+			return &rules[i]
+		}
+	}
+	return nil
 }
 
 // kind is what metrics call the container.

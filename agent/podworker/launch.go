@@ -48,6 +48,7 @@ type launchInput struct {
 	spec     *corev1.Container
 	role     role
 	attempt  uint32
+	restarts int    // how often the pod was restarted
 	remove   string // an older attempt to remove
 	target   string // the container to share processes with, if any
 	targetID string
@@ -72,7 +73,7 @@ func (w *worker) launch(c *container) {
 		w.retire(c)
 	}
 	in := launchInput{
-		pod: w.podWithIPs(), spec: c.spec, role: c.role, attempt: c.attempt, remove: c.lastID, target: c.target,
+		pod: w.podWithIPs(), spec: c.spec, role: c.role, attempt: c.attempt, restarts: w.restarts, remove: c.lastID, target: c.target,
 		sandbox: w.sandbox, attached: w.attached, volumes: w.volumes, devices: w.devices, after: w.before(c), tried: make(chan struct{}),
 	}
 	if t := w.find(c.target); t != nil && t.present {

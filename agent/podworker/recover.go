@@ -182,6 +182,7 @@ func (m *Manager) removeStrayLogs(wanted map[string]*corev1.Pod) error {
 // the worker does.
 func (w *worker) adopt(found []runtime.ContainerStatus) {
 	w.adoptStatus()
+	w.adoptRestarts(found)
 	newest := make(map[string]runtime.ContainerStatus)
 	for _, st := range found {
 		have, ok := newest[st.Spec.Name]
@@ -195,16 +196,16 @@ func (w *worker) adopt(found []runtime.ContainerStatus) {
 		}
 	}
 	for _, c := range w.containers {
-		if st, ok := newest[c.spec.Name]; ok {
+		st, ok := newest[c.spec.Name]
+		switch {
+		case ok && c.role != roleEphemeral && restartsOf(&st.Spec) < w.restarts:
+			w.adoptRetired(c, st)
+			continue
+		case ok:
 			w.adoptContainer(c, st)
 		}
-		if c.present {
-			continue
-		}
-		if told := w.told(c); told != nil && told.State.Terminated != nil {
-			c.last = told.State.Terminated.DeepCopy()
-		} else if told != nil && told.State.Running != nil {
-			c.lose(told)
+		if !c.present {
+			w.adoptTold(c)
 		}
 	}
 	w.adoptSandbox()
@@ -288,6 +289,23 @@ func (w *worker) told(c *container) *corev1.ContainerStatus {
 		}
 	}
 	return nil
+}
+
+// adoptTold continues with what the Store was told of a container that the
+// runtime does not have.
+func (w *worker) adoptTold(c *container) {
+	told := w.told(c)
+	switch {
+	case told == nil:
+	case told.State.Terminated != nil:
+		c.last = told.State.Terminated.DeepCopy()
+	case told.State.Running != nil:
+		c.lose(told)
+		if c.role != roleEphemeral && (w.restarts > 0 || w.toldToRestartAll()) {
+			w.retire(c) // it would have been started again
+			c.last.Reason, c.lastID = reasonRestartingAll, ""
+		}
+	}
 }
 
 // lostExitCode stands for that of a container of which nothing is left: SIGKILL's.

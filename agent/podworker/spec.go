@@ -53,6 +53,9 @@ func (m *Manager) containerSpec(ctx context.Context, in launchInput, id string, 
 		return runtime.ContainerSpec{}, &launchError{reason: reasonConfigError, err: err}
 	}
 	annotations[AnnotationImage], annotations[annotationPodImage] = c.Image, c.Image
+	if in.restarts > 0 {
+		annotations[annotationRestarts] = strconv.Itoa(in.restarts)
+	}
 	return runtime.ContainerSpec{
 		ID: id, Name: c.Name, Attempt: in.attempt, ImageID: img.ID, Annotations: annotations,
 		Command: podenv.ExpandAll(c.Command, env.Lookup), Args: podenv.ExpandAll(c.Args, env.Lookup),

@@ -253,8 +253,8 @@ func (w *worker) podPhase() corev1.PodPhase {
 		return corev1.PodSucceeded
 	case alive+exited == mains && w.initialized:
 		return corev1.PodRunning
-	case w.base().Status.Phase == corev1.PodRunning:
-		return corev1.PodRunning // it never goes back
+	case w.base().Status.Phase == corev1.PodRunning && !w.reinitializing():
+		return corev1.PodRunning // it goes back only when it is restarted as a whole
 	}
 	return corev1.PodPending
 }
@@ -336,7 +336,7 @@ func (w *worker) uneventful() bool {
 // replacing says that a container is started anew because its specification has
 // changed: it runs again before anybody needs to know, or fails to.
 func (w *worker) replacing() bool {
-	return w.phase == phaseRunning && slices.ContainsFunc(w.containers, func(c *container) bool { return c.mustRestart })
+	return w.phase == phaseRunning && !w.restartingAll && slices.ContainsFunc(w.containers, func(c *container) bool { return c.mustRestart })
 }
 
 func (w *worker) endStartSpan() {

@@ -77,6 +77,9 @@ func (w *worker) mustEnd(now time.Time) bool {
 
 // completed says whether every container has ended for good.
 func (w *worker) completed() bool {
+	if w.restartingAll {
+		return false
+	}
 	for _, c := range w.containers {
 		switch c.role {
 		case roleInit:
@@ -93,8 +96,12 @@ func (w *worker) completed() bool {
 }
 
 // runContainers starts the containers whose turn it is: init containers one
-// after the other, then all the rest.
+// after the other, then all the rest. None is started while all are being ended
+// to be restarted.
 func (w *worker) runContainers(now time.Time, soonest func(time.Time)) {
+	if w.restartAll(now); w.restartingAll {
+		return
+	}
 	for _, c := range w.containers {
 		w.keepRunning(c, now, soonest)
 		if !w.initialized && !w.passed(c) {

@@ -48,7 +48,9 @@ func (w *worker) beginStopping(now time.Time) {
 	w.endSpan()
 	w.graceEnd = now.Add(w.podGrace())
 	w.leaveServices()
+	w.restartingAll = false
 	for _, c := range w.containers {
+		c.mustRestart = false
 		c.endProbes()
 	}
 }

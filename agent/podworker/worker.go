@@ -68,6 +68,10 @@ type worker struct {
 	containers []*container
 	// initialized says that the init containers are over.
 	initialized bool
+	// restarts is how often all containers were restarted, restartingAll that they
+	// are being ended for that.
+	restarts      int
+	restartingAll bool
 
 	sandbox  *future[struct{}]
 	netns    *future[string]

@@ -32,6 +32,9 @@ func TestPodUpdates(t *testing.T) {
 		{"a mirror", withSpec("nodeName: n"), "metadata: {name: p, annotations: {kubernetes.io/config.mirror: a}}\nspec: {nodeName: n, containers: [{name: c, image: i}]}",
 			[]string{"metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not add mirror pod annotation"}},
 	})
+	const restarted = "spec: {restartPolicy: Never, containers: [{name: c, image: i}, {name: d, image: i, restartPolicy: Never, " +
+		"restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]}]}\n" +
+		"status: {containerStatuses: [{name: c, state: {terminated: {exitCode: 0}}}]}"
 	const ended = "spec: {restartPolicy: Never, containers: [{name: c, image: i}]}\nstatus: {containerStatuses: [{name: c, state: {terminated: {exitCode: 0}}}]}"
 	testUpdate(t, gvk("v1", "Pod"), true, []change{
 		{"claims", "spec: {resourceClaims: [{name: a}], containers: [{name: c, resources: {requests: {e.com/x: 1}}}]}", "spec: {resourceClaims: [{name: a}], containers: [{name: c, resources: {requests: {e.com/x: 1}}}]}\n" +
@@ -46,6 +49,7 @@ func TestPodUpdates(t *testing.T) {
 			`status.extendedResourceClaimStatus.requestMappings[1].requestName: Invalid value: "R": ` + label1123}},
 		{"back to life", ended, "status: {containerStatuses: [{name: c, state: {running: {}}}]}",
 			[]string{"status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"}},
+		{"back to life with its pod", restarted, "status: {containerStatuses: [{name: c, state: {running: {}}}]}", nil},
 		{"addresses", "{}", "status: {hostIP: 1.1.1.1, hostIPs: [{ip: 1.1.1.2}], podIPs: [{ip: a}, {ip: 1.1.1.1}, {ip: 1.1.1.1}], conditions: [{type: 'a b', status: 'True'}]}", []string{
 			"status.hostIPs[0].ip: Invalid value: \"1.1.1.2\": must be equal to `hostIP`", `status.podIPs[0]: Invalid value: "a": must be a valid IP address,`,
 			`status.podIPs: Invalid value: [{"ip":"a"},{"ip":"1.1.1.1"},{"ip":"1.1.1.1"}]: may specify no more than one IP for each IP family`,

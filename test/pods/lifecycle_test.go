@@ -90,6 +90,35 @@ containers:
 	}
 }
 
+// testRestartAll has one container's exit code restart all, the init container too;
+// what that one has left in a volume is still there.
+func (s suite) testRestartAll(t *testing.T) {
+	s.create(t, "restart-all", `
+restartPolicy: Never
+volumes: [{name: v, emptyDir: {}}]
+initContainers: [{name: i, command: [sh, -c, 'test -e /v/1 && touch /v/2; touch /v/1'], volumeMounts: [{name: v, mountPath: /v}]}]
+containers:
+- name: c
+  command: [sh, -c, 'test -e /v/2 || exit 42']
+  restartPolicy: Never
+  restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]
+  volumeMounts: [{name: v, mountPath: /v}]
+- {name: d, command: [sh, -c, 'test -e /v/2 || sleep 1000'], volumeMounts: [{name: v, mountPath: /v}]}
+`)
+	pod := s.untilPhase(t, "restart-all", corev1.PodSucceeded)
+	for _, name := range []string{"i", "c", "d"} {
+		if cs := statusOf(pod, name); cs.RestartCount != 1 || cs.State.Terminated == nil || cs.LastTerminationState.Terminated == nil {
+			t.Errorf("container %s: %+v", name, cs)
+		}
+	}
+	if last := statusOf(pod, "c").LastTerminationState.Terminated; last != nil && last.ExitCode != 42 {
+		t.Errorf("what restarted the pod: %+v", last)
+	}
+	if c := conditionOf(pod, corev1.AllContainersRestarting); c.Status != corev1.ConditionFalse || c.Reason != "PodCompleted" {
+		t.Errorf("restarting: %+v", c)
+	}
+}
+
 // testRestarts counts how often containers are run under each policy.
 func (s suite) testRestarts(t *testing.T) {
 	s.create(t, "restart-on-failure", `

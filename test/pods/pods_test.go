@@ -25,6 +25,7 @@ func TestPods(t *testing.T) {
 			{"a failing init container", s.testInitFails},
 			{"a sidecar", s.testSidecar},
 			{"restarts", s.testRestarts},
+			{"a restart of all containers", s.testRestartAll},
 			{"out of memory", s.testOutOfMemory},
 			{"termination messages", s.testTerminationMessage},
 			{"signals", s.testSignals},

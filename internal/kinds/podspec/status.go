@@ -18,7 +18,7 @@ func ValidateStatusUpdate(pod, old *corev1.Pod) field.ErrorList {
 	if pod.Status.NominatedNodeName != old.Status.NominatedNodeName && pod.Status.NominatedNodeName != "" {
 		errs = append(errs, subdomain(pod.Status.NominatedNodeName, at.Child("nominatedNodeName"))...)
 	}
-	if old.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+	if old.Spec.RestartPolicy != corev1.RestartPolicyAlways && !CanRestartAll(&old.Spec) {
 		errs = append(errs, stayEnded(pod.Status.ContainerStatuses, old.Status.ContainerStatuses, old, at.Child("containerStatuses"))...)
 		errs = append(errs, stayEnded(pod.Status.InitContainerStatuses, old.Status.InitContainerStatuses, old, at.Child("initContainerStatuses"))...)
 	}
@@ -92,6 +92,19 @@ func validatePodIPs(s *corev1.PodStatus, at *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(at.Child("hostIPs").Index(0).Child("ip"), hosts[0], "must be equal to `hostIP`"))
 	}
 	return errs
+}
+
+// CanRestartAll says whether a container of a pod has a restart rule with the
+// action RestartAllContainers (KEP-5532), so that any may be started again.
+func CanRestartAll(spec *corev1.PodSpec) bool {
+	for c := range eachContainer(spec) {
+		if slices.ContainsFunc(c.RestartPolicyRules, func(r corev1.ContainerRestartRule) bool {
+			return r.Action == corev1.ContainerRestartRuleActionRestartAllContainers
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 func stayEnded(statuses, before []corev1.ContainerStatus, old *corev1.Pod, at *field.Path) field.ErrorList {
