@@ -86,7 +86,7 @@ func (r *availability) servedBy(namespace, name string) []string {
 // Reconcile says of one API whether it is available.
 func (r *availability) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	api, ok := r.apis.GetByKey(key)
-	if !ok || api.DeletionTimestamp != nil {
+	if !ok {
 		return runner.Done(), nil
 	}
 	condition, outcome := r.judge(ctx, &api.Spec)

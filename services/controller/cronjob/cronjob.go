@@ -75,10 +75,11 @@ func makers(job *batchv1.Job) []string {
 	return []string{job.Namespace + "/" + ref.Name}
 }
 
-// Reconcile accounts for a CronJob's Jobs and starts the one that is due.
+// Reconcile accounts for a CronJob's Jobs and starts the one that is due, unless
+// the CronJob is being deleted.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	cronJob, ok := r.cronJobs.GetByKey(key)
-	if !ok || cronJob.DeletionTimestamp != nil {
+	if !ok {
 		return runner.Done(), nil
 	}
 	if !r.jobsBarrier.Passed(key) || !r.cronJobsBarrier.Passed(key) {
@@ -93,6 +94,9 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	s.account()
 	if err := s.trimHistory(ctx); err != nil {
 		return runner.Done(), err
+	}
+	if cronJob.DeletionTimestamp != nil {
+		return runner.Done(), s.writeStatus(ctx)
 	}
 	outcome, err := s.run(ctx)
 	// What was started is recorded whatever failed after it.

@@ -364,3 +364,20 @@ func TestStartingDeadline(t *testing.T) {
 		})
 	}
 }
+
+func TestStatusWhileBeingDeleted(t *testing.T) {
+	bubble(t, func(c *controllertest.Cluster) {
+		cronJob := every("*/10", nil)
+		c.Apply(cronJob)
+		pass(10*time.Minute + time.Second)
+		c.Remove(cronJob, metav1.DeletePropagationForeground)
+		end(c, jobs(c)[0], batchv1.JobComplete)
+		pass(10 * time.Minute)
+		if s := status(c); len(s.Active) != 0 || s.LastSuccessfulTime == nil {
+			t.Errorf("status %+v", s)
+		}
+		if got := jobs(c); len(got) != 1 {
+			t.Errorf("jobs %q", names(got))
+		}
+	})
+}

@@ -77,21 +77,25 @@ func serviceOf(slice *discoveryv1.EndpointSlice) []string {
 	return []string{cache.NewObjectName(slice.Namespace, name).String()}
 }
 
-// Reconcile makes a Service's slices what its pods are. Slices of a Service
-// that is gone are the garbage collector's.
+// Reconcile makes a Service's slices what its pods are. A Service that is being
+// deleted gets no new ones; those of one that is gone are the garbage collector's.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	if !r.barrier.Passed(key) {
 		return runner.RequeueAfter(settleTimeout), nil
 	}
 	service, ok := r.backends.Services.GetByKey(key)
-	if !ok || len(service.Spec.Selector) == 0 || service.DeletionTimestamp != nil {
+	if !ok || len(service.Spec.Selector) == 0 {
 		return runner.Done(), nil
 	}
 	have, err := r.slices.ByIndex(byService, key)
 	if err != nil {
 		return runner.Done(), err
 	}
-	return runner.Done(), r.apply(ctx, key, plan(service, r.desired(service), have))
+	p := plan(service, r.desired(service), have)
+	if service.DeletionTimestamp != nil {
+		p.create = nil // the garbage collector is deleting them
+	}
+	return runner.Done(), r.apply(ctx, key, p)
 }
 
 // desired groups the endpoints of a Service's pods by address family and

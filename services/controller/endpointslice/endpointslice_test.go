@@ -3,6 +3,7 @@ package endpointslice_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -197,4 +198,33 @@ func TestWhomAServiceSelects(t *testing.T) {
 	c.Remove(pods["b"], "")
 	controllertest.Change(c, s, "", func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": "nobody"} })
 	await()
+}
+
+// TestServiceThatIsBeingDeleted deletes a Service in the foreground: its slices follow
+// its pods while they are there, and are not made again.
+func TestServiceThatIsBeingDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t)
+		s, p := service(), pod("a", 8080)
+		c.Apply(s, p)
+		ready(t, c, p, true)
+		awaitReady := func(want bool) []*discoveryv1.EndpointSlice {
+			all := controllertest.Await(c, fmt.Sprint("an endpoint, ready: ", want), func(all []*discoveryv1.EndpointSlice) bool {
+				slices, total := own(all)
+				return len(slices) == 1 && total == 1 && *slices[0].Endpoints[0].Conditions.Ready == want
+			})
+			slices, _ := own(all)
+			return slices
+		}
+		awaitReady(true)
+		c.Remove(s, metav1.DeletePropagationForeground)
+		ready(t, c, p, false)
+		c.Remove(awaitReady(false)[0], "")
+		ready(t, c, p, true)
+		synctest.Wait()
+		all := controllertest.Await(c, "any slices", func([]*discoveryv1.EndpointSlice) bool { return true })
+		if slices, _ := own(all); len(slices) != 0 {
+			t.Errorf("%d slices were made", len(slices))
+		}
+	})
 }

@@ -132,9 +132,6 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		r.selected.Drop(namespace, name)
 		return runner.Done(), nil
 	}
-	if stored.DeletionTimestamp != nil {
-		return runner.Done(), nil
-	}
 	round := &round{reconciler: r, key: key, hpa: stored.DeepCopy(), now: time.Now()}
 	scaleErr := round.run(ctx)
 	if err := round.writeStatus(ctx, stored); err != nil {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/services/controller/controllertest"
+	"navarch.dev/navarch/services/controller/job"
 )
 
 // active returns the pods that have not ended.
@@ -226,4 +227,27 @@ func TestTheFirstFailureWins(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	controllertest.Await(c, "only the pod that failed", func(all []*corev1.Pod) bool { return len(all) == 1 && all[0].UID == pods[0].UID })
+}
+
+// TestStatusWhileBeingDeleted deletes a job in the foreground, with nobody who deletes
+// its pods.
+func TestStatusWhileBeingDeleted(t *testing.T) {
+	c := controllertest.New(t)
+	c.Start(c.Controller(job.New(c.Deps)))
+	j := work("runs", func(s *batchv1.JobSpec) { s.Parallelism, s.Completions = ptr.To[int32](2), ptr.To[int32](2) })
+	c.Apply(j)
+	controllertest.Await(c, "two active pods", func(all []*batchv1.Job) bool { return all[0].Status.Active == 2 })
+	pods := controllertest.Await(c, "two pods", func(all []*corev1.Pod) bool { return len(all) == 2 })
+	c.Remove(j, metav1.DeletePropagationForeground)
+	if err := c.Finish(t.Context(), pods[0], corev1.PodSucceeded); err != nil {
+		t.Fatal(err)
+	}
+	controllertest.Await(c, "one success", func(all []*batchv1.Job) bool { return all[0].Status.Succeeded == 1 && all[0].Status.Active == 1 })
+	if err := c.Finish(t.Context(), pods[1], corev1.PodFailed); err != nil {
+		t.Fatal(err)
+	}
+	controllertest.Await(c, "one failure", func(all []*batchv1.Job) bool { return all[0].Status.Failed == 1 && all[0].Status.Active == 0 })
+	controllertest.Await(c, "no pod more, and none that is held", func(all []*corev1.Pod) bool {
+		return len(all) == 2 && len(all[0].Finalizers)+len(all[1].Finalizers) == 0
+	})
 }

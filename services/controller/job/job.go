@@ -95,7 +95,7 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	s.look(pods)
 	switch {
 	case job.DeletionTimestamp != nil:
-		return runner.Done(), s.freeAll(ctx)
+		return runner.Done(), s.windUp(ctx)
 	case s.isFinished():
 		if err := s.freeAll(ctx); err != nil {
 			return runner.Done(), err
@@ -151,6 +151,19 @@ func (s *step) run(ctx context.Context) (runner.Outcome, error) {
 	}
 	next, err := s.manage(ctx)
 	return next.Sooner(s.untilDeadline()), err
+}
+
+// windUp counts what becomes of the pods of a Job that is being deleted, and lets
+// go of them.
+func (s *step) windUp(ctx context.Context) error {
+	if !s.isFinished() {
+		s.tally()
+		s.judge()
+		if err := s.writeStatus(ctx); err != nil {
+			return err
+		}
+	}
+	return s.freeAll(ctx)
 }
 
 // writeStatus stores the status unless the stored one is the same.

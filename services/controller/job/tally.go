@@ -143,7 +143,7 @@ func (s *step) tallyPod(list *batchv1.UncountedTerminatedPods, pod *corev1.Pod) 
 			return
 		}
 	case s.hasFailed(pod):
-		if hasIndex && s.last[index] == pod && !s.isEnding() {
+		if hasIndex && s.last[index] == pod && !s.isEnding() && s.job.DeletionTimestamp == nil {
 			s.uncounted++
 			return
 		}

@@ -179,7 +179,7 @@ func (r *reconciler) onTaintedNode(pod *corev1.Pod) []string {
 // Reconcile judges one node.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	node, ok := r.nodes.GetByKey(key)
-	if !ok || node.DeletionTimestamp != nil {
+	if !ok {
 		return runner.Done(), nil
 	}
 	now := time.Now()

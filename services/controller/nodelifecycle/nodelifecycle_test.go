@@ -135,6 +135,19 @@ func TestSilentNode(t *testing.T) {
 	})
 }
 
+// TestSilentNodeThatIsBeingDeleted has somebody hold up the deletion of a node.
+func TestSilentNodeThatIsBeingDeleted(t *testing.T) {
+	world(t, func(t *testing.T, c *controllertest.Cluster) {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "b"}}
+		controllertest.Change(c, n, "", func(n *corev1.Node) { n.Finalizers = append(n.Finalizers, "example.com/drain") })
+		c.Remove(n, "")
+		pass(c, grace+time.Second, "a")
+		if ready, taints := state(t, c, "b"); ready != corev1.ConditionUnknown || len(taints) != 2 {
+			t.Fatalf("Ready %s, taints %v", ready, taints)
+		}
+	})
+}
+
 func TestReturn(t *testing.T) {
 	world(t, func(t *testing.T, c *controllertest.Cluster) {
 		pass(c, grace+20*time.Second, "a")

@@ -176,7 +176,7 @@ func (r *reconciler) recount(c *runner.Controller, kind *kinds.Kind, quotas []*c
 // Reconcile counts what is used of a quota.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	q, ok := r.quotas.GetByKey(key)
-	if !ok || q.DeletionTimestamp != nil {
+	if !ok {
 		r.pace.took(key, 0)
 		r.patience.end(key)
 		r.shares.forget(key)

@@ -120,3 +120,14 @@ func TestCountOfDevices(t *testing.T) {
 	c.Remove(claim, "")
 	awaitUsed(c, "gpu.deviceclass.resource.k8s.io/devices=0", "requests.example.com/gpu=0")
 }
+
+func TestQuotaThatIsBeingDeletedIsCounted(t *testing.T) {
+	c := controllertest.New(t)
+	c.Start(c.Controller(resourcequota.New(c.Deps, c.Inventory)))
+	q := quotaOf(corev1.ResourceList{corev1.ResourcePods: resource.MustParse("3")})
+	c.Apply(q, pod("a"))
+	awaitUsed(c, "pods=1")
+	c.Remove(q, metav1.DeletePropagationForeground)
+	c.Remove(pod("a"), "")
+	awaitUsed(c, "pods=0")
+}

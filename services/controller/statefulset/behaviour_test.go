@@ -288,3 +288,32 @@ func TestMinReadySeconds(t *testing.T) {
 	controllertest.Change(c, set, "", func(s *appsv1.StatefulSet) { s.Spec.MinReadySeconds = 0 })
 	controllertest.Await(c, "both available", func(all []*appsv1.StatefulSet) bool { return all[0].Status.AvailableReplicas == 2 })
 }
+
+// TestStatusWhileBeingDeleted deletes a set in the foreground, with nobody who deletes
+// what belongs to it but the test.
+func TestStatusWhileBeingDeleted(t *testing.T) {
+	set := db(2)
+	set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement
+	c := byHand(t, set)
+	all := podsAre(t, c, "db-0 db-1")
+	run(t, c, "db-0", true)
+	run(t, c, "db-1", true)
+	controllertest.Await(c, "the set complete", complete(2))
+	c.Remove(set, metav1.DeletePropagationForeground)
+	for _, rev := range controllertest.Await(c, "a revision", func(all []*appsv1.ControllerRevision) bool { return len(all) == 1 }) {
+		c.Remove(rev, "")
+	}
+	if err := c.End(t.Context(), all[0]); err != nil {
+		t.Fatal(err)
+	}
+	observed(t, c, 1, 1)
+	controllertest.Await(c, "the counts of the revision", func(all []*appsv1.StatefulSet) bool {
+		return all[0].Status.CurrentReplicas == 1 && all[0].Status.UpdatedReplicas == 1
+	})
+	if err := c.End(t.Context(), all[1]); err != nil {
+		t.Fatal(err)
+	}
+	observed(t, c, 0, 0)
+	podsAre(t, c, "")
+	controllertest.Await(c, "no revision", func(all []*appsv1.ControllerRevision) bool { return len(all) == 0 })
+}

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -86,9 +87,6 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		r.control.Forget(key)
 		return runner.Done(), nil
 	}
-	if shared.DeletionTimestamp != nil {
-		return runner.Done(), nil
-	}
 	if wait, settled := r.control.Settled(key); !settled {
 		return wait, nil
 	}
@@ -96,6 +94,9 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 		return runner.RequeueAfter(settleTimeout), nil
 	}
 	set := shared.DeepCopy()
+	if set.DeletionTimestamp != nil {
+		return runner.Done(), r.countDeleted(ctx, set)
+	}
 	newest, all, err := r.history.Sync(ctx, history.Workload{
 		Owner: set, Kind: r.sets.Kind(), Selector: set.Spec.Selector, Template: &set.Spec.Template, Collisions: set.Status.CollisionCount,
 	})
@@ -119,6 +120,26 @@ func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome,
 	}
 	ro.place(pods)
 	return ro.run(ctx, all)
+}
+
+// countDeleted keeps the status of a set right that is being deleted and waits for
+// its pods. Its revisions are going as well, and are not made again to compare
+// with: their names in the status will do.
+func (r *reconciler) countDeleted(ctx context.Context, set *appsv1.StatefulSet) error {
+	pods, err := r.claim(ctx, set)
+	if err != nil {
+		return err
+	}
+	named := func(name string) *appsv1.ControllerRevision {
+		return &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+			appsv1.ControllerRevisionHashLabelKey: strings.TrimPrefix(name, set.Name+"-"),
+		}}}
+	}
+	ro := &rollout{
+		reconciler: r, set: set, current: named(set.Status.CurrentRevision), update: named(set.Status.UpdateRevision), now: time.Now(),
+	}
+	ro.place(pods)
+	return r.writeStatus(ctx, set, ro.status())
 }
 
 // claim returns the set's pods. An orphan of another name is none of ours.

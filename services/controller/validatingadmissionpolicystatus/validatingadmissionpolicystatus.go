@@ -97,7 +97,7 @@ func (r *reconciler) custom(is func(*kinds.Kind) bool) (*kinds.Kind, bool) {
 // Reconcile checks a policy.
 func (r *reconciler) Reconcile(ctx context.Context, key string) (runner.Outcome, error) {
 	p, ok := r.policies.GetByKey(key)
-	if !ok || p.DeletionTimestamp != nil {
+	if !ok {
 		return runner.Done(), nil
 	}
 	found, err := warnings(p, r)
