@@ -8,7 +8,7 @@
 // send, under a lock, and goes on:
 //
 //	reader   one goroutine for each connection takes frames and begins requests
-//	workers  goroutines that serve one request after the other, of any connection
+//	workers  (internal/workers) goroutines that serve one request after the other, of any connection
 //	sender   sends what has been gathered. On a quiet connection it is the
 //	         handler's own goroutine, so that a single answer is not held up; on a
 //	         busy one a goroutine that lets all others run before, so that the

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"navarch.dev/navarch/internal/workers"
 )
 
 // client is a client that may send anything.
@@ -36,7 +38,7 @@ func connect(t testing.TB, handler http.HandlerFunc) *client {
 
 func newServer() *server {
 	return &server{
-		workers: newWorkers(), conns: make(map[*conn]struct{}), log: log.New(io.Discard, "", 0),
+		workers: workers.New(), conns: make(map[*conn]struct{}), log: log.New(io.Discard, "", 0),
 		maxStreams: 2, maxHeader: 4 << 10, idleTimeout: time.Minute,
 	}
 }

@@ -259,7 +259,7 @@ func (c *conn) begin(f *http2.MetaHeadersFrame) error {
 	if f.Truncated {
 		handler = http.HandlerFunc(tooLarge)
 	}
-	c.server.workers.do(func() { st.run(handler, r) })
+	c.server.workers.Do(func() { st.run(handler, r) })
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"navarch.dev/navarch/internal/workers"
 )
 
 // Configure makes hs serve HTTP/2 by this package: connections whose client has
@@ -17,7 +19,7 @@ import (
 // ErrorLog are heeded. hs.Shutdown lets requests finish.
 func Configure(hs *http.Server, maxStreams int) {
 	s := &server{
-		workers: newWorkers(), conns: make(map[*conn]struct{}), log: hs.ErrorLog,
+		workers: workers.New(), conns: make(map[*conn]struct{}), log: hs.ErrorLog,
 		maxStreams: maxStreams, maxHeader: hs.MaxHeaderBytes, idleTimeout: hs.IdleTimeout,
 	}
 	if s.log == nil {
@@ -34,7 +36,7 @@ func Configure(hs *http.Server, maxStreams int) {
 
 // server is what all connections share.
 type server struct {
-	workers     *workers
+	workers     *workers.Pool
 	log         *log.Logger
 	maxStreams  int
 	maxHeader   int // bytes, as RFC 9113 counts them
@@ -85,7 +87,7 @@ func (s *server) shutdown() {
 		return
 	}
 	s.stopping = true
-	s.workers.stop()
+	s.workers.Stop()
 	for c := range s.conns {
 		go c.goAway()
 	}

@@ -55,8 +55,8 @@ func (c *localConn) Invoke(ctx context.Context, method string, args, reply any, 
 		return status.FromContextError(err).Err()
 	}
 	receive := func(in any) error { return handOver(in, args) }
-	served, header := c.incoming(ctx, method)
-	defer header.handOver()
+	served, _, end := c.incoming(ctx, method)
+	defer end()
 	resp, err := m.handler(m.service, served, receive, c.server.interceptors.unary)
 	if err != nil {
 		return err
@@ -74,10 +74,11 @@ func plain(opts []grpc.CallOption) bool {
 	return true
 }
 
-// incoming returns the server's context of a call: it ends with the client's,
-// and has none of its values but the caller, the trace and the metadata. The
-// header is nil if the client does not want it.
-func (c *localConn) incoming(ctx context.Context, method string) (context.Context, *localHeader) {
+// incoming returns the server's context of a call: it ends with the client's, or
+// when end is called after the method, and has none of the client's values but the
+// caller, the trace and the metadata. The header is nil if the client does not want
+// it.
+func (c *localConn) incoming(ctx context.Context, method string) (served context.Context, header *localHeader, end func()) {
 	values := c.values
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		values = metadata.NewIncomingContext(values, md)
@@ -85,12 +86,17 @@ func (c *localConn) incoming(ctx context.Context, method string) (context.Contex
 	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
 		values = trace.ContextWithRemoteSpanContext(values, span)
 	}
-	var header *localHeader
 	if use := headerUser(ctx); use != nil {
 		header = &localHeader{method: method, use: use}
 		values = grpc.NewContextWithServerTransportStream(values, header)
 	}
-	return serverContext{Context: ctx, values: values}, header
+	// Package context knows how to end what is derived from a context of its own,
+	// also of one with further values, which would take a goroutine otherwise.
+	served, cancel := context.WithCancel(serverContext{Context: ctx, values: values})
+	return served, header, func() {
+		cancel()
+		header.handOver()
+	}
 }
 
 // serverContext ends with one context and has the values of another.
@@ -103,8 +109,8 @@ type serverContext struct {
 // Value implements context.Context.
 func (c serverContext) Value(key any) any { return c.values.Value(key) }
 
-// AfterFunc spares package context a goroutine for every context that is
-// derived from this one.
+// AfterFunc spares package context a goroutine for the context that is derived
+// from this one.
 func (c serverContext) AfterFunc(f func()) func() bool { return context.AfterFunc(c.Context, f) }
 
 func (c *localConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {

@@ -67,8 +67,8 @@ func receiveLocally[Req, Resp any](ctx context.Context, conn *localConn, m strea
 	if err := ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	served, header := conn.incoming(ctx, m.info.FullMethod)
-	defer header.handOver()
+	served, header, end := conn.incoming(ctx, m.info.FullMethod)
+	defer end()
 	s := &localStream{ctx: served, header: header, request: req, use: func(message any) error {
 		resp, ok := message.(*Resp)
 		if !ok {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"path"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -71,6 +73,10 @@ func (f *fixture) Get(ctx context.Context, req *storev1.GetRequest) (*storev1.Ge
 		defer cancel()
 		<-ctx.Done()
 		return nil, ctx.Err()
+	case "derive":
+		_, cancel := context.WithCancel(context.WithValue(ctx, clientKey{}, "of the server"))
+		defer cancel()
+		return &storev1.GetResponse{Object: &storev1.Object{Json: cancellers()}}, nil
 	case "panic":
 		panic("on purpose")
 	case "absent":
@@ -242,6 +248,36 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 			}
 		}
 	})
+}
+
+// cancellers returns the stacks of the goroutines that the calling one has started to
+// end contexts.
+func cancellers() []byte {
+	stack := make([]byte, 1<<20)
+	stack = stack[:runtime.Stack(stack, true)]
+	own, _, _ := strings.Cut(strings.TrimPrefix(string(stack), "goroutine "), " ")
+	var out []byte
+	for s := range strings.SplitSeq(string(stack), "\n\n") {
+		if strings.Contains(s, "created by context.(*cancelCtx).propagateCancel in goroutine "+own+"\n") {
+			out = append(out, s...)
+		}
+	}
+	return out
+}
+
+// Each request derives some contexts of its own: none takes a goroutine.
+func TestLocalContextsTakeNoGoroutines(t *testing.T) {
+	server := rpc.NewServer(telemetry.Discard("store"), rpc.ServerOptions{})
+	storev1.RegisterStoreServiceServer(server, new(fixture))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	resp, err := storev1.NewStoreServiceClient(server.Local(identity.Node("n1"))).Get(ctx, &storev1.GetRequest{Name: "derive"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stack := resp.GetObject().GetJson(); len(stack) > 0 {
+		t.Errorf("a goroutine waits for the end of a context:\n%s", stack)
+	}
 }
 
 func TestLocalCallsAreOfKnownMethods(t *testing.T) {

@@ -39,7 +39,9 @@ func (r *Registry) Bind(ctx context.Context, w Write, bindings []Binding) []erro
 	slots := make(chan struct{}, bindWorkers)
 	for i, b := range bindings {
 		slots <- struct{}{}
-		wg.Go(func() {
+		wg.Add(1)
+		r.workers.Do(func() {
+			defer wg.Done()
 			defer func() { <-slots }()
 			w := w
 			w.Namespace, w.Name = b.GetNamespace(), b.GetName()

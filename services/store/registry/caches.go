@@ -57,6 +57,7 @@ func (c *caches) get(kind *kinds.Kind) *cache.Cache {
 
 // Run feeds the caches until ctx ends.
 func (r *Registry) Run(ctx context.Context) {
+	defer r.workers.Stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	run := func(f *followed) {

@@ -20,6 +20,7 @@ import (
 
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/workers"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/admission"
@@ -70,13 +71,15 @@ type Registry struct {
 	budget   *cache.Budget
 	tracker  *tracker
 	removals *removals
+	// workers write what one call has many of.
+	workers *workers.Pool
 }
 
 // New returns a registry with a cache for every stored kind.
 func New(o Options) *Registry {
 	r := &Registry{
 		Options: o, caches: caches{byKind: make(map[*kinds.Kind]*followed)}, clock: cache.NewClock(o.Backend), budget: cache.NewBudget(memoBytes),
-		tracker: newTracker(o.Kinds), removals: newRemovals(),
+		tracker: newTracker(o.Kinds), removals: newRemovals(), workers: workers.New(),
 	}
 	for _, k := range o.Kinds.Stock() {
 		if k.Stored() && k.StoredAs == nil {
