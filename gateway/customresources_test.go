@@ -208,6 +208,25 @@ func TestCustomObjects(t *testing.T) {
 	}
 }
 
+// A null is left out of what is created, and stays in what is applied.
+func TestCustomNulls(t *testing.T) {
+	t.Parallel()
+	_, tabs := custom(t)
+	created, err := tabs.Create(t.Context(), crontab("a", map[string]any{"image": nil, "cronSpec": nil}), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err != nil || nested(t, created, "spec", "cronSpec") != "* * * * *" {
+		t.Errorf("created: %v, %v", created, err)
+	}
+	for body, want := range map[string]string{
+		`{"apiVersion":"stable.example.com/v1","kind":"CronTab","spec":{"cronSpec":null}}`: "",
+		`{"apiVersion":"stable.example.com/v1","kind":"CronTab","spec":{"image":null}}`:    `spec.image in body must be of type string: "null"`,
+	} {
+		_, err := tabs.Patch(t.Context(), "a", types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "me", DryRun: []string{metav1.DryRunAll}})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", body, err, want)
+		}
+	}
+}
+
 // TestCustomValidation writes objects that their schema does not allow.
 func TestCustomValidation(t *testing.T) {
 	t.Parallel()

@@ -237,8 +237,10 @@ func (c *comparison) prepareNamespace(ctx context.Context, name string) error {
 
 // answer is what a side says to a request.
 type answer struct {
-	code     int
+	code int
+	// body is what is compared: without what is drawn or depends on the time.
 	body     any
+	sent     []byte // the body as it came
 	warnings []string
 }
 
@@ -258,7 +260,7 @@ func (a *asked) answer(ctx context.Context, method, path, contentType string, bo
 	if err != nil {
 		return answer{}, fmt.Errorf("%s %s at %s: %w", method, path, a.name, err)
 	}
-	out := answer{code: resp.StatusCode, warnings: resp.Header.Values("Warning")}
+	out := answer{code: resp.StatusCode, sent: text, warnings: resp.Header.Values("Warning")}
 	if err := json.Unmarshal(withoutChance(text), &out.body); err != nil {
 		out.body = string(text)
 	}

@@ -96,9 +96,13 @@ func (c *comparison) store(ctx context.Context, all []manifest) ([]*target, erro
 			if err != nil {
 				return nil, err
 			}
-			object, ok := said.body.(map[string]any)
-			taken = taken && ok && said.code == http.StatusCreated && object["metadata"] != nil
-			t.stored[i] = object
+			if taken = taken && said.code == http.StatusCreated; !taken {
+				continue
+			}
+			if err := json.Unmarshal(said.sent, &t.stored[i]); err != nil {
+				return nil, fmt.Errorf("%s of %s as %s has it: %w", m.object.GetName(), m.file, side.name, err)
+			}
+			taken = t.stored[i]["metadata"] != nil
 		}
 		if taken {
 			kinds[kind]++

@@ -39,6 +39,8 @@ func TestServices(t *testing.T) {
 			`spec.externalIPs[1]: Invalid value: "0.0.0.0": may not be unspecified (0.0.0.0)`,
 			`spec.externalIPs[2]: Invalid value: "169.254.1.1": may not be in the link-local range (169.254.0.0/16, fe80::/10)`,
 			`spec.externalIPs[3]: Invalid value: "b": must be a valid IP address,`}},
+		{"addresses without the first", "spec: {ports: [{port: 80}], clusterIPs: [10.0.0.1]}",
+			[]string{"spec.clusterIPs: Invalid value: [\"10.0.0.1\"]: must be empty when `clusterIP` is not specified"}},
 		{"two addresses", "spec: {ports: [{port: 80}], clusterIP: 10.0.0.1, clusterIPs: [10.0.0.2, 10.0.0.3], ipFamilies: [IPv6, IPv6, IPv5], ipFamilyPolicy: A}", []string{
 			"spec.clusterIPs: Invalid value: [\"10.0.0.2\",\"10.0.0.3\"]: first value must match `clusterIP`",
 			`spec.ipFamilies[1]: Duplicate value: "IPv6"`, `spec.ipFamilies[2]: Unsupported value: "IPv5": supported values: "IPv4", "IPv6"`,

@@ -113,16 +113,13 @@ func defaultAffinityTimeout(spec *corev1.ServiceSpec) {
 	}
 }
 
-// defaultAddresses keeps clusterIP and clusterIPs in step and names the
-// families of the addresses. Like the addresses themselves this is the cluster's
-// part: it belongs to no field manager.
+// defaultAddresses fills clusterIPs in for clients that know clusterIP only, and
+// names the families of the addresses. Like the addresses themselves this is the
+// cluster's part: it belongs to no field manager.
 func defaultAddresses(s *corev1.Service) {
 	spec := &s.Spec
-	switch {
-	case spec.ClusterIP != "" && len(spec.ClusterIPs) == 0:
+	if spec.ClusterIP != "" && len(spec.ClusterIPs) == 0 {
 		spec.ClusterIPs = []string{spec.ClusterIP}
-	case spec.ClusterIP == "" && len(spec.ClusterIPs) > 0:
-		spec.ClusterIP = spec.ClusterIPs[0]
 	}
 	if spec.Type == corev1.ServiceTypeExternalName {
 		return
@@ -200,11 +197,11 @@ func keepAllocated(s, old *corev1.Service) {
 
 // keepClusterIP treats a change of the one field as a change of both.
 func keepClusterIP(spec, was *corev1.ServiceSpec) {
-	same := slices.Equal(spec.ClusterIPs, was.ClusterIPs)
+	setDefault(&spec.ClusterIP, was.ClusterIP)
 	switch {
-	case len(spec.ClusterIPs) == 0 && (spec.ClusterIP == "" || spec.ClusterIP == was.ClusterIP):
-		spec.ClusterIP, spec.ClusterIPs = was.ClusterIP, was.ClusterIPs
-	case same && spec.ClusterIP != "" && spec.ClusterIP != was.ClusterIP:
+	case len(spec.ClusterIPs) == 0 && spec.ClusterIP == was.ClusterIP:
+		spec.ClusterIPs = was.ClusterIPs
+	case slices.Equal(spec.ClusterIPs, was.ClusterIPs) && spec.ClusterIP != was.ClusterIP:
 		spec.ClusterIPs = []string{spec.ClusterIP}
 	}
 	if len(spec.IPFamilies) == 0 {

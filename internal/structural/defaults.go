@@ -1,7 +1,32 @@
 package structural
 
-// ApplyDefaults fills in what an object leaves out, and drops nulls where the schema
-// allows none.
+// DropNulls drops nulls from objects where the schema allows none and has no
+// default that takes their place.
+func (s *Schema) DropNulls(obj map[string]any) { s.drop(obj) }
+
+func (s *Schema) drop(v any) {
+	if s == nil {
+		return
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for name, value := range v {
+			child, _ := s.child(name)
+			if value == nil && child != nil && !child.Props.Nullable && child.Default == nil {
+				delete(v, name)
+			} else {
+				child.drop(value)
+			}
+		}
+	case []any:
+		for _, item := range v {
+			s.Items.drop(item)
+		}
+	}
+}
+
+// ApplyDefaults fills in what an object leaves out, or has as a null where the
+// schema allows none.
 func (s *Schema) ApplyDefaults(obj map[string]any) { s.fill(obj) }
 
 // fill applies the defaults of the nodes below s to a value that s describes.
@@ -28,12 +53,7 @@ func (s *Schema) fill(v any) {
 func (s *Schema) fillObject(obj map[string]any) {
 	for name, value := range obj {
 		child, _ := s.child(name)
-		if value != nil || child == nil || child.Props.Nullable {
-			continue
-		}
-		if child.Default == nil {
-			delete(obj, name)
-		} else {
+		if value == nil && child != nil && !child.Props.Nullable && child.Default != nil {
 			obj[name] = copied(child.Default)
 		}
 	}

@@ -6,6 +6,7 @@
 // New reads a schema, Check says whether it is structural. A Schema then
 //
 //	Prune         drops unknown fields
+//	DropNulls     drops nulls that cannot be
 //	ApplyDefaults fills in what is left out
 //	Validate      says what is wrong with an object
 //

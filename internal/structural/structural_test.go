@@ -103,12 +103,16 @@ func TestDefaults(t *testing.T) {
 		"not in what is not there":  {"{type: object, properties: {o: {type: object, properties: {a: {type: integer, default: 1}}}}}", "{}", "{}"},
 		"in items and values":       {"{type: object, properties: {l: {type: array, items: {type: object, properties: {a: {type: integer, default: 1}}}}, m: {type: object, additionalProperties: {type: object, properties: {a: {type: integer, default: 1}}}}}}", "{l: [{}], m: {k: {}}}", "{l: [{a: 1}], m: {k: {a: 1}}}"},
 		"a null that cannot be":     {"{type: object, properties: {a: {type: integer, default: 1}, b: {type: integer}}}", "{a: null, b: null}", "{a: 1}"},
+		"nulls below":               {"{type: object, properties: {o: {type: object, properties: {a: {type: integer}}}, l: {type: array, items: {type: object, properties: {a: {type: integer}}}}, m: {type: object, additionalProperties: {type: integer}}}}", "{o: {a: null}, l: [{a: null}], m: {k: null}}", "{o: {}, l: [{}], m: {}}"},
+		"a null in a list":          {"{type: object, properties: {l: {type: array, items: {type: integer}}}}", "{l: [null]}", "{l: [null]}"},
+		"a null that nobody knows":  {"{type: object, x-kubernetes-preserve-unknown-fields: true}", "{a: null}", "{a: null}"},
 		"not a null that can be":    {"{type: object, properties: {a: {type: integer, nullable: true, default: 1}}}", "{a: null}", "{a: null}"},
 		"a null in a list that can": {"{type: object, properties: {l: {type: array, items: {type: integer, default: 3}}}}", "{l: [null]}", "{l: [3]}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			obj := object(t, tt.in)
-			compiled(t, tt.schema).ApplyDefaults(obj)
+			obj, s := object(t, tt.in), compiled(t, tt.schema)
+			s.DropNulls(obj)
+			s.ApplyDefaults(obj)
 			if diff := cmp.Diff(object(t, tt.out), obj); diff != "" {
 				t.Error(diff)
 			}

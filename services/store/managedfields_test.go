@@ -283,12 +283,12 @@ func TestRefusedApplies(t *testing.T) {
 		{"another version", "apiVersion: v2\nkind: ConfigMap\nmetadata: {name: cm}\n", "Incorrect version specified in apply patch. Specified patch version: v2, expected: v1", nil, "BadRequest"},
 		{"managed fields", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm, managedFields: [{manager: x}]}\n", "metadata.managedFields must be nil", nil, "BadRequest"},
 		{"another name", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n", "the name of the object (other) does not match the name on the URL (cm)", nil, "BadRequest"},
-		{"no YAML", "a: [", "error decoding YAML", nil, "BadRequest"},
-		{"no object", "- 1", "error decoding YAML", nil, "BadRequest"},
+		{"no YAML", "a: [", "error decoding patch", nil, "BadRequest"},
+		{"no object", "- 1", "error decoding patch", nil, "BadRequest"},
 		{"metadata that is a list", "apiVersion: v1\nkind: ConfigMap\nmetadata: [1]\n", "metadata", nil, "BadRequest"},
 		{"unknown field", appliedMap + "spec: {}\n", ".spec: field not declared in schema", nil, "BadRequest"},
 		{"wrong type", appliedMap + "data: 5\n", ".data", nil, "BadRequest"},
-		{"a key twice", appliedMap + "data: {a: \"1\"}\ndata: {a: \"2\"}\n", "error strict decoding YAML", strict, "BadRequest"},
+		{"a key twice", appliedMap + "data: {a: \"1\"}\ndata: {a: \"2\"}\n", "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  line 5: key \"data\" already set in map", strict, "BadRequest"},
 		{"a uid that is not", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm, uid: u}\n", "uid mismatch", nil, "Conflict"},
 		{"to a status that is not", appliedMap, "", func(req *storev1.PatchRequest) { req.Subresource = "status" }, "NotFound"},
 	} {
@@ -303,8 +303,8 @@ func TestRefusedApplies(t *testing.T) {
 			}
 		})
 	}
-	resp, err := jane.apply(configMap("cm", nil), "", appliedMap+"data: {a: \"1\"}\ndata: {a: \"2\"}\n")
-	if err != nil || len(resp.GetWarnings()) != 1 {
-		t.Errorf("a key twice, not strictly: %v, warnings %q", err, resp.GetWarnings())
+	resp, err := jane.apply(configMap("cm", nil), "", appliedMap+"data: {a: \"1\"}\ndata: {a: \"2\", b: \"1\", b: \"2\"}\n")
+	if want := []string{`line 5: key "b" already set in map`, `line 5: key "data" already set in map`}; err != nil || !slices.Equal(resp.GetWarnings(), want) {
+		t.Errorf("keys twice, not strictly: %v, warnings %q, want %q", err, resp.GetWarnings(), want)
 	}
 }

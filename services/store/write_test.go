@@ -133,6 +133,36 @@ func TestUpdatesOfMetadata(t *testing.T) {
 	}
 }
 
+// A generateName that was of no use when the object was created is judged as
+// Kubernetes does it, by the kind.
+func TestUpdatesOfGenerateName(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	for _, tc := range []struct {
+		obj    kinds.Object
+		prefix string
+		want   string
+	}{
+		{&corev1.ConfigMap{}, "a-", ""},
+		{&corev1.ConfigMap{}, "a@", `metadata.generateName: Invalid value: "a@": a lowercase RFC 1123 subdomain`},
+		{deployment("x"), "a@", ""},
+		{deployment("x"), "a/", `metadata.generateName: Invalid value: "a/": may not contain '/'`},
+		{webService(), "A_", ""},
+	} {
+		obj := tc.obj.DeepCopyObject().(kinds.Object)
+		obj.SetNamespace("default")
+		obj.SetName("x")
+		create(t, c, obj)
+		obj.SetGenerateName(tc.prefix)
+		err := c.Update(t.Context(), obj)
+		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%T %q: %v, want %q", obj, tc.prefix, err, tc.want)
+		}
+		if err := c.Delete(t.Context(), obj, client.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAccountsNameSecretsOnly(t *testing.T) {
 	c := storetest.New(t).Client(storetest.Admin())
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"},

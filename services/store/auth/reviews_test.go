@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,7 +9,9 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/services/store/auth/rbac"
 )
 
 func TestReviewsThatAskNothing(t *testing.T) {
@@ -42,5 +45,34 @@ func TestReviewsThatAskNothing(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// Masters need no binding, and are told of those that they have.
+func TestRulesOfMasters(t *testing.T) {
+	root := identity.Identity{Name: "root", Groups: []string{identity.GroupAuthenticated, identity.GroupMasters}}
+	for _, c := range []struct {
+		name  string
+		bound []kinds.Object
+		want  []string
+	}{
+		{"without roles", nil, []string{"*"}},
+		{"as a cluster starts", Bootstrap(), []string{"*", "selfsubjectaccessreviews", "selfsubjectreviews"}},
+	} {
+		stored := &cluster{}
+		stored.add(c.bound...)
+		rules, err := rbac.New(stored).RulesFor(t.Context(), root, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, rule := range rules {
+			if len(rule.Resources) > 0 {
+				got = append(got, rule.Resources[0])
+			}
+		}
+		if slices.Sort(got); !slices.Equal(got, c.want) {
+			t.Errorf("%s: rules for %q, want %q", c.name, got, c.want)
+		}
 	}
 }

@@ -34,6 +34,7 @@ func (c *conversion) read(obj kinds.Object, gvk schema.GroupVersionKind) (kinds.
 		return nil, err
 	}
 	s.Prune(u.Object)
+	s.DropNulls(u.Object)
 	s.ApplyDefaults(u.Object)
 	u.SetGroupVersionKind(gvk)
 	return u, nil

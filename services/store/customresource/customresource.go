@@ -112,6 +112,7 @@ func clean(s *structural.Schema, u *unstructured.Unstructured) ([]string, error)
 		return nil, err
 	}
 	unknown = append(unknown, s.Prune(u.Object)...)
+	s.DropNulls(u.Object)
 	s.ApplyDefaults(u.Object)
 	return unknown, nil
 }

@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"sigs.k8s.io/yaml"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -52,7 +52,7 @@ func merge[O runtime.Object](m *managedfields.FieldManager, w Write, live O, pat
 func parseApplied(w Write, opts PatchOptions, gvk schema.GroupVersionKind) (*unstructured.Unstructured, []string, error) {
 	patch, err := decodeApplied(opts.Patch)
 	if err != nil {
-		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
 	if w.Manager == "" {
 		return nil, nil, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("PatchOptions").GroupKind(), "", field.ErrorList{
@@ -80,12 +80,8 @@ func parseApplied(w Write, opts PatchOptions, gvk schema.GroupVersionKind) (*uns
 // decodeApplied reads a document in YAML, of which JSON is a part. Whole numbers are
 // integers, as everywhere else in objects.
 func decodeApplied(document []byte) (*unstructured.Unstructured, error) {
-	raw, err := yaml.YAMLToJSON(document)
-	if err != nil {
-		return nil, err
-	}
 	obj := &unstructured.Unstructured{}
-	if err := json.Unmarshal(raw, &obj.Object); err != nil {
+	if err := yaml.Unmarshal(document, &obj.Object); err != nil {
 		return nil, err
 	}
 	return obj, nil
@@ -119,9 +115,17 @@ func repeatedKeys(opts PatchOptions) ([]string, error) {
 	case err == nil:
 		return nil, nil
 	case opts.Validation == storev1.FieldValidation_FIELD_VALIDATION_STRICT:
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", err))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error strict decoding patch: %v", err))
 	}
-	return []string{err.Error()}, nil
+	_, each, found := strings.Cut(err.Error(), "yaml: unmarshal errors:\n")
+	if !found {
+		return []string{err.Error()}, nil
+	}
+	var warnings []string
+	for line := range strings.Lines(each) {
+		warnings = append(warnings, strings.TrimSpace(line))
+	}
+	return warnings, nil
 }
 
 // Apply merges an applied configuration into an object, or makes the object of

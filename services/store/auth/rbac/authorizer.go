@@ -8,9 +8,11 @@ package rbac
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/identity"
@@ -66,9 +68,6 @@ func (z *Authorizer) Authorize(ctx context.Context, a access.Attributes) (access
 // RulesFor returns every rule that a caller has in a namespace, "" being the
 // cluster scope.
 func (z *Authorizer) RulesFor(ctx context.Context, user identity.Identity, namespace string) ([]rbacv1.PolicyRule, error) {
-	if user.InGroup(identity.GroupMasters) {
-		return everything(), nil
-	}
 	ix, err := z.current(ctx)
 	if err != nil {
 		return nil, err
@@ -78,6 +77,14 @@ func (z *Authorizer) RulesFor(ctx context.Context, user identity.Identity, names
 		rules = append(rules, g.rules...)
 		return true
 	})
+	if !user.InGroup(identity.GroupMasters) {
+		return rules, nil
+	}
+	for _, all := range everything() { // without any binding
+		if !slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool { return equality.Semantic.DeepEqual(r, all) }) {
+			rules = append(rules, all)
+		}
+	}
 	return rules, nil
 }
 
