@@ -397,17 +397,18 @@ func (a *Agent) collectImages(ctx context.Context) error {
 	}
 }
 
-// evict ends pods while the node is short of memory or disk.
+// evict ends pods while the node is short of memory, disk or process IDs.
 func (a *Agent) evict(ctx context.Context) error {
 	select {
 	case <-a.network.Ready():
 	case <-ctx.Done():
 		return nil
 	}
+	thresholds, _ := a.cfg.thresholds() // checked by Validate
 	e := eviction.Evictor{
 		Pods: a.pods, Log: a.log,
 		Shortages: func() []eviction.Shortage {
-			short := eviction.Read(a.cfg.nodeDir())
+			short := thresholds.Short(a.cfg.nodeDir())
 			if len(short) > 0 {
 				a.node.Changed() // so that no new pods come meanwhile
 			}

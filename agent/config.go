@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"navarch.dev/navarch/agent/eviction"
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/internal/fencing"
 )
@@ -70,6 +71,12 @@ type Config struct {
 	// ImageGCHighPercent and ImageGCLowPercent are the disk usages at which
 	// unused images begin and cease to be removed.
 	ImageGCHighPercent, ImageGCLowPercent int
+	// EvictionHard are the thresholds, as eviction.ParseThresholds reads them, below
+	// which the node is short of something and evicts pods.
+	EvictionHard string
+	// PressureRelief is how long a shortage must have been over for the node to say
+	// so.
+	PressureRelief time.Duration
 	// LeaveTime bounds how long the containers of a deleted pod are not told to end
 	// because a Service may still send it traffic; 0 does not wait for that.
 	LeaveTime time.Duration
@@ -93,6 +100,7 @@ func DefaultConfig() Config {
 		SeccompDir: "/var/lib/navarch/seccomp", CDIDirs: []string{"/etc/cdi", "/var/run/cdi"}, ClusterCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16",
 		ClusterDNS: []string{"10.96.0.10"}, ClusterDomain: "cluster.local", ResolvConf: "/etc/resolv.conf",
 		VXLANPort: 8472, MaxPods: 110, CapacityShare: 1, LogMaxBytes: 10 << 20, LogMaxFiles: 5,
+		EvictionHard: eviction.DefaultThresholds, PressureRelief: 5 * time.Minute,
 		ImageGCHighPercent: 85, ImageGCLowPercent: 80, FenceAfter: 5 * time.Second, LeaveTime: 2 * time.Second,
 	}
 }
@@ -128,6 +136,8 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.LogMaxFiles, "container-log-max-files", c.LogMaxFiles, "log files kept of a container")
 	fs.IntVar(&c.ImageGCHighPercent, "image-gc-high-percent", c.ImageGCHighPercent, "disk usage at which unused images are removed")
 	fs.IntVar(&c.ImageGCLowPercent, "image-gc-low-percent", c.ImageGCLowPercent, "disk usage down to which unused images are removed")
+	fs.StringVar(&c.EvictionHard, "eviction-hard", c.EvictionHard, "SIGNAL<QUANTITY,...: what must be left of memory, disk and process IDs for no pod to be evicted; signals that are not named are not looked at")
+	fs.DurationVar(&c.PressureRelief, "eviction-pressure-transition-period", c.PressureRelief, "how long a shortage must have been over for the node to say so and take new pods")
 	fs.DurationVar(&c.LeaveTime, "endpoint-removal-timeout", c.LeaveTime, "most that the end of a deleted pod is put off until no Service sends it traffic; 0: not at all")
 	fs.BoolVar(&c.FastFailover, "fast-failover", c.FastFailover, "stop pods when no Store can be reached, so that they can be replaced within seconds")
 	fs.DurationVar(&c.FenceAfter, "fence-after", c.FenceAfter, "with --fast-failover: how long after the last renewal of the node's Lease its pods are stopped")
@@ -165,6 +175,9 @@ func (c *Config) Validate() error {
 	if _, err := c.mirrors(); err != nil {
 		return err
 	}
+	if _, err := c.thresholds(); err != nil {
+		return err
+	}
 	return c.validateNumbers()
 }
 
@@ -180,6 +193,8 @@ func (c *Config) validateNumbers() error {
 		return errors.New("max-pods is less than 1")
 	case c.ImageGCLowPercent > c.ImageGCHighPercent:
 		return errors.New("image-gc-low-percent is more than image-gc-high-percent")
+	case c.PressureRelief < 0:
+		return fmt.Errorf("eviction-pressure-transition-period %s is less than 0", c.PressureRelief)
 	case c.FenceAfter < fencing.Shortest || c.FenceAfter > fencing.Longest:
 		return fmt.Errorf("fence-after %s is not from %s to %s", c.FenceAfter, fencing.Shortest, fencing.Longest)
 	}
@@ -208,6 +223,14 @@ func (c *Config) mirrors() ([]image.Mirror, error) {
 			return nil, err
 		}
 		all = append(all, mirror)
+	}
+	return all, nil
+}
+
+func (c *Config) thresholds() (eviction.Thresholds, error) {
+	all, err := eviction.ParseThresholds(c.EvictionHard)
+	if err != nil {
+		return nil, fmt.Errorf("eviction-hard: %w", err)
 	}
 	return all, nil
 }

@@ -1,10 +1,11 @@
-// Package eviction ends pods of a node that is short of memory or of its disk, as
-// Kubernetes' node-pressure eviction does with its hard thresholds: one after
-// another, those first that take most beyond what they asked for.
+// Package eviction ends pods of a node that is short of memory, of its disk or of
+// process IDs, as Kubernetes' node-pressure eviction does with its hard thresholds:
+// one after another, those first that take most beyond what they asked for.
 //
-//	eviction.go  what the node looks at, and what it does then
-//	rank.go      whose turn it is
-//	shortage.go  what a node is short of
+//	eviction.go   what the node looks at, and what it does then
+//	rank.go       whose turn it is
+//	shortage.go   what a node is short of
+//	threshold.go  from when on
 package eviction
 
 import (
@@ -30,7 +31,7 @@ const (
 // Pod is a pod that runs, and what it has of what the node is short of.
 type Pod struct {
 	Object *corev1.Pod
-	// Used is in bytes or, of inodes, how many.
+	// Used is in bytes or, of inodes and process IDs, how many.
 	Used int64
 	// Containers is what each container has, by its name.
 	Containers map[string]int64
@@ -42,7 +43,7 @@ type Pods interface {
 	Using(ctx context.Context, s Signal) ([]Pod, error)
 	// Evict ends a pod for good, at once. It says whether the pod was running.
 	Evict(ctx context.Context, uid string, s Signal, message string) bool
-	// Ended says whether nothing of a pod is left that takes memory or disk.
+	// Ended says whether nothing of a pod is left that takes any.
 	Ended(ctx context.Context, uid string) bool
 }
 
@@ -76,7 +77,7 @@ func (e *Evictor) look(ctx context.Context) {
 		return
 	}
 	s := short[0]
-	if s.Signal != Memory {
+	if s.onDisk() {
 		if err := e.Reclaim(ctx); err != nil {
 			e.Log.WarnContext(ctx, "unused images were not removed", "error", err)
 		}
@@ -128,7 +129,7 @@ func message(s Shortage, p Pod) string {
 
 func (s Shortage) quantity(n int64) string {
 	format := resource.BinarySI
-	if s.Signal == Inodes {
+	if s.Signal == Inodes || s.Signal == PIDs {
 		format = resource.DecimalSI
 	}
 	return resource.NewQuantity(n, format).String()

@@ -55,6 +55,7 @@ func TestCandidates(t *testing.T) {
 		{Shortage{Disk, 0, 100 * mib}, []string{"lowest", "large", "small", "important", "within"}},
 		{Shortage{Memory, 99 * mib, 100 * mib}, []string{"lowest", "large", "small", "next-to-nothing", "important", "within"}},
 		{Shortage{Inodes, 0, 100 * mib}, []string{"lowest", "within", "large", "small", "important"}}, // none can be asked for
+		{Shortage{PIDs, 0, 100 * mib}, []string{"lowest", "within", "large", "small", "important"}},   // nor of these
 		{Shortage{Disk, 0, 2000 * mib}, nil},
 	} {
 		if diff := cmp.Diff(tt.want, names(candidates(tt.short, pods))); diff != "" {
@@ -157,18 +158,41 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestMemAvailable(t *testing.T) {
+func TestMemInfo(t *testing.T) {
 	for text, want := range map[string]int64{"MemTotal: 9 kB\nMemAvailable:    2048 kB\n": 2 * mib, "": 0, "MemAvailable: x kB": 0, "MemAvailable:": 0} {
-		if got, ok := memAvailable([]byte(text)); got != want || ok != (want > 0) {
+		if got, ok := memInfo([]byte(text), "MemAvailable:"); got != want || ok != (want > 0) {
 			t.Errorf("%q has %d, %v", text, got, ok)
 		}
 	}
 }
 
-func TestRead(t *testing.T) {
-	for _, s := range Read(filepath.Join(t.TempDir(), "missing")) {
-		if s.Signal != Memory {
-			t.Errorf("a disk that is not there is short of %s", s.Signal)
+func TestPIDsLeft(t *testing.T) {
+	for _, tt := range []struct {
+		limit, load string
+		want        level
+		ok          bool
+	}{
+		{"32768\n", "0.1 0.2 0.3 1/768 4711\n", level{32000, 32768}, true},
+		{"many", "0.1 0.2 0.3 1/768 4711\n", level{}, false},
+		{"32768", "", level{}, false},
+		{"32768", "1/x 3", level{}, false},
+	} {
+		got, ok := pidsLeft([]byte(tt.limit), []byte(tt.load))
+		if ok != tt.ok || ok && got != tt.want {
+			t.Errorf("of %q and %q: %+v, %v", tt.limit, tt.load, got, ok)
 		}
+	}
+}
+
+func TestRead(t *testing.T) {
+	all, err := ParseThresholds("memory.available<1,nodefs.available<99%,nodefs.inodesFree<99%,pid.available<1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if short := all.Short(filepath.Join(t.TempDir(), "missing")); len(short) != 0 {
+		t.Errorf("a disk that is not there is short of %+v", short)
+	}
+	if short := (Thresholds{Memory: {amount: 1 << 60}, PIDs: {amount: 1 << 60}}).Short(t.TempDir()); len(short) != 2 {
+		t.Errorf("short of %+v", short)
 	}
 }

@@ -45,9 +45,10 @@ func sign(n int64) int {
 	return 0
 }
 
-// requestOf is how much of what is short was asked for. Inodes cannot be.
+// requestOf is how much of what is short was asked for. Inodes and process IDs
+// cannot be.
 func requestOf(s Shortage, requests corev1.ResourceList) int64 {
-	if s.Signal == Inodes {
+	if s.Signal == Inodes || s.Signal == PIDs {
 		return 0
 	}
 	q := requests[s.resource()]

@@ -17,10 +17,11 @@ const (
 	Memory Signal = "memory.available"
 	Disk   Signal = "nodefs.available"
 	Inodes Signal = "nodefs.inodesFree"
+	PIDs   Signal = "pid.available"
 )
 
-// Shortage says that less is available than a threshold, in bytes or, of inodes,
-// how many.
+// Shortage says that less is available than a threshold, in bytes or, of inodes
+// and process IDs, how many.
 type Shortage struct {
 	Signal               Signal
 	Available, Threshold int64
@@ -33,50 +34,75 @@ func (s Shortage) resource() corev1.ResourceName {
 		return corev1.ResourceMemory
 	case Inodes:
 		return "inodes"
+	case PIDs:
+		return "pids"
 	}
 	return corev1.ResourceEphemeralStorage
 }
 
-const (
-	leastMemory = 100 << 20
-	// leastDisk and leastInodes are parts of all there are.
-	leastDiskPercent   = 5
-	leastInodesPercent = 5
-)
+// onDisk says whether the removal of images may help.
+func (s Shortage) onDisk() bool { return s.Signal == Disk || s.Signal == Inodes }
 
-// Read looks at what is left of the machine's memory and of the disk of a folder,
-// and returns what is short, memory first. What cannot be read is not short.
-func Read(dir string) []Shortage {
-	var all []Shortage
+// level is what there is of something in all, and what of it is left.
+type level struct{ available, total int64 }
+
+// Short looks at what is left of the machine's memory, of the disk of a folder and
+// of process IDs, and returns what is short, memory first. What cannot be read is
+// not short.
+func (t Thresholds) Short(dir string) []Shortage {
+	levels := make(map[Signal]level)
 	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		if available, ok := memAvailable(b); ok {
-			all = append(all, Shortage{Memory, available, leastMemory})
+		available, has := memInfo(b, "MemAvailable:")
+		total, hasTotal := memInfo(b, "MemTotal:")
+		if has && hasTotal {
+			levels[Memory] = level{available, total}
 		}
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err == nil {
-		all = append(all,
-			Shortage{Disk, int64(fs.Bavail) * fs.Bsize, int64(fs.Blocks) * fs.Bsize / 100 * leastDiskPercent},
-			Shortage{Inodes, int64(fs.Ffree), int64(fs.Files) / 100 * leastInodesPercent})
+		levels[Disk] = level{int64(fs.Bavail) * fs.Bsize, int64(fs.Blocks) * fs.Bsize}
+		levels[Inodes] = level{int64(fs.Ffree), int64(fs.Files)}
 	}
+	limit, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	load, errLoad := os.ReadFile("/proc/loadavg")
+	if err == nil && errLoad == nil {
+		if pids, ok := pidsLeft(limit, load); ok {
+			levels[PIDs] = pids
+		}
+	}
+	return t.shortOf(levels)
+}
+
+// shortOf compares levels with the thresholds.
+func (t Thresholds) shortOf(levels map[Signal]level) []Shortage {
 	var short []Shortage
-	for _, s := range all {
-		if s.Available < s.Threshold {
-			short = append(short, s)
+	for _, s := range signals {
+		if l, ok := levels[s]; ok && l.available < t[s].of(l.total) {
+			short = append(short, Shortage{s, l.available, t[s].of(l.total)})
 		}
 	}
 	return short
 }
 
-// memAvailable finds MemAvailable, in bytes.
-func memAvailable(meminfo []byte) (int64, bool) {
+// memInfo finds a line of /proc/meminfo, in bytes.
+func memInfo(meminfo []byte, name string) (int64, bool) {
 	for line := range bytes.Lines(meminfo) {
 		fields := bytes.Fields(line)
-		if len(fields) < 2 || string(fields[0]) != "MemAvailable:" {
+		if len(fields) < 2 || string(fields[0]) != name {
 			continue
 		}
 		kib, err := strconv.ParseInt(string(fields[1]), 10, 64)
 		return kib << 10, err == nil
 	}
 	return 0, false
+}
+
+// pidsLeft reads how many process IDs are left, from kernel.pid_max and the tasks in
+// /proc/loadavg.
+func pidsLeft(limit, loadavg []byte) (level, bool) {
+	total, err := strconv.ParseInt(string(bytes.TrimSpace(limit)), 10, 64)
+	_, rest, ok := bytes.Cut(loadavg, []byte("/"))
+	tasks, _, _ := bytes.Cut(rest, []byte(" "))
+	n, errTasks := strconv.ParseInt(string(tasks), 10, 64)
+	return level{total - n, total}, ok && err == nil && errTasks == nil && total > 0
 }

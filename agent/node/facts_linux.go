@@ -114,25 +114,18 @@ func osImage() string {
 	return "Linux"
 }
 
-const leastPIDPercent = 5
-
 // readPressure looks at what is left of the node. What cannot be read is not
 // short.
-func readPressure(diskPath string) pressure {
+func readPressure(cfg Config) pressure {
 	var p pressure
-	for _, s := range eviction.Read(diskPath) {
-		if s.Signal == eviction.Memory {
+	for _, s := range cfg.Thresholds.Short(cfg.DiskPath) {
+		switch s.Signal {
+		case eviction.Memory:
 			p.memory = true
-		} else {
+		case eviction.PIDs:
+			p.pids = true
+		default:
 			p.disk = true
-		}
-	}
-	limit, errLimit := strconv.ParseInt(firstLine("/proc/sys/kernel/pid_max"), 10, 64)
-	_, tasks, ok := strings.Cut(firstLine("/proc/loadavg"), "/")
-	if ok && errLimit == nil && limit > 0 {
-		count, _, _ := strings.Cut(tasks, " ")
-		if n, err := strconv.ParseInt(count, 10, 64); err == nil {
-			p.pids = (limit-n)*100/limit < leastPIDPercent
 		}
 	}
 	return p

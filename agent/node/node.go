@@ -21,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"navarch.dev/navarch/agent/eviction"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/localpath"
@@ -44,6 +45,10 @@ type Config struct {
 	CapacityShare float64
 	// DiskPath is on the filesystem that pods write to.
 	DiskPath string
+	// Thresholds say from when on the node is short of something, Relief how long
+	// that must have been over for the node to say so.
+	Thresholds eviction.Thresholds
+	Relief     time.Duration
 	// RuntimeVersion is "runc://1.4.0" or the like.
 	RuntimeVersion string
 	// StateDir keeps the node's machine ID where it shares a machine.
@@ -120,7 +125,7 @@ func New(cfg Config, c *client.Client, log *slog.Logger, images func() []corev1.
 	if err != nil {
 		return nil, err
 	}
-	n.machine, n.pressure = machine, lasting(func() pressure { return readPressure(cfg.DiskPath) })
+	n.machine, n.pressure = machine, lasting(cfg.Relief, func() pressure { return readPressure(cfg) })
 	return n, nil
 }
 

@@ -8,8 +8,9 @@ import (
 
 func TestPressureLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		const relief = 3 * time.Minute
 		var short pressure
-		read := lasting(func() pressure { return short })
+		read := lasting(relief, func() pressure { return short })
 		is := func(what string, want pressure) {
 			t.Helper()
 			if got := read(); got != want {
@@ -30,5 +31,9 @@ func TestPressureLasts(t *testing.T) {
 		is("long enough with enough", pressure{})
 		short.pids = true
 		is("short of process IDs", pressure{pids: true})
+		read = lasting(0, func() pressure { return short })
+		is("short, and nothing lasts", pressure{pids: true})
+		short = pressure{}
+		is("enough, and nothing lasts", pressure{})
 	})
 }

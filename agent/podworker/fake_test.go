@@ -327,15 +327,18 @@ func (f *fakeRuntime) setStuck(stuck bool) {
 }
 
 func (f *fakeRuntime) SandboxUsage(context.Context, string) (runtime.Usage, error) {
-	return runtime.Usage{MemoryBytes: usedMemory, MemoryWorkingSetBytes: usedMemory}, nil
+	return runtime.Usage{MemoryBytes: usedMemory, MemoryWorkingSetBytes: usedMemory, Pids: usedPids}, nil
 }
 
 func (f *fakeRuntime) ContainerUsage(context.Context, string) (runtime.Usage, error) {
-	return runtime.Usage{MemoryBytes: usedMemory, MemoryWorkingSetBytes: usedMemory}, nil
+	return runtime.Usage{MemoryBytes: usedMemory, MemoryWorkingSetBytes: usedMemory, Pids: usedPids}, nil
 }
 
-// usedMemory is what every container and every pod is said to use.
-const usedMemory = 8 << 20
+// usedMemory and usedPids are what every container and every pod is said to use.
+const (
+	usedMemory = 8 << 20
+	usedPids   = 3
+)
 
 // update is a change of a container's limits, or of the pod's.
 type update struct {

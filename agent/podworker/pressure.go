@@ -16,8 +16,8 @@ import (
 // measured, and that are left out.
 func (m *Manager) Using(ctx context.Context, s eviction.Signal) ([]eviction.Pod, error) {
 	measure := m.diskOf
-	if s == eviction.Memory {
-		measure = m.memoryOf
+	if s == eviction.Memory || s == eviction.PIDs {
+		measure = m.cgroupOf
 	}
 	var pods []eviction.Pod
 	var errs []error
@@ -54,22 +54,30 @@ func (w *worker) evictable() *evictable {
 	return &evictable{w.uid, w.pod, w.containerIDs()}
 }
 
-// memoryOf measures what a pod has of the memory.
-func (m *Manager) memoryOf(ctx context.Context, _ eviction.Signal, e *evictable) (eviction.Pod, error) {
+// cgroupOf measures what a pod has of the memory, or of process IDs.
+func (m *Manager) cgroupOf(ctx context.Context, s eviction.Signal, e *evictable) (eviction.Pod, error) {
 	used := eviction.Pod{Object: e.pod, Containers: make(map[string]int64)}
 	total, err := m.deps.Runtime.SandboxUsage(ctx, e.uid)
 	if err != nil {
 		return used, err
 	}
-	used.Used = int64(total.MemoryWorkingSetBytes)
+	used.Used = taken(s, total)
 	for name, id := range e.ids {
 		u, err := m.deps.Runtime.ContainerUsage(ctx, id)
 		if err != nil && !errors.Is(err, runtime.ErrNotFound) {
 			return used, err
 		}
-		used.Containers[name] = int64(u.MemoryWorkingSetBytes)
+		used.Containers[name] = taken(s, u)
 	}
 	return used, nil
+}
+
+// taken is how much is used of what is short.
+func taken(s eviction.Signal, u runtime.Usage) int64 {
+	if s == eviction.PIDs {
+		return int64(u.Pids)
+	}
+	return int64(u.MemoryWorkingSetBytes)
 }
 
 // diskOf measures what a pod has of the disk: its emptyDirs, what its containers

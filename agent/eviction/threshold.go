@@ -1,0 +1,87 @@
+package eviction
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Threshold is the least of something that a node must have left: an amount, or a
+// part of all there is. The zero value is no threshold.
+type Threshold struct {
+	// amount is in bytes or, of inodes and process IDs, how many.
+	amount int64
+	// percent is of all there is; 0 stands for the amount.
+	percent float64
+}
+
+// of returns the threshold of something of which there is so much in all.
+func (t Threshold) of(total int64) int64 {
+	if t.percent > 0 {
+		return int64(float64(total) / 100 * t.percent)
+	}
+	return t.amount
+}
+
+// Thresholds are those of a node. A signal without one is not looked at.
+type Thresholds map[Signal]Threshold
+
+// DefaultThresholds is what ParseThresholds makes the usual thresholds of.
+const DefaultThresholds = "memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%,pid.available<5%"
+
+// signals are all there are, in the order in which a node sees to them.
+var signals = []Signal{Memory, Disk, Inodes, PIDs}
+
+// ParseThresholds reads thresholds as the kubelet's --eviction-hard has them:
+// "memory.available<100Mi,nodefs.available<10%". Those that are not named, and those
+// of 0 or 0%, are none.
+func ParseThresholds(text string) (Thresholds, error) {
+	all := make(Thresholds)
+	if text == "" {
+		return all, nil
+	}
+	for statement := range strings.SplitSeq(text, ",") {
+		name, value, ok := strings.Cut(statement, "<")
+		if !ok {
+			return nil, fmt.Errorf("%q is not SIGNAL<QUANTITY, as in memory.available<100Mi or nodefs.available<10%%", statement)
+		}
+		signal := Signal(name)
+		if !slices.Contains(signals, signal) {
+			return nil, fmt.Errorf("%q: there is no signal %q, but %s, %s, %s and %s", statement, name, Memory, Disk, Inodes, PIDs)
+		}
+		if _, twice := all[signal]; twice {
+			return nil, fmt.Errorf("%q: the signal %s has a threshold already", statement, signal)
+		}
+		t, err := parseThreshold(value)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", statement, err)
+		}
+		all[signal] = t
+	}
+	return all, nil
+}
+
+func parseThreshold(value string) (Threshold, error) {
+	if part, ok := strings.CutSuffix(value, "%"); ok {
+		percent, err := strconv.ParseFloat(part, 64)
+		if err != nil || !(percent >= 0 && percent < 100) {
+			return Threshold{}, fmt.Errorf("%q is not a percentage from 0%% to less than 100%%", value)
+		}
+		return Threshold{percent: percent}, nil
+	}
+	if strings.LastIndexByte(value, '-') > 0 {
+		return Threshold{}, fmt.Errorf("%q is a fraction", value) // 1e-999999999 would be read for hours
+	}
+	q, err := resource.ParseQuantity(value)
+	switch {
+	case err != nil:
+		return Threshold{}, fmt.Errorf("%q is neither a quantity, such as 100Mi, nor a percentage: %w", value, errors.Unwrap(err))
+	case q.Sign() < 0:
+		return Threshold{}, fmt.Errorf("%q is less than 0", value)
+	}
+	return Threshold{amount: q.Value()}, nil
+}

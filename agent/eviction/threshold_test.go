@@ -1,0 +1,77 @@
+package eviction
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestThresholds(t *testing.T) {
+	// Of each there are 1000 in all, 100 of which are left.
+	levels := map[Signal]level{Memory: {100, 1000}, Disk: {100, 1000}, Inodes: {100, 1000}, PIDs: {100, 1000}}
+	for text, want := range map[string][]Shortage{
+		"":                       nil,
+		"memory.available<100":   nil,
+		"memory.available<101":   {{Memory, 100, 101}},
+		"nodefs.available<10%":   nil,
+		"nodefs.available<10.5%": {{Disk, 100, 105}},
+		"nodefs.inodesFree<1k,memory.available<1Ki":         {{Memory, 100, 1024}, {Inodes, 100, 1000}},
+		"pid.available<20%,nodefs.available<0%":             {{PIDs, 100, 200}},
+		"memory.available<0,nodefs.inodesFree<99.9%":        {{Inodes, 100, 999}},
+		"nodefs.available<5%,nodefs.inodesFree<5%":          nil,
+		strings.ReplaceAll(DefaultThresholds, "100Mi", "1"): nil,
+	} {
+		all, err := ParseThresholds(text)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(want, all.shortOf(levels)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", text, diff)
+		}
+	}
+}
+
+func TestMalformedThresholds(t *testing.T) {
+	for text, want := range map[string]string{
+		"memory.available": `"memory.available" is not SIGNAL<QUANTITY, as in memory.available<100Mi or nodefs.available<10%`,
+		"memory.free<1Mi": `"memory.free<1Mi": there is no signal "memory.free", ` +
+			`but memory.available, nodefs.available, nodefs.inodesFree and pid.available`,
+		"pid.available<1,":                            `"" is not SIGNAL<QUANTITY`,
+		"pid.available<1,pid.available<2":             `"pid.available<2": the signal pid.available has a threshold already`,
+		"memory.available<100%":                       `"memory.available<100%": "100%" is not a percentage from 0% to less than 100%`,
+		"memory.available<-1%":                        `"-1%" is not a percentage`,
+		"memory.available<NaN%":                       `"NaN%" is not a percentage`,
+		"memory.available<%":                          `"%" is not a percentage`,
+		"memory.available<-1Mi":                       `"memory.available<-1Mi": "-1Mi" is less than 0`,
+		"memory.available<1e-999999999":               `"1e-999999999" is a fraction`,
+		"memory.available<much":                       `"memory.available<much": "much" is neither a quantity, such as 100Mi, nor a percentage`,
+		"memory.available < 1Mi":                      `there is no signal "memory.available "`,
+		"nodefs.available<5%,imagefs.available<15%":   `there is no signal "imagefs.available"`,
+		"nodefs.available<=5%":                        `"=5%" is not a percentage`,
+		strings.Repeat("memory.available<1Mi;", 1000): "is neither a quantity",
+	} {
+		if _, err := ParseThresholds(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func FuzzParseThresholds(f *testing.F) {
+	for _, seed := range []string{DefaultThresholds, "", "memory.available<1e3,pid.available<0.5%", "a<b", "<", "%", "nodefs.available<1e-400%", "memory.available<1e-999999999"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		all, err := ParseThresholds(text)
+		if err != nil {
+			return
+		}
+		for signal, threshold := range all {
+			const total = 1 << 40
+			if n := threshold.of(total); n < 0 || threshold.percent > 0 && n >= total {
+				t.Errorf("%q: of %d %s at least %d", text, total, signal, n)
+			}
+		}
+	})
+}
