@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// compactMinimum is how many revisions must be droppable for a compaction to
+	// compactMinimum is how many transactions must be droppable for a compaction to
 	// be worth its disk write: an idle cluster is left alone.
 	compactMinimum = 1000
 	// reclaimInterval is how often a backend without space is compacted while
@@ -77,7 +77,7 @@ func (s *Store) compact(ctx context.Context) {
 			candidate = revision
 		}
 		s.oldest.Store(candidate)
-		if full || candidate-done >= compactMinimum {
+		if full || s.backend.Between(done, candidate) >= compactMinimum {
 			done = s.compactAt(ctx, candidate, done)
 		}
 		candidate = revision

@@ -1,10 +1,11 @@
 // Package backend is the seam between the Store and what keeps its data: an
 // ordered, revisioned key-value store, as etcd is.
 //
-// The model: every transaction that changes something raises the revision by
-// one, and each key remembers the revision of its last change. Reads see the
-// newest revision or an older one, until that is compacted. A watch delivers
-// every change after a revision, in order, each exactly once.
+// The model: every change has a revision, later ones higher ones, and each key
+// remembers that of its last change. No two changes under one prefix have the same,
+// unless one transaction makes both. Revisions have gaps. Reads see the newest
+// revision or an older one, until that is compacted. A watch delivers every change
+// after a revision, in order, each exactly once.
 //
 // Two packages implement Backend: etcd, and memory for tests and simulations.
 // Package backendtest holds the tests that both pass.
@@ -52,8 +53,9 @@ type Backend interface {
 	List(ctx context.Context, prefix string, opts ListOptions) (Page, error)
 	// Count returns how many keys begin with a prefix.
 	Count(ctx context.Context, prefix string) (int64, error)
-	// Commit applies all operations as one transaction, at one revision, if
-	// every condition holds. Otherwise it changes nothing.
+	// Commit applies all operations as one transaction, if every condition
+	// holds. Otherwise it changes nothing. The newest state has all of the changes
+	// or none, whichever revisions they have.
 	Commit(ctx context.Context, ops ...Op) (Result, error)
 	// Watch yields the changes of keys that begin with a prefix, from a
 	// revision on (that revision included), as they come. The watch is open
@@ -65,6 +67,9 @@ type Backend interface {
 	// Revision returns the newest revision, at least that of every write that
 	// ended before the call.
 	Revision(ctx context.Context) (int64, error)
+	// Between returns how many transactions there may have been after one revision
+	// and up to a later one.
+	Between(earlier, later int64) int64
 	// Compact drops the history before a revision. Keys' newest values stay.
 	Compact(ctx context.Context, revision int64) error
 	// Close frees what the backend holds.
@@ -93,7 +98,8 @@ type Page struct {
 	Items []KeyValue
 	// Revision is that of the state that was read.
 	Revision int64
-	// Remaining is how many keys follow the page.
+	// Remaining is how many keys follow the page: 0 if none do, otherwise about how
+	// many.
 	Remaining int64
 }
 
@@ -132,11 +138,22 @@ type Op struct {
 type Result struct {
 	// Committed is false if a condition did not hold.
 	Committed bool
-	// Revision is that of the transaction, or of the state that was checked.
+	// Revision is that of the first operation's change, or of the state that was
+	// checked.
 	Revision int64
+	// Revisions are those of all operations' changes, nil if all have the same.
+	Revisions []int64
 	// Current holds, if not committed, each operation's key as it is: nil if
 	// it is absent.
 	Current []*KeyValue
+}
+
+// Of returns the revision of the change that an operation has made.
+func (r Result) Of(operation int) int64 {
+	if r.Revisions == nil {
+		return r.Revision
+	}
+	return r.Revisions[operation]
 }
 
 // Event is one change.

@@ -56,7 +56,9 @@ func (r *reader) list(w *world, rnd *rand.Rand) (listing, error) {
 		req.ResourceVersion = strconv.FormatInt(l.notBefore, 10)
 		req.ResourceVersionMatch = storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_NOT_OLDER_THAN
 	case 1:
-		if revision := w.acked.Load() - rnd.Int64N(20); revision > 0 {
+		// A few changes ago, or between those of one transaction.
+		ago := rnd.Int64N(20) << (16 * rnd.IntN(2))
+		if revision := w.acked.Load() - ago; revision > 0 {
 			l.notBefore, l.exactly = revision, true
 			req.ResourceVersion = strconv.FormatInt(revision, 10)
 			req.ResourceVersionMatch = storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_EXACT

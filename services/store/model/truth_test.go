@@ -39,12 +39,16 @@ func observe(t *testing.T, b backend.Backend) *truth {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &truth{backend: b, revision: 1}
+	start, err := b.Revision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &truth{backend: b, revision: start}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for batch := range b.Watch(ctx, prefix, 1) {
+		for batch := range b.Watch(ctx, prefix, start+1) {
 			if batch.Err != nil {
 				if ctx.Err() == nil {
 					t.Errorf("the observer was disturbed: %v", batch.Err)

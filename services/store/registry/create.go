@@ -204,8 +204,9 @@ func (r *Registry) commit(ctx context.Context, kind *kinds.Kind, draft *cache.Dr
 	}
 	c.Expect(draft)
 	defer c.Settle(draft)
-	result, err := r.Backend.Commit(ctx, append(ops, charge.operations()...)...)
-	charge.settle(ctx, result, err)
+	ops = append(ops, charge.operations()...)
+	result, err := r.Backend.Commit(ctx, ops...)
+	charge.settle(ctx, ops, result, err)
 	if err != nil || !result.Committed {
 		return result, nil, BackendError(err)
 	}

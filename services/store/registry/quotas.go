@@ -317,9 +317,9 @@ func (c *charge) operations() []backend.Op {
 	return c.ops
 }
 
-// settle takes note of the outcome of the commit. If that was lost, the cache
-// is brought up to date before the next writer judges by it.
-func (c *charge) settle(ctx context.Context, result backend.Result, err error) {
+// settle takes note of the outcome of the commit of all operations. If that was
+// lost, the cache is brought up to date before the next writer judges by it.
+func (c *charge) settle(ctx context.Context, all []backend.Op, result backend.Result, err error) {
 	if c == nil {
 		return
 	}
@@ -330,7 +330,8 @@ func (c *charge) settle(ctx context.Context, result backend.Result, err error) {
 	}
 	written := make(map[string]*cache.Version)
 	for _, d := range c.drafts {
-		if v := d.At(result.Revision); v != nil {
+		own := slices.IndexFunc(all, func(op backend.Op) bool { return op.Key == d.Key() })
+		if v := d.At(result.Of(own)); v != nil {
 			written[d.Key()] = v
 		}
 	}

@@ -2,12 +2,16 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"navarch.dev/navarch/services/store/backend"
 )
@@ -21,19 +25,15 @@ func (b *Backend) Commit(ctx context.Context, ops ...backend.Op) (backend.Result
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	req := &pb.TxnRequest{}
+	w := &write{ops: ops, req: &pb.TxnRequest{}, done: make(chan struct{})}
 	for _, op := range ops {
-		if err := b.addTo(ctx, req, op); err != nil {
+		if err := b.addTo(ctx, w.req, op); err != nil {
 			return backend.Result{}, err
 		}
 	}
-	resp, err := b.kv.Txn(ctx, req, grpc.MaxCallSendMsgSize(2*maxRequestBytes), grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	result, err := b.groups.do(ctx, w)
 	if err != nil {
-		return backend.Result{}, fmt.Errorf("commit %s: %w", ops[0].Key, translate(clientv3.ContextError(ctx, err)))
-	}
-	result := backend.Result{Committed: resp.GetSucceeded(), Revision: resp.GetHeader().GetRevision()}
-	if !result.Committed {
-		result.Current = currentOf(resp)
+		return backend.Result{}, fmt.Errorf("commit %s: %w", ops[0].Key, translate(err))
 	}
 	return result, nil
 }
@@ -45,7 +45,7 @@ func (b *Backend) addTo(ctx context.Context, req *pb.TxnRequest, op backend.Op) 
 	if op.Expect != backend.Any {
 		req.Compare = append(req.Compare, &pb.Compare{
 			Key: key, Target: pb.Compare_MOD, Result: pb.Compare_EQUAL,
-			TargetUnion: &pb.Compare_ModRevision{ModRevision: op.Expect},
+			TargetUnion: &pb.Compare_ModRevision{ModRevision: expected(op)},
 		})
 	}
 	req.Failure = append(req.Failure, &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: key}}})
@@ -63,12 +63,103 @@ func (b *Backend) addTo(ctx context.Context, req *pb.TxnRequest, op backend.Op) 
 	return nil
 }
 
+// expected returns the transaction that must have changed a key last. None can
+// have done so at a revision whose slot is not the key's.
+func expected(op backend.Op) int64 {
+	transaction := op.Expect >> slotBits
+	if op.Expect != 0 && (transaction == 0 || changeAt(transaction, op.Key) != op.Expect) {
+		return math.MaxInt64
+	}
+	return transaction
+}
+
+// send asks etcd for the writes of a group.
+func (b *Backend) send(ctx context.Context, group []*write) {
+	if len(group) == 1 {
+		resp, err := b.txn(ctx, group[0].req)
+		if err != nil {
+			group[0].finish(backend.Result{}, err)
+			return
+		}
+		group[0].finish(resultOf(group[0].ops, resp, resp.GetHeader().GetRevision()), nil)
+		return
+	}
+	req := &pb.TxnRequest{Success: make([]*pb.RequestOp, len(group))}
+	for i, w := range group {
+		req.Success[i] = &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: w.req}}
+	}
+	resp, err := b.txn(ctx, req)
+	switch {
+	case refused(err):
+		// One of them is why, and the others shall not suffer.
+		for _, w := range group {
+			b.send(ctx, []*write{w})
+		}
+	case err != nil:
+		for _, w := range group {
+			w.finish(backend.Result{}, err)
+		}
+	default:
+		for i, w := range group {
+			w.finish(resultOf(w.ops, resp.GetResponses()[i].GetResponseTxn(), resp.GetHeader().GetRevision()), nil)
+		}
+	}
+}
+
+// sendWaiting is send for writes of which none is worth more time than another.
+func (b *Backend) sendWaiting(group []*write) {
+	ctx, cancel := context.WithTimeout(b.open, requestTimeout)
+	defer cancel()
+	b.send(ctx, group)
+}
+
+func (b *Backend) txn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
+	resp, err := b.kv.Txn(ctx, req, grpc.MaxCallSendMsgSize(2*maxRequestBytes), grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	switch {
+	case err == nil:
+		return resp, nil
+	case b.open.Err() != nil:
+		return nil, fmt.Errorf("%w: it is closed", backend.ErrUnavailable)
+	}
+	return nil, clientv3.ContextError(ctx, err)
+}
+
+// refused says whether an error means that etcd has not done, and will not do, a
+// transaction for what is in it or for want of space.
+func refused(err error) bool {
+	code := status.Code(err)
+	if known := (rpctypes.EtcdError{}); errors.As(err, &known) {
+		code = known.Code()
+	}
+	switch code {
+	case codes.InvalidArgument, codes.NotFound, codes.ResourceExhausted:
+		return true
+	}
+	return false
+}
+
+// resultOf returns what became of operations in one of etcd's transactions.
+func resultOf(ops []backend.Op, resp *pb.TxnResponse, transaction int64) backend.Result {
+	if !resp.GetSucceeded() {
+		return backend.Result{Revision: stateAfter(transaction), Current: currentOf(resp)}
+	}
+	result := backend.Result{Committed: true, Revision: changeAt(transaction, ops[0].Key)}
+	if len(ops) > 1 {
+		result.Revisions = make([]int64, len(ops))
+		for i, op := range ops {
+			result.Revisions[i] = changeAt(transaction, op.Key)
+		}
+	}
+	return result
+}
+
 // currentOf returns the keys that a refused transaction read instead.
 func currentOf(resp *pb.TxnResponse) []*backend.KeyValue {
 	current := make([]*backend.KeyValue, len(resp.GetResponses()))
 	for i, r := range resp.GetResponses() {
 		if kvs := r.GetResponseRange().GetKvs(); len(kvs) > 0 {
-			current[i] = &backend.KeyValue{Key: string(kvs[0].GetKey()), Value: kvs[0].GetValue(), Revision: kvs[0].GetModRevision()}
+			kv := keyValue(kvs[0])
+			current[i] = &kv
 		}
 	}
 	return current

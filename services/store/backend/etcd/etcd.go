@@ -48,6 +48,7 @@ type Backend struct {
 	server  *server
 	leases  *leases
 	watches *watches
+	groups  groups
 	log     *slog.Logger
 	// open ends with Close.
 	open  context.Context
@@ -61,6 +62,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Backend, error) {
 		return nil, fmt.Errorf("configure etcd: %w", err)
 	}
 	b := &Backend{log: log, watches: newWatches()}
+	b.groups.send, b.groups.sendWaiting = b.send, b.sendWaiting
 	b.open, b.close = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if len(cfg.Endpoints) == 0 {
@@ -125,44 +127,6 @@ func (b *Backend) Close() error {
 	return err
 }
 
-// Get implements backend.Backend.
-func (b *Backend) Get(ctx context.Context, key string, revision int64) (*backend.KeyValue, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	resp, err := b.client.Get(ctx, key, clientv3.WithRev(revision))
-	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, translate(err))
-	}
-	if len(resp.Kvs) == 0 {
-		return nil, nil
-	}
-	kv := resp.Kvs[0]
-	return &backend.KeyValue{Key: key, Value: kv.Value, Revision: kv.ModRevision}, nil
-}
-
-// List implements backend.Backend.
-func (b *Backend) List(ctx context.Context, prefix string, opts backend.ListOptions) (backend.Page, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	start := prefix
-	if opts.After >= prefix && opts.After != "" {
-		start = opts.After + "\x00"
-	}
-	resp, err := b.client.Get(ctx, start, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)),
-		clientv3.WithRev(opts.Revision), clientv3.WithLimit(opts.Limit))
-	if err != nil {
-		return backend.Page{}, fmt.Errorf("list %s: %w", prefix, translate(err))
-	}
-	page := backend.Page{Revision: opts.Revision, Remaining: resp.Count - int64(len(resp.Kvs))}
-	if page.Revision == 0 {
-		page.Revision = resp.Header.Revision
-	}
-	for _, kv := range resp.Kvs {
-		page.Items = append(page.Items, backend.KeyValue{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision})
-	}
-	return page, nil
-}
-
 // Count implements backend.Backend.
 func (b *Backend) Count(ctx context.Context, prefix string) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -183,7 +147,7 @@ func (b *Backend) Revision(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read etcd's revision: %w", translate(err))
 	}
-	return resp.Header.Revision, nil
+	return stateAfter(resp.Header.Revision), nil
 }
 
 // translate turns etcd's errors into the backend's. A context's own error

@@ -27,7 +27,10 @@ func (b *Backend) Compact(ctx context.Context, revision int64) error {
 		}
 		options = append(options, clientv3.WithCompactPhysical()) // what is free is looked at next
 	}
-	_, err := b.client.Compact(ctx, revision, options...)
+	// Of the transaction of the revision itself some changes may come later: the state
+	// before it is kept, too.
+	transaction := max(revision>>slotBits-1, 1)
+	_, err := b.client.Compact(ctx, transaction, options...)
 	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("compact etcd at %d: %w", revision, translate(err))
 	}

@@ -1,12 +1,14 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"math"
+	"slices"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -34,6 +36,8 @@ type watches struct {
 // watch is one open watch.
 type watch struct {
 	prefix string
+	// from is the first revision whose changes are wanted.
+	from   int64
 	stream etcdserverpb.Watch_WatchClient
 	// sending is held while something is sent on the stream.
 	sending sync.Mutex
@@ -97,8 +101,8 @@ func (b *Backend) follow(ctx context.Context, prefix string, revision int64, yie
 	if err != nil {
 		return translate(err)
 	}
-	w := &watch{prefix: prefix, stream: stream}
-	if err := w.begin(revision); err != nil {
+	w := &watch{prefix: prefix, from: revision, stream: stream}
+	if err := w.begin(); err != nil {
 		return err
 	}
 	b.watches.add(w)
@@ -114,13 +118,16 @@ func (b *Backend) follow(ctx context.Context, prefix string, revision int64, yie
 	}
 }
 
-// begin asks for the changes from a revision on, and waits until etcd has
-// promised them.
-func (w *watch) begin(revision int64) error {
-	err := w.send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
+// begin asks for the changes, and waits until etcd has promised them.
+func (w *watch) begin() error {
+	transaction, _, err := split(w.from)
+	if err != nil {
+		return err
+	}
+	err = w.send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
 		CreateRequest: &etcdserverpb.WatchCreateRequest{
 			Key: []byte(w.prefix), RangeEnd: []byte(clientv3.GetPrefixRangeEnd(w.prefix)),
-			StartRevision: revision, ProgressNotify: true,
+			StartRevision: transaction, ProgressNotify: true,
 		},
 	}})
 	if err != nil {
@@ -130,25 +137,27 @@ func (w *watch) begin(revision int64) error {
 	return err
 }
 
-// next waits for what etcd tells next. etcd never splits a revision over
-// responses.
+// next waits for what etcd tells next. etcd never splits a transaction over
+// responses, so that with the events of one there is nothing left of it.
 func (w *watch) next() (backend.Batch, error) {
 	resp, err := w.receive()
 	if err != nil {
 		return backend.Batch{}, err
 	}
 	if len(resp.GetEvents()) == 0 {
-		return backend.Batch{Progress: resp.GetHeader().GetRevision()}, nil
+		return backend.Batch{Progress: stateAfter(resp.GetHeader().GetRevision())}, nil
 	}
-	events := make([]backend.Event, len(resp.GetEvents()))
-	for i, e := range resp.GetEvents() {
-		kv := e.GetKv()
-		events[i] = backend.Event{
-			KeyValue: backend.KeyValue{Key: string(kv.GetKey()), Value: kv.GetValue(), Revision: kv.GetModRevision()},
-			Deleted:  e.GetType() == mvccpb.DELETE,
+	events := make([]backend.Event, 0, len(resp.GetEvents()))
+	var last int64
+	for _, e := range resp.GetEvents() {
+		last = e.GetKv().GetModRevision()
+		event := backend.Event{KeyValue: keyValue(e.GetKv()), Deleted: e.GetType() == mvccpb.DELETE}
+		if event.Revision >= w.from {
+			events = append(events, event)
 		}
 	}
-	return backend.Batch{Events: events}, nil
+	slices.SortStableFunc(events, func(a, b backend.Event) int { return cmp.Compare(a.Revision, b.Revision) })
+	return backend.Batch{Events: events, Progress: stateAfter(last)}, nil
 }
 
 // receive returns a response that does not end the watch.

@@ -134,6 +134,9 @@ func (b *Backend) Revision(context.Context) (int64, error) {
 	return b.readable(0)
 }
 
+// Between implements backend.Backend.
+func (*Backend) Between(earlier, later int64) int64 { return later - earlier }
+
 // Commit implements backend.Backend.
 func (b *Backend) Commit(_ context.Context, ops ...backend.Op) (backend.Result, error) {
 	b.mu.Lock()

@@ -1,0 +1,172 @@
+package etcd
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"navarch.dev/navarch/services/store/backend"
+)
+
+const (
+	// groupsInFlight is how many transactions etcd is asked for at a time before
+	// others wait, and are put together.
+	groupsInFlight = 2
+	// maxGroup is how many writes a group has at most, maxGroupOps how many
+	// operations each of them, and maxGroupBytes how large they are together: below
+	// what any etcd takes, and so little that nobody waits long for the others.
+	maxGroup      = 32
+	maxGroupOps   = 32
+	maxGroupBytes = 256 << 10
+)
+
+// write is a transaction that somebody waits for.
+type write struct {
+	ops []backend.Op
+	req *pb.TxnRequest
+	// done is closed when result and err are there.
+	done   chan struct{}
+	result backend.Result
+	err    error
+}
+
+func (w *write) finish(result backend.Result, err error) {
+	w.result, w.err = result, err
+	close(w.done)
+}
+
+// bytes returns about how large the write is.
+func (w *write) bytes() int {
+	n := 0
+	for _, op := range w.ops {
+		n += 2*len(op.Key) + len(op.Value)
+	}
+	return n
+}
+
+// groups lets writes through, and puts those together that come while others are
+// on their way: what a transaction costs etcd depends little on how much it
+// writes.
+type groups struct {
+	// send asks etcd for the writes of a group and finishes them, before ctx ends.
+	send func(ctx context.Context, group []*write)
+	// sendWaiting does so in time of its own.
+	sendWaiting func(group []*write)
+
+	mu sync.Mutex // guards the fields below
+	// inFlight is how many groups are on their way.
+	inFlight int
+	waiting  []*write
+}
+
+// do sends a write, on this goroutine if it need not wait. If ctx ends before,
+// what becomes of the write is unknown.
+func (g *groups) do(ctx context.Context, w *write) (backend.Result, error) {
+	if g.enter(w) {
+		g.send(ctx, []*write{w})
+		if next := g.next(); next != nil {
+			go g.drain(next)
+		}
+		return w.result, w.err
+	}
+	select {
+	case <-w.done:
+		return w.result, w.err
+	case <-ctx.Done():
+		g.abandon(w)
+		return backend.Result{}, ctx.Err()
+	}
+}
+
+// enter says whether a write may be sent at once. If not, it waits now.
+func (g *groups) enter(w *write) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inFlight < groupsInFlight {
+		g.inFlight++
+		return true
+	}
+	g.waiting = append(g.waiting, w)
+	return false
+}
+
+// abandon takes out a write that nobody waits for, if it has not been sent.
+func (g *groups) abandon(w *write) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := slices.Index(g.waiting, w); i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+	}
+}
+
+// drain sends groups for as long as somebody waits.
+func (g *groups) drain(group []*write) {
+	for ; group != nil; group = g.next() {
+		g.sendWaiting(group)
+	}
+}
+
+// next returns the next group in the place of one that has been sent, nil if
+// nobody waits.
+func (g *groups) next() []*write {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var together group
+	left := g.waiting[:0]
+	for _, w := range g.waiting {
+		if !together.take(w) {
+			left = append(left, w)
+		}
+	}
+	clear(g.waiting[len(left):])
+	g.waiting = left
+	if len(together.writes) == 0 {
+		g.inFlight--
+	}
+	return together.writes
+}
+
+// group collects writes that do not concern each other: in whichever order they
+// were done, each would find and leave behind the same.
+type group struct {
+	writes []*write
+	bytes  int
+	// keys holds the keys that are written (true) or only looked at (false), slots
+	// those of the keys that are written.
+	keys  map[string]bool
+	slots map[int64]bool
+}
+
+// take adds a write, if it fits in.
+func (g *group) take(w *write) bool {
+	size := w.bytes()
+	if len(g.writes) > 0 && (len(g.writes) == maxGroup || g.bytes+size > maxGroupBytes || len(w.ops) > maxGroupOps || len(g.writes[0].ops) > maxGroupOps || !g.apart(w)) {
+		return false
+	}
+	if g.keys == nil {
+		g.keys, g.slots = make(map[string]bool), make(map[int64]bool)
+	}
+	g.writes, g.bytes = append(g.writes, w), g.bytes+size
+	for _, op := range w.ops {
+		written := op.Type != backend.Check
+		g.keys[op.Key] = g.keys[op.Key] || written
+		if written {
+			g.slots[slotOf(op.Key)] = true
+		}
+	}
+	return true
+}
+
+// apart says whether a write neither changes what the group looks at nor looks at
+// what the group changes, and its changes can be told from the group's.
+func (g *group) apart(w *write) bool {
+	return !slices.ContainsFunc(w.ops, func(op backend.Op) bool {
+		written, known := g.keys[op.Key]
+		if op.Type == backend.Check {
+			return written
+		}
+		return known || g.slots[slotOf(op.Key)]
+	})
+}
