@@ -344,7 +344,9 @@ func (c *Cluster) Run(ctx context.Context, onReady func(Summary)) error {
 	defer stopServing()
 	ready := make(chan struct{})
 	var nodes sync.WaitGroup
+	logs := []string{"up"}
 	for _, spec := range c.processes() {
+		logs = append(logs, spec.name)
 		if spec.node == "" {
 			group.Go(func() error { return keepRunning(serving, c.log, c.layout, spec, ready) })
 			continue
@@ -359,6 +361,10 @@ func (c *Cluster) Run(ctx context.Context, onReady func(Summary)) error {
 		<-ctx.Done()
 		nodes.Wait()
 		stopServing()
+		return nil
+	})
+	group.Go(func() error {
+		boundLogs(ctx, c.log, c.layout, logs)
 		return nil
 	})
 	group.Go(func() error {
