@@ -21,11 +21,9 @@ const (
 	// leastPercent bounds the processor time that collections take.
 	leastPercent = 40
 
-	// busyPercent is what a heap may grow by while there is much to do, and
-	// busyGrowth how many bytes: collections are a fifth of the work of a small
-	// heap otherwise.
-	busyPercent = 300
-	busyGrowth  = 256 << 20
+	// busyPercent is what a heap may grow by while there is much to do, by no more
+	// than freeGrowth: collections are a fifth of the work of a small heap otherwise.
+	busyPercent = 400
 	// busyWithin is how soon collections follow one another where there is much
 	// to do, and calmAfter how long after the last one there is not.
 	busyWithin = time.Second
@@ -38,7 +36,7 @@ func percentOf(live uint64, busy bool) int {
 	if !busy {
 		return usual
 	}
-	return max(usual, int(min(busyPercent, 100*busyGrowth/max(live, 1))))
+	return max(usual, int(min(busyPercent, 100*freeGrowth/max(live, 1))))
 }
 
 // boundHeap keeps the heap's growth within bounds until ctx ends, unless GOGC or

@@ -15,7 +15,7 @@ func TestHeapsMayGrow(t *testing.T) {
 			t.Errorf("a heap of %d MiB may grow by %d %%, want %d", live>>20, got, want)
 		}
 	}
-	for live, want := range map[uint64]int{0: 300, 50 << 20: 300, 128 << 20: 200, 512 << 20: 100, 1 << 30: 50, 20 << 30: 40} {
+	for live, want := range map[uint64]int{0: 400, 50 << 20: 400, 256 << 20: 200, 512 << 20: 100, 1 << 30: 50, 20 << 30: 40} {
 		if got := percentOf(live, true); got != want {
 			t.Errorf("a busy heap of %d MiB may grow by %d %%, want %d", live>>20, got, want)
 		}
@@ -35,7 +35,7 @@ func pacerOf(live uint64) (p *pacer, percent, released *atomic.Int64) {
 // Collections of a small heap, and what it may grow by after each:
 //
 //	alone   at once   at once      5 s later          alone
-//	 100 ──── 300 ────── 300 ──────── 100, released ── 100
+//	 100 ──── 400 ────── 400 ──────── 100, released ── 100
 func TestBurstsMayGrowMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, percent, released := pacerOf(50 << 20)
@@ -46,10 +46,10 @@ func TestBurstsMayGrowMore(t *testing.T) {
 			released int64
 		}{
 			{time.Hour, true, 100, 0},
-			{busyWithin / 2, true, 300, 0},
-			{busyWithin / 2, true, 300, 0},
-			{calmAfter - time.Millisecond, true, 300, 0}, // not calm yet
-			{calmAfter - time.Millisecond, false, 300, 0},
+			{busyWithin / 2, true, 400, 0},
+			{busyWithin / 2, true, 400, 0},
+			{calmAfter - time.Millisecond, true, 400, 0}, // not calm yet
+			{calmAfter - time.Millisecond, false, 400, 0},
 			{time.Millisecond, false, 100, 1},
 			{time.Hour, true, 100, 1},
 			{time.Hour, false, 100, 1},

@@ -96,8 +96,8 @@ type PostFilter interface {
 // PreScore prepares scoring.
 type PreScore interface {
 	Plugin
-	// PreScore is given the nodes that passed every filter. Skip leaves out
-	// the plugin's Score.
+	// PreScore is given the nodes that passed every filter, in a slice that is
+	// valid until it returns. Skip leaves out the plugin's Score.
 	PreScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, feasible []*snapshot.NodeInfo) *Status
 }
 

@@ -159,7 +159,8 @@ func (e *Explanation) addScores(ctx context.Context, profile *framework.Profile,
 	if failed != nil {
 		return failed
 	}
-	totals := totalScores(scores, scorers, len(feasible))
+	totals := make([]int64, len(feasible))
+	addScores(totals, scores, scorers)
 	byNode := make(map[string]NodeScore, len(feasible))
 	for i := range feasible {
 		byNode[feasible[i].Name()] = nodeScore(feasible[i], scorers, scores, totals, i)

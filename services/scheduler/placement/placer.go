@@ -56,7 +56,8 @@ type Placer struct {
 	next  int
 	table table
 	// sample is the memory that filterSample works in.
-	sample []verdict
+	sample  []verdict
+	scratch scratch
 }
 
 // New returns a Placer.
@@ -189,12 +190,13 @@ func (p *Placer) extend(ctx context.Context, a *attempt) (map[string]*framework.
 	return rejected, nil
 }
 
-// at returns the nodes of the indexes.
+// at returns the nodes of the indexes. They are valid until the next call.
 func (p *Placer) at(indexes []int) []*snapshot.NodeInfo {
-	nodes := make([]*snapshot.NodeInfo, len(indexes))
-	for n, i := range indexes {
-		nodes[n] = p.nodes.Nodes()[i]
+	nodes := p.scratch.nodes[:0]
+	for _, i := range indexes {
+		nodes = append(nodes, p.nodes.Nodes()[i])
 	}
+	p.scratch.nodes = nodes
 	return nodes
 }
 

@@ -12,6 +12,15 @@ import (
 // bestKept is how many of the best nodes a Result tells the scores of.
 const bestKept = 16
 
+// scratch is memory that a decision leaves to the next: a few numbers for each of
+// hundreds of nodes would be a tenth of all that the control plane allocates for a
+// pod.
+type scratch struct {
+	nodes  []*snapshot.NodeInfo
+	scores []int64 // of all plugins, one behind the other
+	totals []int64
+}
+
 // score ranks the feasible nodes of the table and chooses one.
 func (p *Placer) score(ctx context.Context, r *Result, a *attempt) error {
 	feasible := p.at(a.feasible)
@@ -26,10 +35,13 @@ func (p *Placer) score(ctx context.Context, r *Result, a *attempt) error {
 		p.table.forget()
 		return err
 	}
+	p.scratch.scores = p.scratch.scores[:0]
 	scores := NormalizedScores(ctx, a.state, a.pod, feasible, scorers, func(s framework.WeightedScore) []int64 {
 		return p.rawScores(s, a.feasible)
 	})
-	totals := totalScores(scores, scorers, len(feasible))
+	p.scratch.totals = cleared(p.scratch.totals, len(feasible))
+	totals := p.scratch.totals
+	addScores(totals, scores, scorers)
 	chosen := pick(totals)
 	r.Node = feasible[chosen].Name()
 	r.Best = best(feasible, scorers, scores, totals, chosen)
@@ -76,12 +88,13 @@ func (p *Placer) scoreNodes(ctx context.Context, a *attempt, scorers []framework
 
 // rawScores returns a plugin's scores of nodes, in their order.
 func (p *Placer) rawScores(s framework.WeightedScore, nodes []int) []int64 {
-	column := p.table.raw[s.Name()]
-	out := make([]int64, len(nodes))
-	for n, i := range nodes {
-		out[n] = column[i]
+	column, all := p.table.raw[s.Name()], p.scratch.scores
+	begin := len(all)
+	for _, i := range nodes {
+		all = append(all, column[i])
 	}
-	return out
+	p.scratch.scores = all
+	return all[begin:len(all):len(all)]
 }
 
 // NormalizedScores returns every plugin's scores of the nodes from 0 to
@@ -99,14 +112,13 @@ func NormalizedScores(ctx context.Context, state *framework.CycleState, pod *sna
 	return out
 }
 
-func totalScores(scores [][]int64, scorers []framework.WeightedScore, nodes int) []int64 {
-	totals := make([]int64, nodes)
+// addScores adds the plugins' scores of each node to its total.
+func addScores(totals []int64, scores [][]int64, scorers []framework.WeightedScore) {
 	for n, s := range scorers {
 		for i, score := range scores[n] {
 			totals[i] += score * s.Weight
 		}
 	}
-	return totals
 }
 
 // best returns the scores of the best nodes, the chosen one first.
