@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 )
 
 // ages are the cells of tables that change by themselves.
@@ -101,4 +102,41 @@ func unzip(t *testing.T, body string) string {
 		t.Errorf("%d bytes follow the gzip member", all.Len())
 	}
 	return string(out)
+}
+
+// TestItemsOfLists: as in Kubernetes, the list says what its items are. Those of custom
+// kinds, and what are not the objects themselves, say it again.
+func TestItemsOfLists(t *testing.T) {
+	t.Parallel()
+	c, _ := custom(t)
+	admin := c.http("admin")
+	const tabs = "/apis/stable.example.com/v1/namespaces/default/crontabs"
+	for path, body := range map[string]string{
+		configMaps: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"m"}}`,
+		tabs:       `{"apiVersion":"stable.example.com/v1","kind":"CronTab","metadata":{"name":"t"},"spec":{}}`,
+	} {
+		if a := c.do(admin, "POST", path, strings.NewReader(body)); a.code != 201 {
+			t.Fatal(a.code, a.body)
+		}
+	}
+	for _, tc := range []struct{ name, path, accept, kind string }{
+		{"built in", configMaps, "application/json", ""},
+		{"built in, YAML", configMaps, "application/yaml", ""},
+		{"custom", tabs, "application/json", "CronTab"},
+		{"metadata", configMaps, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", "PartialObjectMetadata"},
+	} {
+		a := c.do(admin, "GET", tc.path, nil, "Accept", tc.accept)
+		var list struct {
+			Kind  string            `json:"kind"`
+			Items []metav1.TypeMeta `json:"items"`
+		}
+		if err := yaml.Unmarshal([]byte(a.body), &list); err != nil || list.Kind == "" || len(list.Items) == 0 {
+			t.Fatalf("%s: %d, %v: %s", tc.name, a.code, err, a.body)
+		}
+		for _, item := range list.Items {
+			if item.Kind != tc.kind || (item.APIVersion == "") != (tc.kind == "") {
+				t.Errorf("%s: an item says that it is %q of %q, want %q", tc.name, item.Kind, item.APIVersion, tc.kind)
+			}
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"navarch.dev/navarch/gateway/negotiate"
 	"navarch.dev/navarch/gateway/reply"
 	"navarch.dev/navarch/gateway/routes"
+	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
@@ -198,6 +199,7 @@ type lister struct {
 
 	w      listWriter // nil until the header has come
 	header *storev1.ListHeader
+	cut    kinds.ItemCut
 	begun  bool  // an item has been written
 	left   int64 // how long the items to come are, in Protobuf
 	head   []byte
@@ -226,7 +228,7 @@ func (l *lister) add(resp *storev1.ListResponse) error {
 }
 
 func (l *lister) begin(header *storev1.ListHeader) error {
-	l.header, l.w = header, l.open(header.GetDeflated())
+	l.header, l.w, l.cut = header, l.open(header.GetDeflated()), l.target.Kind.ItemCut()
 	metadata := &metav1.ListMeta{
 		ResourceVersion: header.GetResourceVersion(), Continue: header.GetNextPageToken(),
 		RemainingItemCount: header.RemainingItemCount,
@@ -293,6 +295,7 @@ func (l *lister) object(obj *storev1.Object) error {
 	} else {
 		item = bytes.TrimSuffix(inVersion(l.format, obj.GetJson()), newline)
 		l.separate()
+		l.head, item = l.cut.Cut(l.head, item)
 	}
 	if _, err := l.w.Write(l.head); err != nil {
 		return err

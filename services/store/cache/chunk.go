@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/flate"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
@@ -170,8 +171,9 @@ func (r run) deflate(message *storev1.Chunk, p pack) error {
 	d := deflaters.Get().(*deflater)
 	defer deflaters.Put(d)
 	d.reset()
+	cut := r.versions[0].kind.ItemCut()
 	for i, v := range r.versions {
-		if err := d.add(v, p, i == 0); err != nil {
+		if err := d.add(v, p, cut, i == 0); err != nil {
 			return err
 		}
 	}
@@ -208,7 +210,7 @@ func (d *deflater) reset() {
 }
 
 // add adds a version as it stands in a list.
-func (d *deflater) add(v *Version, p pack, first bool) error {
+func (d *deflater) add(v *Version, p pack, cut kinds.ItemCut, first bool) error {
 	d.head = d.head[:0]
 	if p == deflatedProtobuf {
 		d.head = appendItemHead(d.head, len(v.wire))
@@ -221,6 +223,7 @@ func (d *deflater) add(v *Version, p pack, first bool) error {
 	if !first {
 		d.head = append(d.head, ',')
 	}
+	d.head, content = cut.Cut(d.head, content)
 	return d.write(d.head, content)
 }
 

@@ -61,10 +61,11 @@ func TestChunksHoldTheList(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want = append(want, b)
+			head, rest := v.kind.ItemCut().Cut(nil, b)
+			want = append(want, append(head, rest...))
 		}
 		if comma := []byte(","); !bytes.Equal(bytes.Join(got, comma), bytes.Join(want, comma)) {
-			t.Error("the chunks with commas between them are not the objects with commas between them")
+			t.Error("the chunks with commas between them are not the items with commas between them")
 		}
 	})
 	t.Run("Protobuf", func(t *testing.T) {

@@ -1302,8 +1302,8 @@ func (x *ChunkBatch) GetChunks() []*Chunk {
 }
 
 // Chunk is some neighbouring objects of a list as they stand in its body: JSON
-// texts with commas between them (and none after the last), or fields "items" of
-// a Protobuf message. It may be compressed, so that chunks can be put one after
+// texts with commas between them (and none after the last), those of built-in kinds
+// without kind and apiVersion, or fields "items" of a Protobuf message. It may be compressed, so that chunks can be put one after
 // the other, with other blocks between them, into one stream.
 type Chunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
