@@ -234,11 +234,11 @@ func (p *process) serveDebug(ctx context.Context) error {
 }
 
 // dialStore connects to the Store with the process's own identity.
-func (p *process) dialStore(tel telemetry.Set, endpoints string, options ...grpc.DialOption) (*rpc.SwitchableConn, error) {
+func (p *process) dialStore(tel telemetry.Set, endpoints string, options ...grpc.DialOption) (*rpc.SpreadConn, error) {
 	if endpoints == "" {
 		return nil, usageError{errors.New("flag --store: required: host:port of the Store, several separated by commas")}
 	}
-	conn, err := rpc.DialSwitchable(tel, endpoints, p.bundle.Client(certs.ServerName("store")), options...)
+	conn, err := rpc.DialSpread(tel, endpoints, p.bundle.Client(certs.ServerName("store")), options...)
 	if err != nil {
 		return nil, err
 	}

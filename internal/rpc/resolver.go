@@ -66,6 +66,14 @@ func (l *addressList) state() (state resolver.State) {
 	return state
 }
 
+// order returns the addresses in the order in which they are tried, none before it
+// has resolved any.
+func (l *addressList) order() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.addresses
+}
+
 // leave has an address tried last, and the connection to it get no more calls.
 func (l *addressList) leave(address string) {
 	l.mu.Lock()

@@ -53,6 +53,10 @@ const (
 	// readBuffer is for what a connection has sent and nobody has read. Requests
 	// are small, and most connections, those of agents, are idle.
 	readBuffer = 4 << 10
+	// maxStreams is how many calls may go on at a time on a connection, as many as
+	// kube-apiserver takes requests on one. A client of which there may be more
+	// makes further connections (SpreadConn).
+	maxStreams = 1000
 	// keptWorkers is how many goroutines are kept for calls; further ones are
 	// started as needed.
 	keptWorkers = 32
@@ -121,6 +125,7 @@ func NewServer(tel telemetry.Set, opts ServerOptions) *Server {
 			grpc.UnaryInterceptor(passed.unary),
 			grpc.StreamInterceptor(passed.stream),
 			grpc.MaxRecvMsgSize(maxRequestSize), grpc.MaxSendMsgSize(maxMessageSize), grpc.MaxHeaderListSize(maxHeaderSize),
+			grpc.MaxConcurrentStreams(maxStreams),
 			grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 			grpc.ReadBufferSize(readBuffer),
 			// Calls run on goroutines that are kept, whose stacks have grown.

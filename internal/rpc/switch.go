@@ -25,6 +25,8 @@ import (
 type SwitchableConn struct {
 	*grpc.ClientConn
 	list *addressList
+	// given are the addresses that it was made for, as they were given.
+	given string
 	// only is the target's address if there is but one, a name behind which there
 	// may be several servers; empty otherwise.
 	only string
@@ -48,7 +50,7 @@ var errLeft = errors.New("the connection went to another server")
 // the target's addresses or, where it is a single name, as of a Service with
 // several pods, to connect to it anew.
 func DialSwitchable(tel telemetry.Set, target string, config *tls.Config, extra ...grpc.DialOption) (*SwitchableConn, error) {
-	c := &SwitchableConn{list: &addressList{}, dialed: make(map[string]string), streams: make(map[*switchableStream]struct{})}
+	c := &SwitchableConn{list: &addressList{}, given: target, dialed: make(map[string]string), streams: make(map[*switchableStream]struct{})}
 	if strings.Contains(target, ",") {
 		extra = append(extra, grpc.WithContextDialer(c.dial))
 	} else if c.only = target; !isName(target) {
@@ -57,6 +59,14 @@ func DialSwitchable(tel telemetry.Set, target string, config *tls.Config, extra 
 	var err error
 	c.ClientConn, err = dial(tel, target, config, c.list, extra)
 	return c, err
+}
+
+// target returns the addresses in the order in which they are tried by now.
+func (c *SwitchableConn) target() string {
+	if order := c.list.order(); len(order) > 0 {
+		return strings.Join(order, ",")
+	}
+	return c.given
 }
 
 // isName says whether a target is the name of a host and a port.

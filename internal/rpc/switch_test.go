@@ -2,11 +2,13 @@ package rpc_test
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -59,9 +61,20 @@ func one(t *testing.T, host string) ([]*named, *rpc.SwitchableConn) {
 
 func connect(t *testing.T, host string, count int) ([]*named, *rpc.SwitchableConn) {
 	t.Helper()
+	all, addresses, client := serveNamed(t, host, count)
+	conn, err := rpc.DialSwitchable(telemetry.Discard("test"), addresses, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return all, conn
+}
+
+// serveNamed starts servers, and returns their addresses and how to connect.
+func serveNamed(t *testing.T, host string, count int) (all []*named, target string, client *tls.Config) {
+	t.Helper()
 	issue := issuer(t)
 	serving := issue(certs.Request{Identity: identity.Service(identity.Store), DNSNames: []string{certs.ServerName("store")}})
-	var all []*named
 	var addresses []string
 	for i := range count {
 		n := &named{name: string(rune('a' + i)), hangs: make(chan struct{})}
@@ -79,17 +92,11 @@ func connect(t *testing.T, host string, count int) ([]*named, *rpc.SwitchableCon
 		all, addresses = append(all, n), append(addresses, listener.Addr().String())
 	}
 	addresses[0] = strings.Replace(addresses[0], "127.0.0.1", host, 1)
-	client := issue(certs.Request{Identity: identity.Node("n1")}).Client(certs.ServerName("store"))
-	conn, err := rpc.DialSwitchable(telemetry.Discard("test"), strings.Join(addresses, ","), client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return all, conn
+	return all, strings.Join(addresses, ","), issue(certs.Request{Identity: identity.Node("n1")}).Client(certs.ServerName("store"))
 }
 
 // ask returns who answers.
-func ask(t *testing.T, conn *rpc.SwitchableConn, within time.Duration) (string, error) {
+func ask(t *testing.T, conn grpc.ClientConnInterface, within time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	resp, err := storev1.NewStoreServiceClient(conn).Get(ctx, &storev1.GetRequest{})
