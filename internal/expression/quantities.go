@@ -8,6 +8,8 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"navarch.dev/navarch/internal/quantities"
 )
 
 var (
@@ -45,9 +47,9 @@ func quantityFunctions() []overload {
 		}
 	}
 	return []overload{
-		test("isQuantity", resource.ParseQuantity),
+		test("isQuantity", quantities.Parse),
 		function("quantity", quantityType, of1(func(s string) ref.Val {
-			q, err := resource.ParseQuantity(s)
+			q, err := quantities.Parse(s)
 			if err != nil {
 				return types.WrapErr(err)
 			}

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/quantities"
 	schedulerv1 "navarch.dev/navarch/proto/navarch/scheduler/v1"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/placement"
@@ -96,7 +97,11 @@ func (s *Scheduler) profileOf(pod *corev1.Pod) *framework.Profile {
 // Simulate says where a pod would go.
 func (sv *service) Simulate(ctx context.Context, req *schedulerv1.SimulateRequest) (*schedulerv1.SimulateResponse, error) {
 	pod := &corev1.Pod{}
-	if err := kinds.Decode(req.GetPod().GetObject(), pod); err != nil {
+	err := quantities.CheckProtobuf(req.GetPod().GetObject().GetValue(), pod)
+	if err == nil {
+		err = kinds.Decode(req.GetPod().GetObject(), pod)
+	}
+	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("pod: %v", err))
 	}
 	if err := sv.scheduler.waitReady(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"navarch.dev/navarch/internal/kinds/rule"
+	"navarch.dev/navarch/internal/quantities"
 )
 
 // resources returns what is wrong with a container's requests and limits.
@@ -187,7 +188,7 @@ func validateHugePages(name corev1.ResourceName, quantity resource.Quantity, at 
 	if !isHugePages(name) {
 		return nil
 	}
-	size, err := resource.ParseQuantity(strings.TrimPrefix(string(name), corev1.ResourceHugePagesPrefix))
+	size, err := quantities.Parse(strings.TrimPrefix(string(name), corev1.ResourceHugePagesPrefix))
 	if err == nil && size.Sign() > 0 && quantity.Sign() >= 0 && size.Value() != 0 && quantity.Value()%size.Value() == 0 {
 		return nil
 	}

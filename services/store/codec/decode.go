@@ -14,6 +14,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/quantities"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
@@ -24,6 +25,9 @@ func Decode(body *storev1.Object, obj kinds.Object, gvk schema.GroupVersionKind,
 	case len(body.GetJson()) > 0:
 		return DecodeJSON(body.GetJson(), obj, gvk, validation)
 	case body.GetObject() != nil:
+		if err := quantities.CheckProtobuf(body.GetObject().GetValue(), obj); err != nil {
+			return nil, cannotHandle(gvk, err)
+		}
 		if err := kinds.Decode(body.GetObject(), obj); err != nil {
 			return nil, apierrors.NewBadRequest(err.Error())
 		}
@@ -110,6 +114,9 @@ func judge(strict []error, gvk schema.GroupVersionKind, validation storev1.Field
 func unmarshal(body []byte, obj any, validation storev1.FieldValidation) (strict []error, err error) {
 	if trimmed := bytes.TrimSpace(body); len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, errors.New("the body is not a JSON object")
+	}
+	if err := quantities.CheckJSON(body, obj); err != nil {
+		return nil, err
 	}
 	if validation == storev1.FieldValidation_FIELD_VALIDATION_IGNORE {
 		return nil, kjson.UnmarshalCaseSensitivePreserveInts(body, obj)
