@@ -39,6 +39,9 @@ func everyRevision(t *testing.T, b backend.Backend, dir string) {
 					t.Errorf("writer %d: %+v, %v", w, r, err)
 					return
 				}
+				if newest, err := b.Revision(ctx); err != nil || newest < r.Revision {
+					t.Errorf("the newest revision is %d, %v, after a write at %d", newest, err, r.Revision)
+				}
 				if at = r.Revision; op.Type == backend.Delete {
 					at = 0
 				}

@@ -65,3 +65,27 @@ func TestRestart(t *testing.T) {
 		t.Errorf("after a restart: %+v, %v", kv, err)
 	}
 }
+
+func BenchmarkRevision(b *testing.B) {
+	e := open(b, b.TempDir())
+	defer func() { _ = e.Close() }()
+	for b.Loop() {
+		if _, err := e.Revision(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// Who reads, or asks for the revision, after the backend is closed learns so.
+func TestClosed(t *testing.T) {
+	b := open(t, t.TempDir())
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Revision(t.Context()); !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("the revision is asked for: %v, want ErrUnavailable", err)
+	}
+	if _, err := b.Get(t.Context(), "/a", 0); !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("a key is read: %v, want ErrUnavailable", err)
+	}
+}

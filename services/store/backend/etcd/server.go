@@ -81,6 +81,11 @@ func (s *server) watcher() etcdserverpb.WatchClient {
 	return adapter.WatchServerToWatchClient(v3rpc.NewWatchServer(s.etcd.Server))
 }
 
+// revision returns that of etcd's last transaction. A member that is alone answers a
+// write only after it has applied it, so that what it holds is the newest state: to
+// ask raft for that takes several goroutines, and finds nothing else.
+func (s *server) revision() int64 { return s.etcd.Server.KV().Rev() }
+
 func (s *server) stopped() <-chan struct{} { return s.etcd.Server.StopNotify() }
 
 func (s *server) close() { s.etcd.Close() }
