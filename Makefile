@@ -91,9 +91,10 @@ integration: build grpcurl clients
 	# One package at a time: each runs whole clusters, and one checks what they leave on the host.
 	NAVARCH_BIN_DIR=$(BIN) $(GO) test -p 1 -timeout 40m -count=1 ./test/...
 
-## model: the random checks of the Store and the controllers with a new seed, MODEL_EFFORT times as long as in `make unit`
+## model: the random checks of the Store, the controllers and the agents with a new seed, MODEL_EFFORT times as long as in `make unit`
 model:
 	NAVARCH_TEST_SEED=random NAVARCH_TEST_EFFORT=$(MODEL_EFFORT) $(GO) test -count=1 -timeout 60m ./services/store/model ./services/store/codec ./gateway/rest ./services/controller/simulation
+	NAVARCH_TEST_SEED=random NAVARCH_TEST_EFFORT=$(MODEL_EFFORT) $(GO) test -count=1 -timeout 60m -run TestNoPodRunsTwice ./agent/podworker
 
 ## bench: the speed figures, each beside a reference measured in the same run
 bench: build

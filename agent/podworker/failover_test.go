@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/client"
+	"navarch.dev/navarch/internal/testseed"
 	"navarch.dev/navarch/services/controller/controllertest"
 	"navarch.dev/navarch/services/controller/nodelifecycle"
 	"navarch.dev/navarch/services/controller/podgc"
@@ -141,7 +142,9 @@ func simulate(t *testing.T, seed uint64) (replaced int) {
 // times, with messages that are late or lost.
 func TestNoPodRunsTwice(t *testing.T) {
 	replaced := 0
-	for seed := range uint64(3) {
+	first := testseed.Of(t)
+	for part := range uint64(testseed.Times(t, 3)) {
+		seed := first + part
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { replaced += simulate(t, seed) })
 	}
 	if replaced < 10 {

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"navarch.dev/navarch/internal/quantities"
 )
 
 // What autoscaling/v1 has no fields for travels in these annotations, as JSON
@@ -183,7 +185,7 @@ func newerAutoscaler(h *autoscalingv1.HorizontalPodAutoscaler) (*autoscalingv2.H
 		if !ok {
 			continue
 		}
-		if err := json.Unmarshal([]byte(text), into); err != nil {
+		if err := quantities.Unmarshal([]byte(text), into); err != nil {
 			return nil, fmt.Errorf("read the annotation %s of the autoscaler %s: %w", key, h.Name, err)
 		}
 		delete(annotations, key)

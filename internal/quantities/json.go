@@ -34,6 +34,14 @@ type refusal struct {
 
 func (r refusal) Error() string { return fmt.Sprintf("%s: %v", r.at, r.why) }
 
+// Unmarshal is json.Unmarshal for text from outside that quantities may be in.
+func Unmarshal(text []byte, into any) error {
+	if err := CheckJSON(text, into); err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
 // jsonWalk reads a body as the type says that it is decoded into. Every member of an
 // object is looked at, also of those that are there twice.
 type jsonWalk struct{ decoder *json.Decoder }

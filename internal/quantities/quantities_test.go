@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -54,6 +55,27 @@ func TestCheckJSON(t *testing.T) {
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.HasPrefix(err.Error(), tt.want)) {
 			t.Errorf("%.80s: %v, want %q", tt.body, err, tt.want)
 		}
+	}
+}
+
+func TestUnmarshal(t *testing.T) {
+	var metrics []autoscalingv2.MetricSpec
+	text := `[{"type":"External"},{"type":"Pods","pods":{"target":{"type":"AverageValue","averageValue":"` + huge + `"}}}]`
+	err := quantities.Unmarshal([]byte(text), &metrics)
+	if err == nil || !strings.Contains(err.Error(), "[1].pods.target.averageValue: the exponent") {
+		t.Errorf("error = %v", err)
+	}
+	if err := quantities.Unmarshal([]byte(strings.Replace(text, huge, "1", 1)), &metrics); err != nil || len(metrics) != 2 {
+		t.Errorf("%d metrics, %v", len(metrics), err)
+	}
+	var patch struct {
+		Spec struct {
+			Template corev1.PodTemplateSpec `json:"template"`
+		} `json:"spec"`
+	}
+	text = `{"spec":{"template":{"spec":{"overhead":{"cpu":"` + huge + `"}}}}}`
+	if err := quantities.Unmarshal([]byte(text), &patch); err == nil || !strings.HasPrefix(err.Error(), "spec.template.spec.overhead[cpu]: ") {
+		t.Errorf("error = %v", err)
 	}
 }
 

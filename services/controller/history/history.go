@@ -23,6 +23,7 @@ import (
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
 	"navarch.dev/navarch/internal/kinds/podspec"
+	"navarch.dev/navarch/internal/quantities"
 	"navarch.dev/navarch/services/controller/ownership"
 	"navarch.dev/navarch/services/controller/runner"
 )
@@ -150,7 +151,7 @@ func TemplateOf(r *appsv1.ControllerRevision) (*corev1.PodTemplateSpec, error) {
 			Template corev1.PodTemplateSpec `json:"template"`
 		} `json:"spec"`
 	}
-	if err := json.Unmarshal(r.Data.Raw, &patch); err != nil {
+	if err := quantities.Unmarshal(r.Data.Raw, &patch); err != nil {
 		return nil, fmt.Errorf("read revision %s: %w", r.Name, err)
 	}
 	return &patch.Spec.Template, nil

@@ -26,6 +26,7 @@ import (
 	"navarch.dev/navarch/internal/extension"
 	"navarch.dev/navarch/internal/identity"
 	"navarch.dev/navarch/internal/kinds"
+	"navarch.dev/navarch/internal/quantities"
 )
 
 const (
@@ -251,7 +252,7 @@ func (a *APIs) get(ctx context.Context, group string, versions, path []string, q
 	case response.StatusCode != http.StatusOK:
 		return refusal(response, body)
 	}
-	if err := json.Unmarshal(body, into); err != nil {
+	if err := quantities.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	return nil
