@@ -150,6 +150,29 @@ func validateUsages(usages []certificatesv1.KeyUsage, path *field.Path) field.Er
 // validateIssued: a signer writes one certificate, once, and maybe those that
 // signed it.
 func validateIssued(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
+	was := validateRequestConditions(old)
+	return append(rule.Unchanged(validateRequestConditions(c), was), validateCertificate(c, old)...)
+}
+
+// validateRequestConditions: what is said of a request is true, or may be
+// something else if it is no decision.
+func validateRequestConditions(c *certificatesv1.CertificateSigningRequest) field.ErrorList {
+	seen := rule.Seen[certificatesv1.RequestConditionType]{}
+	return rule.Each(c.Status.Conditions, field.NewPath("status", "conditions"), func(c *certificatesv1.CertificateSigningRequestCondition, at *field.Path) field.ErrorList {
+		allowed := []corev1.ConditionStatus{corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown}
+		switch c.Type {
+		case certificatesv1.CertificateApproved, certificatesv1.CertificateDenied, certificatesv1.CertificateFailed:
+			allowed = []corev1.ConditionStatus{corev1.ConditionTrue}
+		}
+		var errs field.ErrorList
+		if c.Type == "" {
+			errs = append(errs, field.Required(at.Child("type"), ""))
+		}
+		return rule.Join(errs, rule.Supported(c.Status, at.Child("status"), allowed...), seen.Once(c.Type, at.Child("type")))
+	})
+}
+
+func validateCertificate(c, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
 	path := field.NewPath("status", "certificate")
 	if bytes.Equal(c.Status.Certificate, old.Status.Certificate) {
 		return nil

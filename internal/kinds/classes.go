@@ -61,6 +61,11 @@ func disruptionBudgetStrategy() Strategy {
 				errs = rule.Join(errs, rule.Supported(*p, specPath("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget))
 			}
 			return rule.Join(errs, rule.Selector(b.Spec.Selector, specPath("selector")))
+		}, validateStatus: func(b, _ *policyv1.PodDisruptionBudget) field.ErrorList {
+			at, s := field.NewPath("status"), &b.Status
+			return rule.Join(metavalidation.ValidateConditions(s.Conditions, at.Child("conditions")),
+				rule.NonNegative(&s.DisruptionsAllowed, at.Child("disruptionsAllowed")), rule.NonNegative(&s.CurrentHealthy, at.Child("currentHealthy")),
+				rule.NonNegative(&s.DesiredHealthy, at.Child("desiredHealthy")), rule.NonNegative(&s.ExpectedPods, at.Child("expectedPods")))
 		}})
 }
 

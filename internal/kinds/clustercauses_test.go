@@ -49,10 +49,16 @@ func TestNodesAndNamespaces(t *testing.T) {
 		{"fixed", "spec: {podCIDR: 10.0.0.0/24, providerID: a}", "spec: {podCIDR: 10.0.1.0/24, providerID: b}", []string{
 			`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`, `spec.providerID: Forbidden: node updates may not change providerID except from "" to valid`}},
 	})
+	testUpdate(t, gvk("v1", "Node"), false, []change{
+		{"by the older field", "spec: {podCIDR: 10.0.0.0/24}", "spec: {podCIDR: a, podCIDRs: [10.0.0.0/24]}", []string{
+			`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`}},
+		{"by the newer field alone", "spec: {podCIDR: 10.0.0.0/24}", "spec: {podCIDR: 10.0.0.0/24, podCIDRs: [10.0.1.0/24]}", nil},
+	})
 	testCreate(t, gvk("v1", "Namespace"), []bad{
 		{"finalizers", "spec: {finalizers: [a]}", []string{`spec.finalizers: Invalid value: "a": name is neither a standard finalizer name nor is it fully qualified`}},
 	})
 	testUpdate(t, gvk("v1", "Namespace"), true, []change{
+		{"nothing", "{}", "{}", nil},
 		{"ending", "{}", "status: {phase: Terminating}", []string{"status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"}},
 	})
 	testCreate(t, gvk("v1", "Secret"), []bad{
@@ -103,6 +109,24 @@ func TestAutoscalersAndBudgets(t *testing.T) {
 				`spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group`}},
 		})
 	}
+	testUpdate(t, gvk("policy/v1", "PodDisruptionBudget"), true, []change{
+		{"sound", "{}", "status: {expectedPods: 1, conditions: [{type: DisruptionAllowed, status: 'True', reason: SufficientPods, lastTransitionTime: '2026-01-01T00:00:00Z'}]}", nil},
+		{"conditions and counts", "{}", "status: {disruptionsAllowed: -1, currentHealthy: -1, desiredHealthy: -1, expectedPods: -1, conditions: [{type: A, status: B, reason: C, lastTransitionTime: '2026-01-01T00:00:00Z'}]}", []string{
+			`status.conditions[0].status: Unsupported value: "B": supported values: "False", "True", "Unknown"`,
+			"status.disruptionsAllowed: Invalid value: -1: must be greater than or equal to 0", "status.currentHealthy: Invalid value: -1: must be greater than or equal to 0",
+			"status.desiredHealthy: Invalid value: -1: must be greater than or equal to 0", "status.expectedPods: Invalid value: -1: must be greater than or equal to 0"}},
+	})
+	testUpdate(t, gvk("certificates.k8s.io/v1", "CertificateSigningRequest"), true, []change{
+		{"conditions", "{}", "status: {conditions: [{type: Failed, status: 'False'}, {type: A, status: B}, {type: A, status: 'Unknown'}, {status: 'True'}]}", []string{
+			`status.conditions[0].status: Unsupported value: "False": supported values: "True"`,
+			`status.conditions[1].status: Unsupported value: "B": supported values: "False", "True", "Unknown"`,
+			`status.conditions[2].type: Duplicate value: "A"`, "status.conditions[3].type: Required value"}},
+		{"what was wrong before", "status: {conditions: [{type: A, status: B}]}", "status: {conditions: [{type: A, status: B}]}", nil},
+	})
+	testUpdate(t, gvk("v1", "Pod"), true, []change{
+		{"another class", "status: {qosClass: Burstable}", "status: {qosClass: Guaranteed}", []string{`status.qosClass: Invalid value: "Guaranteed": field is immutable`}},
+		{"the first class", "{}", "status: {qosClass: Guaranteed}", nil},
+	})
 	testCreate(t, gvk("policy/v1", "PodDisruptionBudget"), []bad{
 		{"words", "spec: {minAvailable: 101%, unhealthyPodEvictionPolicy: A}", []string{
 			`spec.minAvailable: Invalid value: "101%": must not be greater than 100%`, `spec.unhealthyPodEvictionPolicy: Unsupported value: "A": supported values: "AlwaysAllow", "IfHealthyBudget"`}},

@@ -106,6 +106,7 @@ func coreKinds() []*Kind {
 			Columns:        eventColumns(),
 			Fields:         fields(eventFields),
 			FieldNames:     eventFieldNames(),
+			NameRule:       validatePathSegment,
 			CreateOnUpdate: true,
 			Strategy:       eventStrategy(),
 		}),

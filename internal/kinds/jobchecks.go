@@ -3,7 +3,6 @@ package kinds
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -30,7 +29,7 @@ const (
 
 func validateJob(j *batchv1.Job) field.ErrorList {
 	s := &j.Spec
-	errs := rule.Join(validateGeneratedSelector(j), validateJobSpec(s, specPath()))
+	errs := validateJobSpec(s, specPath())
 	if s.Selector == nil {
 		errs = append(errs, field.Required(specPath("selector"), ""))
 	}
@@ -195,28 +194,6 @@ func validateCompletionsUpdate(s, was *batchv1.JobSpec, at *field.Path) field.Er
 	return field.ErrorList{field.Invalid(at, *s.Completions, "can only be modified in tandem with spec.parallelism")}
 }
 
-// validateJobStatus: what has been counted stays counted.
-func validateJobStatus(j, old *batchv1.Job) field.ErrorList {
-	at := field.NewPath("status")
-	errs := rule.Join(
-		rule.NonNegative(&j.Status.Active, at.Child("active")),
-		rule.NonNegative(&j.Status.Succeeded, at.Child("succeeded")),
-		rule.NonNegative(&j.Status.Failed, at.Child("failed")),
-		rule.NonNegative(j.Status.Ready, at.Child("ready")),
-		rule.NonNegative(j.Status.Terminating, at.Child("terminating")),
-	)
-	for _, ended := range []batchv1.JobConditionType{batchv1.JobFailed, batchv1.JobComplete} {
-		if hasCondition(old, ended) && !hasCondition(j, ended) {
-			errs = append(errs, field.Invalid(at.Child("conditions"), field.OmitValueType{}, fmt.Sprintf("cannot disable the terminal %s=True condition", ended)))
-		}
-	}
-	return errs
-}
-
-func hasCondition(j *batchv1.Job, of batchv1.JobConditionType) bool {
-	return slices.ContainsFunc(j.Status.Conditions, func(c batchv1.JobCondition) bool { return c.Type == of && c.Status == corev1.ConditionTrue })
-}
-
 // countIndexes counts the indexes of a text such as "1,3-5", all of which must
 // be below completions and in order.
 func countIndexes(text string, completions int32) (int32, error) {
@@ -225,22 +202,9 @@ func countIndexes(text string, completions int32) (int32, error) {
 	}
 	var total, last int32 = 0, -1
 	for part := range strings.SplitSeq(text, ",") {
-		ends := strings.Split(part, "-")
-		if len(ends) > 2 {
-			return 0, fmt.Errorf("the fragment %q violates the requirement that an index interval can have at most two parts separated by '-'", part)
-		}
-		first, err := parseIndex(ends[0], completions)
+		first, end, err := parseInterval(part, completions)
 		if err != nil {
 			return 0, err
-		}
-		end := first
-		if len(ends) == 2 {
-			if end, err = parseIndex(ends[1], completions); err != nil {
-				return 0, err
-			}
-			if first >= end {
-				return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", first, end)
-			}
 		}
 		if last >= first {
 			return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", last, first)
@@ -248,6 +212,24 @@ func countIndexes(text string, completions int32) (int32, error) {
 		total, last = total+end-first+1, end
 	}
 	return total, nil
+}
+
+// parseInterval reads an index, or the first and the last of several.
+func parseInterval(text string, completions int32) (first, last int32, err error) {
+	ends := strings.Split(text, "-")
+	if len(ends) > 2 {
+		return 0, 0, fmt.Errorf("the fragment %q violates the requirement that an index interval can have at most two parts separated by '-'", text)
+	}
+	if first, err = parseIndex(ends[0], completions); err != nil || len(ends) == 1 {
+		return first, first, err
+	}
+	if last, err = parseIndex(ends[1], completions); err != nil {
+		return 0, 0, err
+	}
+	if first >= last {
+		return 0, 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", first, last)
+	}
+	return first, last, nil
 }
 
 func parseIndex(text string, completions int32) (int32, error) {

@@ -83,6 +83,7 @@ func jobStrategy() Strategy {
 			create:         selectOwnPods,
 			defaults:       defaultJob,
 			validate:       validateJob,
+			validateCreate: validateGeneratedSelector,
 			validateUpdate: validateJobUpdate,
 			validateStatus: validateJobStatus,
 		})

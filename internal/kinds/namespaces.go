@@ -37,6 +37,7 @@ func namespaceStrategy() Strategy {
 			},
 			update: func(n, old *corev1.Namespace) { n.Spec.Finalizers = old.Spec.Finalizers },
 			defaults: func(n *corev1.Namespace) {
+				setDefault(&n.Status.Phase, corev1.NamespaceActive)
 				if n.Name == "" {
 					return
 				}

@@ -98,8 +98,8 @@ func nodeStrategy() Strategy {
 }
 
 func defaultNode(n *corev1.Node) {
-	if len(n.Spec.PodCIDRs) == 0 && n.Spec.PodCIDR != "" {
-		n.Spec.PodCIDRs = []string{n.Spec.PodCIDR}
+	if first := n.Spec.PodCIDR; first != "" && (len(n.Spec.PodCIDRs) == 0 || n.Spec.PodCIDRs[0] != first) {
+		n.Spec.PodCIDRs = []string{first} // what an older client has set
 	}
 	if n.Spec.PodCIDR == "" && len(n.Spec.PodCIDRs) > 0 {
 		n.Spec.PodCIDR = n.Spec.PodCIDRs[0]

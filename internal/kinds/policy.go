@@ -10,6 +10,7 @@ func policyKinds() []*Kind {
 			ShortNames:   []string{"pdb"},
 			Namespaced:   true,
 			Subresources: []string{"status"},
+			NameRule:     validatePathSegment,
 			Columns:      disruptionBudgetColumns(),
 			Strategy:     disruptionBudgetStrategy(),
 		}),

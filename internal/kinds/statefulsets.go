@@ -44,7 +44,16 @@ func statefulSetStrategy() Strategy {
 					validateCollisions(n.CollisionCount, old.Status.CollisionCount),
 				)
 			},
+			warnings: statefulSetWarnings,
 		})
+}
+
+func statefulSetWarnings(s *appsv1.StatefulSet) []string {
+	warnings := podspec.Warnings(&s.Spec.Template.Spec, specPath("template", "spec"))
+	if limit := s.Spec.RevisionHistoryLimit; limit != nil && *limit < 0 {
+		warnings = append(warnings, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
+	}
+	return warnings
 }
 
 func defaultStatefulSet(s *appsv1.StatefulSet) {
@@ -80,7 +89,6 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 		validateRetention(spec.PersistentVolumeClaimRetentionPolicy, specPath("persistentVolumeClaimRetentionPolicy")),
 		rule.NonNegative(spec.Replicas, specPath("replicas")),
 		rule.NonNegative(&spec.MinReadySeconds, specPath("minReadySeconds")),
-		rule.NonNegative(spec.RevisionHistoryLimit, specPath("revisionHistoryLimit")),
 		rule.FormIfSet(spec.ServiceName, specPath("serviceName"), validation.IsDNS1123Label),
 		validateWorkload(workload{"statefulset", "StatefulSet"}, spec.Selector, templateWithClaims(s)),
 	)

@@ -42,6 +42,8 @@ func TestWarnings(t *testing.T) {
 		{"a slice", gvk("discovery.k8s.io/v1", "EndpointSlice"), "addressType: IPv4\nendpoints: [{addresses: [010.0.0.1]}]", []string{
 			`endpoints[0].addresses[0]: non-standard IP address "010.0.0.1" is invalid: use "10.0.0.1"`}},
 		{"a controller's slice", gvk("discovery.k8s.io/v1", "EndpointSlice"), "metadata: {labels: {endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io}}\naddressType: IPv4\nendpoints: [{addresses: [010.0.0.1]}]", nil},
+		{"revisions without end", gvk("apps/v1", "StatefulSet"), "spec: {revisionHistoryLimit: -1, template: {spec: {containers: [{name: c}]}}}", []string{
+			"spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"}},
 		{"another secret", secret, "{data: {tls.crt: YQ==}}", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,9 @@
 package kinds
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 const (
 	selects  = "selector: {matchLabels: {a: b}}, "
@@ -122,6 +125,10 @@ func TestJobs(t *testing.T) {
 			"spec.backoffLimitPerIndex: Invalid value: 1: field is immutable", `spec.managedBy: Invalid value: "a/b": field is immutable`}},
 		{"more at once", begun + "parallelism: 1, " + once + "}", begun + "parallelism: 2, " + once + "}", nil},
 		{"where suspended pods will run", "spec: {suspend: true, " + once + "}", "spec: {suspend: true, template: {metadata: {labels: {a: b}}, spec: {nodeSelector: {a: b}, restartPolicy: Never, containers: [{name: c, image: i}]}}}", nil},
+	})
+	const manual = begun + "manualSelector: true, template: {metadata: {labels: {a: b}}, spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}"
+	testUpdate(t, gvk("batch/v1", "Job"), false, []change{ // the labels are judged when a job is made
+		{"a selector that is no longer by hand", manual, strings.Replace(manual, "manualSelector: true, ", "", 1), nil},
 	})
 	cron := func(schedule string) string {
 		return "spec: {schedule: '" + schedule + "', jobTemplate: {spec: {" + once + "}}}"

@@ -22,6 +22,9 @@ func ValidateStatusUpdate(pod, old *corev1.Pod) field.ErrorList {
 		errs = append(errs, stayEnded(pod.Status.ContainerStatuses, old.Status.ContainerStatuses, old, at.Child("containerStatuses"))...)
 		errs = append(errs, stayEnded(pod.Status.InitContainerStatuses, old.Status.InitContainerStatuses, old, at.Child("initContainerStatuses"))...)
 	}
+	if old.Status.QOSClass != "" {
+		errs = append(errs, rule.Immutable(pod.Status.QOSClass, old.Status.QOSClass, at.Child("qosClass"))...)
+	}
 	return rule.Join(errs, validatePodIPs(&pod.Status, at), validateClaimStatuses(pod, at))
 }
 

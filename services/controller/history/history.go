@@ -220,9 +220,9 @@ func Hash(r *appsv1.ControllerRevision) string {
 }
 
 // CleanUp deletes the oldest revisions beyond the limit. The newest and those
-// in use, by hash, stay and do not count.
+// in use, by hash, stay and do not count. A negative limit is none.
 func (h *History) CleanUp(ctx context.Context, all []*appsv1.ControllerRevision, limit *int32, inUse map[string]bool) error {
-	if limit == nil || len(all) == 0 {
+	if limit == nil || *limit < 0 || len(all) == 0 {
 		return nil
 	}
 	old := slices.DeleteFunc(slices.Clone(all[:len(all)-1]), func(r *appsv1.ControllerRevision) bool { return inUse[Hash(r)] })

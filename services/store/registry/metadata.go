@@ -226,7 +226,9 @@ func validateFinalizers(kind *kinds.Kind, obj kinds.Object, at *field.Path) fiel
 	switch {
 	case kind.Custom != nil:
 		return nil
-	case slices.Contains([]string{"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io", "node.k8s.io"}, kind.Group):
+	case slices.Contains([]string{"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io", "node.k8s.io", "policy"}, kind.Group):
+		return nil
+	case kind.Group == "" && kind.Resource == "events":
 		return nil
 	}
 	return kinds.ValidateFinalizers(obj.GetFinalizers(), at.Child("finalizers"))

@@ -602,7 +602,7 @@ func TestNotYetPrepared(t *testing.T) {
 		{"pods", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "x"}, Spec: pod.Spec, Status: corev1.PodStatus{Phase: corev1.PodFailed}},
 			`[{"op":"add","path":"/spec/containers/0/resources/requests","value":{"cpu":"1"}}]`, shownPod, "Failed ", "Pending Burstable"},
 		{"namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "x-"}},
-			`[{"op":"add","path":"/metadata/labels","value":{"a":"b"}}]`, shownNamespace, "[] 0", "Active[kubernetes] 2"},
+			`[{"op":"add","path":"/metadata/labels","value":{"a":"b"}}]`, shownNamespace, "Active[] 0", "Active[kubernetes] 2"},
 	} {
 		t.Run(tt.resource, func(t *testing.T) {
 			mutates, validates := hooktest.New(t, hooktest.Patch(tt.patch)), hooktest.New(t, hooktest.Allow)
