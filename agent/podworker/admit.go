@@ -48,6 +48,9 @@ func (m *Manager) grant(pod *corev1.Pod, uid string, static bool) (reason, messa
 	if _, ok := m.granted[uid]; ok {
 		return "", ""
 	}
+	if wantsAppArmor(pod) {
+		return "AppArmor", "Cannot enforce AppArmor: this node does not support its profiles"
+	}
 	g := grantOf(pod)
 	if !static {
 		if reason, message := m.fits(g, uid); reason != "" {

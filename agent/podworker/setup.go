@@ -221,6 +221,9 @@ func span[T any](ctx context.Context, w *worker, name string, f func(context.Con
 
 // createSandbox makes a pod's sandbox, unless it is there.
 func (m *Manager) createSandbox(ctx context.Context, pod *corev1.Pod, netns string, fence *runtime.Fence) error {
+	if wantsUserNamespace(pod) {
+		return errUserNamespace
+	}
 	if pod.Spec.HostNetwork {
 		if err := m.writeHosts(pod, nil); err != nil {
 			return err
