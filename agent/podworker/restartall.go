@@ -114,13 +114,14 @@ func (w *worker) beginAnew() {
 			continue
 		}
 		asked := c.restartsAll() && !c.endedForRestart
-		if c.present {
+		if c.present { // else it waits for what it waited for
 			w.retire(c)
+			c.waitReason, c.waitMessage = "", ""
 		}
 		if c.endedForRestart {
 			c.last.Reason = reasonRestartingAll
 		}
-		c.endedForRestart, c.mustRestart, c.waitReason, c.waitMessage = false, false, "", ""
+		c.endedForRestart, c.mustRestart = false, false
 		c.restarts.until = until
 		if asked && until.After(time.Now()) {
 			w.crashLoop(c)

@@ -234,6 +234,29 @@ func TestRestartAllAcrossBoot(t *testing.T) {
 	b.until("batch", "restarted", restartedTimes(1))
 }
 
+// TestRestartAllBesideAMissingImage keeps telling what a container waits for.
+func TestRestartAllBesideAMissingImage(t *testing.T) {
+	b := newBench(t)
+	b.pod("half", func(p *corev1.Pod) {
+		withRestartAll(&p.Spec.Containers[0])
+		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "other", Image: "absent", ImagePullPolicy: corev1.PullNever})
+	})
+	lacks := func(p *corev1.Pod) bool {
+		w := p.Status.ContainerStatuses[1].State.Waiting
+		return w != nil && w.Reason == reasonNeverPull
+	}
+	b.until("half", "running in part", func(p *corev1.Pod) bool {
+		return p != nil && len(p.Status.ContainerStatuses) == 2 && p.Status.ContainerStatuses[0].State.Running != nil && lacks(p)
+	})
+	b.runtime.end(b.runtime.running("main"), restartAllCode)
+	got := b.until("half", "restarted", func(p *corev1.Pod) bool {
+		return restartCounts(p)["main"] == 1 && p.Status.ContainerStatuses[0].State.Running != nil
+	})
+	if !lacks(got) {
+		t.Errorf("the other container: %+v", got.Status.ContainerStatuses[1].State)
+	}
+}
+
 func TestEphemeralContainersOutliveARestart(t *testing.T) {
 	b := newBench(t)
 	b.runRestartAllPod("main")
