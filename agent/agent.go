@@ -404,11 +404,11 @@ func (a *Agent) evict(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	thresholds, _ := a.cfg.thresholds() // checked by Validate
+	limits, _ := a.cfg.evictionLimits() // checked by Validate
 	e := eviction.Evictor{
 		Pods: a.pods, Log: a.log,
-		Shortages: func() []eviction.Shortage {
-			short := thresholds.Short(a.cfg.nodeDir())
+		Shortages: func(before []eviction.Shortage) []eviction.Shortage {
+			short := limits.Short(a.cfg.nodeDir(), before)
 			if len(short) > 0 {
 				a.node.Changed() // so that no new pods come meanwhile
 			}

@@ -74,6 +74,9 @@ type Config struct {
 	// EvictionHard are the thresholds, as eviction.ParseThresholds reads them, below
 	// which the node is short of something and evicts pods.
 	EvictionHard string
+	// EvictionReclaim is how much it frees beyond them, as eviction.ParseReclaims reads
+	// it.
+	EvictionReclaim string
 	// PressureRelief is how long a shortage must have been over for the node to say
 	// so.
 	PressureRelief time.Duration
@@ -137,6 +140,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.ImageGCHighPercent, "image-gc-high-percent", c.ImageGCHighPercent, "disk usage at which unused images are removed")
 	fs.IntVar(&c.ImageGCLowPercent, "image-gc-low-percent", c.ImageGCLowPercent, "disk usage down to which unused images are removed")
 	fs.StringVar(&c.EvictionHard, "eviction-hard", c.EvictionHard, "SIGNAL<QUANTITY,...: what must be left of memory, disk and process IDs for no pod to be evicted; signals that are not named are not looked at")
+	fs.StringVar(&c.EvictionReclaim, "eviction-minimum-reclaim", c.EvictionReclaim, "SIGNAL=QUANTITY,...: how much beyond --eviction-hard is freed of what was short")
 	fs.DurationVar(&c.PressureRelief, "eviction-pressure-transition-period", c.PressureRelief, "how long a shortage must have been over for the node to say so and take new pods")
 	fs.DurationVar(&c.LeaveTime, "endpoint-removal-timeout", c.LeaveTime, "most that the end of a deleted pod is put off until no Service sends it traffic; 0: not at all")
 	fs.BoolVar(&c.FastFailover, "fast-failover", c.FastFailover, "stop pods when no Store can be reached, so that they can be replaced within seconds")
@@ -175,7 +179,7 @@ func (c *Config) Validate() error {
 	if _, err := c.mirrors(); err != nil {
 		return err
 	}
-	if _, err := c.thresholds(); err != nil {
+	if _, err := c.evictionLimits(); err != nil {
 		return err
 	}
 	return c.validateNumbers()
@@ -227,12 +231,16 @@ func (c *Config) mirrors() ([]image.Mirror, error) {
 	return all, nil
 }
 
-func (c *Config) thresholds() (eviction.Thresholds, error) {
-	all, err := eviction.ParseThresholds(c.EvictionHard)
+func (c *Config) evictionLimits() (eviction.Limits, error) {
+	least, err := eviction.ParseThresholds(c.EvictionHard)
 	if err != nil {
-		return nil, fmt.Errorf("eviction-hard: %w", err)
+		return eviction.Limits{}, fmt.Errorf("eviction-hard: %w", err)
 	}
-	return all, nil
+	more, err := eviction.ParseReclaims(c.EvictionReclaim)
+	if err != nil {
+		return eviction.Limits{}, fmt.Errorf("eviction-minimum-reclaim: %w", err)
+	}
+	return eviction.Limits{Least: least, Reclaim: more}, nil
 }
 
 // nodeDir is the folder of all state of the node.

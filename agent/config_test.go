@@ -14,6 +14,7 @@ func TestConfigOfEvictions(t *testing.T) {
 		"as it is":         {func(*Config) {}, ""},
 		"no thresholds":    {func(c *Config) { c.EvictionHard = "" }, ""},
 		"a malformed one":  {func(c *Config) { c.EvictionHard = "imagefs.available<15%" }, `eviction-hard: "imagefs.available<15%": there is no signal`},
+		"a malformed more": {func(c *Config) { c.EvictionReclaim = "pid.available<1" }, `eviction-minimum-reclaim: "pid.available<1" is not SIGNAL=QUANTITY`},
 		"a time before":    {func(c *Config) { c.PressureRelief = -time.Second }, "eviction-pressure-transition-period -1s is less than 0"},
 		"no time in which": {func(c *Config) { c.PressureRelief = 0 }, ""},
 	} {

@@ -48,7 +48,7 @@ func (c *Config) networkConfig(nodeIP netip.Addr) network.Config {
 }
 
 func (c *Config) nodeConfig(nodeIP netip.Addr) node.Config {
-	thresholds, _ := c.thresholds() // checked by Validate
+	limits, _ := c.evictionLimits() // checked by Validate
 	return node.Config{
 		Name: c.NodeName, Port: int32(c.Port), MaxPods: int64(c.MaxPods), CapacityShare: c.CapacityShare,
 		Addresses: []corev1.NodeAddress{
@@ -56,7 +56,7 @@ func (c *Config) nodeConfig(nodeIP netip.Addr) node.Config {
 			{Type: corev1.NodeHostName, Address: c.NodeName},
 		},
 		Labels: c.Labels, DiskPath: c.nodeDir(), VolumesDir: c.dir("volumes"), StateDir: c.DataDir, SharesMachine: c.CapacityShare < 1,
-		Thresholds: thresholds, Relief: c.PressureRelief,
+		Limits: limits, Relief: c.PressureRelief,
 		RuntimeVersion: "runc://" + runcVersion(c.BinDir),
 	}
 }

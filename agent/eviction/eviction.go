@@ -49,13 +49,15 @@ type Pods interface {
 
 // Evictor looks after one node.
 type Evictor struct {
-	// Shortages says what the node is short of.
-	Shortages func() []Shortage
+	// Shortages says what the node is short of; before is what it was at last.
+	Shortages func(before []Shortage) []Shortage
 	// Reclaim frees what of the disk no pod needs.
 	Reclaim func(ctx context.Context) error
 	Pods    Pods
 	Log     *slog.Logger
 
+	// short is what the node was short of at last.
+	short []Shortage
 	// helpless says that nothing could be done about the last shortage.
 	helpless bool
 }
@@ -71,7 +73,7 @@ func (e *Evictor) Run(ctx context.Context) error {
 
 // look does what a shortage calls for, at most one eviction.
 func (e *Evictor) look(ctx context.Context) {
-	short := e.Shortages()
+	short := e.shortages()
 	if len(short) == 0 {
 		e.helpless = false
 		return
@@ -81,7 +83,7 @@ func (e *Evictor) look(ctx context.Context) {
 		if err := e.Reclaim(ctx); err != nil {
 			e.Log.WarnContext(ctx, "unused images were not removed", "error", err)
 		}
-		if short = e.Shortages(); len(short) == 0 {
+		if short = e.shortages(); len(short) == 0 {
 			return
 		}
 		s = short[0]
@@ -105,6 +107,11 @@ func (e *Evictor) look(ctx context.Context) {
 	}
 	e.helpless = true
 	e.Log.WarnContext(ctx, "the node is short of what no pod would give back", "signal", s.Signal, "available", s.Available, "threshold", s.Threshold)
+}
+
+func (e *Evictor) shortages() []Shortage {
+	e.short = e.Shortages(e.short)
+	return e.short
 }
 
 // awaitEnd waits until an evicted pod has given back what it has, but not for long.

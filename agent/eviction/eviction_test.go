@@ -86,6 +86,7 @@ func TestMessage(t *testing.T) {
 // are asked for the second time.
 type node struct {
 	available, threshold int64
+	reclaims             int64
 	unused               int64 // what images take that no pod needs
 	pods                 []Pod
 	evicted              []string
@@ -93,11 +94,9 @@ type node struct {
 	failing              error
 }
 
-func (n *node) shortages() []Shortage {
-	if n.available < n.threshold {
-		return []Shortage{{Disk, n.available, n.threshold}}
-	}
-	return nil
+func (n *node) shortages(before []Shortage) []Shortage {
+	l := Limits{Least: Thresholds{Disk: {amount: n.threshold}}, Reclaim: Thresholds{Disk: {amount: n.reclaims}}}
+	return l.shortOf(map[Signal]level{Disk: {n.available, 1 << 40}}, before)
 }
 
 func (n *node) reclaim(context.Context) error {
@@ -129,6 +128,7 @@ func (n *node) Ended(_ context.Context, uid string) bool {
 func TestRun(t *testing.T) {
 	for name, tt := range map[string]struct {
 		available, unused int64
+		reclaims          int64
 		failing           error
 		pods              []Pod
 		want              []string
@@ -137,13 +137,16 @@ func TestRun(t *testing.T) {
 		"unused images":              {available: 50, unused: 50, pods: []Pod{pod("a", 0, 0, 50)}},
 		"one is enough":              {available: 60, pods: []Pod{pod("a", 0, 0, 30), pod("b", 0, 0, 50)}, want: []string{"b"}},
 		"two are needed":             {available: 10, pods: []Pod{pod("a", 0, 0, 30), pod("b", 0, 0, 60)}, want: []string{"b", "a"}},
+		"more than is needed":        {available: 60, reclaims: 20, pods: []Pod{pod("a", 0, 0, 30), pod("b", 0, 0, 50)}, want: []string{"b", "a"}},
+		"unused images are more":     {available: 60, reclaims: 20, unused: 60, pods: []Pod{pod("a", 0, 0, 30)}},
+		"enough, if not for more":    {available: 100, reclaims: 20, pods: []Pod{pod("a", 0, 0, 30)}},
 		"the first ends already":     {available: 60, pods: []Pod{pod("ends", 0, 0, 70), pod("a", 0, 0, 60)}, want: []string{"a"}},
 		"somebody else's":            {available: 10, pods: []Pod{pod("a", 0, 0, 1)}},
 		"some could not be measured": {available: 60, failing: errors.New("gone"), pods: []Pod{pod("a", 0, 0, 50)}, want: []string{"a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n := &node{available: tt.available * mib, threshold: 100 * mib, unused: tt.unused * mib, pods: tt.pods, failing: tt.failing, asked: make(map[string]int)}
+				n := &node{available: tt.available * mib, threshold: 100 * mib, reclaims: tt.reclaims * mib, unused: tt.unused * mib, pods: tt.pods, failing: tt.failing, asked: make(map[string]int)}
 				e := &Evictor{Shortages: n.shortages, Reclaim: n.reclaim, Pods: n, Log: slog.New(slog.DiscardHandler)}
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 				defer cancel()
@@ -189,10 +192,10 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if short := all.Short(filepath.Join(t.TempDir(), "missing")); len(short) != 0 {
+	if short := (Limits{Least: all}).Short(filepath.Join(t.TempDir(), "missing"), nil); len(short) != 0 {
 		t.Errorf("a disk that is not there is short of %+v", short)
 	}
-	if short := (Thresholds{Memory: {amount: 1 << 60}, PIDs: {amount: 1 << 60}}).Short(t.TempDir()); len(short) != 2 {
+	if short := (Limits{Least: Thresholds{Memory: {amount: 1 << 60}, PIDs: {amount: 1 << 60}}}).Short(t.TempDir(), nil); len(short) != 2 {
 		t.Errorf("short of %+v", short)
 	}
 }

@@ -3,6 +3,7 @@ package eviction
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -47,9 +48,9 @@ func (s Shortage) onDisk() bool { return s.Signal == Disk || s.Signal == Inodes 
 type level struct{ available, total int64 }
 
 // Short looks at what is left of the machine's memory, of the disk of a folder and
-// of process IDs, and returns what is short, memory first. What cannot be read is
-// not short.
-func (t Thresholds) Short(dir string) []Shortage {
+// of process IDs, and returns what is short, memory first; before is what was. What
+// cannot be read is not short.
+func (l Limits) Short(dir string, before []Shortage) []Shortage {
 	levels := make(map[Signal]level)
 	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
 		available, has := memInfo(b, "MemAvailable:")
@@ -70,15 +71,20 @@ func (t Thresholds) Short(dir string) []Shortage {
 			levels[PIDs] = pids
 		}
 	}
-	return t.shortOf(levels)
+	return l.shortOf(levels, before)
 }
 
-// shortOf compares levels with the thresholds.
-func (t Thresholds) shortOf(levels map[Signal]level) []Shortage {
+// shortOf compares levels with the limits.
+func (l Limits) shortOf(levels map[Signal]level, before []Shortage) []Shortage {
 	var short []Shortage
 	for _, s := range signals {
-		if l, ok := levels[s]; ok && l.available < t[s].of(l.total) {
-			short = append(short, Shortage{s, l.available, t[s].of(l.total)})
+		has, ok := levels[s]
+		least := l.Least[s].of(has.total)
+		if least > 0 && slices.ContainsFunc(before, func(b Shortage) bool { return b.Signal == s }) {
+			least += l.Reclaim[s].of(has.total)
+		}
+		if ok && has.available < least {
+			short = append(short, Shortage{s, has.available, least})
 		}
 	}
 	return short

@@ -30,6 +30,14 @@ func (t Threshold) of(total int64) int64 {
 // Thresholds are those of a node. A signal without one is not looked at.
 type Thresholds map[Signal]Threshold
 
+// Limits say when a node is short of something, and when no more.
+type Limits struct {
+	// Least is what must be left.
+	Least Thresholds
+	// Reclaim is how much more must be left for what was short not to be so.
+	Reclaim Thresholds
+}
+
 // DefaultThresholds is what ParseThresholds makes the usual thresholds of.
 const DefaultThresholds = "memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%,pid.available<5%"
 
@@ -40,21 +48,31 @@ var signals = []Signal{Memory, Disk, Inodes, PIDs}
 // "memory.available<100Mi,nodefs.available<10%". Those that are not named, and those
 // of 0 or 0%, are none.
 func ParseThresholds(text string) (Thresholds, error) {
+	return parse(text, "<", "SIGNAL<QUANTITY, as in memory.available<100Mi or nodefs.available<10%")
+}
+
+// ParseReclaims reads how much is freed beyond the thresholds, as the kubelet's
+// --eviction-minimum-reclaim has it: "memory.available=100Mi,nodefs.available=5%".
+func ParseReclaims(text string) (Thresholds, error) {
+	return parse(text, "=", "SIGNAL=QUANTITY, as in memory.available=100Mi or nodefs.available=5%")
+}
+
+func parse(text, separator, form string) (Thresholds, error) {
 	all := make(Thresholds)
 	if text == "" {
 		return all, nil
 	}
 	for statement := range strings.SplitSeq(text, ",") {
-		name, value, ok := strings.Cut(statement, "<")
+		name, value, ok := strings.Cut(statement, separator)
 		if !ok {
-			return nil, fmt.Errorf("%q is not SIGNAL<QUANTITY, as in memory.available<100Mi or nodefs.available<10%%", statement)
+			return nil, fmt.Errorf("%q is not %s", statement, form)
 		}
 		signal := Signal(name)
 		if !slices.Contains(signals, signal) {
 			return nil, fmt.Errorf("%q: there is no signal %q, but %s, %s, %s and %s", statement, name, Memory, Disk, Inodes, PIDs)
 		}
 		if _, twice := all[signal]; twice {
-			return nil, fmt.Errorf("%q: the signal %s has a threshold already", statement, signal)
+			return nil, fmt.Errorf("%q: the signal %s has a quantity already", statement, signal)
 		}
 		t, err := parseThreshold(value)
 		if err != nil {

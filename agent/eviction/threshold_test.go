@@ -27,7 +27,7 @@ func TestThresholds(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		if diff := cmp.Diff(want, all.shortOf(levels)); diff != "" {
+		if diff := cmp.Diff(want, (Limits{Least: all}).shortOf(levels, nil)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", text, diff)
 		}
 	}
@@ -39,7 +39,7 @@ func TestMalformedThresholds(t *testing.T) {
 		"memory.free<1Mi": `"memory.free<1Mi": there is no signal "memory.free", ` +
 			`but memory.available, nodefs.available, nodefs.inodesFree and pid.available`,
 		"pid.available<1,":                            `"" is not SIGNAL<QUANTITY`,
-		"pid.available<1,pid.available<2":             `"pid.available<2": the signal pid.available has a threshold already`,
+		"pid.available<1,pid.available<2":             `"pid.available<2": the signal pid.available has a quantity already`,
 		"memory.available<100%":                       `"memory.available<100%": "100%" is not a percentage from 0% to less than 100%`,
 		"memory.available<-1%":                        `"-1%" is not a percentage`,
 		"memory.available<NaN%":                       `"NaN%" is not a percentage`,
@@ -55,6 +55,29 @@ func TestMalformedThresholds(t *testing.T) {
 		if _, err := ParseThresholds(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v, want %s", text, err, want)
 		}
+	}
+}
+
+func TestReclaims(t *testing.T) {
+	least, err := ParseThresholds("memory.available<100,nodefs.available<10%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := ParseReclaims("memory.available=50,nodefs.available=5%,pid.available=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Limits{Least: least, Reclaim: more}
+	levels := map[Signal]level{Memory: {120, 1000}, Disk: {120, 1000}, PIDs: {0, 1000}}
+	if short := l.shortOf(levels, nil); len(short) != 0 {
+		t.Errorf("short of %+v, where nothing was", short)
+	}
+	before := []Shortage{{Signal: Memory}, {Signal: Disk}, {Signal: PIDs}}
+	if diff := cmp.Diff([]Shortage{{Memory, 120, 150}, {Disk, 120, 150}}, l.shortOf(levels, before)); diff != "" {
+		t.Errorf("after a shortage (-want +got):\n%s", diff)
+	}
+	if _, err := ParseReclaims("memory.available<50"); err == nil || !strings.Contains(err.Error(), "is not SIGNAL=QUANTITY") {
+		t.Errorf("error = %v", err)
 	}
 }
 

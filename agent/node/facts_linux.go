@@ -118,7 +118,7 @@ func osImage() string {
 // short.
 func readPressure(cfg Config) pressure {
 	var p pressure
-	for _, s := range cfg.Thresholds.Short(cfg.DiskPath) {
+	for _, s := range cfg.Limits.Short(cfg.DiskPath, nil) {
 		switch s.Signal {
 		case eviction.Memory:
 			p.memory = true

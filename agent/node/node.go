@@ -45,10 +45,10 @@ type Config struct {
 	CapacityShare float64
 	// DiskPath is on the filesystem that pods write to.
 	DiskPath string
-	// Thresholds say from when on the node is short of something, Relief how long
+	// Limits say from when on the node is short of something, Relief how long
 	// that must have been over for the node to say so.
-	Thresholds eviction.Thresholds
-	Relief     time.Duration
+	Limits eviction.Limits
+	Relief time.Duration
 	// RuntimeVersion is "runc://1.4.0" or the like.
 	RuntimeVersion string
 	// StateDir keeps the node's machine ID where it shares a machine.
