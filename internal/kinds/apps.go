@@ -1,6 +1,9 @@
 package kinds
 
-import appsv1 "k8s.io/api/apps/v1"
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
 
 // appsKinds are the kinds of apps/v1.
 func appsKinds() []*Kind {
@@ -18,7 +21,7 @@ func appsKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status"},
 			Columns:      daemonSetColumns(),
-			Strategy:     daemonSetStrategy(),
+			Strategy:     warned(daemonSetStrategy(), specPath("template"), func(d *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &d.Spec.Template }, nil),
 		}),
 		object[appsv1.Deployment, appsv1.DeploymentList](Kind{
 			Group: "apps", Version: "v1", Resource: "deployments", Kind: "Deployment", Singular: "deployment",
@@ -38,7 +41,7 @@ func appsKinds() []*Kind {
 			Columns:      replicaSetColumns(),
 			Fields:       fields(replicaSetFields),
 			FieldNames:   []string{"status.replicas"},
-			Strategy:     replicaSetStrategy(),
+			Strategy:     warnedOfNames(warned(replicaSetStrategy(), specPath("template"), func(r *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &r.Spec.Template }, nil)),
 		}),
 		object[appsv1.StatefulSet, appsv1.StatefulSetList](Kind{
 			Group: "apps", Version: "v1", Resource: "statefulsets", Kind: "StatefulSet", Singular: "statefulset",

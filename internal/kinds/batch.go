@@ -1,6 +1,9 @@
 package kinds
 
-import batchv1 "k8s.io/api/batch/v1"
+import (
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+)
 
 // batchKinds are the kinds of batch/v1.
 func batchKinds() []*Kind {
@@ -12,7 +15,7 @@ func batchKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status"},
 			Columns:      cronJobColumns(),
-			Strategy:     cronJobStrategy(),
+			Strategy:     warnedOfNames(warned(cronJobStrategy(), specPath("jobTemplate", "spec", "template"), func(c *batchv1.CronJob) *corev1.PodTemplateSpec { return &c.Spec.JobTemplate.Spec.Template }, nil)),
 		}),
 		object[batchv1.Job, batchv1.JobList](Kind{
 			Group: "batch", Version: "v1", Resource: "jobs", Kind: "Job", Singular: "job",
@@ -22,7 +25,7 @@ func batchKinds() []*Kind {
 			Columns:      jobColumns(),
 			Fields:       fields(jobFields),
 			FieldNames:   []string{"status.successful"},
-			Strategy:     jobStrategy(),
+			Strategy:     warnedOfNames(warned(jobStrategy(), specPath("template"), func(j *batchv1.Job) *corev1.PodTemplateSpec { return &j.Spec.Template }, warnOfManyIndexes)),
 		}),
 	}
 }

@@ -3,6 +3,7 @@ package kinds
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // coreKinds are the kinds of the core group.
@@ -74,7 +75,7 @@ func coreKinds() []*Kind {
 			Columns:      replicationControllerColumns(),
 			Fields:       fields(replicationControllerFields),
 			FieldNames:   []string{"status.replicas"},
-			Strategy:     replicationControllerStrategy(),
+			Strategy:     warnedOfNames(warned(replicationControllerStrategy(), specPath("template"), func(r *corev1.ReplicationController) *corev1.PodTemplateSpec { return r.Spec.Template }, nil)),
 		}),
 		object[corev1.ConfigMap, corev1.ConfigMapList](Kind{
 			Group: "", Version: "v1", Resource: "configmaps", Kind: "ConfigMap", Singular: "configmap",
@@ -130,7 +131,7 @@ func coreKinds() []*Kind {
 			Group: "", Version: "v1", Resource: "podtemplates", Kind: "PodTemplate", Singular: "podtemplate",
 			Namespaced: true,
 			Columns:    podTemplateColumns(),
-			Strategy:   podTemplateStrategy(),
+			Strategy:   warned(podTemplateStrategy(), field.NewPath("template"), func(t *corev1.PodTemplate) *corev1.PodTemplateSpec { return &t.Template }, nil),
 		}),
 		object[corev1.ResourceQuota, corev1.ResourceQuotaList](Kind{
 			Group: "", Version: "v1", Resource: "resourcequotas", Kind: "ResourceQuota", Singular: "resourcequota",

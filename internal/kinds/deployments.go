@@ -47,15 +47,12 @@ func deploymentStrategy() Strategy {
 				)
 				return append(errs, validateCollisions(s.CollisionCount, old.Status.CollisionCount)...)
 			},
-			warnings: func(d *appsv1.Deployment) []string {
-				return podspec.Warnings(&d.Spec.Template.Spec, specPath("template", "spec"))
-			},
 		})
 	specChanged := s.SpecChanged
 	s.SpecChanged = func(obj, old Object) bool { // annotations are copied to the ReplicaSets
 		return specChanged(obj, old) || !equality.Semantic.DeepEqual(obj.GetAnnotations(), old.GetAnnotations())
 	}
-	return s
+	return warnedOfNames(warned(s, specPath("template"), func(d *appsv1.Deployment) *corev1.PodTemplateSpec { return &d.Spec.Template }, nil))
 }
 
 func defaultDeployment(d *appsv1.Deployment) {

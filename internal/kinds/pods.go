@@ -4,14 +4,13 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"navarch.dev/navarch/internal/kinds/podspec"
 )
 
 func podStrategy() Strategy {
-	return specStatus(
+	s := specStatus(
 		func(p *corev1.Pod) *corev1.PodSpec { return &p.Spec },
 		func(p *corev1.Pod) *corev1.PodStatus { return &p.Status },
 		rules[*corev1.Pod]{
@@ -31,9 +30,13 @@ func podStrategy() Strategy {
 				"resize":              part(podspec.KeepResources, podspec.ValidateResize),
 			},
 			validateStatus: podspec.ValidateStatusUpdate,
-			warnings:       func(p *corev1.Pod) []string { return podspec.Warnings(&p.Spec, field.NewPath("spec")) },
-			grace:          podGracePeriod,
+			warnings: func(p *corev1.Pod) []string {
+				return append(nameWarnings(p, "this is used in the Pod's hostname"), podspec.Warnings(&p.ObjectMeta, &p.Spec, nil)...)
+			},
+			grace: podGracePeriod,
 		})
+	s.UpdateWarnings = func(Object, Object) []string { return nil } // few authors change pods themselves
+	return s
 }
 
 func keepEphemeralContainers(to, sent, _ *corev1.Pod) {

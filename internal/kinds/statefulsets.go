@@ -28,7 +28,7 @@ func statefulSetColumns() []Column {
 }
 
 func statefulSetStrategy() Strategy {
-	return specStatus(
+	s := specStatus(
 		func(s *appsv1.StatefulSet) *appsv1.StatefulSetSpec { return &s.Spec },
 		func(s *appsv1.StatefulSet) *appsv1.StatefulSetStatus { return &s.Status },
 		rules[*appsv1.StatefulSet]{
@@ -44,16 +44,13 @@ func statefulSetStrategy() Strategy {
 					validateCollisions(n.CollisionCount, old.Status.CollisionCount),
 				)
 			},
-			warnings: statefulSetWarnings,
 		})
-}
-
-func statefulSetWarnings(s *appsv1.StatefulSet) []string {
-	warnings := podspec.Warnings(&s.Spec.Template.Spec, specPath("template", "spec"))
-	if limit := s.Spec.RevisionHistoryLimit; limit != nil && *limit < 0 {
-		warnings = append(warnings, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
-	}
-	return warnings
+	return warned(s, specPath("template"), func(s *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &s.Spec.Template }, func(s *appsv1.StatefulSet) []string {
+		if limit := s.Spec.RevisionHistoryLimit; limit != nil && *limit < 0 {
+			return []string{"spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"}
+		}
+		return nil
+	})
 }
 
 func defaultStatefulSet(s *appsv1.StatefulSet) {
