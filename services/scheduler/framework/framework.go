@@ -181,6 +181,15 @@ type NodeLocal interface {
 	NodeLocal()
 }
 
+// Lasting is a Filter whose verdicts depend, of some pods, on nothing but what those
+// of a NodeLocal do. Its state may look beyond the one node and must be made anew
+// when pods have come or gone, but the verdicts on nodes that have not changed last.
+type Lasting interface {
+	Filter
+	// Lasting says whether the pod that PreFilter has made state for is such a one.
+	Lasting(state *CycleState) bool
+}
+
 // EventsRegistrar is a plugin that rejects pods.
 type EventsRegistrar interface {
 	Plugin

@@ -217,6 +217,16 @@ func (p *Profile) NodeLocal(state *CycleState) bool {
 	return !slices.ContainsFunc(state.filters, func(f Filter) bool { return !is[NodeLocal](f) })
 }
 
+// VerdictsLast says whether the verdict on a node lasts until it changes, for all pods
+// of the attempt's Signature of which that is said as well: whether every filter that
+// takes part is NodeLocal, or Lasting for the pod.
+func (p *Profile) VerdictsLast(state *CycleState) bool {
+	return !slices.ContainsFunc(state.filters, func(f Filter) bool {
+		l, ok := f.(Lasting)
+		return !is[NodeLocal](f) && !(ok && l.Lasting(state))
+	})
+}
+
 // Reserve runs every plugin's Reserve; on a failure all are unreserved.
 func (p *Profile) Reserve(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node string) *Status {
 	for _, pl := range p.reserve {

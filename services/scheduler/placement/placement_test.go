@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/placement"
@@ -114,6 +117,125 @@ func TestEqualPodsShareVerdicts(t *testing.T) {
 	place(t, p, by, c, schedtest.Pod("other").CPU("2").Info())
 	if filtered != 50 {
 		t.Errorf("%d filters for another template", filtered)
+	}
+}
+
+// apart keeps a pod off other ones of its group, in the domains of a label.
+func apart(p *schedtest.PodBuilder, key string, namespaces *metav1.LabelSelector) *schedtest.PodBuilder {
+	return p.Label("group", "g").With(func(p *corev1.Pod) {
+		p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+				TopologyKey: key, NamespaceSelector: namespaces, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"group": "g"}},
+			}},
+		}}
+	})
+}
+
+// together keeps a pod where there are others of its group.
+func together(p *schedtest.PodBuilder) *schedtest.PodBuilder {
+	return p.Label("group", "g").With(func(p *corev1.Pod) {
+		p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+				TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"group": "g"}},
+			}},
+		}}
+	})
+}
+
+// Where nothing but the pods of a node bears on the verdict, only the node that the
+// first of two pods has taken is looked at again for the second, and rejects it before
+// anybody counts.
+func TestPodsApartShareVerdicts(t *testing.T) {
+	const nodes = 18
+	elsewhere := &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
+	for name, tt := range map[string]struct {
+		hosts              int // of how many names the nodes are
+		pod                func(*schedtest.PodBuilder) *schedtest.PodBuilder
+		feasible, filtered int
+	}{
+		"by host": {nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelHostname, nil) }, nodes - 1, 0},
+		"by host, of two nodes each": {
+			nodes / 2, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelHostname, nil) }, nodes - 2, nodes - 2,
+		},
+		"by zone": {
+			nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelTopologyZone, nil) }, nodes * 2 / 3, nodes * 2 / 3,
+		},
+		"by the labels of namespaces": {
+			nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelHostname, elsewhere) }, nodes, nodes,
+		},
+		"together": {nodes, together, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := snapshot.NewCache(time.Minute, slog.New(slog.DiscardHandler))
+			for i := range nodes {
+				c.SetNode(schedtest.Node(fmt.Sprint("n", i)).Label(corev1.LabelTopologyZone, fmt.Sprint("z", i%3)).
+					Label(corev1.LabelHostname, fmt.Sprint("h", i%tt.hosts)).Node())
+			}
+			filtered := 0
+			p, by := placement.New(placement.Config{}, c, nobody{}), profile(t, counting{&filtered})
+			place(t, p, by, c, tt.pod(schedtest.Pod("first").CPU("1m")).Info())
+			filtered = 0
+			r := place(t, p, by, c, tt.pod(schedtest.Pod("second").CPU("1m")).Info())
+			if r.Feasible != tt.feasible || filtered != tt.filtered {
+				t.Errorf("%d nodes are feasible and %d were filtered, want %d and %d", r.Feasible, filtered, tt.feasible, tt.filtered)
+			}
+		})
+	}
+}
+
+// Verdicts that are shared are those of a Placer that shares none, whatever comes and
+// goes in between.
+func TestSharedVerdictsAreTheSame(t *testing.T) {
+	const nodes = 12
+	random := rand.New(rand.NewPCG(1, 2))
+	c := snapshot.NewCache(time.Minute, slog.New(slog.DiscardHandler))
+	label := func(i int) {
+		c.SetNode(schedtest.Node(fmt.Sprint("n", i)).Label(corev1.LabelTopologyZone, fmt.Sprint("z", i%3)).
+			Label(corev1.LabelHostname, fmt.Sprint("h", max(i-random.IntN(6)/5, 0))).Node()) // now and then another's
+	}
+	for i := range nodes {
+		label(i)
+	}
+	sharing, by := placement.New(placement.Config{}, c, nobody{}), profile(t)
+	kinds := []func(*schedtest.PodBuilder) *schedtest.PodBuilder{
+		func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelHostname, nil) },
+		func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelTopologyZone, nil) },
+		func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return p.Label("group", "g") },
+		together,
+	}
+	var placed []types.UID
+	kind := 0
+	for i := range 1000 {
+		switch random.IntN(4) {
+		case 0:
+			kind = random.IntN(len(kinds))
+		case 1:
+			label(random.IntN(nodes))
+		case 2:
+			if n := len(placed); n > 0 {
+				gone := random.IntN(n)
+				c.RemovePod(placed[gone])
+				placed = slices.Delete(placed, gone, gone+1)
+			}
+		}
+		pod := kinds[kind](schedtest.Pod(fmt.Sprint("p", i)).CPU("1m"))
+		alone, err := placement.New(placement.Config{}, c, nobody{}).Place(t.Context(), by, pod.Info())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := sharing.Place(t.Context(), by, pod.Info())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Feasible != alone.Feasible {
+			t.Fatalf("step %d: %d nodes are feasible, %d to one who shares no verdicts", i, r.Feasible, alone.Feasible)
+		}
+		if r.Node != "" && len(placed) < 8 {
+			there := pod.Info().Pod.DeepCopy()
+			there.Spec.NodeName = r.Node
+			c.SetPod(there)
+			placed = append(placed, there.UID)
+		}
 	}
 }
 

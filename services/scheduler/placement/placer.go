@@ -153,7 +153,7 @@ func (p *Placer) fillTable(ctx context.Context, a *attempt, only map[string]bool
 	}
 	key := tableKey{profile: a.profile, signature: signature}
 	nominated := a.pod.Pod.Status.NominatedNodeName
-	usable := only == nil && nominated == "" && !a.nominations && a.profile.NodeLocal(a.state)
+	usable := only == nil && nominated == "" && !a.nominations && a.profile.VerdictsLast(a.state)
 	if usable && !others && p.table.reusable(key, p.wanted(a.profile)) {
 		return p.refilter(ctx, a, changed)
 	}

@@ -132,6 +132,8 @@ type Domains struct {
 	Values []string
 	// of is the number of a node's domain, by the node's place, or noDomain.
 	of []int32
+	// shared says that a domain has several nodes.
+	shared bool
 }
 
 const noDomain = -1
@@ -141,6 +143,9 @@ func (d *Domains) Of(n *NodeInfo) (int, bool) {
 	i := d.of[n.place]
 	return int(i), i != noDomain
 }
+
+// Apart says that no two nodes are in one domain, as is usual of host names.
+func (d *Domains) Apart() bool { return !d.shared }
 
 // domains numbers the values of a label. s.mu is held.
 func (s *Snapshot) domains(label string) *Domains {
@@ -163,6 +168,7 @@ func (s *Snapshot) domains(label string) *Domains {
 			i = int32(len(d.Values))
 			numbers[value], d.Values = i, append(d.Values, value)
 		}
+		d.shared = d.shared || known
 		d.of[n.place] = i
 	}
 	if len(s.labels) >= labelsKept { // they are few, unless somebody tries

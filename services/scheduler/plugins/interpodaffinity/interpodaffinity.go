@@ -59,19 +59,23 @@ type required struct {
 	// all of them, antiAffinity, for each of its anti-affinity terms, those that
 	// match it, existing the pods with a term that keeps the pod away.
 	affinity, antiAffinity, existing []*snapshot.Tally
+	// elsewhere says that the verdict on a node depends on more than the pods of it:
+	// on those of other nodes, or on the labels of namespaces.
+	elsewhere bool
 	// nodes is the view that was counted, for Advise to look into again.
 	nodes *snapshot.Snapshot
 }
 
 // PreFilter counts the pods that the required terms speak of.
 func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) ([]string, *framework.Status) {
-	r := &required{nodes: nodes}
+	r := &required{nodes: nodes, elsewhere: len(pod.Affinity.Required) > 0}
 	for term := range nodes.AntiAffinity() {
 		if !term.Matches(pod.Pod, p.namespaces) {
 			continue
 		}
 		if t := nodes.Tally(havingTerm(term), term.TopologyKey); t.Total > 0 {
 			r.existing = append(r.existing, t)
+			r.look(term, t)
 		}
 	}
 	if len(pod.Affinity.Required) == 0 && len(pod.AntiAffinity.Required) == 0 && len(r.existing) == 0 {
@@ -81,11 +85,22 @@ func (p *Plugin) PreFilter(_ context.Context, state *framework.CycleState, pod *
 		r.affinity = append(r.affinity, nodes.Tally(p.matchingAll(pod.Affinity.Required), pod.Affinity.Required[i].TopologyKey))
 	}
 	for i := range pod.AntiAffinity.Required {
-		r.antiAffinity = append(r.antiAffinity, nodes.Tally(p.matchingAll(pod.AntiAffinity.Required[i:i+1]), pod.AntiAffinity.Required[i].TopologyKey))
+		t := nodes.Tally(p.matchingAll(pod.AntiAffinity.Required[i:i+1]), pod.AntiAffinity.Required[i].TopologyKey)
+		r.antiAffinity = append(r.antiAffinity, t)
+		r.look(&pod.AntiAffinity.Required[i], t)
 	}
 	p.required.Set(state, r)
 	return nil, nil
 }
+
+// look notes whether an anti-affinity term looks beyond each node.
+func (r *required) look(term *snapshot.PodTerm, t *snapshot.Tally) {
+	r.elsewhere = r.elsewhere || term.Group() == "" || !t.Apart()
+}
+
+// Lasting implements framework.Lasting: what keeps pods off one another's nodes by the
+// name of the host, as most anti-affinity does, looks at the pods of one node alone.
+func (p *Plugin) Lasting(state *framework.CycleState) bool { return !p.required.Get(state).elsewhere }
 
 // havingTerm counts the pods that have an anti-affinity term.
 func havingTerm(term *snapshot.PodTerm) snapshot.Counter {
