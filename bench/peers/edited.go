@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,7 +20,8 @@ const perKind = 12
 
 // edited compares what both sides say to edited objects of built-in kinds. Of
 // each it stores some on both, and sends requests with random edits that are
-// not stored: creations, updates, patches, applies, and updates of the status. Of
+// not stored: creations, updates, also of what is not there, patches, applies with
+// and without force, and updates of the status. Of
 // differences that look alike it tells one, and at the end how many there were.
 func (c *comparison) edited(ctx context.Context, all []manifest, count int, seed uint64) error {
 	d := newEditor(seed, all)
@@ -120,7 +122,9 @@ type trial struct {
 	edit edit
 }
 
-var verbs = []string{"create", "update", "patch", "apply", "status"}
+// verbs are what is sent: "make" is an update of an object that is not there, and
+// "conflict" applies what others have without taking it over.
+var verbs = []string{"create", "make", "update", "patch", "apply", "conflict", "status"}
 
 // draw decides for a request, and returns whether there is one to make.
 func (t *trial) draw(d *editor) bool {
@@ -133,7 +137,7 @@ func (t *trial) draw(d *editor) bool {
 		part = ""
 	}
 	var ok bool
-	if t.verb == "create" || t.verb == "apply" {
+	if slices.Contains([]string{"create", "make", "apply", "conflict"}, t.verb) {
 		t.edit, ok = d.draw(t.object.Object, part)
 	} else {
 		t.edit, ok = d.draw(t.stored[1], part)
@@ -149,20 +153,23 @@ func (t *trial) send(ctx context.Context, c *comparison) (said [2]answer, err er
 		method, path, contentType, force := http.MethodPut, at, "application/json", ""
 		var body any = t.edit.apply(t.stored[i])
 		switch t.verb {
-		case "create":
-			method, path = http.MethodPost, t.path
+		case "create", "make":
+			other := t.object.GetName() + "-2"
 			object := t.edit.apply(t.object.Object)
 			if meta, ok := object["metadata"].(map[string]any); ok && meta["name"] == t.object.GetName() {
-				meta["name"] = t.object.GetName() + "-2"
+				meta["name"] = other
 			}
-			body = object
+			body, path = object, t.path+"/"+url.PathEscape(other)
+			if t.verb == "create" {
+				method, path = http.MethodPost, t.path
+			}
 		case "patch":
 			method, contentType = http.MethodPatch, "application/json-patch+json"
 			body = []edit{t.edit}
-		case "apply": // by another manager than the object's
+		case "apply", "conflict": // by another manager than the object's
 			method, contentType = http.MethodPatch, "application/apply-patch+yaml"
 			body = t.edit.apply(t.object.Object)
-			force = "&force=true"
+			force = "&force=" + strconv.FormatBool(t.verb == "apply")
 		case "status":
 			path += "/status"
 		}
