@@ -42,6 +42,8 @@ func TestPrepare(t *testing.T) {
 			"endpoints: [{addresses: [a], conditions: {}, deprecatedTopology: {x: y}}]"},
 		{"a role without rules", gvk("rbac.authorization.k8s.io/v1", "Role"), "", "rules: []", "rules: null"},
 		{"no drivers", node, "", "spec: {drivers: []}", "spec: {drivers: null}"},
+		{"a node's configuration", gvk("v1", "Node"), "", "spec: {configSource: {}, unschedulable: true}\nstatus: {config: {}}", "spec: {unschedulable: true}"},
+		{"a node's configuration later on", gvk("v1", "Node"), "spec: {}", "spec: {configSource: {}}", "{}"},
 		{"a service that says nothing of its addresses", service, "spec: {" + addresses + "}", "spec: {}", "spec: {" + addresses + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
 		{"a service by its first address", service, "spec: {" + addresses + "}", "spec: {clusterIP: 10.0.0.1}", "spec: {" + addresses + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
 		{"a service by its addresses", service, "spec: {" + addresses + "}", "spec: {clusterIPs: [10.0.0.1]}", "spec: {" + addresses + serviceDefaults + "}\nstatus: {loadBalancer: {}}"},
