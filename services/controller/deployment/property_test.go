@@ -29,8 +29,9 @@ type world struct {
 	rng         *rand.Rand
 	deployments *runner.Controller
 	replicaSets *runner.Controller
-	// seen is what the controllers see of deployments.
-	seen *client.Informer[*appsv1.Deployment]
+	// seen and seenSets are what the controllers see.
+	seen     *client.Informer[*appsv1.Deployment]
+	seenSets *client.Informer[*appsv1.ReplicaSet]
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -42,6 +43,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	var err error
 	if w.seen, err = client.InformerFor[*appsv1.Deployment](c.Deps.Informers, nil); err != nil {
+		t.Fatal(err)
+	}
+	if w.seenSets, err = client.InformerFor[*appsv1.ReplicaSet](c.Deps.Informers, nil); err != nil {
 		t.Fatal(err)
 	}
 	c.Start() // informers only
@@ -99,9 +103,18 @@ func (w *world) reconcileDeployment() {
 	}
 }
 
+// reconcileSets takes a step for each set. That one has fewer available pods than
+// before is seen before the next step: another set would be scaled down for them.
 func (w *world) reconcileSets() {
+	before := make(map[string]int32)
 	for _, rs := range list[appsv1.ReplicaSetList](w).Items {
+		before[rs.Name] = rs.Status.AvailableReplicas
 		w.tolerate(w.replicaSets.Reconcile(w.t.Context(), "default/"+rs.Name))
+	}
+	for _, rs := range list[appsv1.ReplicaSetList](w).Items {
+		if rs.Status.AvailableReplicas < before[rs.Name] {
+			controllertest.AwaitSeen(w.Cluster, w.seenSets, &rs)
+		}
 	}
 }
 
