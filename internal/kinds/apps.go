@@ -21,6 +21,7 @@ func appsKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status"},
 			Columns:      daemonSetColumns(),
+			NamedOnce:    true,
 			Strategy:     warned(daemonSetStrategy(), specPath("template"), func(d *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &d.Spec.Template }, nil),
 		}),
 		object[appsv1.Deployment, appsv1.DeploymentList](Kind{
@@ -30,6 +31,7 @@ func appsKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status", "scale"},
 			Columns:      deploymentColumns(),
+			NamedOnce:    true,
 			Strategy:     deploymentStrategy(),
 		}),
 		object[appsv1.ReplicaSet, appsv1.ReplicaSetList](Kind{
@@ -41,6 +43,7 @@ func appsKinds() []*Kind {
 			Columns:      replicaSetColumns(),
 			Fields:       fields(replicaSetFields),
 			FieldNames:   []string{"status.replicas"},
+			NamedOnce:    true,
 			Strategy:     warnedOfNames(warned(replicaSetStrategy(), specPath("template"), func(r *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &r.Spec.Template }, nil)),
 		}),
 		object[appsv1.StatefulSet, appsv1.StatefulSetList](Kind{
@@ -50,6 +53,7 @@ func appsKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status", "scale"},
 			Columns:      statefulSetColumns(),
+			NamedOnce:    true,
 			Strategy:     statefulSetStrategy(),
 		}),
 	}

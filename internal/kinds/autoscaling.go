@@ -15,6 +15,7 @@ func autoscalingKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status"},
 			Columns:      autoscalerColumns(),
+			NamedOnce:    true,
 			Strategy:     autoscalerStrategy(),
 		}),
 		object[autoscalingv1.HorizontalPodAutoscaler, autoscalingv1.HorizontalPodAutoscalerList](Kind{
@@ -24,6 +25,7 @@ func autoscalingKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status"},
 			Columns:      autoscalerV1Columns(),
+			NamedOnce:    true,
 			Strategy:     autoscalerV1Strategy(),
 			StoredAs:     sharedAutoscalers(),
 		}),

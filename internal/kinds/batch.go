@@ -15,6 +15,7 @@ func batchKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status"},
 			Columns:      cronJobColumns(),
+			NamedOnce:    true,
 			Strategy:     warnedOfNames(warned(cronJobStrategy(), specPath("jobTemplate", "spec", "template"), func(c *batchv1.CronJob) *corev1.PodTemplateSpec { return &c.Spec.JobTemplate.Spec.Template }, nil)),
 		}),
 		object[batchv1.Job, batchv1.JobList](Kind{
@@ -25,6 +26,7 @@ func batchKinds() []*Kind {
 			Columns:      jobColumns(),
 			Fields:       fields(jobFields),
 			FieldNames:   []string{"status.successful"},
+			NamedOnce:    true,
 			Strategy:     warnedOfNames(warned(jobStrategy(), specPath("template"), func(j *batchv1.Job) *corev1.PodTemplateSpec { return &j.Spec.Template }, warnOfManyIndexes)),
 		}),
 	}

@@ -11,7 +11,7 @@ func certificatesKinds() []*Kind {
 			Group: "certificates.k8s.io", Version: "v1", Resource: "certificatesigningrequests", Kind: "CertificateSigningRequest", Singular: "certificatesigningrequest",
 			ShortNames:   []string{"csr"},
 			Subresources: []string{"status", "approval"},
-			NameRule:     validatePathSegment,
+			NameRule:     PathSegment,
 			Columns:      certificateRequestColumns(),
 			Fields:       fields(certificateRequestFields),
 			FieldNames:   []string{"spec.signerName"},

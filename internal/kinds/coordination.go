@@ -10,6 +10,7 @@ func coordinationKinds() []*Kind {
 			Namespaced:     true,
 			Columns:        leaseColumns(),
 			CreateOnUpdate: true,
+			NamedOnce:      true,
 			Strategy:       leaseStrategy(),
 		}),
 	}

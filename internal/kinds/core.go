@@ -64,6 +64,7 @@ func coreKinds() []*Kind {
 			Fields:         fields(serviceFields),
 			FieldNames:     []string{"spec.clusterIP", "spec.type"},
 			CreateOnUpdate: true,
+			NamedOnce:      true,
 			Strategy:       serviceStrategy(),
 		}),
 		object[corev1.ReplicationController, corev1.ReplicationControllerList](Kind{
@@ -75,6 +76,7 @@ func coreKinds() []*Kind {
 			Columns:      replicationControllerColumns(),
 			Fields:       fields(replicationControllerFields),
 			FieldNames:   []string{"status.replicas"},
+			NamedOnce:    true,
 			Strategy:     warnedOfNames(warned(replicationControllerStrategy(), specPath("template"), func(r *corev1.ReplicationController) *corev1.PodTemplateSpec { return r.Spec.Template }, nil)),
 		}),
 		object[corev1.ConfigMap, corev1.ConfigMapList](Kind{
@@ -107,8 +109,9 @@ func coreKinds() []*Kind {
 			Columns:        eventColumns(),
 			Fields:         fields(eventFields),
 			FieldNames:     eventFieldNames(),
-			NameRule:       validatePathSegment,
+			NameRule:       PathSegment,
 			CreateOnUpdate: true,
+			NamedOnce:      true,
 			Strategy:       eventStrategy(),
 		}),
 		object[corev1.LimitRange, corev1.LimitRangeList](Kind{
@@ -131,6 +134,7 @@ func coreKinds() []*Kind {
 			Group: "", Version: "v1", Resource: "podtemplates", Kind: "PodTemplate", Singular: "podtemplate",
 			Namespaced: true,
 			Columns:    podTemplateColumns(),
+			NamedOnce:  true,
 			Strategy:   warned(podTemplateStrategy(), field.NewPath("template"), func(t *corev1.PodTemplate) *corev1.PodTemplateSpec { return &t.Template }, nil),
 		}),
 		object[corev1.ResourceQuota, corev1.ResourceQuotaList](Kind{
@@ -139,6 +143,7 @@ func coreKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status"},
 			Columns:      resourceQuotaColumns(),
+			NamedOnce:    true,
 			Strategy:     resourceQuotaStrategy(),
 		}),
 		object[corev1.ServiceAccount, corev1.ServiceAccountList](Kind{

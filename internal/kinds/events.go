@@ -13,6 +13,7 @@ func eventsKinds() []*Kind {
 			Fields:         fields(newEventFields),
 			FieldNames:     newEventFieldNames(),
 			CreateOnUpdate: true,
+			NamedOnce:      true,
 			Strategy:       newEventStrategy(),
 			StoredAs:       sharedEvents(),
 		}),

@@ -52,6 +52,9 @@ type Kind struct {
 	ReadOnly bool
 	// CreateOnUpdate says that an update of an object that is not there makes it.
 	CreateOnUpdate bool
+	// NamedOnce says that the name and the generateName of its objects are judged by
+	// NameRule when they are created only; later they need no more than fit into a path.
+	NamedOnce bool
 	// NameRule returns what is wrong with a name, or with a generateName where
 	// prefix is set. Kinds that name none have DNS subdomains as names.
 	NameRule func(name string, prefix bool) []string

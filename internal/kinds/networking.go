@@ -23,6 +23,7 @@ func networkingKinds() []*Kind {
 			ShortNames: []string{"netpol"},
 			Namespaced: true,
 			Columns:    networkPolicyColumns(),
+			NamedOnce:  true,
 			Strategy:   networkPolicyStrategy(),
 		}),
 		object[networkingv1.IPAddress, networkingv1.IPAddressList](Kind{
@@ -36,6 +37,7 @@ func networkingKinds() []*Kind {
 			Group: "networking.k8s.io", Version: "v1", Resource: "servicecidrs", Kind: "ServiceCIDR", Singular: "servicecidr",
 			Subresources: []string{"status"},
 			Columns:      serviceCIDRColumns(),
+			NamedOnce:    true,
 			Strategy:     serviceCIDRStrategy(),
 		}),
 	}

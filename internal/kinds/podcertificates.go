@@ -36,7 +36,8 @@ func podCertificateRequestKind() *Kind {
 		Fields: fields(func(r *certificatesv1.PodCertificateRequest) map[string]string {
 			return map[string]string{"spec.nodeName": string(r.Spec.NodeName), "spec.podName": r.Spec.PodName, "spec.signerName": r.Spec.SignerName}
 		}),
-		Strategy: podCertificateStrategy(),
+		NamedOnce: true,
+		Strategy:  podCertificateStrategy(),
 	})
 }
 

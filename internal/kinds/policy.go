@@ -10,8 +10,9 @@ func policyKinds() []*Kind {
 			ShortNames:   []string{"pdb"},
 			Namespaced:   true,
 			Subresources: []string{"status"},
-			NameRule:     validatePathSegment,
+			NameRule:     PathSegment,
 			Columns:      disruptionBudgetColumns(),
+			NamedOnce:    true,
 			Strategy:     disruptionBudgetStrategy(),
 		}),
 	}

@@ -21,12 +21,14 @@ func resourceKinds() []*Kind {
 	return []*Kind{
 		object[resourcev1.DeviceClass, resourcev1.DeviceClassList](Kind{
 			Group: resourcev1.GroupName, Version: "v1", Resource: "deviceclasses", Kind: "DeviceClass", Singular: "deviceclass",
-			Strategy: deviceClassStrategy(),
+			NamedOnce: true,
+			Strategy:  deviceClassStrategy(),
 		}),
 		object[resourcev1.DeviceTaintRule, resourcev1.DeviceTaintRuleList](Kind{
 			Group: resourcev1.GroupName, Version: "v1", Resource: "devicetaintrules", Kind: "DeviceTaintRule", Singular: "devicetaintrule",
 			Subresources: []string{"status"},
 			Columns:      deviceTaintRuleColumns(),
+			NamedOnce:    true,
 			Strategy:     deviceTaintRuleStrategy(),
 		}),
 		object[resourcev1.ResourceClaim, resourcev1.ResourceClaimList](Kind{
@@ -60,7 +62,8 @@ func resourceKinds() []*Kind {
 					resourcev1.ResourceSliceSelectorPoolName: s.Spec.Pool.Name,
 				}
 			}),
-			Strategy: resourceSliceStrategy(),
+			NamedOnce: true,
+			Strategy:  resourceSliceStrategy(),
 		}),
 	}
 }

@@ -9,6 +9,7 @@ func schedulingKinds() []*Kind {
 			Group: "scheduling.k8s.io", Version: "v1", Resource: "priorityclasses", Kind: "PriorityClass", Singular: "priorityclass",
 			ShortNames: []string{"pc"},
 			Columns:    priorityClassColumns(),
+			NamedOnce:  true,
 			Strategy:   priorityClassStrategy(),
 		}),
 	}

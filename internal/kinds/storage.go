@@ -7,8 +7,9 @@ func storageKinds() []*Kind {
 	return []*Kind{
 		object[storagev1.CSIDriver, storagev1.CSIDriverList](Kind{
 			Group: "storage.k8s.io", Version: "v1", Resource: "csidrivers", Kind: "CSIDriver", Singular: "csidriver",
-			Columns:  csiDriverColumns(),
-			Strategy: csiDriverStrategy(),
+			Columns:   csiDriverColumns(),
+			NamedOnce: true,
+			Strategy:  csiDriverStrategy(),
 		}),
 		object[storagev1.CSINode, storagev1.CSINodeList](Kind{
 			Group: "storage.k8s.io", Version: "v1", Resource: "csinodes", Kind: "CSINode", Singular: "csinode",

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validate/content"
 	corevalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -182,41 +181,12 @@ func validateMetadata(kind *kinds.Kind, obj kinds.Object) field.ErrorList {
 func validateMetadataUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList {
 	at := field.NewPath("metadata")
 	names := kind.NameRule
-	if namedOnce(kind) {
-		names = pathSegment
+	if kind.NamedOnce {
+		names = kinds.PathSegment
 	}
 	errs := corevalidation.ValidateObjectMetaAccessor(obj, kind.Namespaced, names, at)
 	errs = append(errs, rule.Unchanged(validateFinalizers(kind, obj, at), validateFinalizers(kind, old, at))...)
 	return append(errs, corevalidation.ValidateObjectMetaAccessorUpdate(obj, old, at)...)
-}
-
-// namedOnce says whether the name and the generateName of a kind's objects are
-// judged by its rule when they are created only; later ones need no more than fit
-// into a path.
-func namedOnce(kind *kinds.Kind) bool {
-	switch kind.Group {
-	case "":
-		return slices.Contains([]string{"events", "podtemplates", "replicationcontrollers", "resourcequotas", "services"}, kind.Resource)
-	case "apps":
-		return kind.Resource != "controllerrevisions"
-	case "networking.k8s.io":
-		return slices.Contains([]string{"networkpolicies", "servicecidrs"}, kind.Resource)
-	case "resource.k8s.io":
-		return slices.Contains([]string{"deviceclasses", "devicetaintrules", "resourceslices"}, kind.Resource)
-	case "storage.k8s.io":
-		return kind.Resource == "csidrivers"
-	case "certificates.k8s.io":
-		return kind.Resource == "podcertificaterequests"
-	}
-	return slices.Contains([]string{"autoscaling", "batch", "coordination.k8s.io", "events.k8s.io", "policy", "scheduling.k8s.io"}, kind.Group)
-}
-
-// pathSegment returns what keeps a name, or the beginning of one, out of a path.
-func pathSegment(name string, prefix bool) []string {
-	if prefix {
-		return content.IsPathSegmentPrefix(name)
-	}
-	return content.IsPathSegmentName(name)
 }
 
 // validateFinalizers returns the finalizers of an object that are not named after
