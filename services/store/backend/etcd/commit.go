@@ -25,7 +25,7 @@ func (b *Backend) Commit(ctx context.Context, ops ...backend.Op) (backend.Result
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	w := &write{ops: ops, req: &pb.TxnRequest{}, done: make(chan struct{})}
+	w := &write{ops: ops, req: &pb.TxnRequest{}}
 	for _, op := range ops {
 		if err := b.addTo(ctx, w.req, op); err != nil {
 			return backend.Result{}, err

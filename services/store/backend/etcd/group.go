@@ -26,7 +26,8 @@ const (
 type write struct {
 	ops []backend.Op
 	req *pb.TxnRequest
-	// done is closed when result and err are there.
+	// done is closed when result and err are there; nil for a write that does not
+	// wait.
 	done   chan struct{}
 	result backend.Result
 	err    error
@@ -34,7 +35,9 @@ type write struct {
 
 func (w *write) finish(result backend.Result, err error) {
 	w.result, w.err = result, err
-	close(w.done)
+	if w.done != nil {
+		close(w.done)
+	}
 }
 
 // bytes returns about how large the write is.
@@ -88,6 +91,7 @@ func (g *groups) enter(w *write) bool {
 		g.inFlight++
 		return true
 	}
+	w.done = make(chan struct{})
 	g.waiting = append(g.waiting, w)
 	return false
 }
@@ -142,11 +146,15 @@ type group struct {
 // take adds a write, if it fits in.
 func (g *group) take(w *write) bool {
 	size := w.bytes()
-	if len(g.writes) > 0 && (len(g.writes) == maxGroup || g.bytes+size > maxGroupBytes || len(w.ops) > maxGroupOps || len(g.writes[0].ops) > maxGroupOps || !g.apart(w)) {
-		return false
-	}
-	if g.keys == nil {
+	switch {
+	case len(g.writes) == 0: // it may be as large as it likes, alone
 		g.keys, g.slots = make(map[string]bool), make(map[int64]bool)
+	case len(g.writes) == maxGroup, g.bytes+size > maxGroupBytes:
+		return false
+	case len(w.ops) > maxGroupOps, len(g.writes[0].ops) > maxGroupOps:
+		return false
+	case !g.apart(w):
+		return false
 	}
 	g.writes, g.bytes = append(g.writes, w), g.bytes+size
 	for _, op := range w.ops {

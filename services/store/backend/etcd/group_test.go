@@ -18,7 +18,7 @@ import (
 	"navarch.dev/navarch/services/store/backend"
 )
 
-func writeOf(ops ...backend.Op) *write { return &write{ops: ops, done: make(chan struct{})} }
+func writeOf(ops ...backend.Op) *write { return &write{ops: ops} }
 
 func TestGroupTakes(t *testing.T) {
 	put := func(key string) backend.Op { return backend.Op{Type: backend.Put, Key: key} }
@@ -213,7 +213,6 @@ func TestOneOfAGroupIsRefused(t *testing.T) {
 		}
 		b.send(t.Context(), group)
 		for _, w := range group {
-			<-w.done
 			bad := w.ops[0].Key == "/bad" || !tc.others
 			if bad && !errors.Is(translate(w.err), tc.want) || !bad && (w.err != nil || !w.result.Committed) {
 				t.Errorf("of a group of which etcd says %v, %s ends with %+v, %v", tc.err, w.ops[0].Key, w.result, w.err)
