@@ -1,13 +1,12 @@
 package eviction
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/resource"
+	"navarch.dev/navarch/internal/quantities"
 )
 
 // Threshold is the least of something that a node must have left: an amount, or a
@@ -91,13 +90,10 @@ func parseThreshold(value string) (Threshold, error) {
 		}
 		return Threshold{percent: percent}, nil
 	}
-	if strings.LastIndexByte(value, '-') > 0 {
-		return Threshold{}, fmt.Errorf("%q is a fraction", value) // 1e-999999999 would be read for hours
-	}
-	q, err := resource.ParseQuantity(value)
+	q, err := quantities.Parse(value)
 	switch {
 	case err != nil:
-		return Threshold{}, fmt.Errorf("%q is neither a quantity, such as 100Mi, nor a percentage: %w", value, errors.Unwrap(err))
+		return Threshold{}, fmt.Errorf("%q is neither a quantity, such as 100Mi, nor a percentage: %w", value, err)
 	case q.Sign() < 0:
 		return Threshold{}, fmt.Errorf("%q is less than 0", value)
 	}
