@@ -68,6 +68,7 @@ func (k Kind) filled() *Kind {
 		k.Columns = columns(ageColumn())
 	}
 	k.typeURL = typeURLPrefix + MessageName(k.newObject())
+	k.disabled = disabledFields(&k)
 	k.deprecated = deprecationOf(k.newObject(), k.GVK())
 	return &k
 }

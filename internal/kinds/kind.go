@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"navarch.dev/navarch/internal/kinds/disabled"
 )
 
 // Object is any API object: one of the structs of k8s.io/api.
@@ -85,6 +87,8 @@ type Kind struct {
 	newObject func() Object
 	newList   func() List
 	typeURL   string
+	// disabled are the fields that DropDisabled takes away; nil for most.
+	disabled *disabled.Fields
 	// deprecated is said to whoever uses the kind; empty for most.
 	deprecated string
 }

@@ -86,23 +86,9 @@ func nodeFields(n *corev1.Node) map[string]string {
 // creator may set it, and reports labels along with the status.
 func nodeStrategy() Strategy {
 	s := plain(rules[*corev1.Node]{
-		// Agents have no configuration that is an object, as kubelets had up to v1.23.
-		create: func(n *corev1.Node) {
-			n.Spec.ConfigSource = nil //nolint:staticcheck // clients may still send it
-			n.Status.Config = nil
-		},
-		update: func(n, old *corev1.Node) {
-			n.Status = old.Status
-			if old.Spec.ConfigSource == nil { //nolint:staticcheck // see above
-				n.Spec.ConfigSource = nil //nolint:staticcheck // see above
-			}
-		},
-		statusUpdate: func(n, old *corev1.Node) {
-			n.Spec = old.Spec
-			if old.Status.Config == nil {
-				n.Status.Config = nil
-			}
-		},
+		create:         func(*corev1.Node) {},
+		update:         func(n, old *corev1.Node) { n.Status = old.Status },
+		statusUpdate:   func(n, old *corev1.Node) { n.Spec = old.Spec },
 		defaults:       defaultNode,
 		validate:       validateNode,
 		validateUpdate: validateNodeUpdate,

@@ -65,9 +65,11 @@ func TestPrepare(t *testing.T) {
 			kind, obj := parse(t, tt.of, tt.text)
 			if tt.old == "" {
 				run1(kind.Strategy.PrepareForCreate, obj)
+				kind.DropDisabled(obj, nil)
 			} else {
 				_, old := parse(t, tt.of, tt.old)
 				kind.Strategy.PrepareForUpdate(obj, old)
+				kind.DropDisabled(obj, old)
 			}
 			run1(kind.Strategy.Default, obj)
 			run1(kind.Strategy.Canonicalize, obj)

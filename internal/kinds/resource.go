@@ -101,11 +101,9 @@ func resourceClaimStrategy() Strategy {
 		func(c *resourcev1.ResourceClaim) *resourcev1.ResourceClaimSpec { return &c.Spec },
 		func(c *resourcev1.ResourceClaim) *resourcev1.ResourceClaimStatus { return &c.Status },
 		rules[*resourcev1.ResourceClaim]{
-			create: func(c *resourcev1.ResourceClaim) { devicespec.DropClaim(&c.Spec) },
-			update: func(c, _ *resourcev1.ResourceClaim) { devicespec.DropClaim(&c.Spec) },
 			statusUpdate: func(c, old *resourcev1.ResourceClaim) {
 				c.Annotations = old.Annotations
-				devicespec.DropStatus(&c.Status, &old.Status)
+				devicespec.ForgetDevices(&c.Status, &old.Status)
 			},
 			defaults: func(c *resourcev1.ResourceClaim) {
 				devicespec.DefaultClaim(&c.Spec)
@@ -143,8 +141,6 @@ func claimState(c *resourcev1.ResourceClaim) string {
 
 func resourceClaimTemplateStrategy() Strategy {
 	return plain(rules[*resourcev1.ResourceClaimTemplate]{
-		create:       func(t *resourcev1.ResourceClaimTemplate) { devicespec.DropClaim(&t.Spec.Spec) },
-		update:       func(t, _ *resourcev1.ResourceClaimTemplate) { devicespec.DropClaim(&t.Spec.Spec) },
 		defaults:     func(t *resourcev1.ResourceClaimTemplate) { devicespec.DefaultClaim(&t.Spec.Spec) },
 		canonicalize: func(t *resourcev1.ResourceClaimTemplate) { noneIfEmpty(&t.Spec.Spec.Devices.Requests) },
 		validate: func(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
@@ -170,8 +166,6 @@ func resourceSliceStrategy() Strategy {
 	return specOnly(
 		func(s *resourcev1.ResourceSlice) *resourcev1.ResourceSliceSpec { return &s.Spec },
 		rules[*resourcev1.ResourceSlice]{
-			create:   func(s *resourcev1.ResourceSlice) { devicespec.DropSlice(&s.Spec) },
-			update:   func(s, _ *resourcev1.ResourceSlice) { devicespec.DropSlice(&s.Spec) },
 			defaults: func(s *resourcev1.ResourceSlice) { devicespec.DefaultSlice(&s.Spec) },
 			validate: func(s *resourcev1.ResourceSlice) field.ErrorList {
 				return devicespec.ValidateSlice(&s.Spec, specPath())

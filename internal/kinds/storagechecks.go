@@ -190,17 +190,12 @@ func warnOfTokens(d, old *storagev1.CSIDriver) []string {
 	return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"}
 }
 
-// csiNodeStrategy: the health of a node's storage is alpha in Kubernetes 1.37, and
-// dropped as a cluster does that has not been told otherwise.
 func csiNodeStrategy() Strategy {
 	return statusOnly(
 		func(n *storagev1.CSINode) *storagev1.CSINodeSpec { return &n.Spec },
 		func(n *storagev1.CSINode) *storagev1.CSINodeStatus { return &n.Status },
 		rules[*storagev1.CSINode]{
-			statusUpdate: func(n, old *storagev1.CSINode) {
-				n.Annotations = old.Annotations
-				n.Status.StorageHealth = nil
-			},
+			statusUpdate: func(n, old *storagev1.CSINode) { n.Annotations = old.Annotations },
 			canonicalize: func(n *storagev1.CSINode) {
 				noneIfEmpty(&n.Spec.Drivers)
 				for i := range n.Spec.Drivers {

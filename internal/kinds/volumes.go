@@ -152,13 +152,7 @@ func claimStrategy() Strategy {
 				c.Status.Phase = corev1.ClaimPending
 				alignSources(&c.Spec, nil)
 			},
-			update: func(c, old *corev1.PersistentVolumeClaim) { alignSources(&c.Spec, &old.Spec) },
-			// The health of a volume is alpha in Kubernetes 1.37.
-			statusUpdate: func(c, old *corev1.PersistentVolumeClaim) {
-				if old.Status.HealthStatus == nil {
-					c.Status.HealthStatus = nil
-				}
-			},
+			update:   func(c, old *corev1.PersistentVolumeClaim) { alignSources(&c.Spec, &old.Spec) },
 			defaults: defaultClaim,
 			warnings: warnOfClaim,
 			validate: func(c *corev1.PersistentVolumeClaim) field.ErrorList {

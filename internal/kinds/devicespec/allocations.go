@@ -63,15 +63,9 @@ func DefaultStatus(s *resourcev1.ResourceClaimStatus) {
 	}
 }
 
-// DropStatus takes away from a claim's status what is alpha in Kubernetes 1.37,
-// and what is said of devices that the claim no longer has: who frees a device
-// need not know what its driver has written.
-func DropStatus(s, old *resourcev1.ResourceClaimStatus) {
-	if s.Allocation != nil {
-		for i := range s.Allocation.Devices.Results {
-			s.Allocation.Devices.Results[i].SkipNodeOperations = nil
-		}
-	}
+// ForgetDevices takes away from a claim's status what is said of devices that the
+// claim no longer has: who frees a device need not know what its driver has written.
+func ForgetDevices(s, old *resourcev1.ResourceClaimStatus) {
 	before, now := allocated(old.Allocation), allocated(s.Allocation)
 	s.Devices = slices.DeleteFunc(s.Devices, func(d resourcev1.AllocatedDeviceStatus) bool {
 		id := sharedOf(&d)

@@ -40,20 +40,6 @@ func defaultCount(mode *resourcev1.DeviceAllocationMode, count *int64) {
 	}
 }
 
-// DropClaim takes away what is alpha in Kubernetes 1.37, as a cluster does that
-// has not been told otherwise.
-func DropClaim(s *resourcev1.ResourceClaimSpec) {
-	for i := range s.Devices.Requests {
-		request := &s.Devices.Requests[i]
-		if request.Exactly != nil {
-			request.Exactly.DerivedAttributes = nil
-		}
-		for j := range request.FirstAvailable {
-			request.FirstAvailable[j].DerivedAttributes = nil
-		}
-	}
-}
-
 // ValidateClaim returns what is wrong with what a claim asks for.
 func ValidateClaim(s *resourcev1.ResourceClaimSpec, at *field.Path) field.ErrorList {
 	at = at.Child("devices")

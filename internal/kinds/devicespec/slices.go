@@ -13,23 +13,6 @@ import (
 	"navarch.dev/navarch/internal/kinds/rule"
 )
 
-// DropSlice takes away what is alpha in Kubernetes 1.37, as a cluster does that
-// has not been told otherwise.
-func DropSlice(s *resourcev1.ResourceSliceSpec) {
-	s.PartitionTypeAttribute, s.SkipNodeOperations = nil, nil
-	for i := range s.Devices {
-		d := &s.Devices[i]
-		d.NodeAllocatableResources = nil
-		for j := range d.ConsumesCounters {
-			d.ConsumesCounters[j].CompatibilityGroups = nil
-		}
-		for name, a := range d.Attributes {
-			a.IntValues, a.BoolValues, a.StringValues, a.VersionValues = nil, nil, nil, nil
-			d.Attributes[name] = a
-		}
-	}
-}
-
 // DefaultSlice notes when the taints of devices were added.
 func DefaultSlice(s *resourcev1.ResourceSliceSpec) {
 	for i := range s.Devices {

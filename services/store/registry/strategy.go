@@ -24,6 +24,7 @@ func runPrepareForCreate(kind *kinds.Kind, obj kinds.Object) {
 			s.SetZero()
 		}
 	}
+	kind.DropDisabled(obj, nil)
 }
 
 func runPrepareForUpdate(kind *kinds.Kind, obj, old kinds.Object) {
@@ -33,9 +34,11 @@ func runPrepareForUpdate(kind *kinds.Kind, obj, old kinds.Object) {
 	case kind.HasSubresource("status"):
 		copyStatus(obj, old)
 	}
+	kind.DropDisabled(obj, old)
 }
 
 func runPrepareForStatusUpdate(kind *kinds.Kind, obj, old kinds.Object) {
+	defer kind.DropDisabled(obj, old)
 	if kind.Strategy.PrepareForStatusUpdate != nil {
 		kind.Strategy.PrepareForStatusUpdate(obj, old)
 		return

@@ -131,6 +131,7 @@ func (r *Registry) prepareUpdate(w Write, obj, old kinds.Object) {
 	}
 	if part, ok := w.Kind.Strategy.Parts[w.Subresource]; ok {
 		part.Prepare(obj, old)
+		w.Kind.DropDisabled(obj, old)
 		restoreSystemMetadata(obj, old)
 	} else {
 		runPrepareForUpdate(w.Kind, obj, old)
