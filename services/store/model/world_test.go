@@ -17,6 +17,7 @@ import (
 	"navarch.dev/navarch/services/store/access"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/backend/etcd"
+	"navarch.dev/navarch/services/store/backend/etcdtest"
 	"navarch.dev/navarch/services/store/backend/failpoint"
 	"navarch.dev/navarch/services/store/backend/memory"
 	"navarch.dev/navarch/services/store/storetest"
@@ -43,15 +44,15 @@ func TestOnEmbeddedEtcd(t *testing.T) {
 
 // The Stores reach etcd over connections that are cut.
 func TestOnExternalEtcd(t *testing.T) {
-	address := serveEtcd(t)
-	direct := openEtcd(t, external(address))
+	address := etcdtest.Serve(t)
+	direct := openEtcd(t, etcdtest.Config(address))
 	newWorld(t, direct, func(t *testing.T) connection {
-		p := newProxy(t, address)
-		b, err := etcd.Open(context.Background(), external(p.address()), slog.New(slog.DiscardHandler))
+		p := etcdtest.NewProxy(t, address)
+		b, err := etcd.Open(context.Background(), etcdtest.Config(p.Address()), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return connection{Backend: b, cut: p.cut, close: func() { _ = b.Close(); p.close() }}
+		return connection{Backend: b, cut: p.Cut, close: func() { _ = b.Close(); p.Close() }}
 	}).run(testseed.Times(t, 40))
 }
 

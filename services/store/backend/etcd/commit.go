@@ -75,22 +75,9 @@ func expected(op backend.Op) int64 {
 
 // send asks etcd for the writes of a group.
 func (b *Backend) send(ctx context.Context, group []*write) {
-	if len(group) == 1 {
-		resp, err := b.txn(ctx, group[0].req)
-		if err != nil {
-			group[0].finish(backend.Result{}, err)
-			return
-		}
-		group[0].finish(resultOf(group[0].ops, resp, resp.GetHeader().GetRevision()), nil)
-		return
-	}
-	req := &pb.TxnRequest{Success: make([]*pb.RequestOp, len(group))}
-	for i, w := range group {
-		req.Success[i] = &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: w.req}}
-	}
-	resp, err := b.txn(ctx, req)
+	answers, transaction, err := b.ask(ctx, group)
 	switch {
-	case refused(err):
+	case refused(err) && len(group) > 1:
 		// One of them is why, and the others shall not suffer.
 		for _, w := range group {
 			b.send(ctx, []*write{w})
@@ -101,8 +88,54 @@ func (b *Backend) send(ctx context.Context, group []*write) {
 		}
 	default:
 		for i, w := range group {
-			w.finish(resultOf(w.ops, resp.GetResponses()[i].GetResponseTxn(), resp.GetHeader().GetRevision()), nil)
+			w.finish(resultOf(w.ops, answers[i], transaction), nil)
 		}
+	}
+}
+
+// ask has etcd do the writes of a group in one transaction, and returns the answer to
+// each with the transaction's revision.
+func (b *Backend) ask(ctx context.Context, group []*write) ([]*pb.TxnResponse, int64, error) {
+	if b.roster == nil && len(group) == 1 {
+		resp, err := b.txn(ctx, group[0].req)
+		return []*pb.TxnResponse{resp}, resp.GetHeader().GetRevision(), err
+	}
+	req := &pb.TxnRequest{Success: make([]*pb.RequestOp, len(group))}
+	for i, w := range group {
+		req.Success[i] = &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: w.req}}
+	}
+	resp, err := b.fenced(ctx, req)
+	if err != nil {
+		return nil, 0, err
+	}
+	answers := make([]*pb.TxnResponse, len(group))
+	for i, r := range resp.GetResponses() {
+		answers[i] = r.GetResponseTxn()
+	}
+	return answers, resp.GetHeader().GetRevision(), nil
+}
+
+// fenced has etcd do a transaction for as long as this Store is registered, where it
+// has to be; if it is not, it is again first.
+func (b *Backend) fenced(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
+	if b.roster == nil {
+		return b.txn(ctx, req)
+	}
+	for {
+		own, condition, err := b.roster.fence(ctx)
+		if err != nil {
+			return nil, err
+		}
+		req.Compare = []*pb.Compare{condition}
+		resp, err := b.txn(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		if resp.GetSucceeded() {
+			b.roster.saw(resp.GetHeader().GetRevision())
+			return resp, nil
+		}
+		b.roster.leave(own)
 	}
 }
 

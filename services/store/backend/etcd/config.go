@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -20,10 +21,18 @@ type Config struct {
 	Dir string
 	// QuotaBytes is the size at which the embedded etcd refuses writes.
 	QuotaBytes int64
+	// ReadLease is for how long a Store that is alone on an external etcd may answer
+	// consistent reads without asking etcd. 0 asks for each.
+	ReadLease time.Duration
+	// registrationTTL is for how long the external etcd keeps a Store registered that
+	// it does not hear of, in whole seconds.
+	registrationTTL time.Duration
 }
 
 // DefaultConfig returns the stock settings: embedded, Dir unset.
-func DefaultConfig() Config { return Config{QuotaBytes: 4 << 30} }
+func DefaultConfig() Config {
+	return Config{QuotaBytes: 4 << 30, ReadLease: 2 * time.Second, registrationTTL: registrationTTL}
+}
 
 // AddFlags registers a flag for every setting but Dir, which follows from
 // where the process keeps its data.
@@ -32,6 +41,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.CAFile, "etcd-ca-file", c.CAFile, "certificate authority of the external etcd cluster")
 	fs.StringVar(&c.CertFile, "etcd-cert-file", c.CertFile, "client certificate for the external etcd cluster")
 	fs.StringVar(&c.KeyFile, "etcd-key-file", c.KeyFile, "key of --etcd-cert-file")
+	fs.DurationVar(&c.ReadLease, "etcd-read-lease", c.ReadLease, "how long a store that is alone on an external etcd may answer consistent reads without asking it; 0: it asks for each")
 	fs.Int64Var(&c.QuotaBytes, "etcd-quota-bytes", c.QuotaBytes, "size at which the embedded etcd refuses writes")
 }
 
@@ -46,6 +56,9 @@ func (c *Config) Validate() error {
 	}
 	if c.QuotaBytes < 64<<20 {
 		errs = append(errs, fmt.Errorf("--etcd-quota-bytes %d must be at least 64 MiB", c.QuotaBytes))
+	}
+	if c.ReadLease < 0 || c.ReadLease > maxReadLease {
+		errs = append(errs, fmt.Errorf("--etcd-read-lease %s must be between 0 and %s", c.ReadLease, maxReadLease))
 	}
 	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -49,6 +50,9 @@ type Backend struct {
 	leases  *leases
 	watches *watches
 	groups  groups
+	// roster is nil with the embedded etcd, which has no other users.
+	roster  *roster
+	running sync.WaitGroup // counts what runs until Close
 	log     *slog.Logger
 	// open ends with Close.
 	open  context.Context
@@ -76,10 +80,27 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Backend, error) {
 		b.kv, b.watcher = clientv3.RetryKVClient(b.client), etcdserverpb.NewWatchClient(b.client.ActiveConnection())
 	}
 	b.leases = newLeases(b.client)
+	if b.server == nil {
+		if err := b.register(ctx, cfg); err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
+	}
 	if _, err := b.Revision(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("reach etcd: %w", err), b.Close())
 	}
 	return b, nil
+}
+
+// register enters this Store into the roster of an external etcd's users.
+func (b *Backend) register(ctx context.Context, cfg Config) error {
+	b.roster = newRoster(b.client, b.kv, cfg, b.log)
+	own, err := b.roster.join(ctx)
+	if err != nil {
+		return err
+	}
+	b.roster.enter(own)
+	b.running.Go(func() { b.roster.run(b.open, own) })
+	return nil
 }
 
 func dial(cfg Config, log *slog.Logger) (*clientv3.Client, error) {
@@ -117,6 +138,7 @@ func (b *Backend) Stopped() <-chan struct{} {
 // Close implements backend.Backend. It stops the embedded etcd.
 func (b *Backend) Close() error {
 	b.close()
+	b.running.Wait()
 	err := b.client.Close()
 	if errors.Is(err, context.Canceled) {
 		err = nil
@@ -140,20 +162,19 @@ func (b *Backend) Count(ctx context.Context, prefix string) (int64, error) {
 
 // Revision implements backend.Backend.
 func (b *Backend) Revision(ctx context.Context) (int64, error) {
+	if b.open.Err() != nil {
+		return 0, fmt.Errorf("read etcd's revision: %w: it is closed", backend.ErrUnavailable)
+	}
 	if b.server != nil {
-		if b.open.Err() != nil {
-			return 0, fmt.Errorf("read etcd's revision: %w: it is closed", backend.ErrUnavailable)
-		}
 		return stateAfter(b.server.revision()), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	// Any linearizable read tells the revision; this one finds nothing.
-	resp, err := b.client.Get(ctx, "\x00", clientv3.WithKeysOnly())
+	revision, err := b.roster.revision(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("read etcd's revision: %w", translate(err))
 	}
-	return stateAfter(resp.Header.Revision), nil
+	return stateAfter(revision), nil
 }
 
 // translate turns etcd's errors into the backend's. A context's own error

@@ -112,6 +112,9 @@ func (b *Backend) follow(ctx context.Context, prefix string, revision int64, yie
 		if err != nil {
 			return err
 		}
+		if len(batch.Events) > 0 {
+			b.shown(batch.Progress >> slotBits)
+		}
 		if !yield(batch) {
 			return nil
 		}

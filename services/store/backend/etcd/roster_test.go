@@ -1,0 +1,239 @@
+package etcd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"navarch.dev/navarch/internal/testseed"
+	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/backend/etcd"
+	"navarch.dev/navarch/services/store/backend/etcdtest"
+)
+
+// The shortest times with which an etcd that elects its leaders as by default keeps
+// Stores registered, and with which Stores meet often enough while some hold a lease.
+const (
+	shortTTL   = 2 * time.Second
+	shortLease = 300 * time.Millisecond
+)
+
+// member is one Store's way to etcd.
+type member struct {
+	*etcd.Backend
+	proxy *etcdtest.Proxy
+}
+
+func joinEtcd(t *testing.T, address string) *member {
+	t.Helper()
+	m := &member{proxy: etcdtest.NewProxy(t, address)}
+	cfg := etcdtest.Config(m.proxy.Address()).WithRegistrationTTL(shortTTL)
+	cfg.ReadLease = shortLease
+	b, err := etcd.Open(context.Background(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Backend = b
+	return m
+}
+
+func (m *member) leave() {
+	_ = m.Close()
+	m.proxy.Close()
+}
+
+// untilAlone asks until the Store knows that it is alone.
+func (m *member) untilAlone(t *testing.T) {
+	t.Helper()
+	for !m.Alone() {
+		if _, err := m.Revision(t.Context()); err != nil {
+			t.Fatalf("before the store was found to be alone: %v", err)
+		}
+	}
+}
+
+// highest is the largest of the numbers it is told of.
+type highest struct{ atomic.Int64 }
+
+func (h *highest) raise(n int64) {
+	for have := h.Load(); have < n && !h.CompareAndSwap(have, n); have = h.Load() {
+	}
+}
+
+// crowd are Stores that come and go, and what has been made known through them.
+type crowd struct {
+	t       *testing.T
+	address string
+	members [3]atomic.Pointer[member]
+	// known is the newest revision that anybody has been told of: by an answer to a
+	// write or to a question.
+	known highest
+	alone atomic.Int64 // questions that were answered without etcd, or could have been
+}
+
+// write writes until ctx ends.
+func (c *crowd) write(ctx context.Context, key string) {
+	for n := 0; ctx.Err() == nil; n++ {
+		m := c.members[n%len(c.members)].Load()
+		if m == nil {
+			continue
+		}
+		r, err := m.Commit(ctx, backend.Op{Type: backend.Put, Key: key, Value: fmt.Append(nil, n), Expect: backend.Any})
+		switch {
+		case err == nil:
+			c.known.raise(r.Revision)
+		case !errors.Is(err, backend.ErrUnavailable) && ctx.Err() == nil:
+			c.t.Errorf("a write failed: %v", err)
+		}
+	}
+}
+
+// read asks for the newest revision until ctx ends: it is not to be older than what
+// anybody knew before.
+func (c *crowd) read(ctx context.Context, n int) {
+	for ; ctx.Err() == nil; n++ {
+		m := c.members[n%len(c.members)].Load()
+		if m == nil {
+			continue
+		}
+		known, alone := c.known.Load(), m.Alone()
+		revision, err := m.Revision(ctx)
+		if err != nil {
+			continue // etcd may be out of reach
+		}
+		if revision < known {
+			c.t.Errorf("the newest revision is told to be %d, when %d was known (alone: %t)", revision, known, alone)
+			return
+		}
+		c.known.raise(revision)
+		if alone {
+			c.alone.Add(1)
+		}
+	}
+}
+
+// disturb has a Store come, go, or be out of reach until etcd has forgotten it.
+func (c *crowd) disturb(rnd *rand.Rand) {
+	slot := rnd.IntN(len(c.members))
+	m := c.members[slot].Load()
+	switch {
+	case m == nil:
+		c.members[slot].Store(joinEtcd(c.t, c.address))
+	case rnd.IntN(4) == 0:
+		m.proxy.Dark(true)
+		time.Sleep(shortTTL + shortTTL/2) // no event tells a Store that etcd has forgotten it
+		m.proxy.Dark(false)
+	case rnd.IntN(4) == 0:
+		m.proxy.Cut()
+	default:
+		c.members[slot].Store(nil)
+		m.leave()
+	}
+}
+
+func TestRevisionsWhileStoresComeAndGo(t *testing.T) {
+	t.Parallel()
+	c := &crowd{t: t, address: etcdtest.Serve(t)}
+	c.members[0].Store(joinEtcd(t, c.address))
+	ctx, cancel := context.WithCancel(t.Context())
+	var working sync.WaitGroup
+	for n := range 2 {
+		working.Go(func() { c.write(ctx, fmt.Sprint("/written/", n)) })
+		working.Go(func() { c.read(ctx, n) })
+	}
+	rnd := rand.New(rand.NewPCG(testseed.Of(t), 0))
+	for range testseed.Times(t, 12) {
+		c.disturb(rnd)
+	}
+	cancel()
+	working.Wait()
+	for i := range c.members {
+		if m := c.members[i].Load(); m != nil {
+			m.leave()
+		}
+	}
+	t.Logf("%d questions by a store that was alone, up to revision %d", c.alone.Load(), c.known.Load())
+	if c.alone.Load() == 0 {
+		t.Error("no store ever took its own word")
+	}
+}
+
+// A Store that is alone needs no etcd for a while; then it says that etcd is away.
+func TestAloneWithoutEtcd(t *testing.T) {
+	t.Parallel()
+	m := joinEtcd(t, etcdtest.Serve(t))
+	defer m.leave()
+	m.untilAlone(t)
+	r, err := m.Commit(t.Context(), backend.Op{Type: backend.Put, Key: "/a", Value: []byte("v"), Expect: 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.proxy.Dark(true)
+	defer m.proxy.Dark(false)
+	if newest, err := m.Revision(t.Context()); m.Alone() && (err != nil || newest < r.Revision) {
+		t.Errorf("while alone: %d, %v, want at least %d", newest, err, r.Revision)
+	}
+	for m.Alone() {
+		time.Sleep(shortLease / 10)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := m.Revision(ctx); !errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without etcd: %v, want ErrUnavailable", err)
+	}
+}
+
+// Of two Stores neither is alone; the one that is left is again.
+func TestTwoStores(t *testing.T) {
+	t.Parallel()
+	address := etcdtest.Serve(t)
+	first := joinEtcd(t, address)
+	defer first.leave()
+	second := joinEtcd(t, address)
+	if _, err := first.Revision(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if first.Alone() || second.Alone() {
+		t.Errorf("of two stores one is alone: the first %t, the second %t", first.Alone(), second.Alone())
+	}
+	second.leave()
+	first.untilAlone(t)
+}
+
+// A Store that etcd has forgotten registers again before it writes: another that is
+// alone meanwhile would not learn of the write.
+func TestWriteOfAForgottenStore(t *testing.T) {
+	t.Parallel()
+	address := etcdtest.Serve(t)
+	forgotten, other := joinEtcd(t, address), joinEtcd(t, address)
+	defer forgotten.leave()
+	defer other.leave()
+	forgotten.proxy.Dark(true)
+	other.untilAlone(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	asking.Go(func() { // so that it stays alone for as long as it may
+		for ctx.Err() == nil {
+			_, _ = other.Revision(ctx)
+		}
+	})
+	defer asking.Wait()
+	defer cancel()
+	forgotten.proxy.Dark(false)
+	var written backend.Result
+	for err := backend.ErrUnavailable; err != nil; {
+		written, err = forgotten.Commit(t.Context(), backend.Op{Type: backend.Put, Key: "/a", Value: []byte("v"), Expect: backend.Any})
+		if err != nil && !errors.Is(err, backend.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	if newest, err := other.Revision(t.Context()); err != nil || newest < written.Revision {
+		t.Errorf("after a write at %d the newest revision is told to be %d, %v", written.Revision, newest, err)
+	}
+}
