@@ -9,13 +9,11 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"sigs.k8s.io/yaml"
 
 	"navarch.dev/navarch/gateway/envelope"
@@ -88,16 +86,6 @@ func Bytes(w http.ResponseWriter, r *http.Request, code int, contentType string,
 	s := NewStream(w, r, code)
 	_, _ = s.Write(body)
 	_ = s.Close()
-}
-
-// Warnings adds warning headers. It must be called before the body is written.
-func Warnings(w http.ResponseWriter, warnings []string) {
-	for _, text := range warnings {
-		text = strings.Join(strings.Fields(text), " ") // a header has one line
-		if header, err := utilnet.NewWarningHeader(299, "-", text); err == nil {
-			w.Header().Add("Warning", header)
-		}
-	}
 }
 
 // Error writes an error as a Status in the form that the client accepts, with

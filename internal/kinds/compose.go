@@ -22,6 +22,7 @@ type rules[O Object] struct {
 	validateStatus func(obj, old O) field.ErrorList
 	parts          map[string]Part
 	warnings       func(obj O) []string
+	statusWarnings func(obj O) []string
 	grace          func(obj O) *int64
 }
 
@@ -40,6 +41,7 @@ func plain[O Object](r rules[O]) Strategy {
 		ValidateUpdate:         compare(r.validateUpdate),
 		ValidateStatusUpdate:   compare(r.validateStatus),
 		Warnings:               warn(r.warnings),
+		StatusWarnings:         tellStatus(r.statusWarnings),
 		GracePeriod:            measure(r.grace),
 	}
 }
@@ -142,6 +144,13 @@ func warn[O Object](f func(O) []string) func(context.Context, Object) []string {
 		return nil
 	}
 	return func(_ context.Context, obj Object) []string { return f(obj.(O)) }
+}
+
+func tellStatus[O Object](f func(O) []string) func(Object) []string {
+	if f == nil {
+		return nil
+	}
+	return func(obj Object) []string { return f(obj.(O)) }
 }
 
 // part makes a Part of functions over the kind's own type. keep copies the

@@ -61,6 +61,9 @@ func ingressStrategy() Strategy {
 				}
 				return nil
 			},
+			statusWarnings: func(i *networkingv1.Ingress) []string {
+				return badBalancerIPs(balancerIPs(i.Status.LoadBalancer.Ingress, func(in *networkingv1.IngressLoadBalancerIngress) string { return in.IP }))
+			},
 		})
 }
 
@@ -96,9 +99,10 @@ func validateIngressTLS(tls *networkingv1.IngressTLS, at *field.Path) field.Erro
 	return append(errs, rule.FormIfSet(tls.SecretName, at.Child("secretName"), validation.IsDNS1123Subdomain)...)
 }
 
-func validateIngressStatus(i, _ *networkingv1.Ingress) field.ErrorList {
+func validateIngressStatus(i, old *networkingv1.Ingress) field.ErrorList {
+	kept := balancerIPs(old.Status.LoadBalancer.Ingress, func(in *networkingv1.IngressLoadBalancerIngress) string { return in.IP })
 	return rule.Each(i.Status.LoadBalancer.Ingress, field.NewPath("status", "loadBalancer", "ingress"), func(in *networkingv1.IngressLoadBalancerIngress, at *field.Path) field.ErrorList {
-		return validateBalancerAddress(in.IP, in.Hostname, at)
+		return validateBalancerAddress(in.IP, in.Hostname, kept, at)
 	})
 }
 

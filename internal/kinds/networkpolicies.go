@@ -1,13 +1,12 @@
 package kinds
 
 import (
-	"net/netip"
-
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"navarch.dev/navarch/internal/kinds/rule"
 )
@@ -23,7 +22,7 @@ func networkPolicyColumns() []Column {
 
 func networkPolicyStrategy() Strategy {
 	return specOnly(func(p *networkingv1.NetworkPolicy) *networkingv1.NetworkPolicySpec { return &p.Spec },
-		rules[*networkingv1.NetworkPolicy]{defaults: defaultNetworkPolicy, validate: validateNetworkPolicy})
+		rules[*networkingv1.NetworkPolicy]{defaults: defaultNetworkPolicy, validate: validateNetworkPolicy, warnings: warnOfBlocks})
 }
 
 func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {
@@ -107,18 +106,45 @@ func validateBlock(b *networkingv1.IPBlock, at *field.Path) field.ErrorList {
 	if b.CIDR == "" {
 		return field.ErrorList{field.Required(at.Child("cidr"), "")}
 	}
-	whole, err := netip.ParsePrefix(b.CIDR)
-	if errs := rule.CIDR(b.CIDR, at.Child("cidr")); err != nil || len(errs) > 0 {
+	errs := rule.CIDR(b.CIDR, at.Child("cidr"))
+	_, whole, err := netutils.ParseCIDRSloppy(b.CIDR)
+	if err != nil {
 		return errs
 	}
-	return rule.Each(b.Except, at.Child("except"), func(except *string, at *field.Path) field.ErrorList {
-		part, err := netip.ParsePrefix(*except)
-		if errs := rule.CIDR(*except, at); err != nil || len(errs) > 0 {
+	return append(errs, rule.Each(b.Except, at.Child("except"), func(except *string, at *field.Path) field.ErrorList {
+		errs := rule.CIDR(*except, at)
+		_, part, err := netutils.ParseCIDRSloppy(*except)
+		if err != nil {
 			return errs
 		}
-		if !whole.Contains(part.Addr()) || part.Bits() <= whole.Bits() {
-			return field.ErrorList{field.Invalid(at, *except, "must be a strict subset of `cidr`")}
+		bits, _ := part.Mask.Size()
+		if most, _ := whole.Mask.Size(); !whole.Contains(part.IP) || bits <= most {
+			errs = append(errs, field.Invalid(at, *except, "must be a strict subset of `cidr`"))
 		}
-		return nil
-	})
+		return errs
+	})...)
+}
+
+// warnOfBlocks warns of ranges that some read in another way.
+func warnOfBlocks(p *networkingv1.NetworkPolicy) (out []string) {
+	warn := func(peers []networkingv1.NetworkPolicyPeer, at *field.Path) {
+		for i := range peers {
+			b := peers[i].IPBlock
+			if b == nil {
+				continue
+			}
+			at := at.Index(i).Child("ipBlock")
+			out = append(out, validation.GetWarningsForCIDR(at.Child("cidr"), b.CIDR)...)
+			for j, except := range b.Except {
+				out = append(out, validation.GetWarningsForCIDR(at.Child("except").Index(j), except)...)
+			}
+		}
+	}
+	for i := range p.Spec.Ingress {
+		warn(p.Spec.Ingress[i].From, specPath("ingress").Index(i).Child("from"))
+	}
+	for i := range p.Spec.Egress {
+		warn(p.Spec.Egress[i].To, specPath("egress").Index(i).Child("to"))
+	}
+	return out
 }

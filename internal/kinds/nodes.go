@@ -90,6 +90,7 @@ func nodeStrategy() Strategy {
 		update:         func(n, old *corev1.Node) { n.Status = old.Status },
 		statusUpdate:   func(n, old *corev1.Node) { n.Spec = old.Spec },
 		defaults:       defaultNode,
+		warnings:       warnOfNode,
 		validate:       validateNode,
 		validateUpdate: validateNodeUpdate,
 		validateStatus: validateNodeStatus,
@@ -116,6 +117,20 @@ func validateNode(n *corev1.Node) field.ErrorList {
 		rule.OnePerFamily(n.Spec.PodCIDRs, n.Spec.PodCIDRs, "CIDR", specPath("podCIDRs")),
 		validateNodeResources(n),
 	)
+}
+
+// warnOfNode warns of fields without effect, and of ranges that some read in another way.
+func warnOfNode(n *corev1.Node) (out []string) {
+	if n.Spec.ConfigSource != nil { //nolint:staticcheck // stored nodes may still have it
+		out = append(out, "spec.configSource: the feature is removed")
+	}
+	if n.Spec.DoNotUseExternalID != "" {
+		out = append(out, "spec.externalID: this field is deprecated, and is unused by Kubernetes")
+	}
+	for i, cidr := range n.Spec.PodCIDRs {
+		out = append(out, validation.GetWarningsForCIDR(specPath("podCIDRs").Index(i), cidr)...)
+	}
+	return out
 }
 
 func validateNodeResources(n *corev1.Node) field.ErrorList {

@@ -277,6 +277,16 @@ func TestPodNamesAndPolicies(t *testing.T) {
 			"spec.dnsConfig.options[0]: Required value: must not be empty"}},
 		{"aliases", withSpec("hostAliases: [{ip: a, hostnames: [A]}]"), []string{
 			`spec.hostAliases[0].ip: Invalid value: "a": must be a valid IP address,`, `spec.hostAliases[0].hostnames[0]: Invalid value: "A": ` + subdomain1123}},
+		{"addresses that are read in two ways", withSpec("dnsConfig: {nameservers: [010.0.0.1]}, hostAliases: [{ip: '::ffff:1.2.3.4'}]"), []string{
+			`spec.hostAliases[0].ip: Invalid value: "::ffff:1.2.3.4": must not be an IPv4-mapped IPv6 address`,
+			`spec.dnsConfig.nameservers[0]: Invalid value: "010.0.0.1": must not have leading 0s`}},
+		{"annotations of profiles", "metadata: {annotations: {seccomp.security.alpha.kubernetes.io/pod: a, container.seccomp.security.alpha.kubernetes.io/c: localhost/../x, container.seccomp.security.alpha.kubernetes.io/d: docker/default}}\nspec: {containers: [{name: c, image: i}]}", []string{
+			`metadata.annotations.container.seccomp.security.alpha.kubernetes.io/c: Invalid value: "../x": must not contain '..'`,
+			`metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: Invalid value: "a": must be a valid seccomp profile`}},
+		{"annotations and fields of profiles", "metadata: {annotations: {seccomp.security.alpha.kubernetes.io/pod: unconfined, container.seccomp.security.alpha.kubernetes.io/c: localhost/x, container.seccomp.security.alpha.kubernetes.io/d: docker/default}}\n" +
+			"spec: {securityContext: {seccompProfile: {type: RuntimeDefault}}, containers: [{name: c, image: i, securityContext: {seccompProfile: {type: Localhost, localhostProfile: y}}}, {name: d, image: i, securityContext: {seccompProfile: {type: RuntimeDefault}}}]}", []string{
+			"spec.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match",
+			"spec.containers[0].securityContext.seccompProfile.localhostProfile: Forbidden: seccomp profile in annotation and field must match"}},
 		{"annotations", "metadata: {annotations: {kubernetes.io/config.mirror: a, controller.kubernetes.io/pod-deletion-cost: '01'}}\nspec: {containers: [{name: c, image: i}]}", []string{
 			`metadata.annotations[kubernetes.io/config.mirror]: Invalid value: "a": must set spec.nodeName if mirror pod annotation is set`,
 			`metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "01": must be a 32bit integer`}},

@@ -33,7 +33,8 @@ func podStrategy() Strategy {
 			warnings: func(p *corev1.Pod) []string {
 				return append(nameWarnings(p, "this is used in the Pod's hostname"), podspec.Warnings(&p.ObjectMeta, &p.Spec, nil)...)
 			},
-			grace: podGracePeriod,
+			statusWarnings: podspec.StatusWarnings,
+			grace:          podGracePeriod,
 		})
 	s.UpdateWarnings = func(Object, Object) []string { return nil } // few authors change pods themselves
 	return s

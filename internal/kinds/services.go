@@ -70,6 +70,9 @@ func serviceStrategy() Strategy {
 			validateUpdate: validateServiceUpdate,
 			validateStatus: validateServiceStatus,
 			warnings:       serviceWarnings,
+			statusWarnings: func(s *corev1.Service) []string {
+				return badBalancerIPs(balancerIPs(s.Status.LoadBalancer.Ingress, func(in *corev1.LoadBalancerIngress) string { return in.IP }))
+			},
 		})
 }
 

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"navarch.dev/navarch/internal/kinds/rule"
 )
@@ -88,9 +89,10 @@ func validateFamiliesUpdate(spec, was *corev1.ServiceSpec) field.ErrorList {
 	return errs
 }
 
-func validateServiceStatus(s, _ *corev1.Service) field.ErrorList {
+func validateServiceStatus(s, old *corev1.Service) field.ErrorList {
+	kept := balancerIPs(old.Status.LoadBalancer.Ingress, func(in *corev1.LoadBalancerIngress) string { return in.IP })
 	return rule.Each(s.Status.LoadBalancer.Ingress, field.NewPath("status", "loadBalancer", "ingress"), func(in *corev1.LoadBalancerIngress, at *field.Path) field.ErrorList {
-		errs := validateBalancerAddress(in.IP, in.Hostname, at)
+		errs := validateBalancerAddress(in.IP, in.Hostname, kept, at)
 		switch mode := at.Child("ipMode"); {
 		case in.IPMode == nil && in.IP != "":
 			errs = append(errs, field.Required(mode, "must be specified when `ip` is set"))
@@ -103,17 +105,36 @@ func validateServiceStatus(s, _ *corev1.Service) field.ErrorList {
 	})
 }
 
-// validateBalancerAddress: where a load balancer is reached.
-func validateBalancerAddress(ip, host string, at *field.Path) field.ErrorList {
+// balancerIPs returns the IP addresses at which load balancers are reached.
+func balancerIPs[T any](ingress []T, ip func(*T) string) []string {
+	out := make([]string, len(ingress))
+	for i := range ingress {
+		out[i] = ip(&ingress[i])
+	}
+	return out
+}
+
+// badBalancerIPs warns of addresses of load balancers that some read in another way.
+func badBalancerIPs(ips []string) (out []string) {
+	for i, ip := range ips {
+		if ip != "" {
+			out = append(out, validation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(i), ip)...)
+		}
+	}
+	return out
+}
+
+// validateBalancerAddress: where a load balancer is reached, and was before.
+func validateBalancerAddress(ip, host string, kept []string, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if ip != "" {
-		errs = append(errs, rule.IP(ip, at.Child("ip"))...)
+		errs = append(errs, rule.IP(ip, at.Child("ip"), kept...)...)
 	}
 	if host == "" {
 		return errs
 	}
 	errs = append(errs, rule.Form(host, at.Child("hostname"), validation.IsDNS1123Subdomain)...)
-	if len(rule.IP(host, at)) == 0 {
+	if netutils.ParseIPSloppy(host) != nil {
 		errs = append(errs, field.Invalid(at.Child("hostname"), host, "must be a DNS name, not an IP address"))
 	}
 	return errs

@@ -51,6 +51,8 @@ type Strategy struct {
 	// UpdateWarnings is Warnings for updates of kinds of which it depends on the
 	// change what is told.
 	UpdateWarnings func(obj, old Object) []string
+	// StatusWarnings is Warnings for writes of the status.
+	StatusWarnings func(obj Object) []string
 	// MarkDeleted notes on an object whose deletion is asked for, for the first
 	// time, what that brings about beside the marks that all kinds have.
 	MarkDeleted func(obj Object)

@@ -27,6 +27,12 @@ func TestWarnings(t *testing.T) {
 		{"a class as an annotation", ingress, "metadata: {annotations: {kubernetes.io/ingress.class: a}}", []string{`annotation "kubernetes.io/ingress.class" is deprecated, please use 'spec.ingressClassName' instead`}},
 		{"a class in both places", ingress, "metadata: {annotations: {kubernetes.io/ingress.class: a}}\nspec: {ingressClassName: a}", nil},
 		{"no certificate", secret, "{type: kubernetes.io/tls, data: {tls.crt: YQ==, tls.key: YQ==}}", []string{"tls: failed to find any PEM data in certificate input"}},
+		{"a node", gvk("v1", "Node"), "spec: {externalID: a, configSource: {}, podCIDRs: [10.1.0.0/24, 'fd00:0::/64']}", []string{
+			"spec.configSource: the feature is removed", "spec.externalID: this field is deprecated, and is unused by Kubernetes",
+			`spec.podCIDRs[1]: IPv6 CIDR value "fd00:0::/64" should be in RFC 5952 canonical format ("fd00::/64")`}},
+		{"a policy", gvk("networking.k8s.io/v1", "NetworkPolicy"), "spec: {ingress: [{from: [{}, {ipBlock: {cidr: 'FD00::/8', except: [fd00::/16]}}]}], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: ['FD00::/16']}}]}]}", []string{
+			`spec.ingress[0].from[1].ipBlock.cidr: IPv6 CIDR value "FD00::/8" should be in RFC 5952 canonical format ("fd00::/8")`,
+			`spec.egress[0].to[0].ipBlock.except[0]: IPv6 CIDR value "FD00::/16" should be in RFC 5952 canonical format ("fd00::/16")`}},
 		{"a volume", gvk("v1", "PersistentVolume"), "metadata: {annotations: {volume.beta.kubernetes.io/storage-class: a, volume.beta.kubernetes.io/mount-options: b}}\nspec: {persistentVolumeReclaimPolicy: Recycle, cephfs: {}, storageos: {}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: beta.kubernetes.io/os, operator: Exists}]}]}}}", []string{
 			`metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use "storageClassName" attribute instead`,
 			`metadata.annotations[volume.beta.kubernetes.io/mount-options]: deprecated since v1.31; use "mountOptions" attribute instead`,

@@ -19,7 +19,7 @@ func ValidateCreate(pod *corev1.Pod) field.ErrorList {
 	if pod.Spec.NodeName != "" && len(pod.Spec.SchedulingGates) > 0 {
 		errs = append(errs, field.Forbidden(field.NewPath("spec", "nodeName"), "cannot be set until all schedulingGates have been cleared"))
 	}
-	return errs
+	return append(errs, seccompMatches(pod.Annotations, &pod.Spec, nil)...)
 }
 
 // ValidateEphemeralContainersUpdate returns what a write of a pod's ephemeral

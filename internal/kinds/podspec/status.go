@@ -25,7 +25,7 @@ func ValidateStatusUpdate(pod, old *corev1.Pod) field.ErrorList {
 	if old.Status.QOSClass != "" {
 		errs = append(errs, rule.Immutable(pod.Status.QOSClass, old.Status.QOSClass, at.Child("qosClass"))...)
 	}
-	return rule.Join(errs, validatePodIPs(&pod.Status, at), validateClaimStatuses(pod, at))
+	return rule.Join(errs, validatePodIPs(&pod.Status, &old.Status, at), validateClaimStatuses(pod, at))
 }
 
 // validateClaimStatuses: what is said of claims is said once of each of the
@@ -78,23 +78,42 @@ func validateCondition(c *corev1.PodCondition, at *field.Path) field.ErrorList {
 	return rule.Qualified(c.Type, at.Child("Type"))
 }
 
-func validatePodIPs(s *corev1.PodStatus, at *field.Path) field.ErrorList {
-	ips, hosts := make([]string, len(s.PodIPs)), make([]string, len(s.HostIPs))
-	for i := range s.PodIPs {
-		ips[i] = s.PodIPs[i].IP
-	}
-	for i := range s.HostIPs {
-		hosts[i] = s.HostIPs[i].IP
-	}
-	valid := func(ip *string, at *field.Path) field.ErrorList { return rule.IP(*ip, at) }
+func validatePodIPs(s, old *corev1.PodStatus, at *field.Path) field.ErrorList {
+	ips, hosts := podIPs(s)
+	was, wasHosts := podIPs(old)
 	errs := rule.Join(
-		rule.Each(ips, at.Child("podIPs"), valid), rule.OnePerFamily(ips, s.PodIPs, "IP", at.Child("podIPs")),
-		rule.Each(hosts, at.Child("hostIPs"), valid), rule.OnePerFamily(hosts, s.HostIPs, "IP", at.Child("hostIPs")),
+		rule.Each(ips, at.Child("podIPs"), func(ip *string, at *field.Path) field.ErrorList { return rule.IP(*ip, at, was...) }),
+		rule.OnePerFamily(ips, s.PodIPs, "IP", at.Child("podIPs")),
+		rule.Each(hosts, at.Child("hostIPs"), func(ip *string, at *field.Path) field.ErrorList { return rule.IP(*ip, at, wasHosts...) }),
+		rule.OnePerFamily(hosts, s.HostIPs, "IP", at.Child("hostIPs")),
 	)
 	if len(hosts) > 0 && hosts[0] != s.HostIP {
 		errs = append(errs, field.Invalid(at.Child("hostIPs").Index(0).Child("ip"), hosts[0], "must be equal to `hostIP`"))
 	}
 	return errs
+}
+
+// podIPs returns the addresses of a pod and of its node.
+func podIPs(s *corev1.PodStatus) (ips, hosts []string) {
+	for i := range s.PodIPs {
+		ips = append(ips, s.PodIPs[i].IP)
+	}
+	for i := range s.HostIPs {
+		hosts = append(hosts, s.HostIPs[i].IP)
+	}
+	return ips, hosts
+}
+
+// StatusWarnings warns of addresses that some read in another way.
+func StatusWarnings(pod *corev1.Pod) (out []string) {
+	ips, hosts := podIPs(&pod.Status)
+	for i, ip := range ips {
+		out = append(out, validation.GetWarningsForIP(field.NewPath("status", "podIPs").Index(i).Child("ip"), ip)...)
+	}
+	for i, ip := range hosts {
+		out = append(out, validation.GetWarningsForIP(field.NewPath("status", "hostIPs").Index(i).Child("ip"), ip)...)
+	}
+	return out
 }
 
 // CanRestartAll says whether a container of a pod has a restart rule with the

@@ -36,6 +36,7 @@ func ValidateTemplate(t *corev1.PodTemplateSpec, at *field.Path) field.ErrorList
 		apivalidation.ValidateAnnotations(t.Annotations, at.Child("annotations")),
 		validateAnnotations(t.Annotations, &t.Spec, at.Child("annotations")),
 		podCheck{spec: &t.Spec}.validate(at.Child("spec")),
+		seccompMatches(t.Annotations, &t.Spec, at),
 	)
 	if len(t.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(at.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
@@ -165,7 +166,7 @@ func validateAnnotations(annotations map[string]string, spec *corev1.PodSpec, at
 	if value, ok := annotations[corev1.PodDeletionCost]; ok && !is32Bit(value) {
 		errs = append(errs, field.Invalid(at.Key(corev1.PodDeletionCost), value, "must be a 32bit integer"))
 	}
-	return errs
+	return append(errs, validateSeccompAnnotations(annotations, at)...)
 }
 
 // is32Bit says whether a string is a number in its one usual form.

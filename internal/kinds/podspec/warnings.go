@@ -184,12 +184,12 @@ func (n *notes) profiles(meta *metav1.ObjectMeta, spec *corev1.PodSpec) {
 	}
 	security := deref(spec.SecurityContext)
 	if security.SeccompProfile == nil {
-		old("seccomp.security.alpha.kubernetes.io/pod")
+		old(seccompPod)
 	}
 	visit(spec, func(c *corev1.Container, _ func() *field.Path) {
 		own := deref(c.SecurityContext)
 		if own.SeccompProfile == nil {
-			old("container.seccomp.security.alpha.kubernetes.io/" + c.Name)
+			old(seccompContainer + c.Name)
 		}
 		key := "container.apparmor.security.beta.kubernetes.io/" + c.Name
 		profile, ok := meta.Annotations[key]

@@ -9,14 +9,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// IP says that a string must be an IP address.
-func IP(ip string, at *field.Path) field.ErrorList {
-	return validation.IsValidIPForLegacyField(at, ip, false, nil)
+// IP says that a string must be an IP address that all programs read alike: without
+// leading zeros, and of version 4 if it stands for such. Those that are kept need
+// not be so: they were there before the rule.
+func IP(ip string, at *field.Path, kept ...string) field.ErrorList {
+	return validation.IsValidIPForLegacyField(at, ip, true, kept)
 }
 
-// CIDR says that a string must be a range of IP addresses.
+// CIDR says that a string must be a range of IP addresses, by its first address.
 func CIDR(cidr string, at *field.Path) field.ErrorList {
-	return validation.IsValidCIDRForLegacyField(at, cidr, false, nil)
+	return validation.IsValidCIDRForLegacyField(at, cidr, true, nil)
 }
 
 // OrdinaryIP says that an IP address must be one that can be somebody else's:

@@ -112,7 +112,10 @@ func runValidateUpdate(kind *kinds.Kind, obj, old kinds.Object) field.ErrorList 
 func tell(ctx context.Context, w Write, obj, old kinds.Object) {
 	s := &w.Kind.Strategy
 	switch {
-	case w.Warnings == nil || w.Subresource != "":
+	case w.Warnings == nil:
+	case w.Subresource == "status" && s.StatusWarnings != nil:
+		w.Warnings.Add(s.StatusWarnings(obj)...)
+	case w.Subresource != "":
 	case old != nil && s.UpdateWarnings != nil:
 		w.Warnings.Add(s.UpdateWarnings(obj, old)...)
 	case s.Warnings != nil:
