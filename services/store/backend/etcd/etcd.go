@@ -5,6 +5,7 @@ package etcd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/api/v3/version"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -20,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"navarch.dev/navarch/services/store/backend"
+	"navarch.dev/navarch/services/store/backend/etcd/direct"
 )
 
 const (
@@ -45,6 +48,8 @@ type Backend struct {
 	kv etcdserverpb.KVClient
 	// watcher is where watches go directly, for the same reason.
 	watcher etcdserverpb.WatchClient
+	// direct is the connection of both to an external cluster; nil without one.
+	direct *direct.Client
 	// server is nil with an external cluster.
 	server  *server
 	leases  *leases
@@ -74,10 +79,8 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Backend, error) {
 			return nil, err
 		}
 		b.client, b.kv, b.watcher = b.server.client(), b.server.kv(), b.server.watcher()
-	} else if b.client, err = dial(cfg, log); err != nil {
+	} else if err := b.dial(ctx, cfg, log); err != nil {
 		return nil, err
-	} else {
-		b.kv, b.watcher = clientv3.RetryKVClient(b.client), etcdserverpb.NewWatchClient(b.client.ActiveConnection())
 	}
 	b.leases = newLeases(b.client)
 	if b.server == nil {
@@ -103,11 +106,39 @@ func (b *Backend) register(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-func dial(cfg Config, log *slog.Logger) (*clientv3.Client, error) {
+// dial connects to the external cluster, or begins to.
+func (b *Backend) dial(ctx context.Context, cfg Config, log *slog.Logger) error {
 	tlsConfig, err := cfg.clientTLS()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	if b.client, err = usual(cfg, tlsConfig, log); err != nil {
+		return err
+	}
+	b.direct = direct.New(direct.Config{
+		Endpoints: cfg.Endpoints, TLS: tlsConfig, Usual: b.client.ActiveConnection(), Log: log,
+		Metadata: []string{"user-agent", "navarch", rpctypes.MetadataClientAPIVersionKey, version.APIVersion},
+	})
+	b.direct.Connect(ctx)
+	b.kv = directKV{clientv3.RetryKVClient(b.client), etcdserverpb.NewKVClient(b.direct)}
+	b.watcher = etcdserverpb.NewWatchClient(b.direct)
+	return nil
+}
+
+// directKV makes transactions directly, and all else by etcd's client, which repeats
+// what may be repeated.
+type directKV struct {
+	etcdserverpb.KVClient
+	direct etcdserverpb.KVClient
+}
+
+// Txn implements etcdserverpb.KVClient.
+func (kv directKV) Txn(ctx context.Context, req *etcdserverpb.TxnRequest, opts ...grpc.CallOption) (*etcdserverpb.TxnResponse, error) {
+	return kv.direct.Txn(ctx, req, opts...)
+}
+
+// usual returns etcd's own client of the external cluster.
+func usual(cfg Config, tlsConfig *tls.Config, log *slog.Logger) (*clientv3.Client, error) {
 	// The usual waits of up to two minutes between attempts to connect would have a
 	// Store be without state for as long after etcd is back.
 	again := backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
@@ -139,6 +170,9 @@ func (b *Backend) Stopped() <-chan struct{} {
 func (b *Backend) Close() error {
 	b.close()
 	b.running.Wait()
+	if b.direct != nil {
+		b.direct.Close()
+	}
 	err := b.client.Close()
 	if errors.Is(err, context.Canceled) {
 		err = nil
