@@ -406,7 +406,7 @@ func (a *Agent) evict(ctx context.Context) error {
 	}
 	limits, _ := a.cfg.evictionLimits() // checked by Validate
 	e := eviction.Evictor{
-		Pods: a.pods, Log: a.log,
+		Pods: a.pods, MaxPodGrace: time.Duration(a.cfg.EvictionPodGrace) * time.Second, Log: a.log,
 		Shortages: func(before []eviction.Shortage) []eviction.Shortage {
 			short := limits.Short(a.cfg.nodeDir(), before)
 			if len(short) > 0 {

@@ -3,10 +3,12 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +76,11 @@ type Config struct {
 	// EvictionHard are the thresholds, as eviction.ParseThresholds reads them, below
 	// which the node is short of something and evicts pods.
 	EvictionHard string
+	// EvictionSoft are thresholds that may be missed for as long as EvictionSoftGrace
+	// says, as eviction.ParseThresholds and eviction.ParseGracePeriods read them. Pods
+	// that are evicted then have EvictionPodGrace seconds to end, or less.
+	EvictionSoft, EvictionSoftGrace string
+	EvictionPodGrace                int
 	// EvictionReclaim is how much it frees beyond them, as eviction.ParseReclaims reads
 	// it.
 	EvictionReclaim string
@@ -140,6 +147,9 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.ImageGCHighPercent, "image-gc-high-percent", c.ImageGCHighPercent, "disk usage at which unused images are removed")
 	fs.IntVar(&c.ImageGCLowPercent, "image-gc-low-percent", c.ImageGCLowPercent, "disk usage down to which unused images are removed")
 	fs.StringVar(&c.EvictionHard, "eviction-hard", c.EvictionHard, "SIGNAL<QUANTITY,...: what must be left of memory, disk and process IDs for no pod to be evicted; signals that are not named are not looked at")
+	fs.StringVar(&c.EvictionSoft, "eviction-soft", c.EvictionSoft, "SIGNAL<QUANTITY,...: what must be left most of the time; pods are evicted when less has been for --eviction-soft-grace-period")
+	fs.StringVar(&c.EvictionSoftGrace, "eviction-soft-grace-period", c.EvictionSoftGrace, "SIGNAL=DURATION,...: for how long less than --eviction-soft may be left; required for each of its signals")
+	fs.IntVar(&c.EvictionPodGrace, "eviction-max-pod-grace-period", c.EvictionPodGrace, "how many seconds a pod may take to end that is evicted for --eviction-soft, if its own grace period is not shorter")
 	fs.StringVar(&c.EvictionReclaim, "eviction-minimum-reclaim", c.EvictionReclaim, "SIGNAL=QUANTITY,...: how much beyond --eviction-hard is freed of what was short")
 	fs.DurationVar(&c.PressureRelief, "eviction-pressure-transition-period", c.PressureRelief, "how long a shortage must have been over for the node to say so and take new pods")
 	fs.DurationVar(&c.LeaveTime, "endpoint-removal-timeout", c.LeaveTime, "most that the end of a deleted pod is put off until no Service sends it traffic; 0: not at all")
@@ -197,6 +207,8 @@ func (c *Config) validateNumbers() error {
 		return errors.New("max-pods is less than 1")
 	case c.ImageGCLowPercent > c.ImageGCHighPercent:
 		return errors.New("image-gc-low-percent is more than image-gc-high-percent")
+	case c.EvictionPodGrace < 0:
+		return fmt.Errorf("eviction-max-pod-grace-period %d is less than 0", c.EvictionPodGrace)
 	case c.PressureRelief < 0:
 		return fmt.Errorf("eviction-pressure-transition-period %s is less than 0", c.PressureRelief)
 	case c.FenceAfter < fencing.Shortest || c.FenceAfter > fencing.Longest:
@@ -240,7 +252,20 @@ func (c *Config) evictionLimits() (eviction.Limits, error) {
 	if err != nil {
 		return eviction.Limits{}, fmt.Errorf("eviction-minimum-reclaim: %w", err)
 	}
-	return eviction.Limits{Least: least, Reclaim: more}, nil
+	soft, err := eviction.ParseThresholds(c.EvictionSoft)
+	if err != nil {
+		return eviction.Limits{}, fmt.Errorf("eviction-soft: %w", err)
+	}
+	grace, err := eviction.ParseGracePeriods(c.EvictionSoftGrace)
+	if err != nil {
+		return eviction.Limits{}, fmt.Errorf("eviction-soft-grace-period: %w", err)
+	}
+	for _, signal := range slices.Sorted(maps.Keys(soft)) {
+		if grace[signal] == 0 {
+			return eviction.Limits{}, fmt.Errorf("eviction-soft-grace-period: required for the signal %s, which eviction-soft names", signal)
+		}
+	}
+	return eviction.Limits{Least: least, Soft: soft, Grace: grace, Reclaim: more}, nil
 }
 
 // nodeDir is the folder of all state of the node.

@@ -1,6 +1,6 @@
 // Package eviction ends pods of a node that is short of memory, of its disk or of
-// process IDs, as Kubernetes' node-pressure eviction does with its hard thresholds:
-// one after another, those first that take most beyond what they asked for.
+// process IDs, as Kubernetes' node-pressure eviction does: one after another, those
+// first that take most beyond what they asked for.
 //
 //	eviction.go   what the node looks at, and what it does then
 //	rank.go       whose turn it is
@@ -41,8 +41,9 @@ type Pod struct {
 type Pods interface {
 	// Using returns the pods that run, with what they have.
 	Using(ctx context.Context, s Signal) ([]Pod, error)
-	// Evict ends a pod for good, at once. It says whether the pod was running.
-	Evict(ctx context.Context, uid string, s Signal, message string) bool
+	// Evict ends a pod for good, within a grace period, or the pod's own if that is
+	// shorter. It says whether the pod was running.
+	Evict(ctx context.Context, uid string, s Signal, message string, grace time.Duration) bool
 	// Ended says whether nothing of a pod is left that takes any.
 	Ended(ctx context.Context, uid string) bool
 }
@@ -54,10 +55,14 @@ type Evictor struct {
 	// Reclaim frees what of the disk no pod needs.
 	Reclaim func(ctx context.Context) error
 	Pods    Pods
-	Log     *slog.Logger
+	// MaxPodGrace bounds the grace period of pods that go for a soft threshold. Those
+	// that go for a hard one have none.
+	MaxPodGrace time.Duration
+	Log         *slog.Logger
 
-	// short is what the node was short of at last.
+	// short is what the node was short of at last, since when it is.
 	short []Shortage
+	since map[Signal]time.Time
 	// helpless says that nothing could be done about the last shortage.
 	helpless bool
 }
@@ -73,7 +78,7 @@ func (e *Evictor) Run(ctx context.Context) error {
 
 // look does what a shortage calls for, at most one eviction.
 func (e *Evictor) look(ctx context.Context) {
-	short := e.shortages()
+	short := e.due()
 	if len(short) == 0 {
 		e.helpless = false
 		return
@@ -83,7 +88,7 @@ func (e *Evictor) look(ctx context.Context) {
 		if err := e.Reclaim(ctx); err != nil {
 			e.Log.WarnContext(ctx, "unused images were not removed", "error", err)
 		}
-		if short = e.shortages(); len(short) == 0 {
+		if short = e.due(); len(short) == 0 {
 			return
 		}
 		s = short[0]
@@ -92,14 +97,18 @@ func (e *Evictor) look(ctx context.Context) {
 	if err != nil {
 		e.Log.WarnContext(ctx, "what pods use was not measured", "error", err)
 	}
+	var grace time.Duration
+	if !s.hard() {
+		grace = e.MaxPodGrace
+	}
 	for _, p := range candidates(s, pods) {
-		if !e.Pods.Evict(ctx, string(p.Object.UID), s.Signal, message(s, p)) {
+		if !e.Pods.Evict(ctx, string(p.Object.UID), s.Signal, message(s, p), grace) {
 			continue
 		}
 		e.Log.WarnContext(ctx, "evicted a pod", "signal", s.Signal, "available", s.Available, "threshold", s.Threshold,
 			"namespace", p.Object.Namespace, "pod", p.Object.Name, "used", p.Used)
 		e.helpless = false
-		e.awaitEnd(ctx, string(p.Object.UID))
+		e.awaitEnd(ctx, string(p.Object.UID), grace+goneTime)
 		return
 	}
 	if e.helpless {
@@ -109,14 +118,29 @@ func (e *Evictor) look(ctx context.Context) {
 	e.Log.WarnContext(ctx, "the node is short of what no pod would give back", "signal", s.Signal, "available", s.Available, "threshold", s.Threshold)
 }
 
-func (e *Evictor) shortages() []Shortage {
+// due returns the shortages about which something is to be done: those by hard
+// thresholds, and those by soft ones that have lasted.
+func (e *Evictor) due() []Shortage {
 	e.short = e.Shortages(e.short)
-	return e.short
+	now, since := time.Now(), make(map[Signal]time.Time, len(e.short))
+	var due []Shortage
+	for _, s := range e.short {
+		began, ok := e.since[s.Signal]
+		if !ok {
+			began = now
+		}
+		since[s.Signal] = began
+		if now.Sub(began) >= s.Grace {
+			due = append(due, s)
+		}
+	}
+	e.since = since
+	return due
 }
 
 // awaitEnd waits until an evicted pod has given back what it has, but not for long.
-func (e *Evictor) awaitEnd(ctx context.Context, uid string) {
-	_ = wait.PollUntilContextTimeout(ctx, goneStep, goneTime, true, func(ctx context.Context) (bool, error) {
+func (e *Evictor) awaitEnd(ctx context.Context, uid string, patience time.Duration) {
+	_ = wait.PollUntilContextTimeout(ctx, goneStep, patience, true, func(ctx context.Context) (bool, error) {
 		return e.Pods.Ended(ctx, uid), nil
 	}) // whether it has is seen at the next look
 }

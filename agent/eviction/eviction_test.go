@@ -52,11 +52,11 @@ func TestCandidates(t *testing.T) {
 		short Shortage
 		want  []string
 	}{
-		{Shortage{Disk, 0, 100 * mib}, []string{"lowest", "large", "small", "important", "within"}},
-		{Shortage{Memory, 99 * mib, 100 * mib}, []string{"lowest", "large", "small", "next-to-nothing", "important", "within"}},
-		{Shortage{Inodes, 0, 100 * mib}, []string{"lowest", "within", "large", "small", "important"}}, // none can be asked for
-		{Shortage{PIDs, 0, 100 * mib}, []string{"lowest", "within", "large", "small", "important"}},   // nor of these
-		{Shortage{Disk, 0, 2000 * mib}, nil},
+		{Shortage{Disk, 0, 100 * mib, 0}, []string{"lowest", "large", "small", "important", "within"}},
+		{Shortage{Memory, 99 * mib, 100 * mib, 0}, []string{"lowest", "large", "small", "next-to-nothing", "important", "within"}},
+		{Shortage{Inodes, 0, 100 * mib, 0}, []string{"lowest", "within", "large", "small", "important"}}, // none can be asked for
+		{Shortage{PIDs, 0, 100 * mib, 0}, []string{"lowest", "within", "large", "small", "important"}},   // nor of these
+		{Shortage{Disk, 0, 2000 * mib, 0}, nil},
 	} {
 		if diff := cmp.Diff(tt.want, names(candidates(tt.short, pods))); diff != "" {
 			t.Errorf("short of %+v (-want +got):\n%s", tt.short, diff)
@@ -69,10 +69,10 @@ func TestMessage(t *testing.T) {
 	p.Object.Spec.Containers = append(p.Object.Spec.Containers, corev1.Container{Name: "other"}, corev1.Container{Name: "idle"})
 	p.Containers["other"] = 512 << 10
 	for s, want := range map[Shortage]string{
-		{Disk, 5 * mib, 10 * mib}: "The node was low on resource: ephemeral-storage. Threshold quantity: 10Mi, available: 5Mi. " +
+		{Disk, 5 * mib, 10 * mib, 0}: "The node was low on resource: ephemeral-storage. Threshold quantity: 10Mi, available: 5Mi. " +
 			"Container main was using 3Mi, request is 1Mi, has larger consumption of ephemeral-storage. " +
 			"Container other was using 512Ki, request is 0, has larger consumption of ephemeral-storage. ",
-		{Memory, 1 << 10, 100 * mib}: "The node was low on resource: memory. Threshold quantity: 100Mi, available: 1Ki. " +
+		{Memory, 1 << 10, 100 * mib, 0}: "The node was low on resource: memory. Threshold quantity: 100Mi, available: 1Ki. " +
 			"Container main was using 3Mi, request is 1Mi, has larger consumption of memory. " +
 			"Container other was using 512Ki, request is 0, has larger consumption of memory. ",
 	} {
@@ -90,6 +90,8 @@ type node struct {
 	unused               int64 // what images take that no pod needs
 	pods                 []Pod
 	evicted              []string
+	at                   time.Time     // of the last eviction
+	grace                time.Duration // of it
 	asked                map[string]int
 	failing              error
 }
@@ -106,11 +108,11 @@ func (n *node) reclaim(context.Context) error {
 
 func (n *node) Using(context.Context, Signal) ([]Pod, error) { return n.pods, n.failing }
 
-func (n *node) Evict(_ context.Context, uid string, _ Signal, _ string) bool {
+func (n *node) Evict(_ context.Context, uid string, _ Signal, _ string, grace time.Duration) bool {
 	if uid == "ends" {
 		return false
 	}
-	n.evicted = append(n.evicted, uid)
+	n.evicted, n.at, n.grace = append(n.evicted, uid), time.Now(), grace
 	return true
 }
 
@@ -155,6 +157,53 @@ func TestRun(t *testing.T) {
 				}
 				if diff := cmp.Diff(tt.want, n.evicted); diff != "" {
 					t.Errorf("evicted (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// What is short by a soft threshold is put up with for its grace period; who goes then
+// may take time to do so.
+func TestSoftEviction(t *testing.T) {
+	const grace, podGrace = 90 * time.Second, 20 * time.Second
+	for name, tt := range map[string]struct {
+		hard     int64                        // the threshold
+		relieved func(at time.Duration) int64 // what else gives back
+		want     time.Duration                // after which the pod is evicted, at the next look; 0 is never
+		gets     time.Duration
+	}{
+		"it lasts":       {want: grace, gets: podGrace},
+		"it is over":     {relieved: func(at time.Duration) int64 { return min(int64(at/(80*time.Second)), 1) * 100 }},
+		"it comes again": {relieved: func(at time.Duration) int64 { return int64(at/(40*time.Second)) % 2 * 100 }},
+		"it gets worse":  {hard: 80, relieved: func(at time.Duration) int64 { return -min(int64(at/(30*time.Second)), 1) * 60 }, want: 30 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				n := &node{pods: []Pod{pod("a", 0, 0, 50)}, asked: make(map[string]int)}
+				l := Limits{
+					Least: Thresholds{Disk: {amount: tt.hard * mib}}, Soft: Thresholds{Disk: {amount: 100 * mib}},
+					Grace: GracePeriods{Disk: grace},
+				}
+				e := &Evictor{MaxPodGrace: podGrace, Reclaim: n.reclaim, Pods: n, Log: slog.New(slog.DiscardHandler)}
+				e.Shortages = func(before []Shortage) []Shortage {
+					available := int64(90)
+					if tt.relieved != nil {
+						available += tt.relieved(time.Since(began))
+					}
+					return l.shortOf(map[Signal]level{Disk: {available*mib + n.available, 1 << 40}}, before)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+				defer cancel()
+				if err := e.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if (tt.want > 0) != (len(n.evicted) == 1) {
+					t.Fatalf("evicted %v", n.evicted)
+				}
+				if late := n.at.Sub(began) - tt.want; tt.want > 0 && (late < 0 || late > interval || n.grace != tt.gets) {
+					t.Errorf("evicted after %s with a grace period of %s, want %s and %s", n.at.Sub(began), n.grace, tt.want, tt.gets)
 				}
 			})
 		})

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -26,7 +27,13 @@ const (
 type Shortage struct {
 	Signal               Signal
 	Available, Threshold int64
+	// Grace is how long it must last for pods to be evicted; 0 where the threshold is
+	// a hard one.
+	Grace time.Duration
 }
+
+// hard says whether something is done about it at once.
+func (s Shortage) hard() bool { return s.Grace == 0 }
 
 // resource is what Kubernetes tells users that the node was low on.
 func (s Shortage) resource() corev1.ResourceName {
@@ -48,8 +55,8 @@ func (s Shortage) onDisk() bool { return s.Signal == Disk || s.Signal == Inodes 
 type level struct{ available, total int64 }
 
 // Short looks at what is left of the machine's memory, of the disk of a folder and
-// of process IDs, and returns what is short, memory first; before is what was. What
-// cannot be read is not short.
+// of process IDs, and returns what is short: by hard thresholds first, then by soft
+// ones, and memory first; before is what was. What cannot be read is not short.
 func (l Limits) Short(dir string, before []Shortage) []Shortage {
 	levels := make(map[Signal]level)
 	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
@@ -74,20 +81,32 @@ func (l Limits) Short(dir string, before []Shortage) []Shortage {
 	return l.shortOf(levels, before)
 }
 
-// shortOf compares levels with the limits.
+// shortOf compares levels with the limits. What is short by a hard threshold is not
+// told of again for a soft one.
 func (l Limits) shortOf(levels map[Signal]level, before []Shortage) []Shortage {
-	var short []Shortage
+	var hard, soft []Shortage
 	for _, s := range signals {
 		has, ok := levels[s]
-		least := l.Least[s].of(has.total)
-		if least > 0 && slices.ContainsFunc(before, func(b Shortage) bool { return b.Signal == s }) {
-			least += l.Reclaim[s].of(has.total)
+		if !ok {
+			continue
 		}
-		if ok && has.available < least {
-			short = append(short, Shortage{s, has.available, least})
+		if least := l.least(l.Least, has.total, s, 0, before); has.available < least {
+			hard = append(hard, Shortage{s, has.available, least, 0})
+		} else if least := l.least(l.Soft, has.total, s, l.Grace[s], before); has.available < least {
+			soft = append(soft, Shortage{s, has.available, least, l.Grace[s]})
 		}
 	}
-	return short
+	return append(hard, soft...)
+}
+
+// least is what must be left of something: by a threshold, and more while it was short
+// of it by that. 0 is no threshold.
+func (l Limits) least(thresholds Thresholds, total int64, s Signal, grace time.Duration, before []Shortage) int64 {
+	least := thresholds[s].of(total)
+	if least > 0 && slices.ContainsFunc(before, func(b Shortage) bool { return b.Signal == s && b.Grace == grace }) {
+		least += l.Reclaim[s].of(total)
+	}
+	return least
 }
 
 // memInfo finds a line of /proc/meminfo, in bytes.

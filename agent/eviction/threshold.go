@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"navarch.dev/navarch/internal/quantities"
 )
@@ -29,10 +30,16 @@ func (t Threshold) of(total int64) int64 {
 // Thresholds are those of a node. A signal without one is not looked at.
 type Thresholds map[Signal]Threshold
 
+// GracePeriods are how long less than a soft threshold must have been left.
+type GracePeriods map[Signal]time.Duration
+
 // Limits say when a node is short of something, and when no more.
 type Limits struct {
-	// Least is what must be left.
+	// Least is what must be left: the hard thresholds.
 	Least Thresholds
+	// Soft is what must be left for longer than Grace; each has one.
+	Soft  Thresholds
+	Grace GracePeriods
 	// Reclaim is how much more must be left for what was short not to be so.
 	Reclaim Thresholds
 }
@@ -47,17 +54,29 @@ var signals = []Signal{Memory, Disk, Inodes, PIDs}
 // "memory.available<100Mi,nodefs.available<10%". Those that are not named, and those
 // of 0 or 0%, are none.
 func ParseThresholds(text string) (Thresholds, error) {
-	return parse(text, "<", "SIGNAL<QUANTITY, as in memory.available<100Mi or nodefs.available<10%")
+	return parse(text, "<", "SIGNAL<QUANTITY, as in memory.available<100Mi or nodefs.available<10%", parseThreshold)
 }
 
 // ParseReclaims reads how much is freed beyond the thresholds, as the kubelet's
 // --eviction-minimum-reclaim has it: "memory.available=100Mi,nodefs.available=5%".
 func ParseReclaims(text string) (Thresholds, error) {
-	return parse(text, "=", "SIGNAL=QUANTITY, as in memory.available=100Mi or nodefs.available=5%")
+	return parse(text, "=", "SIGNAL=QUANTITY, as in memory.available=100Mi or nodefs.available=5%", parseThreshold)
 }
 
-func parse(text, separator, form string) (Thresholds, error) {
-	all := make(Thresholds)
+// ParseGracePeriods reads how long soft thresholds may be missed, as the kubelet's
+// --eviction-soft-grace-period has it: "memory.available=1m30s".
+func ParseGracePeriods(text string) (GracePeriods, error) {
+	return parse(text, "=", "SIGNAL=DURATION, as in memory.available=1m30s", func(value string) (time.Duration, error) {
+		d, err := time.ParseDuration(value)
+		if err != nil || d <= 0 {
+			return 0, fmt.Errorf("%q is not a time above 0, such as 1m30s", value)
+		}
+		return d, nil
+	})
+}
+
+func parse[T any](text, separator, form string, read func(string) (T, error)) (map[Signal]T, error) {
+	all := make(map[Signal]T)
 	if text == "" {
 		return all, nil
 	}
@@ -71,13 +90,13 @@ func parse(text, separator, form string) (Thresholds, error) {
 			return nil, fmt.Errorf("%q: there is no signal %q, but %s, %s, %s and %s", statement, name, Memory, Disk, Inodes, PIDs)
 		}
 		if _, twice := all[signal]; twice {
-			return nil, fmt.Errorf("%q: the signal %s has a quantity already", statement, signal)
+			return nil, fmt.Errorf("%q: the signal %s is given twice", statement, signal)
 		}
-		t, err := parseThreshold(value)
+		v, err := read(value)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", statement, err)
 		}
-		all[signal] = t
+		all[signal] = v
 	}
 	return all, nil
 }

@@ -3,6 +3,7 @@ package eviction
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -13,12 +14,12 @@ func TestThresholds(t *testing.T) {
 	for text, want := range map[string][]Shortage{
 		"":                       nil,
 		"memory.available<100":   nil,
-		"memory.available<101":   {{Memory, 100, 101}},
+		"memory.available<101":   {{Memory, 100, 101, 0}},
 		"nodefs.available<10%":   nil,
-		"nodefs.available<10.5%": {{Disk, 100, 105}},
-		"nodefs.inodesFree<1k,memory.available<1Ki":         {{Memory, 100, 1024}, {Inodes, 100, 1000}},
-		"pid.available<20%,nodefs.available<0%":             {{PIDs, 100, 200}},
-		"memory.available<0,nodefs.inodesFree<99.9%":        {{Inodes, 100, 999}},
+		"nodefs.available<10.5%": {{Disk, 100, 105, 0}},
+		"nodefs.inodesFree<1k,memory.available<1Ki":         {{Memory, 100, 1024, 0}, {Inodes, 100, 1000, 0}},
+		"pid.available<20%,nodefs.available<0%":             {{PIDs, 100, 200, 0}},
+		"memory.available<0,nodefs.inodesFree<99.9%":        {{Inodes, 100, 999, 0}},
 		"nodefs.available<5%,nodefs.inodesFree<5%":          nil,
 		strings.ReplaceAll(DefaultThresholds, "100Mi", "1"): nil,
 	} {
@@ -39,7 +40,7 @@ func TestMalformedThresholds(t *testing.T) {
 		"memory.free<1Mi": `"memory.free<1Mi": there is no signal "memory.free", ` +
 			`but memory.available, nodefs.available, nodefs.inodesFree and pid.available`,
 		"pid.available<1,":                            `"" is not SIGNAL<QUANTITY`,
-		"pid.available<1,pid.available<2":             `"pid.available<2": the signal pid.available has a quantity already`,
+		"pid.available<1,pid.available<2":             `"pid.available<2": the signal pid.available is given twice`,
 		"memory.available<100%":                       `"memory.available<100%": "100%" is not a percentage from 0% to less than 100%`,
 		"memory.available<-1%":                        `"-1%" is not a percentage`,
 		"memory.available<NaN%":                       `"NaN%" is not a percentage`,
@@ -73,11 +74,37 @@ func TestReclaims(t *testing.T) {
 		t.Errorf("short of %+v, where nothing was", short)
 	}
 	before := []Shortage{{Signal: Memory}, {Signal: Disk}, {Signal: PIDs}}
-	if diff := cmp.Diff([]Shortage{{Memory, 120, 150}, {Disk, 120, 150}}, l.shortOf(levels, before)); diff != "" {
+	if diff := cmp.Diff([]Shortage{{Memory, 120, 150, 0}, {Disk, 120, 150, 0}}, l.shortOf(levels, before)); diff != "" {
 		t.Errorf("after a shortage (-want +got):\n%s", diff)
 	}
 	if _, err := ParseReclaims("memory.available<50"); err == nil || !strings.Contains(err.Error(), "is not SIGNAL=QUANTITY") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+func TestSoftThresholds(t *testing.T) {
+	l := Limits{
+		Least: Thresholds{Memory: {amount: 100}, Disk: {amount: 100}},
+		Soft:  Thresholds{Memory: {amount: 200}, Disk: {amount: 200}, PIDs: {amount: 200}},
+		Grace: GracePeriods{Memory: time.Minute, Disk: time.Hour, PIDs: time.Second}, Reclaim: Thresholds{Memory: {amount: 20}},
+	}
+	for _, tt := range []struct {
+		name   string
+		left   int64 // of each
+		before []Shortage
+		want   []Shortage
+	}{
+		{name: "enough", left: 200},
+		{name: "less than soft thresholds", left: 199, want: []Shortage{{Memory, 199, 200, time.Minute}, {Disk, 199, 200, time.Hour}, {PIDs, 199, 200, time.Second}}},
+		{name: "less than hard ones", left: 99, want: []Shortage{{Memory, 99, 100, 0}, {Disk, 99, 100, 0}, {PIDs, 99, 200, time.Second}}},
+		{name: "not enough more", left: 210, before: []Shortage{{Memory, 0, 0, time.Minute}}, want: []Shortage{{Memory, 210, 220, time.Minute}}},
+		{name: "a hard one was not missed", left: 110, before: []Shortage{{Memory, 0, 0, time.Minute}},
+			want: []Shortage{{Memory, 110, 220, time.Minute}, {Disk, 110, 200, time.Hour}, {PIDs, 110, 200, time.Second}}},
+	} {
+		levels := map[Signal]level{Memory: {tt.left, 1000}, Disk: {tt.left, 1000}, PIDs: {tt.left, 1000}}
+		if diff := cmp.Diff(tt.want, l.shortOf(levels, tt.before)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -121,7 +122,7 @@ func amountOf(s eviction.Signal, u diskusage.Usage) int64 {
 }
 
 // Evict implements eviction.Pods.
-func (m *Manager) Evict(ctx context.Context, uid string, s eviction.Signal, message string) bool {
+func (m *Manager) Evict(ctx context.Context, uid string, s eviction.Signal, message string, grace time.Duration) bool {
 	w := m.worker(uid)
 	if w == nil {
 		return false
@@ -130,7 +131,7 @@ func (m *Manager) Evict(ctx context.Context, uid string, s eviction.Signal, mess
 		if w.evictable() == nil {
 			return false
 		}
-		w.evict(string(s), message)
+		w.evict(string(s), message, grace)
 		w.disrupted = true
 		return true
 	})

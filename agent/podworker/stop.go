@@ -30,13 +30,17 @@ func (w *worker) podGrace() time.Duration {
 	if s := w.pod.DeletionGracePeriodSeconds; s != nil && w.pod.DeletionTimestamp != nil {
 		return max(time.Duration(*s)*time.Second, leastGrace)
 	}
-	if w.deleted || w.evicted {
+	if w.deleted {
 		return leastGrace
 	}
+	grace := defaultGrace
 	if s := w.pod.Spec.TerminationGracePeriodSeconds; s != nil {
-		return max(time.Duration(*s)*time.Second, leastGrace)
+		grace = time.Duration(*s) * time.Second
 	}
-	return defaultGrace
+	if w.evicted {
+		grace = min(grace, w.evictionGrace)
+	}
+	return max(grace, leastGrace)
 }
 
 // beginStopping gives up whatever is being made and turns to ending the pod.

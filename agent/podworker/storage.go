@@ -35,7 +35,7 @@ func (w *worker) watchStorage(now time.Time, soonest func(time.Time)) {
 			case err != nil:
 				w.log.WarnContext(ctx, "the pod's storage was not measured", "error", err)
 			case excess != "" && w.phase == phaseRunning:
-				w.evict(signal, excess)
+				w.evict(signal, excess, 0)
 			}
 		}
 	})
@@ -59,11 +59,12 @@ const (
 	signalContainer = "ephemeralcontainerfs.limit"
 )
 
-// evict ends the pod for good, at once. signal is what metrics call the cause.
-func (w *worker) evict(signal, message string) {
+// evict ends the pod for good, within a grace period that is not longer than its own.
+// signal is what metrics call the cause.
+func (w *worker) evict(signal, message string, grace time.Duration) {
 	w.m.deps.Metrics.Evicted(signal)
 	w.event(nil, corev1.EventTypeWarning, reasonEvicted, message)
-	w.evicted = true
+	w.evicted, w.evictionGrace = true, grace
 	w.rejected = &corev1.PodStatus{Phase: corev1.PodFailed, Reason: reasonEvicted, Message: message}
 }
 

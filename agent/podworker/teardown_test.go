@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/agent/eviction"
 	"navarch.dev/navarch/internal/client"
@@ -143,10 +144,10 @@ func TestEvict(t *testing.T) {
 		}
 	}
 	uid := string(pod.UID)
-	if !b.manager.Evict(t.Context(), uid, eviction.Memory, "too large") {
+	if !b.manager.Evict(t.Context(), uid, eviction.Memory, "too large", 0) {
 		t.Fatal("the pod was not evicted")
 	}
-	if b.manager.Evict(t.Context(), uid, eviction.Memory, "again") {
+	if b.manager.Evict(t.Context(), uid, eviction.Memory, "again", 0) {
 		t.Error("it was evicted twice")
 	}
 	got := b.until("large", "evicted", phaseIs(corev1.PodFailed))
@@ -164,7 +165,28 @@ func TestEvict(t *testing.T) {
 	if pods, err := b.manager.Using(t.Context(), eviction.Disk); err != nil || len(pods) != 0 {
 		t.Errorf("pods that run: %+v, %v", pods, err)
 	}
-	if b.manager.Evict(t.Context(), "no such pod", eviction.Memory, "") || !b.manager.Ended(t.Context(), "no such pod") {
+	if b.manager.Evict(t.Context(), "no such pod", eviction.Memory, "", 0) || !b.manager.Ended(t.Context(), "no such pod") {
 		t.Error("a pod that is not there runs")
+	}
+}
+
+func TestPodGrace(t *testing.T) {
+	own, given := int64(20), int64(7)
+	deletion := metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: time.Unix(1, 0)}, DeletionGracePeriodSeconds: &given}
+	for name, tt := range map[string]struct {
+		w    *worker
+		want time.Duration
+	}{
+		"as the pod says":       {&worker{pod: &corev1.Pod{Spec: corev1.PodSpec{TerminationGracePeriodSeconds: &own}}}, 20 * time.Second},
+		"which says nothing":    {&worker{pod: &corev1.Pod{}}, defaultGrace},
+		"as who deletes it":     {&worker{pod: &corev1.Pod{ObjectMeta: deletion, Spec: corev1.PodSpec{TerminationGracePeriodSeconds: &own}}}, 7 * time.Second},
+		"it is gone":            {&worker{pod: &corev1.Pod{}, deleted: true}, leastGrace},
+		"it must go":            {&worker{pod: &corev1.Pod{}, evicted: true}, leastGrace},
+		"it must go soon":       {&worker{pod: &corev1.Pod{}, evicted: true, evictionGrace: 10 * time.Second}, 10 * time.Second},
+		"it goes sooner itself": {&worker{pod: &corev1.Pod{Spec: corev1.PodSpec{TerminationGracePeriodSeconds: &own}}, evicted: true, evictionGrace: time.Minute}, 20 * time.Second},
+	} {
+		if got := tt.w.podGrace(); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
 	}
 }
