@@ -32,7 +32,7 @@ type history struct {
 type record struct {
 	decisions []*schedulerv1.Decision
 	// scores are those of the attempt that placed the pod.
-	scores []placement.NodeScore
+	scores placement.Ranking
 }
 
 func newHistory() *history {

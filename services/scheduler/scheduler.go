@@ -72,7 +72,9 @@ type Scheduler struct {
 	queue       *queue.Queue
 	nominations *nominations
 	placer      *placement.Placer
-	binder      *binder
+	// infos makes those of pods that wait.
+	infos  snapshot.PodInfos
+	binder *binder
 	// recorders have a profile's name as the source of its events.
 	recorders  map[string]*events.Recorder
 	conditions *conditionWriter

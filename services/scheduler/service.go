@@ -76,7 +76,7 @@ func (s *Scheduler) explain(ctx context.Context, pod *corev1.Pod, past record) (
 		if len(past.decisions) > 0 && past.decisions[0].GetNodeName() == node {
 			d.Message = past.decisions[0].GetMessage()
 		}
-		useScores(d, past.scores)
+		useScores(d, past.scores.Nodes())
 	case s.profiles.Of(pod) == nil:
 		d.Message = fmt.Sprintf("Pod %s/%s is left to scheduler %q", pod.Namespace, pod.Name, pod.Spec.SchedulerName)
 	case failure != "":

@@ -30,7 +30,7 @@ func (s *Scheduler) podAdded(pod *corev1.Pod) {
 		s.cache.SetPod(pod)
 		s.queue.Happened(framework.Event{Resource: framework.AssignedPod, Action: framework.Add, New: pod})
 	case s.waits(pod):
-		info := snapshot.NewPodInfo(pod)
+		info := s.infos.Of(pod)
 		s.nominations.set(info, pod.Status.NominatedNodeName)
 		s.enqueue(info)
 	}
@@ -44,7 +44,7 @@ func (s *Scheduler) podUpdated(old, pod *corev1.Pod) {
 		s.cache.RemovePod(pod.UID)
 		s.queue.Happened(framework.Event{Resource: framework.AssignedPod, Action: framework.Delete, Old: old})
 	case s.waits(pod):
-		info := snapshot.NewPodInfo(pod)
+		info := s.infos.Of(pod)
 		// An update that does not speak of the nomination may be older than it.
 		before := ""
 		if now := pod.Status.NominatedNodeName; now != old.Status.NominatedNodeName {

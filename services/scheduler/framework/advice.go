@@ -58,8 +58,8 @@ type Advisor interface {
 
 // Advise returns what the plugin that gave a verdict on the node knows.
 func (p *Profile) Advise(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo, verdict *Status) Advice {
-	for _, f := range state.filters {
-		if a, ok := f.(Advisor); ok && f.Name() == verdict.Plugin() {
+	for _, t := range state.filters {
+		if a, ok := t.filter.(Advisor); ok && a.Name() == verdict.Plugin() {
 			return a.Advise(ctx, state, pod, node)
 		}
 	}

@@ -5,8 +5,17 @@ package framework
 type CycleState struct {
 	values []value
 	// filters and scores are the plugins that did not opt out.
-	filters []Filter
+	filters []turn
 	scores  []WeightedScore
+}
+
+// turn is a filter's part in an attempt.
+type turn struct {
+	filter Filter
+	// at is its place among all of the profile's.
+	at int
+	// lasts says that its verdicts last.
+	lasts bool
 }
 
 type value struct {

@@ -71,6 +71,14 @@ type Filter interface {
 	Filter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *Status
 }
 
+// BatchFilter is a Filter that judges many nodes for less than it does one by one.
+type BatchFilter interface {
+	Filter
+	// FilterBatch sets the verdicts on the nodes, each of which is that of Filter. A
+	// verdict that is set already is another plugin's and stays.
+	FilterBatch(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes snapshot.Selection, verdicts []*Status)
+}
+
 // Filters runs the filters of a profile, for a PostFilter to try what would
 // be.
 type Filters interface {
@@ -96,9 +104,9 @@ type PostFilter interface {
 // PreScore prepares scoring.
 type PreScore interface {
 	Plugin
-	// PreScore is given the nodes that passed every filter, in a slice that is
-	// valid until it returns. Skip leaves out the plugin's Score.
-	PreScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, feasible []*snapshot.NodeInfo) *Status
+	// PreScore is given the nodes that passed every filter. Skip leaves out the
+	// plugin's Score.
+	PreScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, feasible snapshot.Selection) *Status
 }
 
 // Score ranks nodes.
@@ -109,12 +117,19 @@ type Score interface {
 	Score(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) (int64, *Status)
 }
 
+// BatchScore is a Score that scores many nodes for less than it does one by one.
+type BatchScore interface {
+	Score
+	// ScoreBatch sets the scores of the nodes, each of which is that of Score.
+	ScoreBatch(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes snapshot.Selection, scores []int64) *Status
+}
+
 // ScoreNormalizer brings a plugin's scores to the range 0 to MaxScore.
 type ScoreNormalizer interface {
 	Score
 	// NormalizeScore changes the scores, which are in the order of the nodes
 	// that PreScore was given.
-	NormalizeScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes []*snapshot.NodeInfo, scores []int64)
+	NormalizeScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, scores []int64)
 }
 
 // Reserve holds what the pod needs beside its place on the node.
@@ -174,8 +189,7 @@ type Bind interface {
 // and Score depend on nothing but the pod's Signature, the one node, and the
 // set of nodes and images in the cluster. Consecutive pods of one Signature
 // and one profile then share its answers for nodes that have not changed in
-// between. What is not NodeLocal is asked anew: a filter takes those of the
-// others with it, a score does not.
+// between. What is not NodeLocal is asked anew.
 type NodeLocal interface {
 	Plugin
 	NodeLocal()

@@ -123,13 +123,13 @@ func (p *Profile) PreEnqueue(pod *snapshot.PodInfo) *Status {
 // PreFilter begins an attempt. only is the nodes worth looking at, nil for
 // all; absent is the verdict on the others.
 func (p *Profile) PreFilter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) (only map[string]bool, absent, status *Status) {
-	skipped := make(map[string]bool)
+	skipped := make([]string, 0, len(p.preFilter))
 	var narrowed []string
 	for _, pl := range p.preFilter {
 		names, s := pl.PreFilter(ctx, state, pod, nodes)
 		switch {
 		case s.Code() == Skip:
-			skipped[pl.Name()] = true
+			skipped = append(skipped, pl.Name())
 		case !s.Success():
 			return nil, nil, s.By(pl.Name())
 		case names != nil:
@@ -137,7 +137,12 @@ func (p *Profile) PreFilter(ctx context.Context, state *CycleState, pod *snapsho
 			only = intersect(only, names)
 		}
 	}
-	state.filters = slices.DeleteFunc(slices.Clone(p.filter), func(f Filter) bool { return skipped[f.Name()] })
+	state.filters = make([]turn, 0, len(p.filter))
+	for at, f := range p.filter {
+		if !slices.Contains(skipped, f.Name()) {
+			state.filters = append(state.filters, turn{filter: f, at: at, lasts: lasts(f, state)})
+		}
+	}
 	if only != nil {
 		reason := fmt.Sprintf("node(s) didn't satisfy plugin(s) %v", narrowed)
 		absent = NewStatus(UnschedulableAndUnresolvable, reason).By(narrowed[0])
@@ -160,9 +165,9 @@ func intersect(have map[string]bool, names []string) map[string]bool {
 // Filter returns the first plugin's verdict that is not Success. PreFilter must
 // have run on state.
 func (p *Profile) Filter(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) *Status {
-	for _, pl := range state.filters {
-		if s := pl.Filter(ctx, state, pod, node); !s.Success() {
-			return s.By(pl.Name())
+	for _, t := range state.filters {
+		if s := t.filter.Filter(ctx, state, pod, node); !s.Success() {
+			return s.By(t.filter.Name())
 		}
 	}
 	return nil
@@ -171,9 +176,9 @@ func (p *Profile) Filter(ctx context.Context, state *CycleState, pod *snapshot.P
 // FilterAll returns the verdicts of all plugins that reject the node.
 func (p *Profile) FilterAll(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, node *snapshot.NodeInfo) []*Status {
 	var out []*Status
-	for _, pl := range state.filters {
-		if s := pl.Filter(ctx, state, pod, node); !s.Success() {
-			out = append(out, s.By(pl.Name()))
+	for _, t := range state.filters {
+		if s := t.filter.Filter(ctx, state, pod, node); !s.Success() {
+			out = append(out, s.By(t.filter.Name()))
 		}
 	}
 	return out
@@ -193,17 +198,17 @@ func (p *Profile) PostFilter(ctx context.Context, state *CycleState, pod *snapsh
 }
 
 // PreScore prepares the scoring of the nodes that are left.
-func (p *Profile) PreScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, feasible []*snapshot.NodeInfo) *Status {
-	skipped := make(map[string]bool)
+func (p *Profile) PreScore(ctx context.Context, state *CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, feasible snapshot.Selection) *Status {
+	skipped := make([]string, 0, len(p.preScore))
 	for _, pl := range p.preScore {
 		switch s := pl.PreScore(ctx, state, pod, all, feasible); {
 		case s.Code() == Skip:
-			skipped[pl.Name()] = true
+			skipped = append(skipped, pl.Name())
 		case !s.Success():
 			return s.By(pl.Name())
 		}
 	}
-	state.scores = slices.DeleteFunc(slices.Clone(p.score), func(w WeightedScore) bool { return skipped[w.Name()] })
+	state.scores = slices.DeleteFunc(slices.Clone(p.score), func(w WeightedScore) bool { return slices.Contains(skipped, w.Name()) })
 	return nil
 }
 
@@ -214,17 +219,7 @@ func (p *Profile) Scorers(state *CycleState) []WeightedScore { return state.scor
 // NodeLocal says whether every filter that takes part in the attempt is
 // NodeLocal.
 func (p *Profile) NodeLocal(state *CycleState) bool {
-	return !slices.ContainsFunc(state.filters, func(f Filter) bool { return !is[NodeLocal](f) })
-}
-
-// VerdictsLast says whether the verdict on a node lasts until it changes, for all pods
-// of the attempt's Signature of which that is said as well: whether every filter that
-// takes part is NodeLocal, or Lasting for the pod.
-func (p *Profile) VerdictsLast(state *CycleState) bool {
-	return !slices.ContainsFunc(state.filters, func(f Filter) bool {
-		l, ok := f.(Lasting)
-		return !is[NodeLocal](f) && !(ok && l.Lasting(state))
-	})
+	return !slices.ContainsFunc(state.filters, func(t turn) bool { return !is[NodeLocal](t.filter) })
 }
 
 // Reserve runs every plugin's Reserve; on a failure all are unreserved.

@@ -140,34 +140,49 @@ func (e *Explanation) addScores(ctx context.Context, profile *framework.Profile,
 	if len(feasible) == 0 {
 		return nil
 	}
-	if s := profile.PreScore(ctx, state, pod, all, feasible); !s.Success() {
+	if s := profile.PreScore(ctx, state, pod, all, selected(all, feasible)); !s.Success() {
 		return s
 	}
 	scorers := append(profile.Scorers(state), profile.ExtenderScores(ctx, pod, feasible)...)
-	var failed error
-	scores := NormalizedScores(ctx, state, pod, feasible, scorers, func(s framework.WeightedScore) []int64 {
-		raw := make([]int64, len(feasible))
+	scores := make([][]int64, len(scorers))
+	for k, s := range scorers {
+		scores[k] = make([]int64, len(feasible))
 		for i, n := range feasible {
 			score, status := s.Score.Score(ctx, state, pod, n)
 			if !status.Success() {
-				failed = status.By(s.Name())
+				return status.By(s.Name())
 			}
-			raw[i] = score
+			scores[k][i] = score
 		}
-		return raw
-	})
-	if failed != nil {
-		return failed
 	}
+	normalize(ctx, state, pod, scorers, scores)
 	totals := make([]int64, len(feasible))
 	addScores(totals, scores, scorers)
+	order := make([]int, len(feasible))
+	for i := range order {
+		order[i] = i
+	}
+	ranking := (&ranked{
+		name: func(i int) string { return feasible[i].Name() }, plugins: pluginsOf(scorers, nil), scores: scores, totals: totals,
+	}).ranking(order...)
 	byNode := make(map[string]NodeScore, len(feasible))
-	for i := range feasible {
-		byNode[feasible[i].Name()] = nodeScore(feasible[i], scorers, scores, totals, i)
+	for _, n := range ranking.Nodes() {
+		byNode[n.Node] = n
 	}
 	for i := range e.Nodes {
 		e.Nodes[i].Score = byNode[e.Nodes[i].Node]
 	}
 	e.Best = feasible[slices.Index(totals, slices.Max(totals))].Name()
 	return nil
+}
+
+// selected are some nodes, in their order, as a selection of all.
+func selected(all *snapshot.Snapshot, nodes []*snapshot.NodeInfo) snapshot.Selection {
+	indexes := make([]int, 0, len(nodes))
+	for _, n := range nodes {
+		if i, ok := all.Index(n.Name()); ok {
+			indexes = append(indexes, i)
+		}
+	}
+	return all.Select(indexes)
 }

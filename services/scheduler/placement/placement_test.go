@@ -131,6 +131,15 @@ func apart(p *schedtest.PodBuilder, key string, namespaces *metav1.LabelSelector
 	})
 }
 
+// spread has a pod's group be as even over the domains of a label as it can.
+func spread(p *schedtest.PodBuilder, key string, otherwise corev1.UnsatisfiableConstraintAction) *schedtest.PodBuilder {
+	return p.Label("group", "g").With(func(p *corev1.Pod) {
+		p.Spec.TopologySpreadConstraints = append(p.Spec.TopologySpreadConstraints, corev1.TopologySpreadConstraint{
+			MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: otherwise, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"group": "g"}},
+		})
+	})
+}
+
 // together keeps a pod where there are others of its group.
 func together(p *schedtest.PodBuilder) *schedtest.PodBuilder {
 	return p.Label("group", "g").With(func(p *corev1.Pod) {
@@ -142,9 +151,9 @@ func together(p *schedtest.PodBuilder) *schedtest.PodBuilder {
 	})
 }
 
-// Where nothing but the pods of a node bears on the verdict, only the node that the
-// first of two pods has taken is looked at again for the second, and rejects it before
-// anybody counts.
+// Of the filters that look at one node each, only those on the node that the first of
+// two pods has taken are asked again for the second. Where the pods of that node alone
+// keep the second away, nothing is left to ask.
 func TestPodsApartShareVerdicts(t *testing.T) {
 	const nodes = 18
 	elsewhere := &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
@@ -155,15 +164,25 @@ func TestPodsApartShareVerdicts(t *testing.T) {
 	}{
 		"by host": {nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelHostname, nil) }, nodes - 1, 0},
 		"by host, of two nodes each": {
-			nodes / 2, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelHostname, nil) }, nodes - 2, nodes - 2,
+			nodes / 2, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelHostname, nil) }, nodes - 2, 1,
 		},
 		"by zone": {
-			nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelTopologyZone, nil) }, nodes * 2 / 3, nodes * 2 / 3,
+			nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelTopologyZone, nil) }, nodes * 2 / 3, 1,
 		},
 		"by the labels of namespaces": {
-			nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelHostname, elsewhere) }, nodes, nodes,
+			nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelHostname, elsewhere) }, nodes, 1,
 		},
 		"together": {nodes, together, 1, 1},
+		"spread over zones": {
+			nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder {
+				return spread(p, corev1.LabelTopologyZone, corev1.DoNotSchedule)
+			}, nodes * 2 / 3, 1,
+		},
+		"spread over hosts": {
+			nodes, func(p *schedtest.PodBuilder) *schedtest.PodBuilder {
+				return spread(p, corev1.LabelHostname, corev1.DoNotSchedule)
+			}, nodes - 1, 1,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := snapshot.NewCache(time.Minute, slog.New(slog.DiscardHandler))
@@ -183,15 +202,21 @@ func TestPodsApartShareVerdicts(t *testing.T) {
 	}
 }
 
-// Verdicts that are shared are those of a Placer that shares none, whatever comes and
-// goes in between.
+// Verdicts and scores that are shared are those of every plugin for each node by itself,
+// whatever comes and goes in between.
 func TestSharedVerdictsAreTheSame(t *testing.T) {
 	const nodes = 12
 	random := rand.New(rand.NewPCG(1, 2))
 	c := snapshot.NewCache(time.Minute, slog.New(slog.DiscardHandler))
 	label := func(i int) {
-		c.SetNode(schedtest.Node(fmt.Sprint("n", i)).Label(corev1.LabelTopologyZone, fmt.Sprint("z", i%3)).
-			Label(corev1.LabelHostname, fmt.Sprint("h", max(i-random.IntN(6)/5, 0))).Node()) // now and then another's
+		n := schedtest.Node(fmt.Sprint("n", i)).Label(corev1.LabelHostname, fmt.Sprint("h", max(i-random.IntN(6)/5, 0))) // now and then another's
+		if random.IntN(12) > 0 {
+			n.Label(corev1.LabelTopologyZone, fmt.Sprint("z", i%3))
+		}
+		if random.IntN(12) == 0 {
+			n.Taint("k", corev1.TaintEffectNoSchedule)
+		}
+		c.SetNode(n.Node())
 	}
 	for i := range nodes {
 		label(i)
@@ -202,11 +227,29 @@ func TestSharedVerdictsAreTheSame(t *testing.T) {
 		func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return apart(p, corev1.LabelTopologyZone, nil) },
 		func(p *schedtest.PodBuilder) *schedtest.PodBuilder { return p.Label("group", "g") },
 		together,
+		func(p *schedtest.PodBuilder) *schedtest.PodBuilder {
+			return spread(spread(p, corev1.LabelTopologyZone, corev1.DoNotSchedule), corev1.LabelHostname, corev1.ScheduleAnyway)
+		},
+		func(p *schedtest.PodBuilder) *schedtest.PodBuilder {
+			return spread(spread(p, corev1.LabelHostname, corev1.DoNotSchedule), corev1.LabelTopologyZone, corev1.ScheduleAnyway)
+		},
+		func(p *schedtest.PodBuilder) *schedtest.PodBuilder {
+			return apart(spread(p, corev1.LabelTopologyZone, corev1.DoNotSchedule), corev1.LabelTopologyZone, nil)
+		},
+		func(p *schedtest.PodBuilder) *schedtest.PodBuilder {
+			return apart(spread(p.CPU("2.5"), corev1.LabelTopologyZone, corev1.DoNotSchedule), corev1.LabelHostname, nil)
+		},
+		func(p *schedtest.PodBuilder) *schedtest.PodBuilder {
+			return apart(spread(p, corev1.LabelHostname, corev1.DoNotSchedule), corev1.LabelHostname, nil)
+		},
+		func(p *schedtest.PodBuilder) *schedtest.PodBuilder {
+			return spread(p.CPU("5"), corev1.LabelTopologyZone, corev1.DoNotSchedule)
+		},
 	}
 	var placed []types.UID
 	kind := 0
-	for i := range 1000 {
-		switch random.IntN(4) {
+	for i := range 2000 {
+		switch random.IntN(6) {
 		case 0:
 			kind = random.IntN(len(kinds))
 		case 1:
@@ -219,23 +262,44 @@ func TestSharedVerdictsAreTheSame(t *testing.T) {
 			}
 		}
 		pod := kinds[kind](schedtest.Pod(fmt.Sprint("p", i)).CPU("1m"))
-		alone, err := placement.New(placement.Config{}, c, nobody{}).Place(t.Context(), by, pod.Info())
-		if err != nil {
-			t.Fatal(err)
-		}
 		r, err := sharing.Place(t.Context(), by, pod.Info())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Feasible != alone.Feasible {
-			t.Fatalf("step %d: %d nodes are feasible, %d to one who shares no verdicts", i, r.Feasible, alone.Feasible)
+		e, err := placement.Explain(t.Context(), by, c, pod.Info())
+		if err != nil {
+			t.Fatal(err)
 		}
-		if r.Node != "" && len(placed) < 8 {
+		compare(t, i, r, e)
+		if r.Node != "" && len(placed) < 20 {
 			there := pod.Info().Pod.DeepCopy()
 			there.Spec.NodeName = r.Node
 			c.SetPod(there)
 			placed = append(placed, there.UID)
 		}
+	}
+}
+
+// compare sees whether a decision, the i-th, is made by what each plugin says of each node.
+func compare(t *testing.T, i int, r *placement.Result, e *placement.Explanation) {
+	t.Helper()
+	want := make(map[string]placement.NodeScore)
+	for _, n := range e.Nodes {
+		if len(n.Rejections) == 0 {
+			want[n.Node] = n.Score
+		}
+	}
+	if r.Feasible != len(want) {
+		t.Fatalf("pod %d: %d nodes are feasible, one by one %d", i, r.Feasible, len(want))
+	}
+	if diff := cmp.Diff(want, totals(r)); diff != "" {
+		t.Fatalf("pod %d: other scores than one by one (-want +got):\n%s", i, diff)
+	}
+	if r.Feasible > 0 {
+		return
+	}
+	if diff := cmp.Diff(e.Diagnosis.Rejections, r.Diagnosis.Rejections); diff != "" {
+		t.Fatalf("pod %d: other verdicts than one by one (-want +got):\n%s", i, diff)
 	}
 }
 
@@ -292,7 +356,7 @@ func TestReuseIsExact(t *testing.T) {
 // totals are the scores of every node.
 func totals(r *placement.Result) map[string]placement.NodeScore {
 	out := make(map[string]placement.NodeScore)
-	for _, n := range r.Best {
+	for _, n := range r.Best.Nodes() {
 		out[n.Node] = n
 	}
 	return out

@@ -53,10 +53,8 @@ type Placer struct {
 
 	nodes snapshot.Snapshot
 	// next is where the next look at the nodes begins.
-	next  int
-	table table
-	// sample is the memory that filterSample works in.
-	sample  []verdict
+	next    int
+	table   table
 	scratch scratch
 }
 
@@ -78,20 +76,7 @@ type Result struct {
 	// Feasible and Evaluated count nodes.
 	Feasible, Evaluated int
 	// Best are the best nodes and their scores, the chosen one first.
-	Best []NodeScore
-}
-
-// NodeScore is a node's score, in total and by plugin.
-type NodeScore struct {
-	Node   string
-	Total  int64
-	Scores []PluginScore
-}
-
-// PluginScore is what one plugin gives a node, from 0 to framework.MaxScore.
-type PluginScore struct {
-	Plugin        string
-	Score, Weight int64
+	Best Ranking
 }
 
 // attempt is one pod on its way through a decision.
@@ -101,6 +86,11 @@ type attempt struct {
 	pod     *snapshot.PodInfo
 	// nominations says that there are any, which filters have to reckon with.
 	nominations bool
+	// shares says that the verdicts are those of all pods of the signature, but for
+	// those of the filters at passing. batch says that all of these are BatchFilters.
+	shares  bool
+	passing []int
+	batch   bool
 	// feasible are the indexes of the nodes that the pod can go to, in
 	// ascending order.
 	feasible []int
@@ -153,13 +143,21 @@ func (p *Placer) fillTable(ctx context.Context, a *attempt, only map[string]bool
 	}
 	key := tableKey{profile: a.profile, signature: signature}
 	nominated := a.pod.Pod.Status.NominatedNodeName
-	usable := only == nil && nominated == "" && !a.nominations && a.profile.VerdictsLast(a.state)
-	if usable && !others && p.table.reusable(key, p.wanted(a.profile)) {
-		return p.refilter(ctx, a, changed)
+	a.passing, a.batch = a.profile.Passing(a.state)
+	a.shares = only == nil && nominated == "" && !a.nominations
+	if a.shares && !others && p.table.holds(key, a.passing) {
+		held, err := p.refilter(ctx, a, changed)
+		if err != nil {
+			p.table.forget()
+			return err
+		}
+		if held && p.table.suffices(p.wanted(a.profile)) {
+			return nil
+		}
 	}
 	p.table.reset(len(p.nodes.Nodes()))
-	if usable {
-		p.table.key = key
+	if a.shares {
+		p.table.key, p.table.passing = key, a.passing
 	}
 	if nominated != "" {
 		if done, err := p.tryNominated(ctx, a, nominated); done || err != nil {
@@ -207,15 +205,19 @@ func (p *Placer) tryNominated(ctx context.Context, a *attempt, name string) (don
 	if !ok {
 		return false, nil
 	}
-	s := p.filter(ctx, a, p.nodes.Nodes()[i])
-	if !s.Success() {
-		return false, s.Err()
-	}
-	rejected, err := a.profile.Extend(ctx, a.pod, p.at([]int{i}))
-	if err != nil || len(rejected) > 0 {
+	s, err := p.filter(ctx, a, i)
+	if err != nil {
 		return false, err
 	}
-	p.table.record(i, nil)
+	var rejected map[string]*framework.Status
+	if s.Success() {
+		rejected, err = a.profile.Extend(ctx, a.pod, p.at([]int{i}))
+	}
+	if err != nil || !s.Success() || len(rejected) > 0 {
+		p.table.verdicts[i] = verdict{} // it is one among the others
+		return false, err
+	}
+	p.table.collect()
 	return true, nil
 }
 
@@ -225,40 +227,98 @@ func (p *Placer) filterNamed(ctx context.Context, a *attempt, only map[string]bo
 		if !ok {
 			continue
 		}
-		s := p.filter(ctx, a, p.nodes.Nodes()[i])
-		if err := s.Err(); err != nil {
+		if _, err := p.filter(ctx, a, i); err != nil {
 			return err
 		}
-		p.table.record(i, s)
+	}
+	p.table.collect()
+	return nil
+}
+
+// refilter asks the lasting filters about the nodes that have changed since the table
+// was filled, and the others about all nodes that those leave. It returns false if that
+// cannot be told from the table.
+func (p *Placer) refilter(ctx context.Context, a *attempt, changed []int) (bool, error) {
+	t := &p.table
+	for _, i := range changed {
+		if !t.verdicts[i].known {
+			continue
+		}
+		standing := a.profile.Stand(ctx, a.state, a.pod, p.nodes.Nodes()[i])
+		if standing.Status.Code() == framework.Error {
+			return false, nil
+		}
+		t.restand(i, standing)
+	}
+	if len(a.passing) == 0 {
+		t.feasible = t.candidates
+		return true, nil
+	}
+	t.judged = cleared(t.judged, len(t.candidates))
+	p.complete(ctx, a, t.judged)
+	if err := t.judge(t.judged); err != nil {
+		return false, err
+	}
+	if len(t.feasible) > 0 || !t.complete() {
+		return true, nil
+	}
+	return true, p.completeAll(ctx, a)
+}
+
+// complete sets the verdicts on the candidates.
+func (p *Placer) complete(ctx context.Context, a *attempt, verdicts []*framework.Status) {
+	candidates := p.nodes.Select(p.table.candidates)
+	if a.batch {
+		a.profile.CompleteBatch(ctx, a.state, a.pod, candidates, verdicts)
+		return
+	}
+	p.parallel(len(verdicts), func(from, to int) bool {
+		a.profile.CompleteBatch(ctx, a.state, a.pod, candidates.Slice(from, to), verdicts[from:to])
+		return true
+	})
+}
+
+// completeAll makes the table's verdicts those on this pod, which no node takes, for
+// its diagnosis.
+func (p *Placer) completeAll(ctx context.Context, a *attempt) error {
+	t := &p.table
+	for k, i := range t.candidates {
+		t.verdicts[i].status = t.judged[k]
+	}
+	for i := range t.verdicts {
+		v := &t.verdicts[i]
+		if v.standing.Status.Success() {
+			continue
+		}
+		v.status = a.profile.Complete(ctx, a.state, a.pod, p.nodes.Nodes()[i], v.standing)
+		if err := v.status.Err(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// refilter looks again at the nodes that have changed since the table was
-// filled.
-func (p *Placer) refilter(ctx context.Context, a *attempt, changed []int) error {
-	for _, i := range changed {
-		if p.table.verdicts[i].known {
-			s := p.filter(ctx, a, p.nodes.Nodes()[i])
-			if err := s.Err(); err != nil {
-				p.table.forget()
-				return err
-			}
-			p.table.change(i, s)
-		}
+// filter records the verdict of the filters on a node, and returns it.
+func (p *Placer) filter(ctx context.Context, a *attempt, i int) (*framework.Status, error) {
+	node := p.nodes.Nodes()[i]
+	var standing framework.Standing
+	var s *framework.Status
+	if a.shares {
+		standing = a.profile.Stand(ctx, a.state, a.pod, node)
+		s = a.profile.Complete(ctx, a.state, a.pod, node, standing)
+	} else {
+		s = p.filterNominated(ctx, a, node)
 	}
-	if len(p.table.feasible) > 0 || p.table.evaluated == len(p.nodes.Nodes()) {
-		return nil
+	if err := s.Err(); err != nil {
+		return nil, err
 	}
-	key := p.table.key
-	p.table.reset(len(p.nodes.Nodes()))
-	p.table.key = key
-	return p.filterSample(ctx, a)
+	p.table.record(i, standing, s)
+	return s, nil
 }
 
-// filter runs the filters, leaving room for nominated pods: the node must take
-// the pod with them, and, as they may go elsewhere, also without them.
-func (p *Placer) filter(ctx context.Context, a *attempt, node *snapshot.NodeInfo) *framework.Status {
+// filterNominated runs the filters, leaving room for nominated pods: the node must
+// take the pod with them, and, as they may go elsewhere, also without them.
+func (p *Placer) filterNominated(ctx context.Context, a *attempt, node *snapshot.NodeInfo) *framework.Status {
 	if !a.nominations {
 		return a.profile.Filter(ctx, a.state, a.pod, node)
 	}

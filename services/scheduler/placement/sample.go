@@ -18,13 +18,16 @@ const (
 func (p *Placer) filterSample(ctx context.Context, a *attempt) error {
 	nodes := p.nodes.Nodes()
 	start, wanted := p.next%len(nodes), p.wanted(a.profile)
-	p.sample = cleared(p.sample, len(nodes)) // in the order in which they are looked at
-	verdicts := p.sample
 	var feasible, seen atomic.Int64
+	var failed firstError
 	p.parallel(len(nodes), func(from, to int) bool {
 		for n := from; n < to && feasible.Load() < int64(wanted); n++ {
-			s := p.filter(ctx, a, nodes[(start+n)%len(nodes)])
-			verdicts[n] = verdict{known: true, status: s}
+			i := (start + n) % len(nodes)
+			s, err := p.filter(ctx, a, i)
+			if err != nil {
+				failed.set(err)
+				return false
+			}
 			seen.Add(1)
 			if s.Success() {
 				feasible.Add(1)
@@ -32,18 +35,19 @@ func (p *Placer) filterSample(ctx context.Context, a *attempt) error {
 		}
 		return feasible.Load() < int64(wanted)
 	})
-	for n, v := range verdicts {
-		if !v.known {
-			continue
-		}
-		if err := v.status.Err(); err != nil {
-			return err
-		}
-		p.table.record((start+n)%len(nodes), v.status)
-	}
+	p.table.collect()
 	p.next = (start + int(seen.Load())) % len(nodes)
-	return nil
+	return failed.err
 }
+
+// firstError keeps the first of the errors of several goroutines, until they have
+// ended.
+type firstError struct {
+	once sync.Once
+	err  error
+}
+
+func (f *firstError) set(err error) { f.once.Do(func() { f.err = err }) }
 
 // parallel calls work for ranges that cover 0 … n-1, from several goroutines if
 // n is large, until one call returns false.

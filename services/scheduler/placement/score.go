@@ -2,79 +2,115 @@ package placement
 
 import (
 	"context"
-	"slices"
-	"sync"
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
-// bestKept is how many of the best nodes a Result tells the scores of.
-const bestKept = 16
-
 // scratch is memory that a decision leaves to the next: a few numbers for each of
 // hundreds of nodes would be a tenth of all that the control plane allocates for a
 // pod.
 type scratch struct {
-	nodes  []*snapshot.NodeInfo
-	scores []int64 // of all plugins, one behind the other
-	totals []int64
+	nodes    []*snapshot.NodeInfo
+	unscored []int
+	scores   []int64 // of all plugins, one behind the other
+	byPlugin [][]int64
+	totals   []int64
+	plugins  []rankedBy
 }
 
 // score ranks the feasible nodes of the table and chooses one.
 func (p *Placer) score(ctx context.Context, r *Result, a *attempt) error {
-	feasible := p.at(a.feasible)
+	feasible := p.nodes.Select(a.feasible)
 	if s := a.profile.PreScore(ctx, a.state, a.pod, &p.nodes, feasible); !s.Success() {
 		return s
 	}
 	scorers := a.profile.Scorers(a.state)
-	if len(feasible) > 1 {
-		scorers = append(scorers, a.profile.ExtenderScores(ctx, a.pod, feasible)...)
+	if a.profile.Extended() && feasible.Len() > 1 {
+		scorers = append(scorers, a.profile.ExtenderScores(ctx, a.pod, p.at(a.feasible))...)
 	}
-	if err := p.scoreNodes(ctx, a, scorers); err != nil {
+	scores, err := p.scoreNodes(ctx, a, feasible, scorers)
+	if err != nil {
 		p.table.forget()
 		return err
 	}
-	p.scratch.scores = p.scratch.scores[:0]
-	scores := NormalizedScores(ctx, a.state, a.pod, feasible, scorers, func(s framework.WeightedScore) []int64 {
-		return p.rawScores(s, a.feasible)
-	})
-	p.scratch.totals = cleared(p.scratch.totals, len(feasible))
-	totals := p.scratch.totals
-	addScores(totals, scores, scorers)
-	chosen := pick(totals)
-	r.Node = feasible[chosen].Name()
-	r.Best = best(feasible, scorers, scores, totals, chosen)
+	normalize(ctx, a.state, a.pod, scorers, scores)
+	p.scratch.totals = cleared(p.scratch.totals, feasible.Len())
+	addScores(p.scratch.totals, scores, scorers)
+	chosen := pick(p.scratch.totals)
+	r.Node = feasible.Node(chosen).Name()
+	p.scratch.plugins = pluginsOf(scorers, p.scratch.plugins)
+	all := &ranked{
+		name: func(i int) string { return feasible.Node(i).Name() }, plugins: p.scratch.plugins,
+		scores: scores, totals: p.scratch.totals,
+	}
+	r.Best = all.ranking(topIndexes(p.scratch.totals, chosen)...)
 	return nil
 }
 
-// scoreNodes fills in the raw scores that the table lacks, and those that depend
-// on more than the node and the pod's template.
-func (p *Placer) scoreNodes(ctx context.Context, a *attempt, scorers []framework.WeightedScore) error {
+// scoreNodes returns every plugin's raw scores of the nodes. Those that depend on the
+// node and the pod's template alone are in the table, which it fills in where it lacks
+// them.
+func (p *Placer) scoreNodes(ctx context.Context, a *attempt, nodes snapshot.Selection, scorers []framework.WeightedScore) ([][]int64, error) {
+	if err := p.scoreLasting(ctx, a, scorers); err != nil {
+		return nil, err
+	}
+	count := nodes.Len()
+	p.scratch.scores = cleared(p.scratch.scores, len(scorers)*count)
+	p.scratch.byPlugin = cleared(p.scratch.byPlugin, len(scorers))
+	for n, s := range scorers {
+		scores := p.scratch.scores[n*count : (n+1)*count]
+		p.scratch.byPlugin[n] = scores
+		if lasting(s) {
+			column := p.table.raw[s.Name()]
+			for k, i := range a.feasible {
+				scores[k] = column[i]
+			}
+			continue
+		}
+		if err := p.scoreAll(ctx, a, nodes, s, scores); err != nil {
+			return nil, err
+		}
+	}
+	return p.scratch.byPlugin, nil
+}
+
+func lasting(s framework.WeightedScore) bool {
+	_, ok := s.Score.(framework.NodeLocal)
+	return ok
+}
+
+// scoreLasting fills in the scores of feasible nodes that the table lacks.
+func (p *Placer) scoreLasting(ctx context.Context, a *attempt, scorers []framework.WeightedScore) error {
 	t := &p.table
-	for _, s := range scorers {
+	columns := make([][]int64, len(scorers))
+	for n, s := range scorers {
+		if !lasting(s) {
+			continue
+		}
 		if len(t.raw[s.Name()]) != len(t.verdicts) {
 			t.raw[s.Name()] = make([]int64, len(t.verdicts))
 			clear(t.scored)
 		}
-	}
-	columns := make([][]int64, len(scorers))
-	lasting := make([]bool, len(scorers))
-	for n, s := range scorers {
 		columns[n] = t.raw[s.Name()]
-		_, lasting[n] = s.Score.(framework.NodeLocal)
 	}
-	var first error
-	var once sync.Once
-	p.parallel(len(a.feasible), func(from, to int) bool {
-		for _, i := range a.feasible[from:to] {
+	unscored := p.scratch.unscored[:0]
+	for _, i := range a.feasible {
+		if !t.scored[i] {
+			unscored = append(unscored, i)
+		}
+	}
+	p.scratch.unscored = unscored
+	var failed firstError
+	p.parallel(len(unscored), func(from, to int) bool {
+		for _, i := range unscored[from:to] {
 			for n, s := range scorers {
-				if t.scored[i] && lasting[n] {
+				if columns[n] == nil {
 					continue
 				}
 				score, status := s.Score.Score(ctx, a.state, a.pod, p.nodes.Nodes()[i])
 				if !status.Success() {
-					once.Do(func() { first = status.By(s.Name()) })
+					failed.set(status.By(s.Name()))
 					return false
 				}
 				columns[n][i] = score
@@ -83,80 +119,47 @@ func (p *Placer) scoreNodes(ctx context.Context, a *attempt, scorers []framework
 		}
 		return true
 	})
-	return first
+	return failed.err
 }
 
-// rawScores returns a plugin's scores of nodes, in their order.
-func (p *Placer) rawScores(s framework.WeightedScore, nodes []int) []int64 {
-	column, all := p.table.raw[s.Name()], p.scratch.scores
-	begin := len(all)
-	for _, i := range nodes {
-		all = append(all, column[i])
+// scoreAll sets a plugin's scores of the nodes.
+func (p *Placer) scoreAll(ctx context.Context, a *attempt, nodes snapshot.Selection, s framework.WeightedScore, scores []int64) error {
+	if batch, ok := s.Score.(framework.BatchScore); ok {
+		if status := batch.ScoreBatch(ctx, a.state, a.pod, nodes, scores); !status.Success() {
+			return status.By(s.Name())
+		}
+		return nil
 	}
-	p.scratch.scores = all
-	return all[begin:len(all):len(all)]
+	var failed firstError
+	p.parallel(len(scores), func(from, to int) bool {
+		for k := from; k < to; k++ {
+			score, status := s.Score.Score(ctx, a.state, a.pod, nodes.Node(k))
+			if !status.Success() {
+				failed.set(status.By(s.Name()))
+				return false
+			}
+			scores[k] = score
+		}
+		return true
+	})
+	return failed.err
 }
 
-// NormalizedScores returns every plugin's scores of the nodes from 0 to
-// framework.MaxScore, given its raw ones.
-func NormalizedScores(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes []*snapshot.NodeInfo,
-	scorers []framework.WeightedScore, raw func(framework.WeightedScore) []int64,
-) [][]int64 {
-	out := make([][]int64, len(scorers))
+// normalize makes the raw scores of every plugin those from 0 to framework.MaxScore.
+func normalize(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, scorers []framework.WeightedScore, scores [][]int64) {
 	for n, s := range scorers {
-		out[n] = raw(s)
 		if normalizer, ok := s.Score.(framework.ScoreNormalizer); ok {
-			normalizer.NormalizeScore(ctx, state, pod, nodes, out[n])
+			normalizer.NormalizeScore(ctx, state, pod, scores[n])
 		}
 	}
-	return out
 }
 
 // addScores adds the plugins' scores of each node to its total.
 func addScores(totals []int64, scores [][]int64, scorers []framework.WeightedScore) {
 	for n, s := range scorers {
+		weight := s.Weight
 		for i, score := range scores[n] {
-			totals[i] += score * s.Weight
+			totals[i] += score * weight
 		}
 	}
-}
-
-// best returns the scores of the best nodes, the chosen one first.
-func best(nodes []*snapshot.NodeInfo, scorers []framework.WeightedScore, scores [][]int64, totals []int64, chosen int) []NodeScore {
-	order := topIndexes(totals, chosen)
-	out := make([]NodeScore, len(order))
-	for n, i := range order {
-		out[n] = nodeScore(nodes[i], scorers, scores, totals, i)
-	}
-	return out
-}
-
-// nodeScore is the scores of the i-th node.
-func nodeScore(node *snapshot.NodeInfo, scorers []framework.WeightedScore, scores [][]int64, totals []int64, i int) NodeScore {
-	out := NodeScore{Node: node.Name(), Total: totals[i], Scores: make([]PluginScore, len(scorers))}
-	for k, s := range scorers {
-		out.Scores[k] = PluginScore{Plugin: s.Name(), Score: scores[k][i], Weight: s.Weight}
-	}
-	return out
-}
-
-// topIndexes returns the indexes of the highest totals, descending, with first
-// in front. It keeps a short sorted list, as sorting all would cost more than
-// scoring them.
-func topIndexes(totals []int64, first int) []int {
-	top := make([]int, 0, bestKept+1)
-	for i := range totals {
-		if i == first || len(top) == bestKept-1 && totals[i] <= totals[top[len(top)-1]] {
-			continue
-		}
-		at, _ := slices.BinarySearchFunc(top, totals[i], func(j int, total int64) int {
-			if totals[j] >= total {
-				return -1
-			}
-			return 1
-		})
-		top = slices.Insert(top, at, i)
-		top = top[:min(len(top), bestKept-1)]
-	}
-	return append([]int{first}, top...)
 }

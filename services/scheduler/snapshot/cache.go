@@ -27,6 +27,8 @@ type Cache struct {
 	expiry time.Duration
 	log    *slog.Logger
 
+	infos PodInfos
+
 	mu    sync.Mutex // guards everything below
 	nodes map[string]*nodeItem
 	// byChange holds the nodeItems, the last changed first.
@@ -105,7 +107,7 @@ func (c *Cache) SetPod(pod *corev1.Pod) {
 	defer c.mu.Unlock()
 	state, known := c.pods[pod.UID]
 	if !known {
-		c.attach(&podState{info: NewPodInfo(pod), node: pod.Spec.NodeName})
+		c.attach(&podState{info: c.infos.Of(pod), node: pod.Spec.NodeName})
 		return
 	}
 	info := state.info.Renewed(pod)

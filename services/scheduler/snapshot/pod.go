@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"fmt"
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +23,9 @@ type PodInfo struct {
 	Ports []HostPort
 	// Affinity and AntiAffinity are its terms about other pods.
 	Affinity, AntiAffinity PodTerms
+
+	// template is nil if the pod is placed, when nobody asks.
+	template *template
 }
 
 // NewPodInfo works a pod out.
@@ -31,7 +33,7 @@ func NewPodInfo(pod *corev1.Pod) *PodInfo {
 	resizable := resource.PodResourcesOptions{
 		UseStatusResources: pod.Spec.NodeName != "", InPlacePodLevelResourcesVerticalScalingEnabled: true,
 	}
-	p := &PodInfo{Pod: pod, Requests: NewResources(resource.PodRequests(pod, resizable)), Ports: hostPorts(pod)}
+	p := &PodInfo{Pod: pod, Requests: NewResources(resource.PodRequests(pod, resizable)), Ports: hostPorts(pod), template: newTemplate(pod)}
 	p.Load, p.Wanted = p.Requests, p.Requests.names()
 	if !asksForAll(&pod.Spec) {
 		withDefaults := resizable
@@ -70,12 +72,25 @@ func asksForAll(spec *corev1.PodSpec) bool {
 // two have all that counts in common, as the versions before and after a binding
 // have in the copy of an informer.
 func (p *PodInfo) Renewed(pod *corev1.Pod) *PodInfo {
-	if !asksByStatus(p.Pod) && !asksByStatus(pod) && sharesDemand(p.Pod, pod) {
-		out := *p
-		out.Pod = pod
-		return &out
+	if p.covers(pod) {
+		return p.as(pod)
 	}
 	return NewPodInfo(pod)
+}
+
+// covers says whether the pod has all that counts in common with another.
+func (p *PodInfo) covers(pod *corev1.Pod) bool {
+	return sharesDemand(p.Pod, pod) && !asksByStatus(p.Pod) && !asksByStatus(pod)
+}
+
+// as returns the info of a pod that p covers.
+func (p *PodInfo) as(pod *corev1.Pod) *PodInfo {
+	out := *p
+	out.Pod = pod
+	if !sharesTemplate(p.Pod, pod) {
+		out.template = newTemplate(pod)
+	}
+	return &out
 }
 
 // asksByStatus says whether the status may have a say in what a pod asks for.
@@ -88,8 +103,8 @@ func asksByStatus(pod *corev1.Pod) bool {
 // sharesDemand says whether two pods have in common, and not just alike, what
 // their infos are worked out from.
 func sharesDemand(a, b *corev1.Pod) bool {
-	return a.Namespace == b.Namespace && maps.Equal(a.Labels, b.Labels) &&
-		shared(a.Spec.Containers, b.Spec.Containers) && shared(a.Spec.InitContainers, b.Spec.InitContainers) &&
+	return shared(a.Spec.Containers, b.Spec.Containers) && a.Namespace == b.Namespace && maps.Equal(a.Labels, b.Labels) &&
+		shared(a.Spec.InitContainers, b.Spec.InitContainers) &&
 		a.Spec.Affinity == b.Spec.Affinity && a.Spec.Resources == b.Spec.Resources && a.Spec.HostNetwork == b.Spec.HostNetwork &&
 		len(a.Spec.Overhead)+len(b.Spec.Overhead) == 0
 }
@@ -111,26 +126,6 @@ func (p *PodInfo) Priority() int32 {
 // hasPreferences says whether the pod's terms rank nodes for others.
 func (p *PodInfo) hasPreferences() bool {
 	return !p.Affinity.empty() || len(p.AntiAffinity.Preferred) > 0
-}
-
-// Signature is equal for two pods if no plugin that looks only at the pod and
-// one node can tell them apart: it covers every field of the spec that bears
-// on placement, and the namespace and labels for the rest.
-func (p *PodInfo) Signature() (string, error) {
-	reduced := corev1.Pod{Spec: corev1.PodSpec{
-		NodeName: p.Pod.Spec.NodeName, NodeSelector: p.Pod.Spec.NodeSelector,
-		Affinity: p.Pod.Spec.Affinity, Tolerations: p.Pod.Spec.Tolerations,
-		Priority: p.Pod.Spec.Priority, Overhead: p.Pod.Spec.Overhead, Resources: p.Pod.Spec.Resources,
-		TopologySpreadConstraints: p.Pod.Spec.TopologySpreadConstraints, HostNetwork: p.Pod.Spec.HostNetwork,
-		InitContainers: reduceContainers(p.Pod.Spec.InitContainers), Containers: reduceContainers(p.Pod.Spec.Containers),
-		Volumes: imageVolumes(p.Pod.Spec.Volumes),
-	}}
-	reduced.Namespace, reduced.Labels = p.Pod.Namespace, p.Pod.Labels
-	b, err := reduced.Marshal()
-	if err != nil {
-		return "", fmt.Errorf("sign pod %s: %w", p.Key(), err)
-	}
-	return string(b), nil
 }
 
 func reduceContainers(cs []corev1.Container) []corev1.Container {

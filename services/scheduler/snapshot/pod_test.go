@@ -71,6 +71,66 @@ func TestRenewedPodsAreWorkedOut(t *testing.T) {
 	}
 }
 
+// Pods share their signature and the groups of their constraints only if they have what
+// those are made of in common.
+func TestPodsOfATemplateShareInfos(t *testing.T) {
+	seconds := int64(5)
+	priority := int32(1)
+	constraint := corev1.TopologySpreadConstraint{
+		MaxSkew: 1, TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.DoNotSchedule,
+		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}, MatchLabelKeys: []string{"app"},
+	}
+	var infos snapshot.PodInfos
+	first := waitingPod()
+	first.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{constraint}
+	signature, err := infos.Of(first).Signature()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		change func(*corev1.Pod)
+		same   bool
+	}{
+		"name":         {func(p *corev1.Pod) { p.Name, p.UID = "other", "2" }, true},
+		"a volume":     {func(p *corev1.Pod) { p.Spec.Volumes = []corev1.Volume{{Name: "v"}} }, true},
+		"labels":       {func(p *corev1.Pod) { p.Labels = map[string]string{"app": "db"} }, false},
+		"namespace":    {func(p *corev1.Pod) { p.Namespace = "other" }, false},
+		"node":         {func(p *corev1.Pod) { p.Spec.NodeName = "n1" }, false},
+		"selector":     {func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"a": "b"} }, false},
+		"tolerations":  {func(p *corev1.Pod) { p.Spec.Tolerations = []corev1.Toleration{{Key: "k", TolerationSeconds: &seconds}} }, false},
+		"priority":     {func(p *corev1.Pod) { p.Spec.Priority = &priority }, false},
+		"host network": {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, false},
+		"image volume": {func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "i"}}}}
+		}, false},
+		"constraints": {func(p *corev1.Pod) {
+			other := constraint
+			other.LabelSelector = nil
+			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{other, constraint}
+		}, false},
+	} {
+		pod := *first
+		tt.change(&pod)
+		info, apart := infos.Of(&pod), snapshot.NewPodInfo(&pod)
+		got, err := info.Signature()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, _ := apart.Signature(); got != want || (got == signature) != tt.same {
+			t.Errorf("%s: the signature is %q, want %q", name, got, want)
+		}
+		text := func(groups []snapshot.SpreadGroup) (out []string) {
+			for _, g := range groups {
+				out = append(out, g.Text)
+			}
+			return out
+		}
+		if diff := cmp.Diff(text(apart.SpreadGroups()), text(info.SpreadGroups())); diff != "" {
+			t.Errorf("%s: other groups (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestContainersThatAskForNothingCount(t *testing.T) {
 	all := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
 	cpu := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}

@@ -18,6 +18,7 @@ const changesKept = 1024
 // zero value is an empty one. It is not safe to Refresh while it is read.
 type Snapshot struct {
 	nodes  []*NodeInfo
+	places []int32 // those of the nodes
 	index  map[string]int
 	images map[string]int
 	// withPreferences are the indexes of the nodes that have such pods, in
@@ -115,10 +116,10 @@ func (s *Snapshot) rebuild(c *Cache) {
 }
 
 func (s *Snapshot) setNodes(nodes []*NodeInfo) {
-	s.nodes = nodes
+	s.nodes, s.places = nodes, make([]int32, len(nodes))
 	s.index = make(map[string]int, len(nodes))
 	for i, n := range nodes {
-		s.index[n.Name()] = i
+		s.index[n.Name()], s.places[i] = i, int32(n.place)
 	}
 	s.withPreferences = nil
 	for i, n := range nodes {
@@ -189,7 +190,7 @@ func (s *Snapshot) WithPreferences() iter.Seq[*NodeInfo] {
 // name.
 func (s *Snapshot) With(changed *NodeInfo) *Snapshot {
 	o := &Snapshot{
-		nodes: slices.Clone(s.nodes), index: s.index, images: s.images, withPreferences: slices.Clone(s.withPreferences),
+		nodes: slices.Clone(s.nodes), places: s.places, index: s.index, images: s.images, withPreferences: slices.Clone(s.withPreferences),
 		base: s, changed: s.index[changed.Name()],
 	}
 	o.replace(o.changed, changed)

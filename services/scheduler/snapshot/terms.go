@@ -19,8 +19,9 @@ type PodTerm struct {
 	// namespaceSelector matches further namespaces by their labels; nil: none.
 	namespaceSelector labels.Selector
 	selector          labels.Selector
-	// group is equal for terms that speak of the same pods.
-	group string
+	// group is equal for terms that speak of the same pods, id for those that speak of
+	// the same domains as well.
+	group, id string
 }
 
 // NamespaceLabels returns the labels of a namespace.
@@ -32,7 +33,7 @@ func (t *PodTerm) Matches(pod *corev1.Pod, namespaceLabels NamespaceLabels) bool
 }
 
 // ID is equal for terms that speak of the same pods and the same domains.
-func (t *PodTerm) ID() string { return t.TopologyKey + " of " + t.group }
+func (t *PodTerm) ID() string { return t.id }
 
 // Group is equal for terms that speak of the same pods, now and later; it is
 // empty if namespaces can come to be among those that are meant.
@@ -85,6 +86,7 @@ func newPodTerm(pod *corev1.Pod, term *corev1.PodAffinityTerm, weight int64) Pod
 		t.namespaces = []string{pod.Namespace}
 	}
 	t.group = strings.Join(t.namespaces, " ") + "; " + text(t.namespaceSelector) + "; " + text(t.selector)
+	t.id = t.TopologyKey + " of " + t.group
 	return t
 }
 
@@ -132,9 +134,9 @@ func selectorWithPodLabels(s *metav1.LabelSelector, pod *corev1.Pod, match, mism
 	return Selector(s)
 }
 
-// SpreadSelector is the selector of a topology spread constraint with its
+// spreadSelector is the selector of a topology spread constraint with its
 // match keys applied.
-func SpreadSelector(pod *corev1.Pod, c *corev1.TopologySpreadConstraint) labels.Selector {
+func spreadSelector(pod *corev1.Pod, c *corev1.TopologySpreadConstraint) labels.Selector {
 	s := c.LabelSelector
 	if s == nil && len(c.MatchLabelKeys) == 0 {
 		return labels.Nothing()

@@ -41,7 +41,7 @@ func (*Plugin) NodeLocal() {}
 
 // PreScore opts out for pods that request nothing: they change no balance. It has
 // devices counted for those that request a resource that they may stand for.
-func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ snapshot.Selection) *framework.Status {
 	var requested []corev1.ResourceName
 	for _, name := range p.resources {
 		if pod.Requests.Of(name) != 0 {

@@ -9,6 +9,7 @@ import (
 	"navarch.dev/navarch/services/scheduler/devices"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/schedtest"
+	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
 func TestBalance(t *testing.T) {
@@ -85,7 +86,7 @@ func TestPodThatRequestsNothingIsSkipped(t *testing.T) {
 		"other things": {schedtest.Pod("p").Request("example.com/gpu", "1"), framework.Skip},
 		"memory":       {schedtest.Pod("p").Memory("1Gi"), framework.Success},
 	} {
-		if got := New(DefaultArgs(), nil).PreScore(t.Context(), nil, tt.pod.Info(), nil, nil); got.Code() != tt.want {
+		if got := New(DefaultArgs(), nil).PreScore(t.Context(), nil, tt.pod.Info(), nil, snapshot.Selection{}); got.Code() != tt.want {
 			t.Errorf("%s: %v", name, got.Code())
 		}
 	}
@@ -107,7 +108,7 @@ func TestScoreOfDevices(t *testing.T) {
 	} {
 		p := New(args, func([]corev1.ResourceName) *devices.Stock { return schedtest.Stock("n", gpu, 4, 1) })
 		state := &framework.CycleState{}
-		if s := p.PreScore(t.Context(), state, tt.pod.Info(), nil, nil); !s.Success() {
+		if s := p.PreScore(t.Context(), state, tt.pod.Info(), nil, snapshot.Selection{}); !s.Success() {
 			t.Fatal(s)
 		}
 		if got, s := p.Score(t.Context(), state, tt.pod.Info(), node); got != tt.want || !s.Success() {

@@ -219,7 +219,7 @@ func TestScore(t *testing.T) {
 	p, pod := newPlugin(c, NewLedger()), podWith("p", "a")
 	state, nodes := nodesFor(t, p, pod)
 	expect(t, "nodes", nodes, "n1n2")
-	if s := p.PreScore(t.Context(), state, pod, nil, nil); !s.Success() {
+	if s := p.PreScore(t.Context(), state, pod, nil, snapshot.Selection{}); !s.Success() {
 		t.Fatal(s)
 	}
 	claims := p.claims.Get(state)
@@ -228,14 +228,14 @@ func TestScore(t *testing.T) {
 	for i, n := range claims.nodes.Nodes() {
 		scores[i], _ = p.Score(t.Context(), state, pod, n)
 	}
-	p.NormalizeScore(t.Context(), state, pod, nil, scores)
+	p.NormalizeScore(t.Context(), state, pod, scores)
 	if scores[0] != framework.MaxScore || scores[1] != 87 {
 		t.Errorf("%v", scores)
 	}
 	plain := podWith("q", "b")
 	c.shown["b"] = newClaims("b").shown["b"]
 	state, _ = nodesFor(t, p, plain)
-	if s := p.PreScore(t.Context(), state, plain, nil, nil); s.Code() != framework.Skip {
+	if s := p.PreScore(t.Context(), state, plain, nil, snapshot.Selection{}); s.Code() != framework.Skip {
 		t.Error(s)
 	}
 }

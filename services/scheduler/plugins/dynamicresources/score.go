@@ -11,7 +11,7 @@ import (
 )
 
 // PreScore leaves out pods whose claims name no alternatives.
-func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, _ *snapshot.Snapshot, _ snapshot.Selection) *framework.Status {
 	claims := p.claims.Get(state)
 	if claims == nil || !slices.ContainsFunc(claims.waiting, func(c *resourcev1.ResourceClaim) bool {
 		return slices.ContainsFunc(c.Spec.Devices.Requests, func(r resourcev1.DeviceRequest) bool { return len(r.FirstAvailable) > 0 })
@@ -56,6 +56,6 @@ func preference(claim *resourcev1.ResourceClaim, a *resourcev1.AllocationResult)
 }
 
 // NormalizeScore makes the best node's score framework.MaxScore.
-func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, _ []*snapshot.NodeInfo, scores []int64) {
+func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, scores []int64) {
 	framework.Normalize(scores)
 }

@@ -46,7 +46,7 @@ func (*Plugin) Name() string { return Name }
 func (*Plugin) NodeLocal() {}
 
 // PreScore works out how widespread the pod's images are.
-func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, _ snapshot.Selection) *framework.Status {
 	var images []image
 	found := false
 	for _, name := range imageNames(pod.Pod) {

@@ -28,7 +28,7 @@ func TestScore(t *testing.T) {
 		{"one of two images, a volume's", volume, []*snapshot.NodeInfo{has}, (1000 - 23) * 100 / (2000 - 23)},
 	} {
 		p, state := New(), &framework.CycleState{}
-		if s := p.PreScore(t.Context(), state, tt.pod.Info(), snapshot.New(tt.nodes...), nil); !s.Success() {
+		if s := p.PreScore(t.Context(), state, tt.pod.Info(), snapshot.New(tt.nodes...), snapshot.Selection{}); !s.Success() {
 			t.Fatal(s)
 		}
 		if got, _ := p.Score(t.Context(), state, tt.pod.Info(), has); got != tt.want {
@@ -38,7 +38,7 @@ func TestScore(t *testing.T) {
 			t.Errorf("%s: %d without the image", tt.name, got)
 		}
 	}
-	if s := New().PreScore(t.Context(), &framework.CycleState{}, pod.Info(), snapshot.New(not), nil); s.Code() != framework.Skip {
+	if s := New().PreScore(t.Context(), &framework.CycleState{}, pod.Info(), snapshot.New(not), snapshot.Selection{}); s.Code() != framework.Skip {
 		t.Error("scored though no node has the image")
 	}
 }

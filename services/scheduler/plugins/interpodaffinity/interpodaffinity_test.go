@@ -98,7 +98,7 @@ func TestScore(t *testing.T) {
 		affinityOf(p).PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution = []corev1.WeightedPodAffinityTerm{{Weight: 30, PodAffinityTerm: term(zone, "noisy")}}
 	})
 	p, state := New(DefaultArgs(), func(string) labels.Set { return nil }), &framework.CycleState{}
-	if s := p.PreScore(t.Context(), state, pod.Info(), nodes, nodes.Nodes()); !s.Success() {
+	if s := p.PreScore(t.Context(), state, pod.Info(), nodes, nodes.All()); !s.Success() {
 		t.Fatal(s)
 	}
 	var scores []int64
@@ -106,7 +106,7 @@ func TestScore(t *testing.T) {
 		score, _ := p.Score(t.Context(), state, pod.Info(), n)
 		scores = append(scores, score)
 	}
-	p.NormalizeScore(t.Context(), state, pod.Info(), nodes.Nodes(), scores)
+	p.NormalizeScore(t.Context(), state, pod.Info(), scores)
 	if got := fmt.Sprint(scores); got != "[100 0 75]" {
 		t.Error(got)
 	}
@@ -142,7 +142,7 @@ func TestScoreOfTermsOfOthers(t *testing.T) {
 			args := &configv1.InterPodAffinityArgs{HardPodAffinityWeight: &tt.weight, IgnorePreferredTermsOfExistingPods: tt.ignore}
 			p, state := New(args, func(string) labels.Set { return nil }), &framework.CycleState{}
 			var got []int64
-			if s := p.PreScore(t.Context(), state, tt.pod.Info(), nodes, nodes.Nodes()); s.Success() {
+			if s := p.PreScore(t.Context(), state, tt.pod.Info(), nodes, nodes.All()); s.Success() {
 				for _, n := range nodes.Nodes() {
 					score, _ := p.Score(t.Context(), state, tt.pod.Info(), n)
 					got = append(got, score)

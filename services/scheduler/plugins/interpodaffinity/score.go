@@ -24,7 +24,7 @@ func (d domains) add(node *corev1.Node, key string, n int64) {
 
 // PreScore adds up the weights of the preferred terms, the pod's own and those
 // of the pods that are there, by domain.
-func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, all *snapshot.Snapshot, _ snapshot.Selection) *framework.Status {
 	prefers := len(pod.Affinity.Preferred) > 0 || len(pod.AntiAffinity.Preferred) > 0
 	if p.ignorePreferred && !prefers {
 		return framework.NewStatus(framework.Skip)
@@ -85,7 +85,7 @@ func (p *Plugin) Score(_ context.Context, state *framework.CycleState, _ *snapsh
 
 // NormalizeScore stretches the scores, which may be negative, over the range.
 // It rounds down from floating point, as Kubernetes does.
-func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, _ []*snapshot.NodeInfo, scores []int64) {
+func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, scores []int64) {
 	if len(scores) == 0 {
 		return
 	}

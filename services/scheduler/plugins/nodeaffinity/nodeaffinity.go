@@ -101,7 +101,7 @@ func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snaps
 }
 
 // PreScore parses the pod's preferences.
-func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ snapshot.Selection) *framework.Status {
 	terms := preferredTerms(pod.Pod)
 	switch {
 	case len(terms) > 0:
@@ -135,7 +135,7 @@ func (p *Plugin) Score(_ context.Context, state *framework.CycleState, _ *snapsh
 }
 
 // NormalizeScore gives the best node MaxScore.
-func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, _ []*snapshot.NodeInfo, scores []int64) {
+func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, scores []int64) {
 	framework.Normalize(scores)
 }
 

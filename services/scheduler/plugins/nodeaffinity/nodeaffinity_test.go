@@ -10,6 +10,7 @@ import (
 
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/schedtest"
+	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
 func in(key string, values ...string) corev1.NodeSelectorRequirement {
@@ -137,7 +138,7 @@ func TestAddedAffinity(t *testing.T) {
 			if s := p.Filter(t.Context(), state, tt.pod.Info(), tt.node.Info()); s.Message() != tt.reason {
 				t.Errorf("%q", s.Message())
 			}
-			if s := p.PreScore(t.Context(), state, tt.pod.Info(), nil, nil); !s.Success() {
+			if s := p.PreScore(t.Context(), state, tt.pod.Info(), nil, snapshot.Selection{}); !s.Success() {
 				t.Fatal(s.Code())
 			}
 			if got, _ := p.Score(t.Context(), state, tt.pod.Info(), tt.node.Info()); got != tt.score {
@@ -161,7 +162,7 @@ func TestPreferred(t *testing.T) {
 		}}
 	})
 	p, state := plugin(t, nil), &framework.CycleState{}
-	if s := p.PreScore(t.Context(), state, pod.Info(), nil, nil); !s.Success() {
+	if s := p.PreScore(t.Context(), state, pod.Info(), nil, snapshot.Selection{}); !s.Success() {
 		t.Fatal(s)
 	}
 	for want, node := range map[int64]*schedtest.NodeBuilder{
@@ -173,7 +174,7 @@ func TestPreferred(t *testing.T) {
 			t.Errorf("%d, not %d", got, want)
 		}
 	}
-	if s := p.PreScore(t.Context(), state, schedtest.Pod("p").Info(), nil, nil); s.Code() != framework.Skip {
+	if s := p.PreScore(t.Context(), state, schedtest.Pod("p").Info(), nil, snapshot.Selection{}); s.Code() != framework.Skip {
 		t.Error("a pod without preferences is scored")
 	}
 }

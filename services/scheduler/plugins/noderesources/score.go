@@ -38,7 +38,7 @@ func newScoring(s *configv1.ScoringStrategy) scoring {
 
 // PreScore has devices counted if the pod asks for a resource that they may stand for
 // and that scores.
-func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, pod *snapshot.PodInfo, _ *snapshot.Snapshot, _ snapshot.Selection) *framework.Status {
 	var requested []corev1.ResourceName
 	for i := range p.scoring.resources {
 		if name := corev1.ResourceName(p.scoring.resources[i].Name); pod.Load.Of(name) != 0 {

@@ -9,6 +9,7 @@ import (
 	"navarch.dev/navarch/services/scheduler/devices"
 	"navarch.dev/navarch/services/scheduler/framework"
 	"navarch.dev/navarch/services/scheduler/schedtest"
+	"navarch.dev/navarch/services/scheduler/snapshot"
 )
 
 // TestScore has values worked out by hand. A node has 4 CPUs and 8Gi. A
@@ -92,7 +93,7 @@ func TestScoreOfDevices(t *testing.T) {
 			args := &configv1.NodeResourcesFitArgs{ScoringStrategy: &configv1.ScoringStrategy{Type: tt.strategy, Resources: []configv1.ResourceSpec{{Name: gpu, Weight: 1}}}}
 			p := New(args, nil, func([]corev1.ResourceName) *devices.Stock { return schedtest.Stock("n", gpu, 4, 1) })
 			state, pod, node := &framework.CycleState{}, tt.pod.Info(), tt.node.Info()
-			if s := p.PreScore(t.Context(), state, pod, nil, nil); !s.Success() {
+			if s := p.PreScore(t.Context(), state, pod, nil, snapshot.Selection{}); !s.Success() {
 				t.Fatal(s)
 			}
 			if got, s := p.Score(t.Context(), state, pod, node); got != tt.want || !s.Success() {

@@ -47,7 +47,7 @@ func (*Plugin) Score(ctx context.Context, _ *framework.CycleState, pod *snapshot
 }
 
 // NormalizeScore gives the node with the most such taints 0.
-func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, _ []*snapshot.NodeInfo, scores []int64) {
+func (*Plugin) NormalizeScore(_ context.Context, _ *framework.CycleState, _ *snapshot.PodInfo, scores []int64) {
 	framework.NormalizeReversed(scores)
 }
 

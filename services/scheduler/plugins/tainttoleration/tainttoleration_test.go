@@ -48,7 +48,7 @@ func TestFilterAndScore(t *testing.T) {
 
 func TestNormalizeScore(t *testing.T) {
 	scores := []int64{0, 1, 2}
-	New().NormalizeScore(t.Context(), nil, nil, nil, scores)
+	New().NormalizeScore(t.Context(), nil, nil, scores)
 	if scores[0] != 100 || scores[1] != 50 || scores[2] != 0 {
 		t.Errorf("%v", scores)
 	}

@@ -65,9 +65,9 @@ func (*Plugin) Name() string { return Name }
 
 // constraint is one of the pod's, and how many matching pods each domain has.
 type constraint struct {
-	key      string
-	maxSkew  int64
-	selector labels.Selector
+	key     string
+	maxSkew int64
+	group   snapshot.SpreadGroup
 	// self is 1 if the pod counts itself.
 	self int64
 	// honorAffinity and honorTaints leave out nodes the pod could not run on.
@@ -86,18 +86,23 @@ type constraint struct {
 
 // constraints returns those of one kind that a pod is under: its own or, if it
 // has none of any kind, the default ones.
-func (p *Plugin) constraints(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) []constraint {
-	if own := pod.Spec.TopologySpreadConstraints; len(own) > 0 {
-		return parse(pod, own, action, func(c *corev1.TopologySpreadConstraint) labels.Selector { return snapshot.SpreadSelector(pod, c) })
+func (p *Plugin) constraints(pod *snapshot.PodInfo, action corev1.UnsatisfiableConstraintAction) []constraint {
+	if own := pod.Pod.Spec.TopologySpreadConstraints; len(own) > 0 {
+		if !hasAction(own, action) {
+			return nil
+		}
+		groups := pod.SpreadGroups()
+		return parse(pod.Pod, own, action, func(i int) snapshot.SpreadGroup { return groups[i] })
 	}
 	if !hasAction(p.defaults, action) {
 		return nil
 	}
-	selector := p.groups(pod)
+	selector := p.groups(pod.Pod)
 	if selector.Empty() {
 		return nil
 	}
-	return parse(pod, p.defaults, action, func(*corev1.TopologySpreadConstraint) labels.Selector { return selector })
+	group := snapshot.NewSpreadGroup(selector)
+	return parse(pod.Pod, p.defaults, action, func(int) snapshot.SpreadGroup { return group })
 }
 
 func hasAction(constraints []corev1.TopologySpreadConstraint, action corev1.UnsatisfiableConstraintAction) bool {
@@ -109,24 +114,25 @@ func hasAction(constraints []corev1.TopologySpreadConstraint, action corev1.Unsa
 	return false
 }
 
+// parse returns the constraints of an action; group is that of the i-th.
 func parse(pod *corev1.Pod, constraints []corev1.TopologySpreadConstraint, action corev1.UnsatisfiableConstraintAction,
-	selector func(*corev1.TopologySpreadConstraint) labels.Selector,
+	group func(i int) snapshot.SpreadGroup,
 ) []constraint {
-	var out []constraint
+	out := make([]constraint, 0, len(constraints))
 	for i := range constraints {
 		c := &constraints[i]
 		if c.WhenUnsatisfiable != action {
 			continue
 		}
 		parsed := constraint{
-			key: c.TopologyKey, maxSkew: int64(c.MaxSkew), selector: selector(c),
+			key: c.TopologyKey, maxSkew: int64(c.MaxSkew), group: group(i),
 			honorAffinity: c.NodeAffinityPolicy == nil || *c.NodeAffinityPolicy == corev1.NodeInclusionPolicyHonor,
 			honorTaints:   c.NodeTaintsPolicy != nil && *c.NodeTaintsPolicy == corev1.NodeInclusionPolicyHonor,
 		}
 		if c.MinDomains != nil {
 			parsed.minDomains = int(*c.MinDomains)
 		}
-		if parsed.selector.Matches(labels.Set(pod.Labels)) {
+		if parsed.group.Matches(labels.Set(pod.Labels)) {
 			parsed.self = 1
 		}
 		out = append(out, parsed)
@@ -185,7 +191,7 @@ func keepsAway(t *corev1.Taint) bool {
 // count fills the domains in. Nodes that lack a needed label count for none of
 // them.
 func (c *constraint) count(in *inclusion, nodes *snapshot.Snapshot, needed []string) {
-	tally := nodes.Tally(matching(c.selector, in.pod.Namespace), c.key, needed...)
+	tally := nodes.Tally(matching(c.group, in.pod.Namespace), c.key, needed...)
 	c.domains, c.counts, c.members = tally.Domains, tally.Sums, tally.Members
 	if !in.all(c) {
 		c.countIncluded(in, nodes, tally, needed)
@@ -205,14 +211,14 @@ func (c *constraint) countIncluded(in *inclusion, nodes *snapshot.Snapshot, tall
 
 // matching counts a namespace's pods that match a selector and are to stay. An
 // empty selector matches nothing here, as Kubernetes has it.
-func matching(selector labels.Selector, namespace string) snapshot.Counter {
-	if selector.Empty() {
+func matching(group snapshot.SpreadGroup, namespace string) snapshot.Counter {
+	if group.Empty() {
 		return snapshot.Counter{ID: "no pods", Count: func(*snapshot.NodeInfo) int64 { return 0 }}
 	}
-	return snapshot.Counter{ID: "pods that stay in " + namespace + ": " + selector.String(), Count: func(node *snapshot.NodeInfo) int64 {
+	return snapshot.Counter{ID: "pods that stay in " + namespace + ": " + group.Text, Count: func(node *snapshot.NodeInfo) int64 {
 		var n int64
 		for _, p := range node.Pods {
-			if p.Pod.DeletionTimestamp == nil && p.Pod.Namespace == namespace && selector.Matches(labels.Set(p.Pod.Labels)) {
+			if p.Pod.DeletionTimestamp == nil && p.Pod.Namespace == namespace && group.Matches(labels.Set(p.Pod.Labels)) {
 				n++
 			}
 		}
@@ -237,7 +243,7 @@ func (c *constraint) compare() {
 
 // PreFilter counts for the constraints that must hold.
 func (p *Plugin) PreFilter(ctx context.Context, state *framework.CycleState, pod *snapshot.PodInfo, nodes *snapshot.Snapshot) ([]string, *framework.Status) {
-	constraints := p.constraints(pod.Pod, corev1.DoNotSchedule)
+	constraints := p.constraints(pod, corev1.DoNotSchedule)
 	if len(constraints) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
@@ -255,15 +261,36 @@ func (p *Plugin) Filter(_ context.Context, state *framework.CycleState, _ *snaps
 	constraints := p.hard.Get(state)
 	for i := range constraints {
 		c := &constraints[i]
-		d, ok := c.domains.Of(node)
-		if !ok {
+		if d, ok := c.domains.Of(node); !ok {
 			return p.missingLabel
-		}
-		if c.counts[d]+c.self-c.fewest > c.maxSkew {
+		} else if c.tooFarAhead(d) {
 			return p.tooFarAhead
 		}
 	}
 	return nil
+}
+
+// FilterBatch implements framework.BatchFilter.
+func (p *Plugin) FilterBatch(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, nodes snapshot.Selection, verdicts []*framework.Status) {
+	constraints := p.hard.Get(state)
+	for i := range constraints {
+		c := &constraints[i]
+		for k := range verdicts {
+			if verdicts[k] != nil {
+				continue
+			}
+			if d, ok := c.domains.OfNth(nodes, k); !ok {
+				verdicts[k] = p.missingLabel
+			} else if c.tooFarAhead(d) {
+				verdicts[k] = p.tooFarAhead
+			}
+		}
+	}
+}
+
+// tooFarAhead says whether a domain would be if it had the pod.
+func (c *constraint) tooFarAhead(domain int) bool {
+	return c.counts[domain]+c.self-c.fewest > c.maxSkew
 }
 
 // EventsToRegister: pods come, go or change their labels, nodes come, go or

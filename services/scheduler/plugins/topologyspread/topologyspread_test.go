@@ -80,7 +80,7 @@ func byApp(pod *corev1.Pod) labels.Selector {
 func scores(t *testing.T, p *Plugin, pod *snapshot.PodInfo, all *snapshot.Snapshot) []int64 {
 	t.Helper()
 	state := &framework.CycleState{}
-	if s := p.PreScore(t.Context(), state, pod, all, all.Nodes()); !s.Success() {
+	if s := p.PreScore(t.Context(), state, pod, all, all.All()); !s.Success() {
 		return nil
 	}
 	var out []int64
@@ -88,7 +88,7 @@ func scores(t *testing.T, p *Plugin, pod *snapshot.PodInfo, all *snapshot.Snapsh
 		score, _ := p.Score(t.Context(), state, pod, n)
 		out = append(out, score)
 	}
-	p.NormalizeScore(t.Context(), state, pod, all.Nodes(), out)
+	p.NormalizeScore(t.Context(), state, pod, out)
 	return out
 }
 
@@ -140,7 +140,7 @@ func TestDefaultConstraints(t *testing.T) {
 }
 
 func TestEmptySelectorMatchesNothing(t *testing.T) {
-	if n := matching(labels.Everything(), "default").Count(nodes().Get("a")); n != 0 {
+	if n := matching(snapshot.NewSpreadGroup(labels.Everything()), "default").Count(nodes().Get("a")); n != 0 {
 		t.Errorf("it counts %d pods", n)
 	}
 }
@@ -148,7 +148,7 @@ func TestEmptySelectorMatchesNothing(t *testing.T) {
 func TestScorePrefersEmptyDomains(t *testing.T) {
 	pod := spread(func(c *corev1.TopologySpreadConstraint) { c.WhenUnsatisfiable = corev1.ScheduleAnyway }).Info()
 	p, state, all := New(DefaultArgs(), alone), &framework.CycleState{}, nodes()
-	if s := p.PreScore(t.Context(), state, pod, all, all.Nodes()); !s.Success() {
+	if s := p.PreScore(t.Context(), state, pod, all, all.All()); !s.Success() {
 		t.Fatal(s)
 	}
 	var scores []int64
@@ -156,9 +156,65 @@ func TestScorePrefersEmptyDomains(t *testing.T) {
 		score, _ := p.Score(t.Context(), state, pod, n)
 		scores = append(scores, score)
 	}
-	p.NormalizeScore(t.Context(), state, pod, all.Nodes(), scores)
+	p.NormalizeScore(t.Context(), state, pod, scores)
 	if got := fmt.Sprint(scores); got != "[0 33 100 0]" {
 		t.Error(got)
+	}
+}
+
+// All nodes at once are judged and scored as one by one.
+func TestBatches(t *testing.T) {
+	all := snapshot.New(
+		schedtest.Node("a").Label(zone, "a").Pods(web("w1"), web("w2")).Info(),
+		schedtest.Node("b").Label(zone, "b").Pods(web("w3")).Info(),
+		schedtest.Node("c").Label(zone, "c").Info(),
+		schedtest.Node("d").Label(zone, "a").Info(),
+		schedtest.Node("bare").Pods(web("w4"), web("w5"), web("w6")).Info(),
+		schedtest.Node("unnamed").Label(zone, "b").With(func(n *corev1.Node) { delete(n.Labels, corev1.LabelHostname) }).Info(),
+	)
+	over := func(keys ...string) *snapshot.PodInfo {
+		return web("p").With(func(p *corev1.Pod) {
+			for _, when := range []corev1.UnsatisfiableConstraintAction{corev1.DoNotSchedule, corev1.ScheduleAnyway} {
+				for i, key := range keys {
+					p.Spec.TopologySpreadConstraints = append(p.Spec.TopologySpreadConstraints, corev1.TopologySpreadConstraint{
+						MaxSkew: int32(i + 1), TopologyKey: key, WhenUnsatisfiable: when, LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels},
+					})
+				}
+			}
+		}).Info()
+	}
+	for name, pod := range map[string]*snapshot.PodInfo{
+		"zones": over(zone), "hosts": over(corev1.LabelHostname), "both": over(zone, corev1.LabelHostname), "by default": web("p").Info(),
+	} {
+		p, state := New(DefaultArgs(), byApp), &framework.CycleState{}
+		if _, s := p.PreFilter(t.Context(), state, pod, all); s.Success() {
+			// A verdict that another plugin gave stays.
+			before := framework.NewStatus(framework.Unschedulable, "before")
+			got := make([]*framework.Status, all.All().Len())
+			got[1] = before
+			p.FilterBatch(t.Context(), state, pod, all.All(), got)
+			for i, n := range all.Nodes() {
+				want := p.Filter(t.Context(), state, pod, n)
+				if i == 1 {
+					want = before
+				}
+				if !got[i].Equal(want) {
+					t.Errorf("%s: the verdict on %s is %q, by itself %q", name, n.Name(), got[i].Message(), want.Message())
+				}
+			}
+		}
+		if s := p.PreScore(t.Context(), state, pod, all, all.All()); !s.Success() {
+			t.Fatal(s)
+		}
+		got := make([]int64, all.All().Len())
+		if s := p.ScoreBatch(t.Context(), state, pod, all.All(), got); !s.Success() {
+			t.Fatal(s)
+		}
+		for i, n := range all.Nodes() {
+			if want, _ := p.Score(t.Context(), state, pod, n); got[i] != want {
+				t.Errorf("%s: the score of %s is %d, by itself %d", name, n.Name(), got[i], want)
+			}
+		}
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // PreScore leaves out pods none of whose claims wait for their node.
-func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, _ *snapshot.Snapshot, _ []*snapshot.NodeInfo) *framework.Status {
+func (p *Plugin) PreScore(_ context.Context, state *framework.CycleState, _ *snapshot.PodInfo, _ *snapshot.Snapshot, _ snapshot.Selection) *framework.Status {
 	if claims := p.claims.Get(state); claims == nil || len(claims.waiting) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}

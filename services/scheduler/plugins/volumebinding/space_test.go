@@ -148,7 +148,7 @@ func TestScore(t *testing.T) {
 				t.Fatal(fits)
 			}
 			all := nodes()
-			if s := p.PreScore(t.Context(), state, pod, all, all.Nodes()); !s.Success() {
+			if s := p.PreScore(t.Context(), state, pod, all, all.All()); !s.Success() {
 				t.Fatal(s)
 			}
 			got := map[string]int64{}
@@ -170,7 +170,7 @@ func TestPreScoreSkips(t *testing.T) {
 	p := New(DefaultArgs(), schedtest.NewStorage(schedtest.Bound(schedtest.Claim("a", ""), "v"), schedtest.Volume("v", "", "")), NewReservations())
 	for _, pod := range []*snapshot.PodInfo{schedtest.Pod("none").Info(), schedtest.Pod("bound").Claims("a").Info()} {
 		state, _ := verdicts(t, p, pod)
-		if s := p.PreScore(t.Context(), state, pod, nodes(), nil); s.Code() != framework.Skip {
+		if s := p.PreScore(t.Context(), state, pod, nodes(), snapshot.Selection{}); s.Code() != framework.Skip {
 			t.Errorf("%s: %v", pod.Pod.Name, s)
 		}
 	}
