@@ -30,6 +30,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,7 @@ import (
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/server"
 	"navarch.dev/navarch/agent/stats"
+	"navarch.dev/navarch/agent/userns"
 	"navarch.dev/navarch/agent/volume"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/client/events"
@@ -78,6 +80,7 @@ type Agent struct {
 	fence    *fence.Fence
 	node     *node.Node
 	drivers  *devices.Plugins
+	users    *userns.Pool
 	pods     *podworker.Manager
 	reclaim  *volume.Reclaimer
 	server   *server.Server
@@ -120,6 +123,9 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Agent,
 	if err := a.wirePods(nodeIP, tel); err != nil {
 		return nil, errors.Join(err, a.images.Close())
 	}
+	if err := closeFolders(cfg.dir("pods"), cfg.dir("files"), cfg.dir("volumes"), filepath.Join(cfg.runDir(), "projected")); err != nil {
+		return nil, errors.Join(err, a.images.Close())
+	}
 	if err := spreadPods(cfg.imageConfig().MountsDir(), cfg.dir("pods"), cfg.dir("files"), cfg.dir("logs")); err != nil {
 		return nil, errors.Join(err, a.images.Close())
 	}
@@ -143,7 +149,8 @@ func (a *Agent) wireNode(store grpc.ClientConnInterface, nodeIP netip.Addr, tel 
 	if a.fence, err = fence.Open(a.cfg.fencePath(), true); err != nil {
 		return err
 	}
-	cfg := a.cfg.nodeConfig(nodeIP)
+	a.users = a.cfg.users(a.images, tel.Log)
+	cfg := a.cfg.nodeConfig(nodeIP, a.users.Problem() == nil)
 	cfg.Fencing = a.fencing()
 	cfg.OtherStore = client.OtherStore(store)
 	a.node, err = node.New(cfg, a.client, tel.Log, a.nodeImages, a.ready)
@@ -194,7 +201,7 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	counted := a.counts.Runtime(a.runtime)
 	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
 		Client: a.client, Pods: pods, Services: a.services, Runtime: counted, Images: a.images,
-		Network: a.network, Volumes: volumes, Devices: prepared, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
+		Network: a.network, Volumes: volumes, Devices: prepared, Users: a.users, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
 		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(), OnFenced: a.node.RenewLease, Probes: probe.NewMetrics(probes), Metrics: a.counts,
 	})
 	shown.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), metrics.State{

@@ -16,6 +16,7 @@ import (
 
 	"navarch.dev/navarch/agent/eviction"
 	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/userns"
 	"navarch.dev/navarch/internal/fencing"
 )
 
@@ -61,6 +62,10 @@ type Config struct {
 	MaxPods int
 	// CapacityShare is the part of the machine that this node offers.
 	CapacityShare float64
+	// UsersPerPod is how many user IDs, and group IDs, a pod with users of its own
+	// gets; UsersShare, INDEX/COUNT, which part of the machine's this node gives away.
+	UsersPerPod uint32
+	UsersShare  string
 	// InsecureRegistries may be spoken to without TLS; loopback ones always may.
 	InsecureRegistries []string
 	// RegistryMirrors, HOST=URL, say where images of a registry come from.
@@ -109,7 +114,7 @@ func DefaultConfig() Config {
 		BinDir: "/usr/local/lib/navarch", CNIBinDir: "/opt/cni/bin", CNIConfDir: "/etc/cni/net.d",
 		SeccompDir: "/var/lib/navarch/seccomp", CDIDirs: []string{"/etc/cdi", "/var/run/cdi"}, ClusterCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16",
 		ClusterDNS: []string{"10.96.0.10"}, ClusterDomain: "cluster.local", ResolvConf: "/etc/resolv.conf",
-		VXLANPort: 8472, MaxPods: 110, CapacityShare: 1, LogMaxBytes: 10 << 20, LogMaxFiles: 5,
+		VXLANPort: 8472, MaxPods: 110, CapacityShare: 1, UsersPerPod: userns.Unit, UsersShare: "0/1", LogMaxBytes: 10 << 20, LogMaxFiles: 5,
 		EvictionHard: eviction.DefaultThresholds, PressureRelief: 5 * time.Minute,
 		ImageGCHighPercent: 85, ImageGCLowPercent: 80, FenceAfter: 5 * time.Second, LeaveTime: 2 * time.Second,
 	}
@@ -139,6 +144,8 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.VXLANPort, "vxlan-port", c.VXLANPort, "UDP port of tunnels to nodes on other links")
 	fs.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "most pods of the node")
 	fs.Float64Var(&c.CapacityShare, "capacity-share", c.CapacityShare, "part of the machine that this node offers, up to 1")
+	fs.Uint32Var(&c.UsersPerPod, "user-namespace-ids-per-pod", c.UsersPerPod, "user and group IDs of a pod with hostUsers: false, a multiple of 65536")
+	fs.StringVar(&c.UsersShare, "user-namespace-share", c.UsersShare, "INDEX/COUNT: which part of the machine's IDs for pods with hostUsers: false is this node's, where COUNT nodes share the machine")
 	fs.StringSliceVar(&c.InsecureRegistries, "insecure-registry", c.InsecureRegistries, "registries that may be spoken to without TLS")
 	fs.StringArrayVar(&c.RegistryMirrors, "registry-mirror", c.RegistryMirrors, "HOST=URL: pull images of registry HOST from URL (may be repeated)")
 	fs.StringToStringVar(&c.Labels, "node-labels", c.Labels, "labels added to the Node")
@@ -192,6 +199,9 @@ func (c *Config) Validate() error {
 	if _, err := c.evictionLimits(); err != nil {
 		return err
 	}
+	if _, _, err := c.usersShare(); err != nil {
+		return err
+	}
 	return c.validateNumbers()
 }
 
@@ -205,6 +215,8 @@ func (c *Config) validateNumbers() error {
 		return fmt.Errorf("vxlan-port %d is not a port", c.VXLANPort)
 	case c.MaxPods < 1:
 		return errors.New("max-pods is less than 1")
+	case c.UsersPerPod == 0 || c.UsersPerPod%userns.Unit != 0:
+		return fmt.Errorf("user-namespace-ids-per-pod %d is not a multiple of %d", c.UsersPerPod, userns.Unit)
 	case c.ImageGCLowPercent > c.ImageGCHighPercent:
 		return errors.New("image-gc-low-percent is more than image-gc-high-percent")
 	case c.EvictionPodGrace < 0:

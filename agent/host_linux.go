@@ -45,6 +45,21 @@ func unmountRun(dir string) error {
 	return nil
 }
 
+// closeFolders makes folders of pods' files, and keeps the other users of the node
+// from what is in them: Secrets that any user of a pod may read, and programs that
+// a pod may have made to run as root.
+func closeFolders(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make a folder of pods' files: %w", err)
+		}
+		if err := os.Chmod(dir, 0o700); err != nil { // it may be of an earlier version
+			return fmt.Errorf("close a folder of pods' files: %w", err)
+		}
+	}
+	return nil
+}
+
 // topDirectory is FS_TOPDIR_FL of linux/fs.h, the attribute T of chattr.
 const topDirectory = 0x00020000
 
@@ -94,6 +109,12 @@ func makeWritable() error {
 		}
 	}
 	return nil
+}
+
+// setsMountsRecursively says whether the kernel, from 5.12 on, can make a mount
+// read-only with all that is mounted below it.
+func setsMountsRecursively() bool {
+	return !errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS)
 }
 
 // keptFlags are the flags that a remount would otherwise drop.

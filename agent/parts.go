@@ -47,7 +47,7 @@ func (c *Config) networkConfig(nodeIP netip.Addr) network.Config {
 	}
 }
 
-func (c *Config) nodeConfig(nodeIP netip.Addr) node.Config {
+func (c *Config) nodeConfig(nodeIP netip.Addr, ownUsers bool) node.Config {
 	limits, _ := c.evictionLimits() // checked by Validate
 	return node.Config{
 		Name: c.NodeName, Port: int32(c.Port), MaxPods: int64(c.MaxPods), CapacityShare: c.CapacityShare,
@@ -58,6 +58,10 @@ func (c *Config) nodeConfig(nodeIP netip.Addr) node.Config {
 		Labels: c.Labels, DiskPath: c.nodeDir(), VolumesDir: c.dir("volumes"), StateDir: c.DataDir, SharesMachine: c.CapacityShare < 1,
 		Limits: limits, Relief: c.PressureRelief,
 		RuntimeVersion: "runc://" + runcVersion(c.BinDir),
+		Features:       &corev1.NodeFeatures{SupplementalGroupsPolicy: new(true)},
+		Handlers: []corev1.NodeRuntimeHandler{{Features: &corev1.NodeRuntimeHandlerFeatures{
+			RecursiveReadOnlyMounts: new(setsMountsRecursively()), UserNamespaces: new(ownUsers),
+		}}},
 	}
 }
 

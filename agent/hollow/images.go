@@ -18,6 +18,7 @@ import (
 
 	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/userns"
 )
 
 // hollowImages implements image.Images: every image with a well-formed name is
@@ -148,7 +149,7 @@ func (*hollowImages) Load(context.Context, io.Reader) ([]image.Image, error) {
 }
 
 // Mount implements image.Images.
-func (*hollowImages) Mount(context.Context, string, string) (image.RootFS, error) {
+func (*hollowImages) Mount(context.Context, string, string, *userns.Range) (image.RootFS, error) {
 	return image.RootFS{}, nil
 }
 

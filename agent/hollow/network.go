@@ -32,6 +32,9 @@ func (n *hollowNetwork) Ready() <-chan struct{} { return n.ready }
 // MakeNamespace implements podworker.Network.
 func (*hollowNetwork) MakeNamespace(string) (string, error) { return "", nil }
 
+// AdoptNamespace implements podworker.Network.
+func (*hollowNetwork) AdoptNamespace(string, int) (string, error) { return "", nil }
+
 // Attach implements podworker.Network.
 func (n *hollowNetwork) Attach(_ context.Context, pod network.PodRef, _ []network.HostPort) (network.Attachment, error) {
 	n.mu.Lock()

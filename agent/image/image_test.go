@@ -156,7 +156,7 @@ func TestPullAndMount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := s.Mount(t.Context(), pulled.ID, "c1")
+	root, err := s.Mount(t.Context(), pulled.ID, "c1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"navarch.dev/navarch/agent/diskusage"
+	"navarch.dev/navarch/agent/userns"
 )
 
 // Images is the images of one node. *Store implements it.
@@ -32,7 +33,8 @@ type Images interface {
 	Remove(ctx context.Context, reference string) error
 	// Mount mounts a root filesystem for a container and returns its path and the
 	// image's configuration. Mounting it again for the same container succeeds.
-	Mount(ctx context.Context, imageID, containerID string) (RootFS, error)
+	// users are those of a pod that has its own: they are whom the files belong to.
+	Mount(ctx context.Context, imageID, containerID string, users *userns.Range) (RootFS, error)
 	// Unmount unmounts and removes a container's root filesystem with all that it
 	// wrote. One that is gone is no error.
 	Unmount(ctx context.Context, containerID string) error

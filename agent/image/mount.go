@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"navarch.dev/navarch/agent/diskusage"
+	"navarch.dev/navarch/agent/userns"
 )
 
 // loadMounts reads which containers have a root filesystem.
@@ -46,7 +46,7 @@ func (s *Store) Mounts() ([]string, error) {
 }
 
 // Mount implements Images.
-func (s *Store) Mount(_ context.Context, imageID, containerID string) (RootFS, error) {
+func (s *Store) Mount(_ context.Context, imageID, containerID string, users *userns.Range) (RootFS, error) {
 	if !filepath.IsLocal(containerID) || strings.ContainsRune(containerID, '/') {
 		return RootFS{}, fmt.Errorf("mount image: invalid container ID %q", containerID)
 	}
@@ -54,7 +54,7 @@ func (s *Store) Mount(_ context.Context, imageID, containerID string) (RootFS, e
 	if err != nil {
 		return RootFS{}, fmt.Errorf("mount image: %w", err)
 	}
-	target, err := s.mount(image, containerID)
+	target, err := s.mount(image, containerID, users)
 	if err != nil {
 		return RootFS{}, fmt.Errorf("mount image %s: %w", imageID, errors.Join(err, s.unmount(containerID)))
 	}
@@ -78,7 +78,7 @@ func (s *Store) claim(imageID, containerID string) (Image, error) {
 	return image, nil
 }
 
-func (s *Store) mount(image Image, containerID string) (string, error) {
+func (s *Store) mount(image Image, containerID string, users *userns.Range) (string, error) {
 	dir := s.path("mounts", containerID)
 	target := filepath.Join(dir, "rootfs")
 	if mounted, err := mountinfo.Mounted(target); err == nil && mounted {
@@ -88,58 +88,89 @@ func (s *Store) mount(image Image, containerID string) (string, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
-	for _, name := range []string{"", "upper", "work", "rootfs"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			return "", err
-		}
-	}
-	if err := os.Chmod(filepath.Join(dir, "upper"), 0o755); err != nil { // whatever the umask
+	if err := makeMountDirs(dir, users); err != nil {
 		return "", err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "image"), []byte(image.ID), 0o600); err != nil {
 		return "", err
 	}
-	return target, mountFrom(s.path("l"), target, s.overlayOptions(image, containerID))
+	return target, s.mountOverlay(dir, image.Layers, users)
 }
 
-// overlayOptions are relative to the folder of short names. Volatile: the files
-// of a container are gone with it, syncing them would be wasted, and unmounting
-// would wait for it.
-func (s *Store) overlayOptions(image Image, containerID string) string {
-	lower := make([]string, 0, len(image.Layers))
-	for _, id := range slices.Backward(image.Layers) {
+// makeMountDirs makes the folders of one container's mount. Nobody else may come to
+// its files: one that runs as root when executed would do so for any user of the
+// node. A pod's own root is not the node's, and must pass.
+func makeMountDirs(dir string, users *userns.Range) error {
+	for _, name := range []string{"", "upper", "work", "rootfs", "empty"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	upper := filepath.Join(dir, "upper")
+	if err := os.Chmod(upper, 0o755); err != nil { // whatever the umask
+		return err
+	}
+	if users == nil {
+		return os.Chmod(dir, 0o700)
+	}
+	root := int(users.First)
+	return errors.Join(os.Lchown(upper, root, root), os.Lchown(dir, 0, root), os.Chmod(dir, 0o710))
+}
+
+// mountOverlay mounts a root filesystem made of layers at dir/rootfs.
+func (s *Store) mountOverlay(dir string, layers []string, users *userns.Range) error {
+	base, err := filepath.Rel(s.path("l"), dir)
+	if err != nil {
+		return err
+	}
+	target, options := filepath.Join(dir, "rootfs"), overlayOptions(lowerDirs(layers, base), base)
+	if users == nil {
+		return mountFrom(s.path("l"), target, options)
+	}
+	return s.mountMapped(target, options, *users)
+}
+
+// MapsUsers says why containers of pods with users of their own cannot have root
+// filesystems here; nil if they can.
+func (s *Store) MapsUsers() error {
+	dir, err := os.MkdirTemp(s.path("tmp"), "users-")
+	if err != nil {
+		return fmt.Errorf("try to map users: %w", err)
+	}
+	at, base := filepath.Join(dir, "mount"), filepath.Join("..", "tmp", filepath.Base(dir), "mount")
+	users := userns.Range{First: userns.Unit, Length: userns.Unit}
+	if err = makeMountDirs(at, &users); err == nil {
+		layers := filepath.Join("..", "layers") // all of them, as if they were one
+		err = s.mountMapped(filepath.Join(at, "rootfs"), overlayOptions([]string{layers}, base), users)
+	}
+	_ = unix.Unmount(filepath.Join(at, "rootfs"), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) // if it is there
+	if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
+		return fmt.Errorf("mount an image for other users: %w", err)
+	}
+	return nil
+}
+
+// lowerDirs are an image's layers, the top first, relative to the folder of short
+// names; an image without layers is empty, as the folder of that name in base.
+func lowerDirs(layers []string, base string) []string {
+	lower := make([]string, 0, len(layers))
+	for _, id := range slices.Backward(layers) {
 		if name := shortName(id); !slices.Contains(lower, name) { // overlayfs refuses a folder twice
 			lower = append(lower, name)
 		}
 	}
-	base := filepath.Join("..", "mounts", containerID)
 	if len(lower) == 0 {
-		lower = append(lower, filepath.Join(base, "work")) // an image without layers is empty
+		lower = append(lower, filepath.Join(base, "empty"))
 	}
-	return "volatile,lowerdir=" + strings.Join(lower, ":") +
-		",upperdir=" + filepath.Join(base, "upper") + ",workdir=" + filepath.Join(base, "work")
+	return lower
 }
 
-// mountFrom mounts an overlay with options relative to a folder. The working
-// directory is a thread's own after unshare; the thread ends with the goroutine.
-func mountFrom(dir, target, options string) error {
-	if len(options) >= os.Getpagesize() {
-		return errors.New("the image has too many layers")
-	}
-	mounted := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			mounted <- os.NewSyscallError("unshare", err)
-			return
-		}
-		if err := unix.Chdir(dir); err != nil {
-			mounted <- os.NewSyscallError("chdir", err)
-			return
-		}
-		mounted <- wrap("mount overlay", unix.Mount("overlay", target, "overlay", 0, options))
-	}()
-	return <-mounted
+// overlayOptions say what is mounted; upper and work are in base. Volatile: the files
+// of a container are gone with it, syncing them would be wasted, and unmounting would
+// wait for it.
+func overlayOptions(lower []string, base string) string {
+	return "volatile,lowerdir=" + strings.Join(lower, ":") +
+		",upperdir=" + filepath.Join(base, "upper") + ",workdir=" + filepath.Join(base, "work")
 }
 
 // Unmount implements Images.

@@ -32,6 +32,7 @@ type Metrics struct {
 	podWorker, operationDuration, sandboxDuration *prometheus.HistogramVec
 	imagePull                                     *prometheus.HistogramVec
 	startedPods, failedPods                       prometheus.Counter
+	startedUsers, failedUsers                     prometheus.Counter
 	startedContainers, failedContainers, ended    *prometheus.CounterVec
 	rejected, evicted                             *prometheus.CounterVec
 	operations, operationErrors, sandboxErrors    *prometheus.CounterVec
@@ -60,6 +61,8 @@ func New(reg prometheus.Registerer) *Metrics {
 		imagePull:         histograms("image_pull_duration_seconds", "Duration in seconds to pull an image.", pullBuckets, "image_size_in_bytes"),
 		startedPods:       prometheus.NewCounter(prometheus.CounterOpts{Namespace: kubelet, Name: "started_pods_total", Help: "Cumulative number of pods started"}),
 		failedPods:        prometheus.NewCounter(prometheus.CounterOpts{Namespace: kubelet, Name: "started_pods_errors_total", Help: "Cumulative number of errors when starting pods"}),
+		startedUsers:      prometheus.NewCounter(prometheus.CounterOpts{Namespace: kubelet, Name: "started_user_namespaced_pods_total", Help: "Cumulative number of pods with user namespaces started. This metric will only be collected on Linux."}),
+		failedUsers:       prometheus.NewCounter(prometheus.CounterOpts{Namespace: kubelet, Name: "started_user_namespaced_pods_errors_total", Help: "Cumulative number of errors when starting pods with user namespaces. This metric will only be collected on Linux."}),
 		startedContainers: counters("started_containers_total", "Cumulative number of containers started", "container_type"),
 		failedContainers:  counters("started_containers_errors_total", "Cumulative number of errors when starting containers", "container_type", "code"),
 		ended:             counters("terminated_containers_total", "Cumulative number of container terminations.", "container_type", "exit_code", "reason"),
@@ -75,7 +78,7 @@ func New(reg prometheus.Registerer) *Metrics {
 		}, requestLabels),
 		requestDuration: histograms("http_requests_duration_seconds", "Duration in seconds to serve http requests", prometheus.ExponentialBuckets(.005, 2.5, 14), requestLabels...),
 	}
-	reg.MustRegister(m.podStart, m.podStartTotal, m.podWorker, m.operationDuration, m.sandboxDuration, m.imagePull, m.startedPods, m.failedPods,
+	reg.MustRegister(m.podStart, m.podStartTotal, m.podWorker, m.operationDuration, m.sandboxDuration, m.imagePull, m.startedPods, m.failedPods, m.startedUsers, m.failedUsers,
 		m.startedContainers, m.failedContainers, m.ended, m.rejected, m.evicted, m.operations, m.operationErrors, m.sandboxErrors, m.imagesCollected,
 		m.requests, m.inflight, m.requestDuration)
 	return m
@@ -113,6 +116,21 @@ func (m *Metrics) PodRuns(seen, created time.Time) {
 func (m *Metrics) PodLookedAfter(operation string, took time.Duration) {
 	if m != nil {
 		m.podWorker.WithLabelValues(operation).Observe(took.Seconds())
+	}
+}
+
+// OwnUsersStarted counts a sandbox for a pod with users of its own that is to be
+// made, OwnUsersNotStarted one that was not, or whose containers were not.
+func (m *Metrics) OwnUsersStarted() {
+	if m != nil {
+		m.startedUsers.Inc()
+	}
+}
+
+// OwnUsersNotStarted: see OwnUsersStarted.
+func (m *Metrics) OwnUsersNotStarted() {
+	if m != nil {
+		m.failedUsers.Inc()
 	}
 }
 

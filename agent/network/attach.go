@@ -32,6 +32,13 @@ func (n *Network) MakeNamespace(uid string) (path string, err error) {
 	return path, makeNetNS(path)
 }
 
+// AdoptNamespace makes the network namespace of a process the pod's: one that belongs
+// to a user namespace can only be made in that. What was the pod's before is gone.
+func (n *Network) AdoptNamespace(uid string, pid int) (path string, err error) {
+	path = n.netnsPath(uid)
+	return path, adoptNetNS(path, pid)
+}
+
 // Attach connects a pod: a namespace, an address in it, and the node's ports
 // that lead to it. Nothing is left behind if it fails. It is done once: called
 // again for a connected pod it returns what was done.

@@ -39,10 +39,41 @@ func unshareTo(path string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("make a network namespace: %w", err)
 	}
-	source := fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())
+	if err := bindNetNS(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), path); err != nil {
+		return err
+	}
+	return loopbackUp()
+}
+
+func bindNetNS(source, path string) error {
 	if err := unix.Mount(source, path, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind a network namespace to %s: %w", path, err)
 	}
+	return nil
+}
+
+// adoptNetNS binds a process's network namespace to a path, with its loopback up.
+func adoptNetNS(path string, pid int) error {
+	if err := removeNetNS(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
+	if err != nil {
+		return fmt.Errorf("make the mount point of a network namespace: %w", err)
+	}
+	f.Close()
+	err = bindNetNS(fmt.Sprintf("/proc/%d/ns/net", pid), path)
+	if err == nil {
+		err = InNetNS(path, loopbackUp)
+	}
+	if err != nil {
+		return errors.Join(err, removeNetNS(path))
+	}
+	return nil
+}
+
+// loopbackUp is for the network namespace of the thread.
+func loopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find the loopback link: %w", err)

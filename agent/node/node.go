@@ -51,6 +51,9 @@ type Config struct {
 	Relief time.Duration
 	// RuntimeVersion is "runc://1.4.0" or the like.
 	RuntimeVersion string
+	// Features and Handlers are what the runtime can do.
+	Features *corev1.NodeFeatures
+	Handlers []corev1.NodeRuntimeHandler
 	// StateDir keeps the node's machine ID where it shares a machine.
 	StateDir string
 	// SharesMachine says that other nodes run on the same machine.

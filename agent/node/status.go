@@ -97,6 +97,7 @@ func (n *Node) fill(s *corev1.NodeStatus, now time.Time) {
 	s.NodeInfo = n.machine.Info
 	s.DaemonEndpoints.KubeletEndpoint.Port = n.cfg.Port
 	s.Images = n.images()
+	s.Features, s.RuntimeHandlers = n.cfg.Features, n.cfg.Handlers
 	set := func(kind corev1.NodeConditionType, ok bool, reason, message string) {
 		setCondition(s, corev1.NodeCondition{Type: kind, Status: boolStatus(ok), Reason: reason, Message: message}, now)
 	}

@@ -26,6 +26,7 @@ import (
 	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/userns"
 	"navarch.dev/navarch/agent/volume"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/identity"
@@ -82,7 +83,7 @@ func (f *fakeRuntime) Recover(context.Context) error { return nil }
 func (f *fakeRuntime) CreateSandbox(_ context.Context, spec runtime.SandboxSpec) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.sandboxes[spec.UID] = runtime.SandboxStatus{Spec: spec, Ready: true}
+	f.sandboxes[spec.UID] = runtime.SandboxStatus{Spec: spec, Ready: true, PausePid: 1}
 	f.fences[spec.UID] = spec.Fence
 	return nil
 }
@@ -114,7 +115,7 @@ func (f *fakeRuntime) StopSandbox(_ context.Context, uid string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s, ok := f.sandboxes[uid]; ok {
-		s.Ready = false
+		s.Ready, s.PausePid = false, 0
 		f.sandboxes[uid] = s
 	}
 	return nil
@@ -379,7 +380,7 @@ func (fakeImages) Pull(_ context.Context, ref string, _ authn.Keychain) (image.I
 	return image.Image{}, fmt.Errorf("pull %s: %w", ref, image.ErrRegistryNotFound)
 }
 
-func (fakeImages) Mount(_ context.Context, _, id string) (image.RootFS, error) {
+func (fakeImages) Mount(_ context.Context, _, id string, _ *userns.Range) (image.RootFS, error) {
 	return image.RootFS{Path: "/rootfs/" + id}, nil
 }
 func (fakeImages) Unmount(context.Context, string) error { return nil }
@@ -405,6 +406,12 @@ func (f *fakeNetwork) Ready() <-chan struct{} { return f.ready }
 func (f *fakeNetwork) MakeNamespace(uid string) (string, error) {
 	if f.making != nil {
 		f.making()
+	}
+	return "/netns/" + uid, nil
+}
+func (f *fakeNetwork) AdoptNamespace(uid string, pid int) (string, error) {
+	if pid == 0 {
+		return "", errors.New("there is no such process")
 	}
 	return "/netns/" + uid, nil
 }
@@ -434,16 +441,29 @@ func (f *fakeNetwork) Attachment(uid string) (network.Attachment, bool, error) {
 }
 func (f *fakeNetwork) CollectGarbage(context.Context, func(string) bool) error { return nil }
 
-// fakeEvents keeps the reasons of events.
+// fakeEvents keeps the reasons of events, and the last message of each.
 type fakeEvents struct {
-	mu      sync.Mutex
-	reasons map[string]int
+	mu       sync.Mutex
+	reasons  map[string]int
+	messages map[string]string
+	changed  chan<- struct{} // nil tells nobody
 }
 
-func (f *fakeEvents) EventAt(_ kinds.Object, _, _, reason, _ string) {
+func (f *fakeEvents) EventAt(_ kinds.Object, _, _, reason, message string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reasons[reason]++
+	f.messages[reason] = message
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (f *fakeEvents) last(reason string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.messages[reason]
 }
 
 func (f *fakeEvents) has(reason string) bool {
@@ -467,7 +487,8 @@ type bench struct {
 	manager *Manager
 	promise time.Duration // of the manager to be made; then fence is its fence
 	fence   *fakeFence
-	fenced  atomic.Int32 // how often OnFenced was told
+	fenced  atomic.Int32        // how often OnFenced was told
+	users   func() *userns.Pool // of the manager to be made; nil is none
 	stop    func()
 }
 
@@ -483,9 +504,10 @@ func newBench(t *testing.T) *bench {
 func newStoreBench(t *testing.T) *bench {
 	t.Helper()
 	s := storetest.New(t)
+	changed := make(chan struct{}, 1)
 	b := &bench{
 		t: t, store: s, client: s.Client(storetest.Admin()), runtime: newFakeRuntime(), network: newFakeNetwork(), images: fakeImages{},
-		events: &fakeEvents{reasons: make(map[string]int)}, dir: t.TempDir(), changed: make(chan struct{}, 1),
+		events: &fakeEvents{reasons: make(map[string]int), messages: make(map[string]string), changed: changed}, dir: t.TempDir(), changed: changed,
 	}
 	var err error
 	b.fence = &fakeFence{}
@@ -537,6 +559,10 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 	go services.Run(ctx)
 	tel := telemetry.Discard("agent")
 	objs := objects.New(ctx, c)
+	var users *userns.Pool
+	if b.users != nil {
+		users = b.users()
+	}
 	return New(Config{
 		NodeName: "n1", HostIPs: []string{"192.0.2.1"}, PodsDir: filepath.Join(b.dir, "pods"), LogsDir: filepath.Join(b.dir, "logs"),
 		ClusterDomain: "cluster.local", DNSServers: []string{"10.96.0.10"}, HostResolvConf: filepath.Join(b.dir, "resolv.conf"),
@@ -547,7 +573,7 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 	}, Deps{
 		Client: c, Pods: pods, Services: services, Runtime: rt, Images: images, Network: net,
 		Volumes: volume.New(volume.Config{Dir: filepath.Join(b.dir, "pods")}, c, objs, nil, tel.Log),
-		Objects: objs, Events: b.events, Log: tel.Log, Tracer: tel.Tracer(),
+		Users:   users, Objects: objs, Events: b.events, Log: tel.Log, Tracer: tel.Tracer(),
 		Fence: b.fence, Now: b.fence.now, OnFenced: func() { b.fenced.Add(1) },
 	})
 }

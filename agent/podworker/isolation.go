@@ -1,7 +1,6 @@
 package podworker
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -10,14 +9,6 @@ import (
 
 // What would keep a pod apart from the node, and the agent cannot give it, is never
 // left out: the pod does not run then.
-
-// errUserNamespace is in the words of kubelets whose runtime cannot make them.
-var errUserNamespace = errors.New("can't set `spec.hostUsers: false`, runtime does not support user namespaces")
-
-// wantsUserNamespace says whether root in the pod is not to be root on the node.
-func wantsUserNamespace(pod *corev1.Pod) bool {
-	return pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers
-}
 
 // wantsAppArmor says whether a profile of AppArmor is to confine the pod or one of
 // its containers.

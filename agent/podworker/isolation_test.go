@@ -44,10 +44,4 @@ func TestRunsNothingLessIsolated(t *testing.T) {
 		p.Annotations = map[string]string{corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + "main": "unconfined"}
 	})
 	b.until("unconfined", "ready", isReady)
-	ownUsers := false
-	b.pod("users", func(p *corev1.Pod) { p.Spec.HostUsers = &ownUsers })
-	got := b.until("users", "refused a sandbox", func(*corev1.Pod) bool { return b.events.has("FailedCreatePodSandBox") })
-	if got.Status.Phase != corev1.PodPending {
-		t.Errorf("the pod is %s without a user namespace", got.Status.Phase)
-	}
 }

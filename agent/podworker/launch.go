@@ -204,7 +204,11 @@ func classifyCreate(in launchInput, id string, err error) error {
 }
 
 func (m *Manager) createContainer(ctx context.Context, podUID string, spec runtime.ContainerSpec) error {
-	root, err := m.deps.Images.Mount(ctx, spec.ImageID, spec.ID)
+	users, err := m.usersOf(ctx, podUID)
+	if err != nil {
+		return err
+	}
+	root, err := m.deps.Images.Mount(ctx, spec.ImageID, spec.ID, users)
 	if err != nil {
 		return fmt.Errorf("mount the image: %w", err)
 	}
@@ -282,6 +286,7 @@ func (w *worker) started(c *container, in launchInput, status runtime.ContainerS
 	c.imageID = imageID(img)
 	if status.Reason == runtime.ReasonStartError {
 		w.m.deps.Metrics.ContainerNotStarted(c.kind(), reasonRunError)
+		w.usersProblem()
 		w.event(c, corev1.EventTypeWarning, "Failed", "Error: "+status.Message)
 		c.settled = true
 		return
@@ -326,6 +331,7 @@ func (w *worker) launchFailed(c *container, in launchInput, err error) {
 	}
 	c.waitReason = known.reason
 	w.m.deps.Metrics.ContainerNotStarted(c.kind(), known.reason)
+	w.usersProblem()
 	w.event(c, corev1.EventTypeWarning, "Failed", "Error: "+c.waitMessage)
 	c.restarts.failSlowly(now)
 }

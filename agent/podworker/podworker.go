@@ -47,6 +47,7 @@ import (
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/agent/probe"
 	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/userns"
 	"navarch.dev/navarch/agent/volume"
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
@@ -90,6 +91,8 @@ type Config struct {
 type Network interface {
 	Ready() <-chan struct{}
 	MakeNamespace(uid string) (string, error)
+	// AdoptNamespace takes the namespace of a process in place of making one.
+	AdoptNamespace(uid string, pid int) (string, error)
 	Attach(ctx context.Context, pod network.PodRef, ports []network.HostPort) (network.Attachment, error)
 	Detach(ctx context.Context, pod network.PodRef) error
 	Attachment(uid string) (network.Attachment, bool, error)
@@ -135,6 +138,9 @@ type Deps struct {
 	Volumes  Volumes
 	// Devices is nil where pods have no processes that could use any.
 	Devices Devices
+	// Users are those that pods may have of their own; nil where pods have no
+	// processes.
+	Users   *userns.Pool
 	Objects *objects.Objects
 	Events  Recorder
 	// Fence is the node's, and Now the clock of its times.

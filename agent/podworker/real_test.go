@@ -18,6 +18,7 @@ import (
 	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/runtime/runtimetest"
+	"navarch.dev/navarch/agent/userns"
 	"navarch.dev/navarch/internal/client"
 )
 
@@ -45,7 +46,7 @@ type plainImages struct {
 	rootfs string
 }
 
-func (p plainImages) Mount(context.Context, string, string) (image.RootFS, error) {
+func (p plainImages) Mount(context.Context, string, string, *userns.Range) (image.RootFS, error) {
 	return image.RootFS{Path: p.rootfs, Config: v1.Config{Env: []string{"PATH=/bin"}}}, nil
 }
 

@@ -25,6 +25,9 @@ func (m *Manager) recover(ctx context.Context, static []*corev1.Pod) error {
 	if err != nil {
 		return err
 	}
+	if err := m.recoverUsers(ctx, found); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	wanted := make(map[string]*corev1.Pod)
 	isStatic := make(map[string]bool)

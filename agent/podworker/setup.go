@@ -35,53 +35,85 @@ func (w *worker) setUp(now time.Time, soonest func(time.Time)) {
 }
 
 // makeSandbox begins to make the namespace, and then on parallel lines the
-// connection to the network and the sandbox.
+// connection to the network and the sandbox. In a pod with users of its own the
+// namespace belongs to the sandbox's, and so comes after it.
 func (w *worker) makeSandbox() {
 	pod, ctx, fence := w.pod, w.setupCtx, w.wantFence()
 	w.noteFence(fence)
 	w.cgroup = podResources(pod)
-	if pod.Spec.HostNetwork {
-		w.netns = resolved("")
-		w.attached = resolved(network.Attachment{})
-	} else {
-		w.netns = begin(func() (string, error) { return w.makeNamespace(ctx, pod) })
-		netns, ref, ports := w.netns, w.ref(), hostPorts(pod)
-		w.attached = begin(func() (network.Attachment, error) {
-			if _, err := netns.wait(ctx); err != nil {
-				return network.Attachment{}, err
+	switch {
+	case pod.Spec.HostNetwork:
+		w.netns, w.attached = resolved(""), resolved(network.Attachment{})
+		w.sandbox = begin(func() (struct{}, error) { return struct{}{}, w.m.createSandbox(ctx, pod, "", fence) })
+	case w.m.ownUsers(pod):
+		w.m.deps.Metrics.OwnUsersStarted()
+		w.usersFailed = false
+		sandbox := begin(func() (struct{}, error) {
+			if err := w.awaitNetwork(ctx, pod); err != nil {
+				return struct{}{}, err
 			}
-			a, err := span(ctx, w, "cni.add", func(ctx context.Context) (network.Attachment, error) {
-				return w.m.deps.Network.Attach(ctx, ref, ports)
-			})
-			if err == nil {
-				err = w.m.fillHosts(pod, a.IPs)
+			return struct{}{}, w.m.createSandbox(ctx, pod, "", fence)
+		})
+		w.sandbox = sandbox
+		w.netns = begin(func() (string, error) {
+			if _, err := sandbox.wait(ctx); err != nil {
+				return "", err
 			}
-			return a, err
+			return w.m.adoptNamespace(ctx, w.uid)
+		})
+		w.attach(ctx, pod)
+	default:
+		netns := begin(func() (string, error) { return w.makeNamespace(ctx, pod) })
+		w.netns = netns
+		w.attach(ctx, pod)
+		w.sandbox = begin(func() (struct{}, error) {
+			path, err := netns.wait(ctx)
+			if err != nil {
+				return struct{}{}, err
+			}
+			return struct{}{}, w.m.createSandbox(ctx, pod, path, fence)
 		})
 	}
-	netns, attached := w.netns, w.attached
-	w.sandbox = begin(func() (struct{}, error) {
-		path, err := netns.wait(ctx)
-		if err != nil {
-			return struct{}{}, err
-		}
-		return struct{}{}, w.m.createSandbox(ctx, pod, path, fence)
-	})
-	sandbox := w.sandbox
+	sandbox, attached := w.sandbox, w.attached
 	w.operate(func() func() {
 		_, sandboxErr := sandbox.wait(ctx)
 		_, networkErr := attached.wait(ctx)
+		if sandboxErr != nil && errors.Is(networkErr, sandboxErr) {
+			networkErr = nil // it is told once
+		}
 		return func() { w.sandboxMade(sandbox, errors.Join(sandboxErr, networkErr)) }
 	})
 }
 
-func (w *worker) makeNamespace(ctx context.Context, pod *corev1.Pod) (string, error) {
+// attach begins to connect the pod once its namespace is there.
+func (w *worker) attach(ctx context.Context, pod *corev1.Pod) {
+	netns, ref, ports := w.netns, w.ref(), hostPorts(pod)
+	w.attached = begin(func() (network.Attachment, error) {
+		if _, err := netns.wait(ctx); err != nil {
+			return network.Attachment{}, err
+		}
+		a, err := span(ctx, w, "cni.add", func(ctx context.Context) (network.Attachment, error) {
+			return w.m.deps.Network.Attach(ctx, ref, ports)
+		})
+		if err == nil {
+			err = w.m.fillHosts(pod, a.IPs)
+		}
+		return a, err
+	})
+}
+
+// awaitNetwork waits until pods can be connected, and writes the pod's hosts file.
+func (w *worker) awaitNetwork(ctx context.Context, pod *corev1.Pod) error {
 	select {
 	case <-w.m.deps.Network.Ready():
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return ctx.Err()
 	}
-	if err := w.m.writeHosts(pod, nil); err != nil {
+	return w.m.writeHosts(pod, nil)
+}
+
+func (w *worker) makeNamespace(ctx context.Context, pod *corev1.Pod) (string, error) {
+	if err := w.awaitNetwork(ctx, pod); err != nil {
 		return "", err
 	}
 	return w.m.deps.Network.MakeNamespace(w.uid)
@@ -96,6 +128,7 @@ func (w *worker) sandboxMade(made *future[struct{}], err error) {
 	if w.setupCtx.Err() != nil {
 		return
 	}
+	w.usersProblem()
 	w.event(nil, corev1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %v", err))
 	w.log.WarnContext(w.ctx, "sandbox not made", "error", err)
 	w.setupWait.failSlowly(time.Now())
@@ -221,9 +254,6 @@ func span[T any](ctx context.Context, w *worker, name string, f func(context.Con
 
 // createSandbox makes a pod's sandbox, unless it is there.
 func (m *Manager) createSandbox(ctx context.Context, pod *corev1.Pod, netns string, fence *runtime.Fence) error {
-	if wantsUserNamespace(pod) {
-		return errUserNamespace
-	}
 	if pod.Spec.HostNetwork {
 		if err := m.writeHosts(pod, nil); err != nil {
 			return err

@@ -446,7 +446,7 @@ func (n *simNode) newManager(ctx context.Context, c *client.Client, about *node.
 	}, Deps{
 		Client: c, Pods: pods, Services: services, Runtime: n.runtime, Images: fakeImages{}, Network: n.network,
 		Volumes: volume.New(volume.Config{Dir: filepath.Join(n.dir, "pods")}, c, objs, nil, tel.Log),
-		Objects: objs, Events: &fakeEvents{reasons: make(map[string]int)}, Log: tel.Log, Tracer: tel.Tracer(),
+		Objects: objs, Events: &fakeEvents{reasons: make(map[string]int), messages: make(map[string]string)}, Log: tel.Log, Tracer: tel.Tracer(),
 		Fence: n, Now: n.sim.now, Leased: about.Leased(), OnFenced: about.RenewLease,
 	})
 }

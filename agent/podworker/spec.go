@@ -112,6 +112,10 @@ func (m *Manager) sandboxSpec(pod *corev1.Pod, netns string) (runtime.SandboxSpe
 	if err != nil {
 		return runtime.SandboxSpec{}, err
 	}
+	users, err := m.takeUsers(pod)
+	if err != nil {
+		return runtime.SandboxSpec{}, err
+	}
 	annotations, err := annotate(annotationAllocation, allocationOf(pod))
 	if err != nil {
 		return runtime.SandboxSpec{}, err
@@ -119,7 +123,7 @@ func (m *Manager) sandboxSpec(pod *corev1.Pod, netns string) (runtime.SandboxSpe
 	spec := runtime.SandboxSpec{
 		Annotations: annotations,
 		UID:         string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Hostname: m.hostname(pod), NetNSPath: netns,
-		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
+		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC, Users: users,
 		ShareProcessNamespace: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 		DNS:                   dns, Resources: podResources(pod),
 	}

@@ -260,8 +260,12 @@ func (m *Manager) tearDown(ctx context.Context, ref podRef, remove bool) error {
 	}
 	// Nothing of an ended pod uses its volumes, and the disk may be short.
 	errs = append(errs, m.deps.Volumes.TearDown(ref.UID))
-	if err := errors.Join(errs...); err != nil || !remove {
+	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	m.releaseUsers(ref.UID)
+	if !remove {
+		return nil
 	}
 	if err := m.deps.Runtime.RemoveSandbox(ctx, ref.UID); err != nil {
 		return fmt.Errorf("remove the sandbox: %w", err)

@@ -80,6 +80,8 @@ type worker struct {
 	attached *future[network.Attachment]
 	volumes  *future[volume.Volumes]
 	devices  *future[struct{}]
+	// usersFailed says that the sandbox was counted as one that failed (usersProblem).
+	usersFailed bool
 	// refreshing are the volumes' updates under way.
 	refreshing sync.WaitGroup
 	setupWait  backoff

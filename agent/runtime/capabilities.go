@@ -39,6 +39,29 @@ func ownCapabilities() ([]string, error) {
 	return nil, fmt.Errorf("read own capabilities: no CapBnd in /proc/self/status")
 }
 
+// capabilitiesFor are those that a pod's containers may have. Root of a user
+// namespace has all of them in it, those that the agent lacks included.
+func (r *Runc) capabilitiesFor(p *pod) []string {
+	if p.spec.Users != nil {
+		return r.kernelCapabilities
+	}
+	return r.capabilities
+}
+
+// kernelCapabilities returns all that the kernel has.
+func kernelCapabilities() ([]string, error) {
+	const path = "/proc/sys/kernel/cap_last_cap"
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's capabilities: %w", err)
+	}
+	last, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return capabilityNames[:min(last+1, len(capabilityNames))], nil
+}
+
 func parseCapabilities(hexadecimal string) ([]string, error) {
 	set, err := strconv.ParseUint(hexadecimal, 16, 64)
 	if err != nil {

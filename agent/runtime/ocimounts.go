@@ -26,10 +26,21 @@ func (b *specBuilder) mounts() []specs.Mount {
 	for _, mount := range b.spec.Mounts {
 		mounts = append(mounts, mount.oci())
 	}
+	b.mapUsers(mounts)
 	slices.SortStableFunc(mounts, func(a, c specs.Mount) int {
 		return strings.Count(filepath.Clean(a.Destination), "/") - strings.Count(filepath.Clean(c.Destination), "/")
 	})
 	return mounts
+}
+
+// mapUsers has the kernel translate the owners of what comes from the node: the
+// files' IDs are those that the pod sees.
+func (b *specBuilder) mapUsers(mounts []specs.Mount) {
+	for i := range mounts {
+		if mounts[i].Type == "bind" {
+			mounts[i].UIDMappings, mounts[i].GIDMappings = idMappings(b.pod.spec.Users), idMappings(b.pod.spec.Users)
+		}
+	}
 }
 
 func (b *specBuilder) systemMounts() []specs.Mount {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"navarch.dev/navarch/agent/userns"
 )
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -145,12 +147,21 @@ func (b *specBuilder) linux() (*specs.Linux, error) {
 		CgroupsPath: "/" + b.cgroup,
 		Resources:   b.spec.Resources.oci(b.swap),
 		Sysctl:      b.pod.spec.Sysctls,
+		UIDMappings: idMappings(b.pod.spec.Users), GIDMappings: idMappings(b.pod.spec.Users),
 	}
 	linux.RootfsPropagation = rootPropagation(b.spec.Mounts)
 	if !b.spec.Security.Privileged && !b.spec.Security.UnmaskedProc {
 		linux.MaskedPaths, linux.ReadonlyPaths = maskedPaths, readonlyPaths
 	}
 	return linux, b.addDevices(linux)
+}
+
+// idMappings are a pod's own users, the groups of the same numbers included.
+func idMappings(users *userns.Range) []specs.LinuxIDMapping {
+	if users == nil {
+		return nil
+	}
+	return []specs.LinuxIDMapping{{ContainerID: 0, HostID: users.First, Size: users.Length}}
 }
 
 var maskedPaths = []string{
@@ -168,7 +179,13 @@ func (b *specBuilder) namespaces() []specs.LinuxNamespace {
 		path := fmt.Sprintf("/proc/%d/ns/%s", pid, name)
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: kind, Path: path})
 	}
-	if b.pod.spec.NetNSPath != "" {
+	if b.pod.spec.Users != nil {
+		join(specs.UserNamespace, pause, "user")
+	}
+	switch {
+	case b.pod.spec.ownNetwork():
+		join(specs.NetworkNamespace, pause, "net")
+	case b.pod.spec.NetNSPath != "":
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: b.pod.spec.NetNSPath})
 	}
 	if !b.pod.spec.HostNetwork {

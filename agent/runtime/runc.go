@@ -26,6 +26,8 @@ type Runc struct {
 	cgroups      *cgroups
 	capabilities []string
 	minOOMScore  int
+	// kernelCapabilities are all that there are.
+	kernelCapabilities []string
 
 	mu sync.Mutex
 	// pods by UID; nil while the sandbox is being made.
@@ -57,8 +59,12 @@ func New(cfg Config, tel telemetry.Set) (*Runc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}
+	all, err := kernelCapabilities()
+	if err != nil {
+		return nil, fmt.Errorf("runtime: %w", err)
+	}
 	r := &Runc{
-		cfg: cfg, log: tel.Log, tracer: tel.Tracer(), cgroups: hierarchy, capabilities: capabilities,
+		cfg: cfg, log: tel.Log, tracer: tel.Tracer(), cgroups: hierarchy, capabilities: capabilities, kernelCapabilities: all,
 		pods: map[string]*pod{}, containers: map[string]*container{},
 	}
 	r.minOOMScore = r.lowestOOMScore()

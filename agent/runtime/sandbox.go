@@ -141,7 +141,8 @@ func (r *Runc) startShim(ctx context.Context, p *pod) error {
 		RuncPath: r.cfg.RuncPath, RuncRoot: r.runcRoot(),
 		Hostname: p.spec.Hostname, NetNSPath: p.spec.NetNSPath,
 		NewUTS: !p.spec.HostNetwork, NewIPC: !p.spec.HostIPC,
-		NewPID:  p.spec.ShareProcessNamespace && !p.spec.HostPID,
+		NewPID: p.spec.ShareProcessNamespace && !p.spec.HostPID,
+		NewNet: p.spec.ownNetwork(), Users: p.spec.Users,
 		Cgroups: r.cgroups.procsFiles(filepath.Join(r.cfg.CgroupParent, shimsCgroup)),
 		Fence:   r.fenceOptions(p.spec.Fence),
 	}

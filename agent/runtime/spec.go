@@ -6,6 +6,8 @@ import (
 	"time"
 
 	imagespec "github.com/google/go-containerregistry/pkg/v1"
+
+	"navarch.dev/navarch/agent/userns"
 )
 
 // Signal is a signal's number.
@@ -33,6 +35,11 @@ type SandboxSpec struct {
 	HostNetwork bool `json:"hostNetwork,omitempty"`
 	HostPID     bool `json:"hostPID,omitempty"`
 	HostIPC     bool `json:"hostIPC,omitempty"`
+	// Users are the pod's own: its containers are in a user namespace in which these
+	// IDs of the node begin at 0. The pod's other namespaces belong to it, and so the
+	// network namespace is made with the sandbox, not before: NetNSPath is empty, and
+	// PausePid tells where it is. nil leaves the pod the node's users.
+	Users *userns.Range `json:"users,omitempty"`
 	// ShareProcessNamespace gives all containers the pause process's PID namespace.
 	ShareProcessNamespace bool `json:"shareProcessNamespace,omitempty"`
 	// DNS becomes /etc/resolv.conf. The zero value leaves the image's file alone.
@@ -44,6 +51,9 @@ type SandboxSpec struct {
 	// Fence stops the pod when the node has lost the Store; nil leaves it alone.
 	Fence *Fence `json:"fence,omitempty"`
 }
+
+// ownNetwork says that the network namespace is made with the sandbox.
+func (s SandboxSpec) ownNetwork() bool { return s.Users != nil && !s.HostNetwork && s.NetNSPath == "" }
 
 // Fence says when the node's fence (Config.FencePath) closes over a pod.
 type Fence struct {

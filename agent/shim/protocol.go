@@ -47,6 +47,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"navarch.dev/navarch/agent/userns"
 )
 
 // Version is the protocol's. A shim answers requests of its own version only; an
@@ -88,10 +90,15 @@ type Config struct {
 	Hostname string `json:"hostname"`
 	// NetNSPath is the network namespace the pause process joins; empty: none.
 	NetNSPath string `json:"netnsPath"`
-	// NewUTS, NewIPC and NewPID give the pause process a namespace of its own.
+	// NewUTS, NewIPC, NewPID and NewNet give the pause process a namespace of its
+	// own.
 	NewUTS bool `json:"newUTS"`
 	NewIPC bool `json:"newIPC"`
 	NewPID bool `json:"newPID"`
+	NewNet bool `json:"newNet,omitempty"`
+	// Users gives it a user namespace of its own, too, to which the others belong:
+	// the pod's IDs are these. nil: it stays in the shim's.
+	Users *userns.Range `json:"users,omitempty"`
 	// Cgroups are the cgroup.procs files by which the shim leaves the agent's cgroup.
 	Cgroups []string `json:"cgroups,omitempty"`
 	// Fence closes over the pod; nil: none does.

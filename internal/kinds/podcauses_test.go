@@ -201,6 +201,8 @@ func TestPodSecurity(t *testing.T) {
 			"spec.containers[0].securityContext: Invalid value: {\"capabilities\":{\"add\":[\"CAP_SYS_ADMIN\"]},\"allowPrivilegeEscalation\":false,\"procMount\":\"Unmasked\",\"seccompProfile\":{\"type\":\"Localhost\"},\"appArmorProfile\":{\"type\":\"Localhost\"}}: cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"}},
 		{"users of its own", withSpec("hostUsers: false, hostNetwork: true, hostPID: true, hostIPC: true"), []string{
 			"spec.hostNetwork: Forbidden: when `hostUsers` is false", "spec.hostPID: Forbidden: when `hostUsers` is false", "spec.hostIPC: Forbidden: when `hostUsers` is false"}},
+		{"users of its own and a device", withSpec("hostUsers: false, volumes: [{name: v, persistentVolumeClaim: {claimName: c}}], initContainers: [{name: i, image: i, volumeDevices: [{name: v, devicePath: /dev/v}]}]"), []string{
+			"spec.initContainers[0].volumeDevices: Forbidden: when `hostUsers` is false"}},
 		{"no system", withSpec("os: {name: ''}"), []string{"spec.os.name: Required value: cannot be empty"}},
 		{"a system", withSpec("os: {name: plan9}"), []string{`spec.os: Unsupported value: "plan9": supported values: "linux", "windows"`}},
 		{"not for Windows", withSpec("os: {name: windows}, hostPID: true, securityContext: {runAsUser: 1}"), []string{

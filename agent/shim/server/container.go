@@ -64,7 +64,7 @@ func (s *Server) create(id string, opts shim.CreateOptions) (*container, error) 
 
 // runCreate runs runc with the container's streams and returns the main process.
 func (s *Server) runCreate(c *container) (int, error) {
-	io, err := newStreams(c.opts.TTY, c.opts.Stdin, containerFile(c.id, "console.sock"))
+	io, err := newStreams(c.opts.TTY, c.opts.Stdin, containerFile(c.id, "console.sock"), s.cfg.Users)
 	if err != nil {
 		return 0, err
 	}

@@ -33,7 +33,7 @@ func (s *Server) runExec(c *container, opts shim.ExecOptions) (*execution, error
 	if err := os.WriteFile(processFile, opts.Process, 0o600); err != nil {
 		return nil, err
 	}
-	streams, err := newStreams(opts.TTY, opts.Stdin, socket)
+	streams, err := newStreams(opts.TTY, opts.Stdin, socket, s.cfg.Users)
 	if err != nil {
 		return nil, err
 	}

@@ -73,15 +73,28 @@ func startPauseProcess(r *reaper, cfg shim.Config, socket *os.File) (int, <-chan
 	return r.startIn(cfg.NetNSPath, "/proc/self/exe", []string{"/pause", PauseCommand, hostname}, &syscall.ProcAttr{
 		Env:   []string{"GOMAXPROCS=1"},
 		Files: []uintptr{null.Fd(), null.Fd(), null.Fd(), socket.Fd()},
-		Sys:   &syscall.SysProcAttr{Cloneflags: cloneFlags(cfg)},
+		Sys:   pauseAttributes(cfg),
 	})
+}
+
+// pauseAttributes are the namespaces. In a user namespace the process is root, and
+// no longer the node's root, until it gives that up as well.
+func pauseAttributes(cfg shim.Config) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Cloneflags: cloneFlags(cfg)}
+	if cfg.Users != nil {
+		attr.Cloneflags |= unix.CLONE_NEWUSER
+		attr.UidMappings, attr.GidMappings = cfg.Users.Mappings(), cfg.Users.Mappings()
+		attr.GidMappingsEnableSetgroups = true
+		attr.Credential = &syscall.Credential{}
+	}
+	return attr
 }
 
 // cloneFlags has a mount namespace too, in which the process gives up all files.
 func cloneFlags(cfg shim.Config) uintptr {
 	flags := uintptr(unix.CLONE_NEWNS)
 	for flag, wanted := range map[uintptr]bool{
-		unix.CLONE_NEWUTS: cfg.NewUTS, unix.CLONE_NEWIPC: cfg.NewIPC, unix.CLONE_NEWPID: cfg.NewPID,
+		unix.CLONE_NEWUTS: cfg.NewUTS, unix.CLONE_NEWIPC: cfg.NewIPC, unix.CLONE_NEWPID: cfg.NewPID, unix.CLONE_NEWNET: cfg.NewNet,
 	} {
 		if wanted {
 			flags |= flag

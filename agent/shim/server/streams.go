@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"navarch.dev/navarch/agent/userns"
 )
 
 // streams are both ends of a process's standard streams.
@@ -21,8 +23,9 @@ type streams struct {
 }
 
 // newStreams makes pipes, or with a terminal the socket by which runc will hand
-// over the terminal's master.
-func newStreams(tty, stdin bool, consolePath string) (*streams, error) {
+// over the terminal's master. They are for a pod whose users have the IDs of owner,
+// if it has some of its own.
+func newStreams(tty, stdin bool, consolePath string, owner *userns.Range) (*streams, error) {
 	s := &streams{}
 	if tty {
 		_ = os.Remove(consolePath)
@@ -33,12 +36,30 @@ func newStreams(tty, stdin bool, consolePath string) (*streams, error) {
 		s.listener = listener
 		return s, nil
 	}
-	if err := s.openPipes(stdin); err != nil {
+	if err := errors.Join(s.openPipes(stdin), s.give(owner)); err != nil {
 		s.closeTheirs()
 		s.closeOurs()
 		return nil, err
 	}
 	return s, nil
+}
+
+// give makes pipes the pod's own root's: what a program opens again as /dev/stdout
+// must not be that of a user whom its namespace does not know. runc then gives
+// them to the user that the process runs as.
+func (s *streams) give(owner *userns.Range) error {
+	if owner == nil {
+		return nil
+	}
+	for _, f := range s.theirs {
+		if f == nil {
+			continue
+		}
+		if err := f.Chown(int(owner.First), int(owner.First)); err != nil {
+			return fmt.Errorf("give a pipe to the pod: %w", err)
+		}
+	}
+	return nil
 }
 
 func (s *streams) openPipes(stdin bool) (err error) {

@@ -46,6 +46,7 @@ func (s *State) nodeAddress(i int) netip.Addr {
 // node is one node of the cluster.
 type node struct {
 	name    string
+	index   int // among the nodes of the machine, from 0
 	address netip.Addr
 	// namespace is the path of its network namespace; empty is the host's.
 	namespace string
@@ -60,7 +61,7 @@ func (s *State) nodes(hostAddress netip.Addr) []node {
 	all := make([]node, s.Nodes)
 	for i := range all {
 		name := fmt.Sprintf("node-%d", i+1)
-		all[i] = node{name: name, address: s.nodeAddress(i + 1), namespace: s.namespacePath(name)}
+		all[i] = node{name: name, index: i, address: s.nodeAddress(i + 1), namespace: s.namespacePath(name)}
 	}
 	return all
 }

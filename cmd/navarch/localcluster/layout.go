@@ -93,11 +93,21 @@ func (l Layout) ID() string {
 	return hex.EncodeToString(sum[:3])
 }
 
-// prepare makes the folders and checks or writes the version.
+// prepare makes the folders and checks or writes the version. Through some pass the
+// users of pods that have their own, on the way to their root filesystems.
 func (l Layout) prepare() error {
 	for _, dir := range []string{l.Dir, l.PKI(), l.path("logs"), l.path("run"), l.path("nodes")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("create the data folder: %w", err)
+		}
+	}
+	for _, dir := range []string{l.Dir, l.path("nodes")} {
+		info, err := os.Stat(dir)
+		if err == nil {
+			err = os.Chmod(dir, info.Mode().Perm()|0o011)
+		}
+		if err != nil {
+			return fmt.Errorf("open the data folder to the users of pods: %w", err)
 		}
 	}
 	return l.checkVersion()

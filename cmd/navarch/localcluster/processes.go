@@ -114,6 +114,7 @@ func (c *Cluster) agent(n node) processSpec {
 		"--service-cidr", c.state.ServiceCIDR().String(),
 		"--cluster-dns", c.state.DNSAddress().String(),
 		"--capacity-share", strconv.FormatFloat(1/float64(c.state.Nodes), 'f', 6, 64),
+		"--user-namespace-share", strconv.Itoa(n.index)+"/"+strconv.Itoa(c.state.Nodes),
 	)
 	for _, mirror := range c.options.RegistryMirrors {
 		host, url, _ := strings.Cut(mirror, "=")

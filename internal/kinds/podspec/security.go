@@ -174,11 +174,27 @@ func validateAppArmor(p *corev1.AppArmorProfile, at *field.Path) field.ErrorList
 }
 
 // validateHostUsers: users that are not the host's cannot share its other
-// namespaces.
+// namespaces, nor be let into a block device.
 func validateHostUsers(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
 	if spec.HostUsers == nil || *spec.HostUsers {
 		return nil
 	}
-	return rule.Forbid(at, "when `hostUsers` is false",
+	const why = "when `hostUsers` is false"
+	errs := rule.Forbid(at, why,
 		rule.Set("hostNetwork", spec.HostNetwork), rule.Set("hostPID", spec.HostPID), rule.Set("hostIPC", spec.HostIPC))
+	devices := func(list string, i int, devices []corev1.VolumeDevice) {
+		if len(devices) > 0 {
+			errs = append(errs, field.Forbidden(at.Child(list).Index(i).Child("volumeDevices"), why))
+		}
+	}
+	for i := range spec.InitContainers {
+		devices("initContainers", i, spec.InitContainers[i].VolumeDevices)
+	}
+	for i := range spec.Containers {
+		devices("containers", i, spec.Containers[i].VolumeDevices)
+	}
+	for i := range spec.EphemeralContainers {
+		devices("ephemeralContainers", i, spec.EphemeralContainers[i].VolumeDevices)
+	}
+	return errs
 }
