@@ -35,6 +35,10 @@ const (
 	// which has to come within patience.
 	quiet    = 30 * time.Second
 	patience = 10 * time.Second
+	// pingDelay is how long the server waits for answers to its pings, of which it
+	// may have mostPings.
+	pingDelay = 500 * time.Millisecond
+	mostPings = 8
 )
 
 // conn is a connection to a server.
@@ -77,6 +81,8 @@ type conn struct {
 	// watchdog looks whether the server lives; asked says that it was asked.
 	watchdog *time.Timer
 	asked    bool
+	// pings are the contents of those that have not been answered.
+	pings [][pingSize]byte
 }
 
 func newConn(rw net.Conn, scheme, authority string, metadata []string) *conn {

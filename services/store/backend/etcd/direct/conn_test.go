@@ -27,6 +27,7 @@ type speaker struct {
 	// pings counts those that have been answered, which none is by who is mute.
 	pings atomic.Int64
 	mute  atomic.Bool
+	pongs chan [pingSize]byte
 	// saying is held while something is said that the test does not say.
 	saying sync.Mutex
 }
@@ -35,7 +36,7 @@ type speaker struct {
 func greeted(t *testing.T, settings ...http2.Setting) (*conn, *speaker) {
 	t.Helper()
 	near, far := net.Pipe()
-	s := &speaker{Framer: http2.NewFramer(far, far), t: t}
+	s := &speaker{Framer: http2.NewFramer(far, far), t: t, pongs: make(chan [pingSize]byte, 100)}
 	s.encoder = hpack.NewEncoder(&s.encoded)
 	go func() {
 		if _, err := io.ReadFull(far, make([]byte, len(http2.ClientPreface))); err != nil {
@@ -51,7 +52,10 @@ func greeted(t *testing.T, settings ...http2.Setting) (*conn, *speaker) {
 			if err != nil {
 				return
 			}
-			if p, ok := f.(*http2.PingFrame); ok && !s.mute.Load() {
+			p, ok := f.(*http2.PingFrame)
+			if ok && p.IsAck() {
+				s.pongs <- p.Data
+			} else if ok && !s.mute.Load() {
 				s.pings.Add(1)
 				go s.pong(p.Data)
 			}
@@ -269,6 +273,30 @@ func TestSilence(t *testing.T) {
 		if err := st.RecvMsg(new(wrapperspb.BytesValue)); status.Code(err) != codes.Unavailable {
 			t.Errorf("the stream ended with %v", err)
 		}
+	})
+}
+
+// Pings are answered, a little later.
+func TestPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := greeted(t)
+		began := time.Now()
+		for n := range byte(2 * mostPings) {
+			s.must(s.WritePing(false, [pingSize]byte{n}))
+		}
+		for n := range byte(mostPings) {
+			if got := <-s.pongs; got[0] != n {
+				t.Errorf("ping %d is answered as %d", n, got[0])
+			}
+		}
+		if late := time.Since(began); late != pingDelay {
+			t.Errorf("they are answered after %s", late)
+		}
+		s.must(s.WritePing(false, [pingSize]byte{99}))
+		if got := <-s.pongs; got[0] != 99 {
+			t.Errorf("the next ping is answered as %d", got[0])
+		}
+		c.end(errClosed)
 	})
 }
 

@@ -95,14 +95,32 @@ func (c *conn) setting(s http2.Setting) error {
 	return nil
 }
 
+// ping takes a server's ping. gRPC's servers send one with every message that comes,
+// to measure the connection, unless they wait for the answer to the last: who answers
+// a little later is not woken for each message.
 func (c *conn) ping(f *http2.PingFrame) {
 	if f.IsAck() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.appendFrame(http2.FramePing, http2.FlagPingAck, 0, pingSize)
-	c.out = append(c.out, f.Data[:]...)
+	if len(c.pings) == 0 {
+		time.AfterFunc(pingDelay, c.pong)
+	}
+	if len(c.pings) < mostPings { // more are not sent by who means to be answered
+		c.pings = append(c.pings, f.Data)
+	}
+}
+
+// pong answers the pings that have come.
+func (c *conn) pong() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, data := range c.pings {
+		c.appendFrame(http2.FramePing, http2.FlagPingAck, 0, pingSize)
+		c.out = append(c.out, data[:]...)
+	}
+	c.pings = c.pings[:0]
 	c.flush()
 }
 
