@@ -75,6 +75,9 @@ type comparison struct {
 	custom             map[schema.GroupVersionKind]bool // kinds that have been defined
 	out                io.Writer
 	answers, differing int
+	// Of edits: how many differences looked alike, and what both sides have stored.
+	alike  map[string]int
+	stored map[string]bool
 }
 
 // definitions stores the definitions of custom kinds on both sides, and waits
@@ -245,12 +248,19 @@ type answer struct {
 }
 
 func (a *asked) answer(ctx context.Context, method, path, contentType string, body []byte) (answer, error) {
+	return a.answerAs(ctx, method, path, contentType, jsonType, body)
+}
+
+// answerAs is answer in the form that the header Accept asks for.
+func (a *asked) answerAs(ctx context.Context, method, path, contentType, accept string, body []byte) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, a.url+path, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
-	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("Accept", "application/json")
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	req.Header.Set("Accept", accept)
 	resp, err := a.client.Do(req)
 	if err != nil {
 		return answer{}, fmt.Errorf("%s %s at %s: %w", method, path, a.name, err)
@@ -267,7 +277,7 @@ func (a *asked) answer(ctx context.Context, method, path, contentType string, bo
 	return out, nil
 }
 
-// chance are parts of answers that are drawn or depend on the time.
+// chance are parts of answers that are drawn or depend on the time, and Go types.
 var chance = []struct {
 	pattern *regexp.Regexp
 	with    string
@@ -277,6 +287,7 @@ var chance = []struct {
 	{regexp.MustCompile(`"(time|creationTimestamp|resourceVersion|((batch\.kubernetes\.io/)?job-name))":"[^"]*"`), `"$1":""`},
 	{regexp.MustCompile(`"(nodePort|healthCheckNodePort)":[0-9]+`), `"$1":0`},
 	{regexp.MustCompile(`X509SHA256=[0-9a-f]+`), "X509SHA256"},
+	{regexp.MustCompile(`\(\*[a-z]+\.([A-Za-z]+)\)`), "($1)"},
 	{regexp.MustCompile(`"10\.96\.[0-9]+\.[0-9]+"`), `"ADDRESS"`},
 }
 

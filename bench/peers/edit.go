@@ -85,6 +85,7 @@ func newEditor(seed uint64, all []manifest) *editor {
 		e.donors[kind] = append(e.donors[kind], m.object.Object)
 		e.learn("", m.object.Object)
 	}
+	e.donors[schema.GroupKind{Group: "autoscaling", Kind: "Scale"}] = scales()
 	return e
 }
 

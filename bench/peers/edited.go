@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,16 +18,17 @@ const perKind = 12
 
 // edited compares what both sides say to edited objects of built-in kinds. Of
 // each it stores some on both, and sends requests with random edits that are
-// not stored: creations, updates, also of what is not there, patches, applies with
-// and without force, and updates of the status. Of
-// differences that look alike it tells one, and at the end how many there were.
+// not stored (see verbs), with reads among them; then it changes some objects for
+// good, and compares what watches tell of that. Of differences that look alike it
+// tells one, and at the end how many there were.
 func (c *comparison) edited(ctx context.Context, all []manifest, count int, seed uint64) error {
 	d := newEditor(seed, all)
 	stored, err := c.store(ctx, all)
 	if err != nil || len(stored) == 0 {
 		return err
 	}
-	alike := make(map[string]int)
+	c.alike = make(map[string]int)
+	c.stored = namesOf(stored)
 	for range count {
 		t := &trial{target: stored[d.rand.IntN(len(stored))]}
 		if !t.draw(d) {
@@ -39,22 +38,48 @@ func (c *comparison) edited(ctx context.Context, all []manifest, count int, seed
 		if err != nil {
 			return err
 		}
-		c.answers++
-		found := differences(said[0], said[1], manifest{object: t.object})
-		if len(found) == 0 {
-			continue
-		}
-		key := t.verb + " " + t.object.GetKind() + " " + generic(found[0])
-		if alike[key]++; alike[key] == 1 {
-			c.tell(manifest{file: t.verb, object: t.object}, t.edit.String(), found)
-		} else {
-			c.differing++
+		c.found(t.verb, t.what(), t.object, differences(said[0], said[1], manifest{object: t.object}))
+	}
+	for range count / editsPerWatch {
+		if err := c.watched(ctx, d, stored[d.rand.IntN(len(stored))]); err != nil {
+			return err
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(alike), func(a, b string) int { return alike[b] - alike[a] }) {
-		fmt.Fprintf(c.out, "%5d %.200s\n", alike[key], key)
+	for _, key := range slices.SortedFunc(maps.Keys(c.alike), func(a, b string) int { return c.alike[b] - c.alike[a] }) {
+		fmt.Fprintf(c.out, "%5d %.200s\n", c.alike[key], key)
 	}
 	return nil
+}
+
+// found counts an answer, and tells how it differs unless another did alike.
+func (c *comparison) found(verb, what string, object *unstructured.Unstructured, differences []string) {
+	c.answers++
+	if len(differences) == 0 {
+		return
+	}
+	key := verb + " " + object.GetKind() + " " + generic(differences[0])
+	if c.alike[key]++; c.alike[key] == 1 {
+		c.tell(manifest{file: verb, object: object}, what, differences)
+	} else {
+		c.differing++
+	}
+}
+
+// namesOf returns the namespaces and names of objects that both sides have.
+func namesOf(stored []*target) map[string]bool {
+	out := make(map[string]bool)
+	for _, t := range stored {
+		for _, object := range t.stored {
+			out[keyOf(object)] = true
+		}
+	}
+	return out
+}
+
+// keyOf returns an object's namespace and name.
+func keyOf(object map[string]any) string {
+	u := unstructured.Unstructured{Object: object}
+	return u.GetNamespace() + "/" + u.GetName()
 }
 
 var particular = regexp.MustCompile(`\[[^\]]*\]|"(\\.|[^"\\])*"|[0-9]+`)
@@ -113,75 +138,4 @@ func (c *comparison) store(ctx context.Context, all []manifest) ([]*target, erro
 		}
 	}
 	return out, nil
-}
-
-// trial is a request with an edit.
-type trial struct {
-	*target
-	verb string
-	edit edit
-}
-
-// verbs are what is sent: "make" is an update of an object that is not there, and
-// "conflict" applies what others have without taking it over.
-var verbs = []string{"create", "make", "update", "patch", "apply", "conflict", "status"}
-
-// draw decides for a request, and returns whether there is one to make.
-func (t *trial) draw(d *editor) bool {
-	t.verb = verbs[d.rand.IntN(len(verbs))]
-	part := []string{"", "spec", "spec"}[d.rand.IntN(3)]
-	if t.verb == "status" {
-		part = "status"
-	}
-	if _, ok := t.stored[1][part]; !ok && part == "spec" {
-		part = ""
-	}
-	var ok bool
-	if slices.Contains([]string{"create", "make", "apply", "conflict"}, t.verb) {
-		t.edit, ok = d.draw(t.object.Object, part)
-	} else {
-		t.edit, ok = d.draw(t.stored[1], part)
-	}
-	return ok
-}
-
-// send makes the request at both sides, without anything being stored.
-func (t *trial) send(ctx context.Context, c *comparison) (said [2]answer, err error) {
-	const query = "?dryRun=All&fieldValidation=Strict&fieldManager=compare"
-	at := t.path + "/" + url.PathEscape(t.object.GetName())
-	for i, side := range c.sides {
-		method, path, contentType, force := http.MethodPut, at, "application/json", ""
-		var body any = t.edit.apply(t.stored[i])
-		switch t.verb {
-		case "create", "make":
-			other := t.object.GetName() + "-2"
-			object := t.edit.apply(t.object.Object)
-			if meta, ok := object["metadata"].(map[string]any); ok && meta["name"] == t.object.GetName() {
-				meta["name"] = other
-			}
-			body, path = object, t.path+"/"+url.PathEscape(other)
-			if t.verb == "create" {
-				method, path = http.MethodPost, t.path
-			}
-		case "patch":
-			method, contentType = http.MethodPatch, "application/json-patch+json"
-			body = []edit{t.edit}
-		case "apply", "conflict": // by another manager than the object's
-			method, contentType = http.MethodPatch, "application/apply-patch+yaml"
-			body = t.edit.apply(t.object.Object)
-			force = "&force=" + strconv.FormatBool(t.verb == "apply")
-		case "status":
-			path += "/status"
-		}
-		text, err := json.Marshal(body)
-		if err != nil {
-			return said, fmt.Errorf("encode %s: %w", t.object.GetName(), err)
-		}
-		if said[i], err = side.answer(ctx, method, path+query+force, contentType, text); ctx.Err() != nil {
-			return said, err
-		} else if err != nil { // a server that panics ends the request
-			said[i].body = map[string]any{"message": err.Error()}
-		}
-	}
-	return said, nil
 }

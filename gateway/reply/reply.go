@@ -115,7 +115,7 @@ func NotAcceptable() error {
 // not fit what is asked for.
 func WrongTransformation(message string) error {
 	s := apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "", "", 0, false)
-	s.ErrStatus.Reason, s.ErrStatus.Message = metav1.StatusReasonNotAcceptable, message
+	s.ErrStatus.Reason, s.ErrStatus.Message, s.ErrStatus.Details = metav1.StatusReasonNotAcceptable, message, nil
 	return s
 }
 

@@ -27,10 +27,12 @@ import (
 func returnsDeleted(gr schema.GroupResource) bool {
 	switch gr.Group {
 	case "storage.k8s.io":
-		return true
+		return gr.Resource != "csistoragecapacities"
+	case "resource.k8s.io":
+		return gr.Resource != "devicetaintrules"
 	case "":
 		switch gr.Resource {
-		case "pods", "services", "serviceaccounts", "persistentvolumes", "persistentvolumeclaims", "podtemplates", "resourcequotas":
+		case "namespaces", "pods", "services", "serviceaccounts", "persistentvolumes", "persistentvolumeclaims", "podtemplates", "resourcequotas":
 			return true
 		}
 	}
@@ -106,7 +108,7 @@ func (h *Handler) deleteCollection(w http.ResponseWriter, r *http.Request, t rou
 		return err
 	}
 	reply.Warnings(w, resp.GetWarnings())
-	header := &storev1.ListHeader{}
+	header := &storev1.ListHeader{ResourceVersion: resp.GetResourceVersion()}
 	for _, obj := range resp.GetObjects() {
 		header.ItemsSize += int64(envelope.ItemSize(len(obj.GetObject().GetValue())))
 	}
@@ -172,7 +174,7 @@ func decodeDeleteOptions(body []byte, media string) (*metav1.DeleteOptions, erro
 		return nil, reply.UnsupportedMediaType(mediaTypes)
 	}
 	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("the body is no DeleteOptions: %v", err))
+		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	if o.Kind != "" && o.Kind != "DeleteOptions" {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the body is a %s, not a DeleteOptions", o.Kind))
@@ -229,7 +231,7 @@ func storeDeleteOptions(o *metav1.DeleteOptions) (*storev1.DeleteOptions, error)
 		policy, ok := propagations[*o.PropagationPolicy]
 		if !ok {
 			return nil, invalid(field.NotSupported(field.NewPath("propagationPolicy"), *o.PropagationPolicy, []metav1.DeletionPropagation{
-				metav1.DeletePropagationForeground, metav1.DeletePropagationBackground, metav1.DeletePropagationOrphan}))
+				metav1.DeletePropagationForeground, metav1.DeletePropagationBackground, metav1.DeletePropagationOrphan, "nil"}))
 		}
 		out.PropagationPolicy = policy
 	case o.OrphanDependents != nil && *o.OrphanDependents:

@@ -135,7 +135,7 @@ func projection(f negotiate.Format, q url.Values) (storev1.Projection, error) {
 	case "Object":
 		return storev1.Projection_PROJECTION_TABLE_WITH_OBJECT, nil
 	default:
-		return 0, apierrors.NewBadRequest(fmt.Sprintf("includeObject: unsupported value %q: must be None, Metadata or Object", include))
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("Unable to convert to Table as requested: includeObject: Invalid value: %q: must be 'Metadata', 'Object', 'None', or empty", include))
 	}
 }
 

@@ -22,8 +22,8 @@ func autoscalerColumns() []Column {
 			}
 			return fmt.Sprint(*h.Spec.MinReplicas)
 		}),
-		number("MaxPods", spec["maxReplicas"], func(h *hpa) int64 { return int64(h.Spec.MaxReplicas) }),
-		number("Replicas", status["currentReplicas"], func(h *hpa) int64 { return int64(h.Status.CurrentReplicas) }),
+		figure("MaxPods", spec["maxReplicas"], func(h *hpa) int64 { return int64(h.Spec.MaxReplicas) }),
+		figure("Replicas", status["currentReplicas"], func(h *hpa) int64 { return int64(h.Status.CurrentReplicas) }),
 		ageColumn(),
 	)
 }
@@ -44,7 +44,7 @@ func metricTargets(h *autoscalingv2.HorizontalPodAutoscaler) string {
 	if len(out) == 0 {
 		return none
 	}
-	return some(out, 2)
+	return some(out, 2, ", ")
 }
 
 func metricTarget(m *autoscalingv2.MetricSpec) (string, *autoscalingv2.MetricTarget) {

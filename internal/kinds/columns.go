@@ -42,6 +42,28 @@ func number[O Object](name, description string, value func(O) int64) Column {
 	return Column{Name: name, Type: "integer", Description: description, Value: func(o Object) any { return value(o.(O)) }}
 }
 
+// figure is number for columns that Kubernetes declares to be of strings.
+func figure[O Object](name, description string, value func(O) int64) Column {
+	return declared("string", number(name, description, value))
+}
+
+// truth is an always shown column of booleans.
+func truth[O Object](name, description string, value func(O) bool) Column {
+	return Column{Name: name, Type: "boolean", Description: description, Value: func(o Object) any { return value(o.(O)) }}
+}
+
+// declared makes a column be declared of a type, whatever its cells are.
+func declared(as string, c Column) Column {
+	c.Type = as
+	return c
+}
+
+// named makes a column be declared one of names.
+func named(c Column) Column {
+	c.Format = "name"
+	return c
+}
+
 // wide makes a column appear only with -o wide.
 func wide(c Column) Column {
 	c.Priority = 1
@@ -114,9 +136,9 @@ func pointerOr[T any](p *T, otherwise T) T {
 }
 
 // some joins the first few values and counts the others.
-func some(values []string, shown int) string {
+func some(values []string, shown int, between string) string {
 	if len(values) <= shown {
-		return strings.Join(values, ",")
+		return strings.Join(values, between)
 	}
-	return fmt.Sprintf("%s + %d more...", strings.Join(values[:shown], ","), len(values)-shown)
+	return fmt.Sprintf("%s + %d more...", strings.Join(values[:shown], between), len(values)-shown)
 }

@@ -18,7 +18,7 @@ const frozen = "field is immutable when `immutable` is set"
 
 func configMapColumns() []Column {
 	return columns(
-		number("Data", corev1.ConfigMap{}.SwaggerDoc()["data"], func(c *corev1.ConfigMap) int64 { return int64(len(c.Data) + len(c.BinaryData)) }),
+		figure("Data", corev1.ConfigMap{}.SwaggerDoc()["data"], func(c *corev1.ConfigMap) int64 { return int64(len(c.Data) + len(c.BinaryData)) }),
 		ageColumn(),
 	)
 }
@@ -72,7 +72,7 @@ func secretColumns() []Column {
 	doc := corev1.Secret{}.SwaggerDoc()
 	return columns(
 		text("Type", doc["type"], func(s *corev1.Secret) string { return string(s.Type) }),
-		number("Data", doc["data"], func(s *corev1.Secret) int64 { return int64(len(s.Data)) }),
+		figure("Data", doc["data"], func(s *corev1.Secret) int64 { return int64(len(s.Data)) }),
 		ageColumn(),
 	)
 }

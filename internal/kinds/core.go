@@ -151,7 +151,6 @@ func coreKinds() []*Kind {
 			ShortNames:   []string{"sa"},
 			Namespaced:   true,
 			Subresources: []string{"token"},
-			Columns:      serviceAccountColumns(),
 			Strategy: plain(rules[*corev1.ServiceAccount]{
 				create: keepSecretNames,
 				update: func(a, _ *corev1.ServiceAccount) { keepSecretNames(a) },

@@ -27,12 +27,12 @@ func cronJobColumns() []Column {
 	cols := columns(
 		text("Schedule", spec["schedule"], func(c *batchv1.CronJob) string { return c.Spec.Schedule }),
 		text("Timezone", spec["timeZone"], func(c *batchv1.CronJob) string { return pointerOr(c.Spec.TimeZone, none) }),
-		text("Suspend", spec["suspend"], func(c *batchv1.CronJob) string {
+		declared("boolean", text("Suspend", spec["suspend"], func(c *batchv1.CronJob) string {
 			if c.Spec.Suspend == nil {
 				return unknown
 			}
 			return yesNo(*c.Spec.Suspend)
-		}),
+		})),
 		number("Active", status["active"], func(c *batchv1.CronJob) int64 { return int64(len(c.Status.Active)) }),
 		text("Last Schedule", status["lastScheduleTime"], func(c *batchv1.CronJob) string {
 			if c.Status.LastScheduleTime == nil {

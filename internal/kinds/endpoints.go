@@ -43,7 +43,7 @@ func endpointList(e *corev1.Endpoints) string {
 			}
 		}
 	}
-	return orNone(some(out, 3))
+	return orNone(some(out, 3, ","))
 }
 
 func endpointsStrategy() Strategy {
@@ -128,7 +128,7 @@ func endpointSliceColumns() []Column {
 			if len(out) == 0 {
 				return "<unset>"
 			}
-			return some(out, 3)
+			return some(out, 3, ",")
 		}),
 		text("Endpoints", doc["endpoints"], func(s *discoveryv1.EndpointSlice) string {
 			var out []string
@@ -138,7 +138,7 @@ func endpointSliceColumns() []Column {
 			if len(out) == 0 {
 				return "<unset>"
 			}
-			return some(out, 3)
+			return some(out, 3, ",")
 		}),
 		ageColumn(),
 	)
@@ -307,13 +307,6 @@ func validSliceAddress(ip string, form field.ErrorList, family corev1.IPFamily, 
 		errs = append(errs, field.Invalid(addresses, ip, fmt.Sprintf("must be an %s address", family)))
 	}
 	return append(errs, rule.EndpointIP(ip, at)...)
-}
-
-func serviceAccountColumns() []Column {
-	return columns(
-		number("Secrets", corev1.ServiceAccount{}.SwaggerDoc()["secrets"], func(s *corev1.ServiceAccount) int64 { return int64(len(s.Secrets)) }),
-		ageColumn(),
-	)
 }
 
 func limitRangeStrategy() Strategy {

@@ -2,7 +2,6 @@ package kinds
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +29,7 @@ func eventColumns() []Column {
 		wide(text("Source", doc["source"], eventSource)),
 		text("Message", doc["message"], func(e *corev1.Event) string { return strings.TrimSpace(e.Message) }),
 		wide(text("First Seen", doc["firstTimestamp"], firstSeen)),
-		wide(text("Count", doc["count"], func(e *corev1.Event) string { return strconv.Itoa(int(eventCount(e))) })),
+		wide(figure("Count", doc["count"], func(e *corev1.Event) int64 { return int64(eventCount(e)) })),
 		name,
 	}
 }

@@ -18,7 +18,7 @@ func flowSchemaColumns() []Column {
 		text("PriorityLevel", flowcontrolv1.PriorityLevelConfigurationReference{}.SwaggerDoc()["name"], func(s *flowcontrolv1.FlowSchema) string {
 			return s.Spec.PriorityLevelConfiguration.Name
 		}),
-		text("MatchingPrecedence", doc["matchingPrecedence"], func(s *flowcontrolv1.FlowSchema) string { return fmt.Sprint(s.Spec.MatchingPrecedence) }),
+		figure("MatchingPrecedence", doc["matchingPrecedence"], func(s *flowcontrolv1.FlowSchema) int64 { return int64(s.Spec.MatchingPrecedence) }),
 		text("DistinguisherMethod", doc["distinguisherMethod"], func(s *flowcontrolv1.FlowSchema) string {
 			if s.Spec.DistinguisherMethod == nil {
 				return none

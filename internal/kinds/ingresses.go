@@ -46,7 +46,7 @@ func ingressHosts(i *networkingv1.Ingress) string {
 	if len(hosts) == 0 {
 		return "*"
 	}
-	return some(hosts, 3)
+	return some(hosts, 3, ",")
 }
 
 func ingressStrategy() Strategy {

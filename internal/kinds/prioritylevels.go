@@ -12,20 +12,21 @@ import (
 )
 
 func priorityLevelColumns() []Column {
-	limited := func(show func(*flowcontrolv1.LimitedPriorityLevelConfiguration) string) func(*flowcontrolv1.PriorityLevelConfiguration) string {
-		return func(l *flowcontrolv1.PriorityLevelConfiguration) string {
-			if l.Spec.Limited == nil {
-				return none
+	// Numbers that there are none of are told by a word.
+	limited := func(name, doc string, show func(*flowcontrolv1.LimitedPriorityLevelConfiguration) any) Column {
+		return Column{Name: name, Type: "string", Description: doc, Value: func(o Object) any {
+			if l := o.(*flowcontrolv1.PriorityLevelConfiguration).Spec.Limited; l != nil {
+				return show(l)
 			}
-			return show(l.Spec.Limited)
-		}
+			return none
+		}}
 	}
-	queuing := func(show func(*flowcontrolv1.QueuingConfiguration) int32) func(*flowcontrolv1.PriorityLevelConfiguration) string {
-		return limited(func(l *flowcontrolv1.LimitedPriorityLevelConfiguration) string {
+	queuing := func(name, doc string, show func(*flowcontrolv1.QueuingConfiguration) int32) Column {
+		return limited(name, doc, func(l *flowcontrolv1.LimitedPriorityLevelConfiguration) any {
 			if l.LimitResponse.Queuing == nil {
 				return none
 			}
-			return fmt.Sprint(show(l.LimitResponse.Queuing))
+			return int64(show(l.LimitResponse.Queuing))
 		})
 	}
 	doc := flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()
@@ -33,13 +34,13 @@ func priorityLevelColumns() []Column {
 		text("Type", flowcontrolv1.PriorityLevelConfigurationSpec{}.SwaggerDoc()["type"], func(l *flowcontrolv1.PriorityLevelConfiguration) string {
 			return string(l.Spec.Type)
 		}),
-		text("NominalConcurrencyShares", flowcontrolv1.LimitedPriorityLevelConfiguration{}.SwaggerDoc()["nominalConcurrencyShares"],
-			limited(func(l *flowcontrolv1.LimitedPriorityLevelConfiguration) string {
-				return fmt.Sprint(ptr.Deref(l.NominalConcurrencyShares, 0))
-			})),
-		text("Queues", doc["queues"], queuing(func(q *flowcontrolv1.QueuingConfiguration) int32 { return q.Queues })),
-		text("HandSize", doc["handSize"], queuing(func(q *flowcontrolv1.QueuingConfiguration) int32 { return q.HandSize })),
-		text("QueueLengthLimit", doc["queueLengthLimit"], queuing(func(q *flowcontrolv1.QueuingConfiguration) int32 { return q.QueueLengthLimit })),
+		limited("NominalConcurrencyShares", flowcontrolv1.LimitedPriorityLevelConfiguration{}.SwaggerDoc()["nominalConcurrencyShares"],
+			func(l *flowcontrolv1.LimitedPriorityLevelConfiguration) any {
+				return int64(ptr.Deref(l.NominalConcurrencyShares, 0))
+			}),
+		queuing("Queues", doc["queues"], func(q *flowcontrolv1.QueuingConfiguration) int32 { return q.Queues }),
+		queuing("HandSize", doc["handSize"], func(q *flowcontrolv1.QueuingConfiguration) int32 { return q.HandSize }),
+		queuing("QueueLengthLimit", doc["queueLengthLimit"], func(q *flowcontrolv1.QueuingConfiguration) int32 { return q.QueueLengthLimit }),
 		ageColumn(),
 	)
 }

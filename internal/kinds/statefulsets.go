@@ -305,7 +305,7 @@ func controllerRevisionColumns() []Column {
 			}
 			return name + "/" + owner.Name
 		}),
-		number("Revision", appsv1.ControllerRevision{}.SwaggerDoc()["revision"], func(c *appsv1.ControllerRevision) int64 { return c.Revision }),
+		figure("Revision", appsv1.ControllerRevision{}.SwaggerDoc()["revision"], func(c *appsv1.ControllerRevision) int64 { return c.Revision }),
 		ageColumn(),
 	)
 }

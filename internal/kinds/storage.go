@@ -20,7 +20,7 @@ func storageKinds() []*Kind {
 		object[storagev1.CSIStorageCapacity, storagev1.CSIStorageCapacityList](Kind{
 			Group: "storage.k8s.io", Version: "v1", Resource: "csistoragecapacities", Kind: "CSIStorageCapacity", Singular: "csistoragecapacity",
 			Namespaced: true,
-			Columns:    csiCapacityColumns(),
+			Columns:    columns(createdColumn()),
 			Strategy:   csiCapacityStrategy(),
 		}),
 		object[storagev1.StorageClass, storagev1.StorageClassList](Kind{

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,12 +21,12 @@ import (
 func storageClassColumns() []Column {
 	doc := storagev1.StorageClass{}.SwaggerDoc()
 	return []Column{
-		text("Name", metaDoc("name"), func(s *storagev1.StorageClass) string {
+		named(text("Name", metaDoc("name"), func(s *storagev1.StorageClass) string {
 			if s.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" || s.Annotations["storageclass.beta.kubernetes.io/is-default-class"] == "true" {
 				return s.Name + " (default)"
 			}
 			return s.Name
-		}),
+		})),
 		text("Provisioner", doc["provisioner"], func(s *storagev1.StorageClass) string { return s.Provisioner }),
 		text("ReclaimPolicy", doc["reclaimPolicy"], func(s *storagev1.StorageClass) string {
 			return string(pointerOr(s.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete))
@@ -35,9 +34,9 @@ func storageClassColumns() []Column {
 		text("VolumeBindingMode", doc["volumeBindingMode"], func(s *storagev1.StorageClass) string {
 			return string(pointerOr(s.VolumeBindingMode, "<unset>"))
 		}),
-		text("AllowVolumeExpansion", doc["allowVolumeExpansion"], func(s *storagev1.StorageClass) string {
-			return strconv.FormatBool(deref(s.AllowVolumeExpansion))
-		}),
+		declared("string", truth("AllowVolumeExpansion", doc["allowVolumeExpansion"], func(s *storagev1.StorageClass) bool {
+			return deref(s.AllowVolumeExpansion)
+		})),
 		ageColumn(),
 	}
 }
@@ -118,14 +117,12 @@ func validProvisioner(name string, path *field.Path) field.ErrorList {
 func volumeAttachmentColumns() []Column {
 	doc := storagev1.VolumeAttachmentSpec{}.SwaggerDoc()
 	return columns(
-		text("Attacher", doc["attacher"], func(a *storagev1.VolumeAttachment) string { return a.Spec.Attacher }),
+		named(text("Attacher", doc["attacher"], func(a *storagev1.VolumeAttachment) string { return a.Spec.Attacher })),
 		text("PV", storagev1.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"], func(a *storagev1.VolumeAttachment) string {
 			return deref(a.Spec.Source.PersistentVolumeName)
 		}),
 		text("Node", doc["nodeName"], func(a *storagev1.VolumeAttachment) string { return a.Spec.NodeName }),
-		text("Attached", storagev1.VolumeAttachmentStatus{}.SwaggerDoc()["attached"], func(a *storagev1.VolumeAttachment) string {
-			return strconv.FormatBool(a.Status.Attached)
-		}),
+		truth("Attached", storagev1.VolumeAttachmentStatus{}.SwaggerDoc()["attached"], func(a *storagev1.VolumeAttachment) bool { return a.Status.Attached }),
 		ageColumn(),
 	)
 }
@@ -211,19 +208,6 @@ func csiNodeColumns() []Column {
 	return columns(
 		number("Drivers", storagev1.CSINodeSpec{}.SwaggerDoc()["drivers"], func(n *storagev1.CSINode) int64 { return int64(len(n.Spec.Drivers)) }),
 		ageColumn(),
-	)
-}
-
-func csiCapacityColumns() []Column {
-	doc := storagev1.CSIStorageCapacity{}.SwaggerDoc()
-	return columns(
-		text("StorageClassName", doc["storageClassName"], func(c *storagev1.CSIStorageCapacity) string { return c.StorageClassName }),
-		text("Capacity", doc["capacity"], func(c *storagev1.CSIStorageCapacity) string {
-			if c.Capacity == nil {
-				return "<unset>"
-			}
-			return c.Capacity.String()
-		}),
 	)
 }
 

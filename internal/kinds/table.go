@@ -4,7 +4,7 @@ package kinds
 type Column struct {
 	// Name is the heading, "Ready".
 	Name string
-	// Type is the OpenAPI type: "string", "integer", "date".
+	// Type is the OpenAPI type: "string", "integer", "boolean", "date".
 	Type string
 	// Format is "name" for the first column, else usually empty.
 	Format string
@@ -12,6 +12,6 @@ type Column struct {
 	Description string
 	// Priority 0 is always shown, 1 only with -o wide.
 	Priority int32
-	// Value returns the cell: a string, an int64 or nil.
+	// Value returns the cell: a string, an int64, a bool or nil.
 	Value func(Object) any
 }

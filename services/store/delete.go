@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
@@ -36,7 +37,11 @@ func (s *Store) Delete(ctx context.Context, req *storev1.DeleteRequest) (resp *s
 
 // deletion is write for a deletion.
 func (sc scope) deletion(opts *storev1.DeleteOptions) registry.Write {
-	return sc.write(&storev1.WriteOptions{DryRun: opts.GetDryRun()})
+	w := sc.write(&storev1.WriteOptions{DryRun: opts.GetDryRun()})
+	if sc.kind.Group == batchv1.GroupName && sc.kind.Resource == "jobs" && opts.GetPropagationPolicy() == storev1.PropagationPolicy_PROPAGATION_POLICY_UNSPECIFIED {
+		w.Warnings.Add("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning")
+	}
+	return w
 }
 
 func (s *Store) deleteOne(ctx context.Context, w registry.Write, opts *storev1.DeleteOptions) (*cache.Version, bool, error) {
@@ -74,12 +79,11 @@ func (s *Store) DeleteCollection(ctx context.Context, req *storev1.DeleteCollect
 		return nil, err
 	}
 	w := sc.deletion(req.GetOptions())
-	gone, err := s.deleteAll(ctx, w, p.versions, req.GetOptions())
-	if err != nil {
+	if err := s.deleteAll(ctx, w, p.versions, req.GetOptions()); err != nil {
 		return nil, err
 	}
-	resp = &storev1.DeleteCollectionResponse{Warnings: w.Warnings.All()}
-	for _, v := range gone {
+	resp = &storev1.DeleteCollectionResponse{Warnings: w.Warnings.All(), ResourceVersion: cache.ResourceVersion(p.revision)}
+	for _, v := range p.versions {
 		obj, err := v.Encode(deleteForm(req.GetOptions()))
 		if err != nil {
 			return nil, err
@@ -91,8 +95,7 @@ func (s *Store) DeleteCollection(ctx context.Context, req *storev1.DeleteCollect
 
 // deleteAll deletes versions, several at a time. What is gone already is no
 // error.
-func (s *Store) deleteAll(ctx context.Context, w registry.Write, versions []*cache.Version, opts *storev1.DeleteOptions) ([]*cache.Version, error) {
-	results := make([]*cache.Version, len(versions))
+func (s *Store) deleteAll(ctx context.Context, w registry.Write, versions []*cache.Version, opts *storev1.DeleteOptions) error {
 	errs := make([]error, len(versions))
 	slots := make(chan struct{}, deleteWorkers)
 	var wg sync.WaitGroup
@@ -102,20 +105,13 @@ func (s *Store) deleteAll(ctx context.Context, w registry.Write, versions []*cac
 			defer func() { <-slots }()
 			one := w
 			one.Namespace, one.Name = v.Object().GetNamespace(), v.Object().GetName()
-			results[i], _, errs[i] = s.deleteOne(ctx, one, opts)
-			if apierrors.IsNotFound(errs[i]) {
-				errs[i] = nil
+			if _, _, err := s.deleteOne(ctx, one, opts); !apierrors.IsNotFound(err) {
+				errs[i] = err
 			}
 		})
 	}
 	wg.Wait()
-	var gone []*cache.Version
-	for _, v := range results {
-		if v != nil {
-			gone = append(gone, v)
-		}
-	}
-	return gone, first(errs)
+	return first(errs)
 }
 
 // first returns the first error that is one. API errors are not joined: the

@@ -30,8 +30,8 @@ func (s *Store) Get(ctx context.Context, req *storev1.GetRequest) (*storev1.GetR
 	}
 	f := cache.Form{Encoding: req.GetEncoding(), Projection: req.GetProjection()}
 	if sc.subresource == "scale" {
-		obj, err := s.scaleObject(v, f)
-		return &storev1.GetResponse{Object: obj}, err
+		shown, err := showScale(v, f)
+		return &storev1.GetResponse{Object: shown.object, TableColumns: shown.columns}, err
 	}
 	obj, err := v.Encode(f)
 	if err != nil {

@@ -4,34 +4,38 @@ import (
 	"context"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 	"navarch.dev/navarch/services/store/cache"
 	"navarch.dev/navarch/services/store/codec"
 	"navarch.dev/navarch/services/store/registry"
 )
 
-// scaleGVK is the form in which every kind's scale is shown.
-func scaleGVK() schema.GroupVersionKind { return autoscalingv1.SchemeGroupVersion.WithKind("Scale") }
+// shownScale is an object's scale in the form in which it was asked for, with the
+// columns of a table.
+type shownScale struct {
+	object  *storev1.Object
+	columns []byte
+}
 
-// scaleObject shows an object's scale.
-func (s *Store) scaleObject(v *cache.Version, f cache.Form) (*storev1.Object, error) {
+func showScale(v *cache.Version, f cache.Form) (shownScale, error) {
 	scale, err := registry.ScaleOf(v.Kind(), v.Object())
 	if err != nil {
-		return nil, err
+		return shownScale{}, err
 	}
-	obj, err := cache.EncodeUnstored(scale, scaleGVK(), f)
-	if err != nil {
-		return nil, err
+	out := shownScale{}
+	if out.object, err = cache.EncodeShown(kinds.Scale(), scale, f); err != nil {
+		return shownScale{}, err
 	}
-	obj.Trace = v.Trace
-	return obj, nil
+	out.object.Trace = v.Trace
+	out.columns, err = columns(kinds.Scale(), f)
+	return out, err
 }
 
 func (s *Store) updateScale(ctx context.Context, sc scope, req *storev1.UpdateRequest) (*storev1.UpdateResponse, error) {
 	scale := &autoscalingv1.Scale{}
-	warnings, err := codec.Decode(req.GetObject(), scale, scaleGVK(), req.GetOptions().GetFieldValidation())
+	warnings, err := codec.Decode(req.GetObject(), scale, kinds.Scale().GVK(), req.GetOptions().GetFieldValidation())
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +44,8 @@ func (s *Store) updateScale(ctx context.Context, sc scope, req *storev1.UpdateRe
 	if err != nil {
 		return nil, err
 	}
-	obj, err := s.scaleObject(v, form(req.GetOptions()))
-	return &storev1.UpdateResponse{Object: obj, Warnings: append(warnings, w.Warnings.All()...)}, err
+	shown, err := showScale(v, form(req.GetOptions()))
+	return &storev1.UpdateResponse{Object: shown.object, TableColumns: shown.columns, Warnings: append(warnings, w.Warnings.All()...)}, err
 }
 
 func (s *Store) patchScale(ctx context.Context, sc scope, req *storev1.PatchRequest, opts registry.PatchOptions) (*storev1.PatchResponse, error) {
@@ -50,6 +54,6 @@ func (s *Store) patchScale(ctx context.Context, sc scope, req *storev1.PatchRequ
 	if err != nil {
 		return nil, err
 	}
-	obj, err := s.scaleObject(v, form(req.GetOptions()))
-	return &storev1.PatchResponse{Object: obj, Warnings: append(warnings, w.Warnings.All()...)}, err
+	shown, err := showScale(v, form(req.GetOptions()))
+	return &storev1.PatchResponse{Object: shown.object, TableColumns: shown.columns, Warnings: append(warnings, w.Warnings.All()...)}, err
 }

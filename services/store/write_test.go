@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -397,6 +398,89 @@ func TestScale(t *testing.T) {
 	d := deployment("web")
 	if err := reread(t, c, d); err != nil || *d.Spec.Replicas != 5 || d.Generation != 2 {
 		t.Errorf("scaled: %v, %+v", err, d)
+	}
+	_, err = c.Store().Patch(ctx, &storev1.PatchRequest{
+		Resource: resource, Namespace: "default", Name: "web", Subresource: "scale",
+		Type: storev1.PatchType_PATCH_TYPE_MERGE, Patch: []byte(`{"metadata":{"name":"other"},"spec":{"replicas":6}}`),
+	})
+	if err == nil || !strings.Contains(err.Error(), "the name of the object (other) does not match the name on the URL (web)") {
+		t.Errorf("the scale of another: %v", err)
+	}
+}
+
+// A scale can be read as a table, with the columns of kinds that name none.
+func TestScaleAsTable(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	create(t, c, deployment("web"))
+	for projection, want := range map[storev1.Projection]string{
+		storev1.Projection_PROJECTION_TABLE:               `{"cells":["web","`,
+		storev1.Projection_PROJECTION_TABLE_WITH_METADATA: `"kind":"PartialObjectMetadata"`,
+		storev1.Projection_PROJECTION_TABLE_WITH_OBJECT:   `"kind":"Scale"`,
+		storev1.Projection_PROJECTION_METADATA:            `{"kind":"PartialObjectMetadata"`,
+	} {
+		resp, err := c.Store().Get(t.Context(), &storev1.GetRequest{
+			Resource: &storev1.Resource{Group: "apps", Version: "v1", Resource: "deployments"}, Namespace: "default", Name: "web",
+			Subresource: "scale", Encoding: storev1.Encoding_ENCODING_JSON, Projection: projection,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, columns := string(resp.GetObject().GetJson()), string(resp.GetTableColumns())
+		table := projection != storev1.Projection_PROJECTION_METADATA
+		if !strings.Contains(got, want) || strings.Contains(columns, `"name":"Created At","type":"date"`) != table {
+			t.Errorf("%s: %s, columns %s", projection, got, columns)
+		}
+	}
+}
+
+// What a collection's deletion answers is the list of what there was.
+func TestDeletedCollection(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	a := configMap("a", nil)
+	create(t, c, a, configMap("b", nil))
+	resp, err := c.Store().DeleteCollection(t.Context(), &storev1.DeleteCollectionRequest{
+		Resource: &storev1.Resource{Version: "v1", Resource: "configmaps"}, Namespace: "default", FieldSelector: "metadata.name=a",
+		Options: &storev1.DeleteOptions{PropagationPolicy: storev1.PropagationPolicy_PROPAGATION_POLICY_ORPHAN},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := &corev1.ConfigMap{}
+	if len(resp.GetObjects()) != 1 || resp.GetResourceVersion() == "" {
+		t.Fatalf("%d objects of version %q", len(resp.GetObjects()), resp.GetResourceVersion())
+	}
+	if err := kinds.Decode(resp.GetObjects()[0].GetObject(), got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Name != "a" || got.ResourceVersion != a.ResourceVersion || len(got.Finalizers) > 0 || got.DeletionTimestamp != nil {
+		t.Errorf("%+v", got.ObjectMeta)
+	}
+}
+
+// What becomes of dependents where nobody says, and that authors are told of it.
+func TestDefaultPropagation(t *testing.T) {
+	c := storetest.New(t).Client(storetest.Admin())
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "j", Namespace: "default"}, Spec: batchv1.JobSpec{Template: deployment("t").Spec.Template}}
+	job.Spec.Template.Labels, job.Spec.Template.Spec.RestartPolicy = nil, corev1.RestartPolicyNever
+	event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "e", Namespace: "default"}, InvolvedObject: corev1.ObjectReference{Namespace: "default"}}
+	create(t, c, job, event)
+	for _, tt := range []struct {
+		resource *storev1.Resource
+		name     string
+		policy   storev1.PropagationPolicy
+		stays    bool
+		warned   int
+	}{
+		{&storev1.Resource{Group: "batch", Version: "v1", Resource: "jobs"}, "j", storev1.PropagationPolicy_PROPAGATION_POLICY_UNSPECIFIED, true, 1},
+		{&storev1.Resource{Group: "batch", Version: "v1", Resource: "jobs"}, "j", storev1.PropagationPolicy_PROPAGATION_POLICY_BACKGROUND, false, 0},
+		{&storev1.Resource{Version: "v1", Resource: "events"}, "e", storev1.PropagationPolicy_PROPAGATION_POLICY_ORPHAN, false, 0},
+	} {
+		resp, err := c.Store().Delete(t.Context(), &storev1.DeleteRequest{
+			Resource: tt.resource, Namespace: "default", Name: tt.name, Options: &storev1.DeleteOptions{PropagationPolicy: tt.policy, DryRun: true},
+		})
+		if err != nil || resp.GetDeleted() == tt.stays || len(resp.GetWarnings()) != tt.warned {
+			t.Errorf("%s by %s: %v, deleted: %t, warnings %q", tt.name, tt.policy, err, resp.GetDeleted(), resp.GetWarnings())
+		}
 	}
 }
 

@@ -146,6 +146,25 @@ func EncodeUnstored(obj runtime.Object, gvk schema.GroupVersionKind, f Form) (*s
 	return &storev1.Object{Json: b}, err
 }
 
+// EncodeShown is EncodeUnstored for an object of a kind that can be asked for as a
+// table or for its metadata alone.
+func EncodeShown(kind *kinds.Kind, obj kinds.Object, f Form) (*storev1.Object, error) {
+	gvk := kind.GVK()
+	switch f.Projection {
+	case storev1.Projection_PROJECTION_TABLE:
+		return tableRow(kind, obj, nil)
+	case storev1.Projection_PROJECTION_TABLE_WITH_METADATA:
+		return tableRow(kind, obj, PartialMetadata(obj))
+	case storev1.Projection_PROJECTION_TABLE_WITH_OBJECT:
+		obj.GetObjectKind().SetGroupVersionKind(gvk)
+		return tableRow(kind, obj, obj)
+	case storev1.Projection_PROJECTION_METADATA:
+		m := PartialMetadata(obj)
+		return EncodeUnstored(m, m.GroupVersionKind(), f)
+	}
+	return EncodeUnstored(obj, gvk, f)
+}
+
 func marshalJSON(v any) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -169,9 +188,9 @@ func Bookmark(kind *kinds.Kind, revision int64, initialEnd bool, f Form) (*store
 	}
 	switch {
 	case f.Projection == storev1.Projection_PROJECTION_TABLE:
-		return tableBookmark(kind, obj, nil)
+		return tableRow(kind, obj, nil)
 	case f.Table():
-		return tableBookmark(kind, obj, shown)
+		return tableRow(kind, obj, shown)
 	}
 	if f.Encoding != storev1.Encoding_ENCODING_JSON {
 		any, err := kinds.Encode(shown)
@@ -181,8 +200,8 @@ func Bookmark(kind *kinds.Kind, revision int64, initialEnd bool, f Form) (*store
 	return &storev1.Object{Json: b}, err
 }
 
-// tableBookmark is a row as wide as all others of an object that is empty.
-func tableBookmark(kind *kinds.Kind, obj kinds.Object, shown runtime.Object) (*storev1.Object, error) {
+// tableRow is a row of an object that is not a stored version, such as an empty one.
+func tableRow(kind *kinds.Kind, obj kinds.Object, shown runtime.Object) (*storev1.Object, error) {
 	b, err := marshalJSON(struct {
 		Cells  []any          `json:"cells"`
 		Object runtime.Object `json:"object,omitempty"`

@@ -28,16 +28,20 @@ func ParseSelector(kind *kinds.Kind, labelSelector, fieldSelector string) (Selec
 	}
 	l, err := labels.Parse(labelSelector)
 	if err != nil {
-		return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
+		return Selector{}, apierrors.NewBadRequest(err.Error())
 	}
 	f, err := fields.ParseSelector(fieldSelector)
 	if err != nil {
 		return Selector{}, apierrors.NewBadRequest(err.Error())
 	}
 	for _, r := range f.Requirements() {
-		if !selectable(kind, r.Field) {
-			return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
+		if selectable(kind, r.Field) {
+			continue
 		}
+		if len(kind.FieldNames) == 0 {
+			return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", r.Field))
+		}
+		return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
 	}
 	return Selector{labels: l, fields: f}, nil
 }
@@ -47,7 +51,7 @@ func selectable(kind *kinds.Kind, field string) bool {
 	case "metadata.name":
 		return true
 	case "metadata.namespace":
-		return kind.Namespaced
+		return kind.Namespaced || len(kind.FieldNames) == 0 // what may be asked of all kinds that name none
 	}
 	return slices.Contains(kind.FieldNames, field) && (field != kind.WatchField || !kind.Unselectable)
 }

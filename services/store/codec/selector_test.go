@@ -14,21 +14,27 @@ import (
 func TestSelectableFields(t *testing.T) {
 	for _, tt := range []struct {
 		group, resource, fields string
-		want                    bool
+		want                    string // the error
 	}{
-		{"", "pods", "spec.nodeName=n1", true},
-		{"", "pods", "metadata.namespace=default", true},
-		{"", "pods", "spec.hostname=x", false},
-		{"", "nodes", "metadata.namespace=default", false},
-		{"resource.k8s.io", "resourceclaims", "metadata.name=c", true},
-		{"resource.k8s.io", "resourceclaims", "claimedFor=x", false},
+		{"", "pods", "spec.nodeName=n1", ""},
+		{"", "pods", "metadata.namespace=default", ""},
+		{"", "pods", "spec.hostname=x", "field label not supported: spec.hostname"},
+		{"", "nodes", "metadata.namespace=default", "field label not supported: metadata.namespace"},
+		{"resource.k8s.io", "resourceclaims", "metadata.name=c", ""},
+		{"resource.k8s.io", "resourceclaims", "claimedFor=x", "field label not supported: claimedFor"},
+		{"", "configmaps", "data=x", `"data" is not a known field selector: only "metadata.name", "metadata.namespace"`},
+		{"storage.k8s.io", "storageclasses", "metadata.namespace=default", ""},
 	} {
 		kind, ok := kinds.Default().ForResource(schema.GroupVersionResource{Group: tt.group, Version: "v1", Resource: tt.resource})
 		if !ok {
 			t.Fatalf("there are no %s", tt.resource)
 		}
-		if _, err := codec.ParseSelector(kind, "", tt.fields); (err == nil) != tt.want {
-			t.Errorf("%s, %s: %v", tt.resource, tt.fields, err)
+		got := ""
+		if _, err := codec.ParseSelector(kind, "", tt.fields); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s, %s: %q, want %q", tt.resource, tt.fields, got, tt.want)
 		}
 	}
 }

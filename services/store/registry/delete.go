@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"navarch.dev/navarch/internal/client"
 	"navarch.dev/navarch/internal/kinds"
@@ -54,13 +55,16 @@ func (r *Registry) removal(obj kinds.Object) outcome {
 	return outcome{ops: r.releases(obj)}
 }
 
+// checkPreconditions names the kind, not the resource, where one is not met, as
+// Kubernetes does.
 func checkPreconditions(w Write, opts *storev1.DeleteOptions, obj kinds.Object) error {
+	kind := schema.GroupResource{Group: w.Kind.Group, Resource: w.Kind.Kind}
 	if uid := opts.GetUid(); uid != "" && uid != string(obj.GetUID()) {
-		return apierrors.NewConflict(w.Kind.GroupResource(), w.Name,
+		return apierrors.NewConflict(kind, w.Name,
 			fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", uid, obj.GetUID()))
 	}
 	if rv := opts.GetResourceVersion(); rv != "" && rv != obj.GetResourceVersion() {
-		return apierrors.NewConflict(w.Kind.GroupResource(), w.Name,
+		return apierrors.NewConflict(kind, w.Name,
 			fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", rv, obj.GetResourceVersion()))
 	}
 	return nil
@@ -122,13 +126,16 @@ func shorten(obj kinds.Object, grace int64, requested bool) {
 // setDeletionFinalizers makes the garbage collector orphan or delete the
 // dependents first, where the policy says so.
 func setDeletionFinalizers(kind *kinds.Kind, obj kinds.Object, policy storev1.PropagationPolicy) {
+	if _, event := obj.(*corev1.Event); event { // nothing belongs to one
+		return
+	}
 	var want string
 	switch policy {
 	case storev1.PropagationPolicy_PROPAGATION_POLICY_UNSPECIFIED:
-		if kind.Group != "" || kind.Resource != "replicationcontrollers" || hasDeletionFinalizer(obj) {
+		if !orphansByDefault(kind) || hasDeletionFinalizer(obj) {
 			return
 		}
-		want = metav1.FinalizerOrphanDependents // what v1 promised before there were policies
+		want = metav1.FinalizerOrphanDependents
 	case storev1.PropagationPolicy_PROPAGATION_POLICY_ORPHAN:
 		want = metav1.FinalizerOrphanDependents
 	case storev1.PropagationPolicy_PROPAGATION_POLICY_FOREGROUND:
@@ -139,6 +146,17 @@ func setDeletionFinalizers(kind *kinds.Kind, obj kinds.Object, policy storev1.Pr
 		finalizers = append(finalizers, want)
 	}
 	obj.SetFinalizers(finalizers)
+}
+
+// orphansByDefault says whether the dependents of a kind stay where a request does not
+// say what becomes of them: what the first versions of these kinds promised before
+// there were policies.
+func orphansByDefault(kind *kinds.Kind) bool {
+	switch kind.GroupResource() {
+	case schema.GroupResource{Resource: "replicationcontrollers"}, schema.GroupResource{Group: "batch", Resource: "jobs"}:
+		return true
+	}
+	return false
 }
 
 func isDeletionFinalizer(f string) bool {

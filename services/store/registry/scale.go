@@ -224,6 +224,9 @@ func (r *Registry) changeScale(ctx context.Context, w Write, compute func(cur *a
 		if err != nil {
 			return nil, err
 		}
+		if err := placeNamed(sent, scale); err != nil {
+			return nil, err
+		}
 		if scale, err = r.judgeScale(ctx, sent, scale, have); err != nil {
 			return nil, err
 		}

@@ -2604,11 +2604,13 @@ func (x *DeleteCollectionRequest) GetOptions() *DeleteOptions {
 
 type DeleteCollectionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The objects that were deleted or marked.
-	Objects       []*Object `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
-	Warnings      []string  `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The objects that were deleted or marked, as they were before.
+	Objects  []*Object `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
+	Warnings []string  `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// The version of the list of these objects.
+	ResourceVersion string `protobuf:"bytes,3,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *DeleteCollectionResponse) Reset() {
@@ -2653,6 +2655,13 @@ func (x *DeleteCollectionResponse) GetWarnings() []string {
 		return x.Warnings
 	}
 	return nil
+}
+
+func (x *DeleteCollectionResponse) GetResourceVersion() string {
+	if x != nil {
+		return x.ResourceVersion
+	}
+	return ""
 }
 
 type Binding struct {
@@ -4029,10 +4038,11 @@ const file_navarch_store_v1_store_proto_rawDesc = "" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
 	"\x0elabel_selector\x18\x03 \x01(\tR\rlabelSelector\x12%\n" +
 	"\x0efield_selector\x18\x04 \x01(\tR\rfieldSelector\x129\n" +
-	"\aoptions\x18\x05 \x01(\v2\x1f.navarch.store.v1.DeleteOptionsR\aoptions\"j\n" +
+	"\aoptions\x18\x05 \x01(\v2\x1f.navarch.store.v1.DeleteOptionsR\aoptions\"\x95\x01\n" +
 	"\x18DeleteCollectionResponse\x122\n" +
 	"\aobjects\x18\x01 \x03(\v2\x18.navarch.store.v1.ObjectR\aobjects\x12\x1a\n" +
-	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"\xd0\x01\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12)\n" +
+	"\x10resource_version\x18\x03 \x01(\tR\x0fresourceVersion\"\xd0\x01\n" +
 	"\aBinding\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
