@@ -67,6 +67,10 @@ type Backend interface {
 	// Revision returns the newest revision, at least that of every write that
 	// ended before the call.
 	Revision(ctx context.Context) (int64, error)
+	// Known returns a revision that is at least that of every change of a key with
+	// the prefix that ended before the call, or that anybody has been shown by then,
+	// if that can be told without asking others.
+	Known(prefix string) (revision int64, ok bool)
 	// Between returns how many transactions there may have been after one revision
 	// and up to a later one.
 	Between(earlier, later int64) int64

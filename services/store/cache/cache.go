@@ -88,6 +88,8 @@ type Cache struct {
 
 	// asked is the highest revision that progress has been asked for.
 	asked atomic.Int64
+	// movedOn is when progress was last asked for without a reason, in nanoseconds.
+	movedOn atomic.Int64
 	// wrote is the highest revision at which this process changed the resource.
 	wrote atomic.Int64
 }

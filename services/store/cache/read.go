@@ -13,15 +13,32 @@ import (
 // asks the backend how far its watch has come.
 const progressInterval = 50 * time.Millisecond
 
+// progressAge is how far back the revision of a cache that is read may lie: whoever
+// lists the resource goes on from there, and the past is dropped some time.
+const progressAge = 30 * time.Second
+
 // Fresh waits until the cache holds everything that was written before the
 // call.
 func (c *Cache) Fresh(ctx context.Context) error {
 	c.want()
+	if revision, ok := c.backend.Known(c.prefix); ok {
+		c.moveOn(ctx)
+		return c.Reach(ctx, revision)
+	}
 	revision, err := c.clock.Now(ctx)
 	if err != nil {
 		return fmt.Errorf("read the newest revision: %w", err)
 	}
 	return c.Reach(ctx, revision)
+}
+
+// moveOn sees to it that the revision of a resource that is read, but does not change,
+// follows that of the backend from a distance.
+func (c *Cache) moveOn(ctx context.Context) {
+	now, asked := time.Now().UnixNano(), c.movedOn.Load()
+	if now-asked > int64(progressAge) && c.movedOn.CompareAndSwap(asked, now) {
+		c.requestProgress(ctx)
+	}
 }
 
 // Wrote tells the cache that this process changed the resource at a revision.

@@ -83,12 +83,28 @@ func (b *Backend) send(ctx context.Context, group []*write) {
 			b.send(ctx, []*write{w})
 		}
 	case err != nil:
+		b.doubt(group)
 		for _, w := range group {
 			w.finish(backend.Result{}, err)
 		}
 	default:
 		for i, w := range group {
+			for _, op := range w.ops {
+				b.touched.raise(op.Key, transaction)
+			}
 			w.finish(resultOf(w.ops, answers[i], transaction), nil)
+		}
+	}
+}
+
+// doubt notes that it is not known what became of writes.
+func (b *Backend) doubt(group []*write) {
+	if b.roster != nil {
+		b.roster.doubt()
+	}
+	for _, w := range group {
+		for _, op := range w.ops {
+			b.touched.doubt(op.Key)
 		}
 	}
 }

@@ -57,6 +57,7 @@ type Backend struct {
 	groups  groups
 	// roster is nil with the embedded etcd, which has no other users.
 	roster  *roster
+	touched touched
 	running sync.WaitGroup // counts what runs until Close
 	log     *slog.Logger
 	// open ends with Close.
@@ -209,6 +210,18 @@ func (b *Backend) Revision(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("read etcd's revision: %w", translate(err))
 	}
 	return stateAfter(revision), nil
+}
+
+// Known implements backend.Backend: while no other Store writes, this one knows.
+func (b *Backend) Known(prefix string) (int64, bool) {
+	switch {
+	case b.open.Err() != nil:
+		return 0, false
+	case b.server != nil:
+		return stateAfter(b.touched.last(prefix, b.server.revision)), true
+	}
+	known, ok := b.roster.known(func() int64 { return b.touched.last(prefix, b.roster.newest.Load) })
+	return stateAfter(known), ok
 }
 
 // translate turns etcd's errors into the backend's. A context's own error

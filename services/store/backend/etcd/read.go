@@ -24,7 +24,7 @@ func (b *Backend) Get(ctx context.Context, key string, revision int64) (*backend
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", key, translate(err))
 	}
-	b.shown(resp.Header.Revision)
+	b.shown(key, resp.Header.Revision)
 	if len(resp.Kvs) == 0 {
 		return nil, nil
 	}
@@ -32,11 +32,13 @@ func (b *Backend) Get(ctx context.Context, key string, revision int64) (*backend
 	return &kv, nil
 }
 
-// shown notes that somebody may learn the state of one of etcd's revisions.
-func (b *Backend) shown(revision int64) {
+// shown notes that somebody may learn what a key, or all with a prefix, are at one of
+// etcd's revisions.
+func (b *Backend) shown(key string, revision int64) {
 	if b.roster != nil {
 		b.roster.saw(revision)
 	}
+	b.touched.raise(key, revision)
 }
 
 // keyValue returns what etcd tells of a key.
@@ -128,7 +130,7 @@ func (b *Backend) list(ctx context.Context, prefix string, opts backend.ListOpti
 	if err != nil {
 		return backend.Page{}, fmt.Errorf("list %s: %w", prefix, translate(err))
 	}
-	b.shown(resp.Header.Revision)
+	b.shown(prefix, resp.Header.Revision)
 	page := backend.Page{Revision: resp.Header.Revision, Remaining: resp.Count - int64(len(resp.Kvs))}
 	for _, kv := range resp.Kvs {
 		page.Items = append(page.Items, keyValue(kv))

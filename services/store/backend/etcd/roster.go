@@ -47,18 +47,20 @@ const (
 // one that is not. The rules compare times of one clock only; that of another must not
 // run slower by more than a tenth.
 type roster struct {
-	lease     time.Duration // the read lease; 0 never takes its own word
-	ttl       time.Duration
-	client    *clientv3.Client
-	kv        pb.KVClient
-	log       *slog.Logger
-	now       func() time.Duration // of a clock that goes on while the machine sleeps
-	renewing  atomic.Bool
-	newest    atomic.Int64 // the newest of etcd's revisions that is known
-	aloneTill atomic.Int64 // on the clock of now; set after newest
-	lost      chan *registration
+	lease    time.Duration // the read lease; 0 never takes its own word
+	ttl      time.Duration
+	client   *clientv3.Client
+	kv       pb.KVClient
+	log      *slog.Logger
+	now      func() time.Duration // of a clock that goes on while the machine sleeps
+	renewing atomic.Bool
+	newest   atomic.Int64 // the newest of etcd's revisions that is known
+	// aloneTill is until when this Store takes its own word, on the clock of now;
+	// aloneSince is etcd's revision when it began to, without a break, and set before.
+	aloneTill, aloneSince atomic.Int64
+	lost                  chan *registration
 
-	mu sync.Mutex // guards the fields below
+	mu sync.Mutex // guards the fields below, and is held while aloneTill changes
 	// current is nil while the Store is not registered, or waits for others.
 	current *registration
 	changed chan struct{} // closed when current has been set
@@ -96,33 +98,47 @@ func sinceBoot() time.Duration {
 }
 
 // saw notes one of etcd's revisions whose state somebody has been, or may be, told of.
-func (r *roster) saw(revision int64) {
-	for have := r.newest.Load(); have < revision; have = r.newest.Load() {
-		if r.newest.CompareAndSwap(have, revision) {
-			return
-		}
-	}
+func (r *roster) saw(revision int64) { raise(&r.newest, revision) }
+
+// doubt notes that it is not known what became of a write: only etcd knows then what
+// is newest.
+func (r *roster) doubt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.aloneTill.Store(0)
 }
 
 // revision returns etcd's newest revision: from memory while this Store is alone.
 func (r *roster) revision(ctx context.Context) (int64, error) {
-	// In this order: what was seen before the lease began is in newest, and what is
-	// there when newest is read was all there was, if the lease has not ended by then.
+	if newest, ok := r.known(r.newest.Load); ok {
+		return newest, nil
+	}
+	return r.ask(ctx)
+}
+
+// known returns the newest revision of what this Store has changed or been shown, as
+// newest tells it, if that is all there is because it is alone.
+func (r *roster) known(newest func() int64) (int64, bool) {
+	// In this order: what was there before this Store was alone is in aloneSince, and
+	// what newest tells was all there was since, if it is still alone after that.
 	till := r.aloneTill.Load()
-	newest := r.newest.Load()
+	revision := max(r.aloneSince.Load(), newest())
 	left := time.Duration(till) - r.now()
 	if left <= 0 {
-		return r.ask(ctx)
+		return 0, false
 	}
 	if left < r.lease/2 && r.renewing.CompareAndSwap(false, true) {
-		go func() {
-			defer r.renewing.Store(false)
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
-			defer cancel()
-			_, _ = r.ask(ctx) // if that fails, the next to ask are told why
-		}()
+		go r.askAgain()
 	}
-	return newest, nil
+	return revision, true
+}
+
+// askAgain asks before the Store ceases to take its own word.
+func (r *roster) askAgain() {
+	defer r.renewing.Store(false)
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	_, _ = r.ask(ctx) // if that fails, the next to ask are told why
 }
 
 // ask asks etcd for its newest revision and for who is registered.
@@ -143,13 +159,26 @@ func (r *roster) ask(ctx context.Context) (int64, error) {
 			r.leave(own)
 			continue
 		}
-		till := int64(0)
-		if len(others) == 0 && r.lease > 0 {
-			till = min(int64(asked+r.lease), own.heldTill.Load())
-		}
-		r.aloneTill.Store(till)
+		r.found(own, asked, resp.GetHeader().GetRevision(), len(others) == 0)
 		return resp.GetHeader().GetRevision(), nil
 	}
+}
+
+// found notes the answer to a question: whether this Store is alone, and etcd's
+// revision then.
+func (r *roster) found(own *registration, asked time.Duration, revision int64, alone bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !alone || r.lease == 0 || r.current != own {
+		r.aloneTill.Store(0)
+		return
+	}
+	till := r.aloneTill.Load()
+	if till <= int64(r.now()) { // others may have come and gone since
+		till = 0
+		r.aloneSince.Store(revision)
+	}
+	r.aloneTill.Store(max(till, min(int64(asked+r.lease), own.heldTill.Load())))
 }
 
 func inRoster() *pb.RangeRequest {
@@ -199,14 +228,11 @@ func (r *roster) registered(ctx context.Context) (*registration, error) {
 // leave notes that etcd does not know a registration any more.
 func (r *roster) leave(own *registration) {
 	r.mu.Lock()
-	current := r.current == own
-	if current {
+	defer r.mu.Unlock()
+	if r.current == own {
 		r.current = nil
-	}
-	r.mu.Unlock()
-	if current {
 		r.aloneTill.Store(0)
-		r.lost <- own
+		r.lost <- own // there is room: each registration is lost once
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"navarch.dev/navarch/internal/testseed"
 	"navarch.dev/navarch/services/store/backend"
 	"navarch.dev/navarch/services/store/backend/etcd"
@@ -74,11 +76,17 @@ type crowd struct {
 	// known is the newest revision that anybody has been told of: by an answer to a
 	// write or to a question.
 	known highest
+	// under is the newest revision of a change of what is written under a prefix that
+	// anybody has been told of, or shown.
+	under [2]highest
 	alone atomic.Int64 // questions that were answered without etcd, or could have been
 }
 
+func prefixOf(part int) string { return fmt.Sprintf("/written/%d/", part) }
+
 // write writes until ctx ends.
-func (c *crowd) write(ctx context.Context, key string) {
+func (c *crowd) write(ctx context.Context, part int) {
+	key := prefixOf(part) + "key"
 	for n := 0; ctx.Err() == nil; n++ {
 		m := c.members[n%len(c.members)].Load()
 		if m == nil {
@@ -88,6 +96,7 @@ func (c *crowd) write(ctx context.Context, key string) {
 		switch {
 		case err == nil:
 			c.known.raise(r.Revision)
+			c.under[part].raise(r.Revision)
 		case !errors.Is(err, backend.ErrUnavailable) && ctx.Err() == nil:
 			c.t.Errorf("a write failed: %v", err)
 		}
@@ -102,6 +111,7 @@ func (c *crowd) read(ctx context.Context, n int) {
 		if m == nil {
 			continue
 		}
+		c.readUnder(ctx, m, n%len(c.under))
 		known, alone := c.known.Load(), m.Alone()
 		revision, err := m.Revision(ctx)
 		if err != nil {
@@ -115,6 +125,20 @@ func (c *crowd) read(ctx context.Context, n int) {
 		if alone {
 			c.alone.Add(1)
 		}
+	}
+}
+
+// readUnder asks what is known of a prefix, and reads the key.
+func (c *crowd) readUnder(ctx context.Context, m *member, part int) {
+	before := c.under[part].Load()
+	switch revision, ok := m.Known(prefixOf(part)); {
+	case ok && revision < before:
+		c.t.Errorf("known is %d, when %d had been told", revision, before)
+	case ok:
+		c.under[part].raise(revision)
+	}
+	if kv, err := m.Get(ctx, prefixOf(part)+"key", 0); err == nil && kv != nil {
+		c.under[part].raise(kv.Revision)
 	}
 }
 
@@ -144,7 +168,7 @@ func TestRevisionsWhileStoresComeAndGo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var working sync.WaitGroup
 	for n := range 2 {
-		working.Go(func() { c.write(ctx, fmt.Sprint("/written/", n)) })
+		working.Go(func() { c.write(ctx, n) })
 		working.Go(func() { c.read(ctx, n) })
 	}
 	rnd := rand.New(rand.NewPCG(testseed.Of(t), 0))
@@ -186,6 +210,129 @@ func TestAloneWithoutEtcd(t *testing.T) {
 	defer cancel()
 	if _, err := m.Revision(ctx); !errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("without etcd: %v, want ErrUnavailable", err)
+	}
+}
+
+// What is known of a prefix is about the prefix: a read need not wait for changes of
+// other things.
+func TestKnown(t *testing.T) {
+	t.Parallel()
+	external := joinEtcd(t, etcdtest.Serve(t))
+	defer external.leave()
+	external.untilAlone(t)
+	embedded := open(t, t.TempDir())
+	defer func() { _ = embedded.Close() }()
+	for name, b := range map[string]backend.Backend{"external": external, "embedded": embedded} {
+		known := func() int64 {
+			for t.Context().Err() == nil {
+				if r, ok := b.Known("/a/"); ok {
+					return r
+				}
+				if _, err := b.Revision(t.Context()); err != nil { // the lease has ended
+					t.Fatal(err)
+				}
+			}
+			return 0
+		}
+		put := func(key string) int64 {
+			r, err := b.Commit(t.Context(), backend.Op{Type: backend.Put, Key: key, Value: []byte("v"), Expect: backend.Any})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Revision
+		}
+		if written := put("/a/1"); known() < written {
+			t.Errorf("%s: known is %d after a write at %d", name, known(), written)
+		}
+		before := known()
+		other := put("/b/1")
+		if after := known(); name == "embedded" && after != before || after < before {
+			t.Errorf("%s: known is %d, and then %d after a write of something else at %d", name, before, after, other)
+		}
+		if written := put("/a/2"); known() < written {
+			t.Errorf("%s: known is %d after a write at %d", name, known(), written)
+		}
+	}
+}
+
+// knows waits until the Store is alone, and returns what it knows of a prefix then.
+func (m *member) knows(t *testing.T, prefix string) int64 {
+	t.Helper()
+	for {
+		m.untilAlone(t)
+		if r, ok := m.Known(prefix); ok {
+			return r
+		}
+	}
+}
+
+// What others have written is known to who is alone again.
+func TestKnownOfOthers(t *testing.T) {
+	t.Parallel()
+	address := etcdtest.Serve(t)
+	first := joinEtcd(t, address)
+	defer first.leave()
+	first.knows(t, "/a/")
+	for range 3 {
+		second := joinEtcd(t, address)
+		r, err := second.Commit(t.Context(), backend.Op{Type: backend.Put, Key: "/a/1", Value: []byte("v"), Expect: backend.Any})
+		if err != nil {
+			t.Fatal(err)
+		}
+		second.leave()
+		if known := first.knows(t, "/a/"); known < r.Revision {
+			t.Errorf("known is %d after another has written at %d", known, r.Revision)
+		}
+	}
+}
+
+// What a Store has been shown counts, whoever has written it: others may be told
+// next.
+func TestKnownOnceShown(t *testing.T) {
+	t.Parallel()
+	address := etcdtest.Serve(t)
+	first := joinEtcd(t, address)
+	defer first.leave()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://" + address}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	put := func(key string) {
+		t.Helper()
+		if _, err := client.Put(t.Context(), key, "v"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.knows(t, "/a/")
+	put("/a/1")
+	kv, err := first.Get(t.Context(), "/a/1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if known := first.knows(t, "/a/"); known < kv.Revision {
+		t.Errorf("known is %d, when a key was read as of %d", known, kv.Revision)
+	}
+	put("/a/2")
+	page, err := first.List(t.Context(), "/a/", backend.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if known := first.knows(t, "/a/"); known < page.Revision {
+		t.Errorf("known is %d, when a list was read as of %d", known, page.Revision)
+	}
+	put("/a/3")
+	for batch := range first.Watch(t.Context(), "/a/", page.Revision+1) {
+		if batch.Err != nil {
+			t.Fatal(batch.Err)
+		}
+		if len(batch.Events) == 0 {
+			continue
+		}
+		if known := first.knows(t, "/a/"); known < batch.Progress {
+			t.Errorf("known is %d, when a change was told at %d", known, batch.Progress)
+		}
+		return
 	}
 }
 

@@ -113,7 +113,7 @@ func (b *Backend) follow(ctx context.Context, prefix string, revision int64, yie
 			return err
 		}
 		if len(batch.Events) > 0 {
-			b.shown(batch.Progress >> slotBits)
+			b.shown(prefix, batch.Progress>>slotBits)
 		}
 		if !yield(batch) {
 			return nil
