@@ -172,7 +172,7 @@ func (p *process) telemetry(ctx context.Context, service string) (telemetry.Set,
 	options := tracing.Options{Service: service, Node: p.node}
 	switch {
 	case p.memory != nil:
-		options.Clients = []otlptrace.Client{p.memory.Client()}
+		options.Memory = p.memory
 	case p.config.TraceEndpoint != "":
 		conn, err := rpc.Dial(set, p.config.TraceEndpoint, p.bundle.Client(certs.ServerName("store")))
 		if err != nil {

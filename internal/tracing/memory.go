@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/hex"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -29,7 +30,9 @@ const (
 )
 
 // Memory holds recent traces in memory, bounded in number and size. It takes
-// spans by the OpenTelemetry protocol and answers TraceService.
+// spans of its process as they end, those of others by the OpenTelemetry protocol,
+// and answers TraceService. Hardly any trace is ever looked at, so its own spans are
+// only converted when they are.
 type Memory struct {
 	tracev1.UnimplementedTraceServiceServer
 
@@ -39,9 +42,12 @@ type Memory struct {
 }
 
 type heldTrace struct {
-	id    string
-	spans []*tracev1.Span
+	id    string // its bytes
+	spans []heldSpan
 }
+
+// heldSpan is a span in whichever form it came.
+type heldSpan interface{ show() *tracev1.Span }
 
 // NewMemory returns an empty Memory.
 func NewMemory() *Memory {
@@ -56,16 +62,21 @@ func (m *Memory) Register(r grpc.ServiceRegistrar) {
 
 // GetTrace implements TraceService.
 func (m *Memory) GetTrace(_ context.Context, req *tracev1.GetTraceRequest) (*tracev1.GetTraceResponse, error) {
-	if b, err := hex.DecodeString(req.GetTraceId()); err != nil || len(b) != 16 {
+	id, err := hex.DecodeString(req.GetTraceId())
+	if err != nil || len(id) != 16 {
 		return nil, status.Errorf(codes.InvalidArgument, "trace_id: %q must be 32 hexadecimal digits", req.GetTraceId())
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.traces[req.GetTraceId()]
+	e, ok := m.traces[string(id)]
 	if !ok {
 		return nil, status.Errorf(codes.NotFound, "trace %q is not held (any more)", req.GetTraceId())
 	}
-	spans := slices.Clone(e.Value.(*heldTrace).spans)
+	held := e.Value.(*heldTrace).spans
+	spans := make([]*tracev1.Span, len(held))
+	for i, s := range held {
+		spans[i] = s.show()
+	}
 	slices.SortStableFunc(spans, func(a, b *tracev1.Span) int {
 		return a.GetStartTime().AsTime().Compare(b.GetStartTime().AsTime())
 	})
@@ -81,13 +92,13 @@ func (m *Memory) Add(resources []*otlpv1.ResourceSpans) {
 		node := attributeOf(r.GetResource().GetAttributes(), "k8s.node.name")
 		for _, scope := range r.GetScopeSpans() {
 			for _, s := range scope.GetSpans() {
-				m.addLocked(hex.EncodeToString(s.GetTraceId()), convert(s, service, node))
+				m.addLocked(string(s.GetTraceId()), otherSpan{convert(s, service, node)})
 			}
 		}
 	}
 }
 
-func (m *Memory) addLocked(id string, span *tracev1.Span) {
+func (m *Memory) addLocked(id string, span heldSpan) {
 	e, ok := m.traces[id]
 	if ok {
 		m.recent.MoveToFront(e)
@@ -105,29 +116,44 @@ func (m *Memory) addLocked(id string, span *tracev1.Span) {
 	}
 }
 
+// otherSpan is a span of another process.
+type otherSpan struct{ span *tracev1.Span }
+
+func (s otherSpan) show() *tracev1.Span { return s.span }
+
 func convert(s *otlpv1.Span, service, node string) *tracev1.Span {
 	out := &tracev1.Span{
 		SpanId: hex.EncodeToString(s.GetSpanId()), ParentSpanId: hex.EncodeToString(s.GetParentSpanId()),
 		Name: s.GetName(), Service: service,
 		StartTime:  timestamppb.New(time.Unix(0, int64(s.GetStartTimeUnixNano()))),
 		EndTime:    timestamppb.New(time.Unix(0, int64(s.GetEndTimeUnixNano()))),
-		Attributes: make(map[string]string, len(s.GetAttributes())+1),
-	}
-	if node != "" {
-		out.Attributes["k8s.node.name"] = node
+		Attributes: attributes(node, len(s.GetAttributes())),
 	}
 	for _, a := range s.GetAttributes() {
 		out.Attributes[a.GetKey()] = valueString(a.GetValue())
 	}
-	if s.GetStatus().GetCode() != otlpv1.Status_STATUS_CODE_ERROR {
-		return out
+	if s.GetStatus().GetCode() == otlpv1.Status_STATUS_CODE_ERROR {
+		fail(out, s.GetStatus().GetMessage())
 	}
-	if code := out.Attributes[rpcStatus]; lostRace(code) {
-		out.Attributes[errorType] = code
-		return out
-	}
-	out.Error = cmp.Or(s.GetStatus().GetMessage(), "failed")
 	return out
+}
+
+// attributes returns what holds so many attributes of a span, and the node.
+func attributes(node string, n int) map[string]string {
+	out := make(map[string]string, n+1)
+	if node != "" {
+		out["k8s.node.name"] = node
+	}
+	return out
+}
+
+// fail notes that what a span is about has failed.
+func fail(s *tracev1.Span, message string) {
+	if code := s.GetAttributes()[rpcStatus]; lostRace(code) {
+		s.Attributes[errorType] = code
+		return
+	}
+	s.Error = cmp.Or(message, "failed")
 }
 
 // Attributes by the conventions of OpenTelemetry.
@@ -152,10 +178,17 @@ func attributeOf(attributes []*commonv1.KeyValue, key string) string {
 	return ""
 }
 
-// valueString shows a value of any type; text as it is.
+// valueString shows a value of any type; text, numbers and truths as they are.
 func valueString(v *commonv1.AnyValue) string {
-	if s, ok := v.GetValue().(*commonv1.AnyValue_StringValue); ok {
-		return s.StringValue
+	switch v := v.GetValue().(type) {
+	case *commonv1.AnyValue_StringValue:
+		return v.StringValue
+	case *commonv1.AnyValue_IntValue:
+		return strconv.FormatInt(v.IntValue, 10)
+	case *commonv1.AnyValue_DoubleValue:
+		return strconv.FormatFloat(v.DoubleValue, 'g', -1, 64)
+	case *commonv1.AnyValue_BoolValue:
+		return strconv.FormatBool(v.BoolValue)
 	}
 	return v.String()
 }
@@ -170,24 +203,6 @@ type collector struct {
 func (c collector) Export(_ context.Context, req *collectorv1.ExportTraceServiceRequest) (*collectorv1.ExportTraceServiceResponse, error) {
 	c.memory.Add(req.GetResourceSpans())
 	return &collectorv1.ExportTraceServiceResponse{}, nil
-}
-
-// Client returns an OpenTelemetry client that hands spans to m directly.
-func (m *Memory) Client() MemoryClient { return MemoryClient{memory: m} }
-
-// MemoryClient sends spans to a Memory of the same process.
-type MemoryClient struct{ memory *Memory }
-
-// Start implements otlptrace.Client.
-func (MemoryClient) Start(context.Context) error { return nil }
-
-// Stop implements otlptrace.Client.
-func (MemoryClient) Stop(context.Context) error { return nil }
-
-// UploadTraces implements otlptrace.Client.
-func (c MemoryClient) UploadTraces(_ context.Context, spans []*otlpv1.ResourceSpans) error {
-	c.memory.Add(spans)
-	return nil
 }
 
 // RemoteClient sends spans over a connection to whoever serves the

@@ -31,6 +31,8 @@ type Options struct {
 	Service string
 	// Node is the node that the service works for; empty for none.
 	Node string
+	// Memory, if not nil, takes the spans.
+	Memory *Memory
 	// Clients take the spans by the OpenTelemetry protocol.
 	Clients []otlptrace.Client
 }
@@ -49,6 +51,9 @@ func NewProvider(ctx context.Context, opts Options) (trace.TracerProvider, func(
 	providerOptions := []sdktrace.TracerProviderOption{
 		sdktrace.WithSampler(sdktrace.ParentBased(rootSampler{})),
 		sdktrace.WithResource(resource.NewSchemaless(attributes...)),
+	}
+	if opts.Memory != nil {
+		providerOptions = append(providerOptions, sdktrace.WithSpanProcessor(keeper{opts.Memory, opts.Service, opts.Node}))
 	}
 	for _, c := range clients {
 		exporter, err := otlptrace.New(ctx, c)

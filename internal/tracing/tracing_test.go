@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -22,7 +21,7 @@ import (
 
 func TestOnlyUserRequestsBeginATrace(t *testing.T) {
 	memory := NewMemory()
-	provider, shutdown, err := NewProvider(t.Context(), Options{Service: "gateway", Node: "n1", Clients: []otlptrace.Client{memory.Client()}})
+	provider, shutdown, err := NewProvider(t.Context(), Options{Service: "gateway", Node: "n1", Memory: memory})
 	if err != nil {
 		t.Fatal(err)
 	}
