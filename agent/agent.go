@@ -30,7 +30,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -123,7 +122,7 @@ func New(cfg Config, tel telemetry.Set, store grpc.ClientConnInterface) (*Agent,
 	if err := a.wirePods(nodeIP, tel); err != nil {
 		return nil, errors.Join(err, a.images.Close())
 	}
-	if err := closeFolders(cfg.dir("pods"), cfg.dir("files"), cfg.dir("volumes"), filepath.Join(cfg.runDir(), "projected")); err != nil {
+	if err := closeFolders(cfg.dir("pods"), cfg.dir("files"), cfg.dir("volumes"), cfg.runDir()); err != nil {
 		return nil, errors.Join(err, a.images.Close())
 	}
 	if err := spreadPods(cfg.imageConfig().MountsDir(), cfg.dir("pods"), cfg.dir("files"), cfg.dir("logs")); err != nil {

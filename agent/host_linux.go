@@ -25,7 +25,7 @@ func mountRun(dir string) error {
 	if mounted {
 		return nil
 	}
-	const flags, options = unix.MS_NOSUID | unix.MS_NODEV, "mode=711,size=25%"
+	const flags, options = unix.MS_NOSUID | unix.MS_NODEV, "mode=700,size=25%"
 	err = unix.Mount("navarch", dir, "tmpfs", flags, options+",noswap")
 	if errors.Is(err, unix.EINVAL) { // a kernel before 6.4
 		err = unix.Mount("navarch", dir, "tmpfs", flags, options)

@@ -40,6 +40,9 @@ func (r Range) open() (namespace *os.File, err error) {
 		Cloneflags: unix.CLONE_NEWUSER, UidMappings: r.Mappings(), GidMappings: r.Mappings(),
 		Ptrace: true, Pdeathsig: unix.SIGKILL,
 	}})
+	if errors.Is(err, unix.ENOSPC) {
+		return nil, fmt.Errorf("the machine allows no further ones (sysctl user.max_user_namespaces): %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

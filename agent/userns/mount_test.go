@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -68,5 +69,27 @@ func TestProbe(t *testing.T) {
 	}
 	if err := userns.Probe(filepath.Join(t.TempDir(), "absent")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a folder that is not there: %v", err)
+	}
+}
+
+// TestPassable: the folder that is closed is named.
+func TestPassable(t *testing.T) {
+	dir := t.TempDir()
+	closed := filepath.Join(dir, "closed")
+	if err := os.MkdirAll(filepath.Join(closed, "below"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := userns.Passable(filepath.Join(closed, "below")); err != nil {
+		t.Errorf("nothing is closed: %v", err)
+	}
+	if err := os.Chmod(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err := userns.Passable(filepath.Join(closed, "below"))
+	if err == nil || !strings.Contains(err.Error(), "may not pass through the folder "+closed+" (mode 0700)") {
+		t.Errorf("got %v", err)
 	}
 }
