@@ -105,10 +105,7 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 
 // NotAcceptable is the error of a request whose Accept header matches nothing.
 func NotAcceptable() error {
-	s := apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "", "", 0, false)
-	s.ErrStatus.Reason = metav1.StatusReasonNotAcceptable
-	s.ErrStatus.Message = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
-	return s
+	return WrongTransformation("only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf")
 }
 
 // WrongTransformation is the error of a request for a transformation that does

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/internal/kinds/rule"
 	"navarch.dev/navarch/internal/quantities"
 )
 
@@ -59,6 +60,10 @@ func autoscalerV1Strategy() Strategy {
 			},
 			validateUpdate: func(h, old *autoscalingv1.HorizontalPodAutoscaler) field.ErrorList {
 				return validateScaledGroupUpdate(targetOf(h), targetOf(old))
+			},
+			validateStatus: func(h, _ *autoscalingv1.HorizontalPodAutoscaler) field.ErrorList {
+				at := field.NewPath("status")
+				return rule.Join(rule.NonNegative(&h.Status.CurrentReplicas, at.Child("currentReplicas")), rule.NonNegative(&h.Status.DesiredReplicas, at.Child("desiredReplicas")))
 			},
 		})
 }

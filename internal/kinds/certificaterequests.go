@@ -194,7 +194,7 @@ func validateCertificate(c, old *certificatesv1.CertificateSigningRequest) field
 		found++
 	}
 	if found == 0 {
-		return field.ErrorList{field.Invalid(path, "<certificate data>", "must contain at least one PEM block")}
+		return field.ErrorList{field.Invalid(path, "<certificate data>", "must contain at least one CERTIFICATE PEM block")}
 	}
 	return nil
 }

@@ -126,6 +126,25 @@ func TestAutoscalersAndBudgets(t *testing.T) {
 	testUpdate(t, gvk("v1", "Pod"), true, []change{
 		{"another class", "status: {qosClass: Burstable}", "status: {qosClass: Guaranteed}", []string{`status.qosClass: Invalid value: "Guaranteed": field is immutable`}},
 		{"the first class", "{}", "status: {qosClass: Guaranteed}", nil},
+		{"addresses", "status: {podIP: 010.0.0.1, podIPs: [{ip: 010.0.0.1}]}", "status: {podIP: 010.0.0.1, podIPs: [{ip: 010.0.0.1}], hostIP: '::ffff:1.2.3.4', hostIPs: [{ip: '::ffff:1.2.3.4'}]}", []string{
+			`status.hostIPs[0]: Invalid value: "::ffff:1.2.3.4": must not be an IPv4-mapped IPv6 address`}},
+		{"users", "{}", "status: {containerStatuses: [{name: c, user: {linux: {uid: 4294967296, gid: -1, supplementalGroups: [1, -1]}}}]}", []string{
+			"status.containerStatuses[0].user.linux.uid: Invalid value: 4294967296: must be between 0 and 4294967295, inclusive",
+			"status.containerStatuses[0].user.linux.gid: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+			"status.containerStatuses[0].user.linux.supplementalGroups[1]: Invalid value: -1: must be between 0 and 2147483647, inclusive"}},
+		{"a container on Windows", "{}", "spec: {os: {name: windows}}\nstatus: {ephemeralContainerStatuses: [{name: c, user: {linux: {uid: 1, gid: 1}}, allocatedResourcesStatus: [{name: a}]}]}", []string{
+			"status.ephemeralContainerStatuses[0].user.linux: Forbidden: cannot be set for a windows pod",
+			"status.ephemeralContainerStatuses[0].allocatedResourcesStatus: Forbidden: must not be specified in container status"}},
+	})
+	testUpdate(t, gvk("v1", "Node"), true, []change{
+		{"features", "{}", "status: {declaredFeatures: [A, Bc/d, Bc/d, Ab, x]}", []string{
+			`status.declaredFeatures[2]: Duplicate value: "Bc/d"`,
+			`status.declaredFeatures[3]: Invalid value: "Ab": list must be sorted alphabetically`,
+			`status.declaredFeatures[4]: Invalid value: "x": invalid feature name "x": must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes`}},
+	})
+	testUpdate(t, gvk("autoscaling/v1", "HorizontalPodAutoscaler"), true, []change{
+		{"counts", "{}", "status: {currentReplicas: -1, desiredReplicas: -2}", []string{
+			"status.currentReplicas: Invalid value: -1: must be greater than or equal to 0", "status.desiredReplicas: Invalid value: -2: must be greater than or equal to 0"}},
 	})
 	testCreate(t, gvk("policy/v1", "PodDisruptionBudget"), []bad{
 		{"words", "spec: {minAvailable: 101%, unhealthyPodEvictionPolicy: A}", []string{

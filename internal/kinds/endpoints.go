@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -309,12 +310,22 @@ func validSliceAddress(ip string, form field.ErrorList, family corev1.IPFamily, 
 	return append(errs, rule.EndpointIP(ip, at)...)
 }
 
+// limitRangeStrategy: a LimitRange that nobody names gets a name, as ever.
 func limitRangeStrategy() Strategy {
-	return plain(rules[*corev1.LimitRange]{validate: validateLimitRange, defaults: func(l *corev1.LimitRange) {
-		for i := range l.Spec.Limits {
-			defaultLimits(&l.Spec.Limits[i])
-		}
-	}})
+	return plain(rules[*corev1.LimitRange]{
+		create: func(l *corev1.LimitRange) {
+			if l.Name == "" {
+				l.Name = string(uuid.NewUUID())
+			}
+		},
+		defaults: func(l *corev1.LimitRange) {
+			for i := range l.Spec.Limits {
+				defaultLimits(&l.Spec.Limits[i])
+			}
+		},
+		canonicalize: func(l *corev1.LimitRange) { noneIfEmpty(&l.Spec.Limits) },
+		validate:     validateLimitRange,
+	})
 }
 
 // defaultLimits: for containers a maximum is also the default limit, the

@@ -1,7 +1,9 @@
 package kinds
 
 import (
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,8 +135,33 @@ func warnOfNode(n *corev1.Node) (out []string) {
 	return out
 }
 
-func validateNodeResources(n *corev1.Node) field.ErrorList {
+// declaredFeature is what a node can call a feature that it has.
+var declaredFeature = regexp.MustCompile(`^[A-Z][a-zA-Z0-9]*(/[a-zA-Z][a-zA-Z0-9]*)*$`)
+
+// validateFeatures: the features that a node says it has are sorted, each once.
+func validateFeatures(features []string, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
+	for i, f := range features {
+		at := at.Index(i)
+		switch {
+		case len(f) > validation.DNS1123SubdomainMaxLength:
+			errs = append(errs, field.Invalid(at, f, fmt.Sprintf("invalid feature name %q: must be no more than %d characters", f, validation.DNS1123SubdomainMaxLength)))
+		case !declaredFeature.MatchString(f):
+			errs = append(errs, field.Invalid(at, f, fmt.Sprintf("invalid feature name %q: must start with an UpperCamelCase segment, with subsequent segments separated by '/' "+
+				"(e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes", f)))
+		}
+		switch {
+		case i > 0 && features[i-1] == f:
+			errs = append(errs, field.Duplicate(at, f))
+		case i > 0 && features[i-1] > f:
+			errs = append(errs, field.Invalid(at, f, "list must be sorted alphabetically"))
+		}
+	}
+	return errs
+}
+
+func validateNodeResources(n *corev1.Node) field.ErrorList {
+	errs := validateFeatures(n.Status.DeclaredFeatures, field.NewPath("status", "declaredFeatures"))
 	for _, list := range []struct {
 		field  string
 		values corev1.ResourceList

@@ -13,7 +13,7 @@ func TestServices(t *testing.T) {
 			`spec.type: Unsupported value: "A": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"`,
 			`spec.sessionAffinity: Unsupported value: "B": supported values: "ClientIP", "None"`,
 			`spec.internalTrafficPolicy: Unsupported value: "C": supported values: "Cluster", "Local"`,
-			`spec.trafficDistribution: Unsupported value: "D": supported values: "PreferClose", "PreferSameNode", "PreferSameZone"`}},
+			`spec.trafficDistribution: Unsupported value: "D": supported values: "PreferClose", "PreferSameZone", "PreferSameNode"`}},
 		{"ports", "spec: {ports: [{port: 0}, {name: A, port: 1, targetPort: 70000, protocol: X, appProtocol: 'a b', nodePort: 30000}, {name: a, port: 1, protocol: X}, {name: a, port: 2, targetPort: http_}]}", []string{
 			"spec.ports[0].name: Required value", "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
 			"spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive",

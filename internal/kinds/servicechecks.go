@@ -35,7 +35,7 @@ func validateService(s *corev1.Service) field.ErrorList {
 		validateExternalTraffic(spec),
 		validateInternalTraffic(spec),
 		rule.OptionalOf(spec.TrafficDistribution, specPath("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose,
-			corev1.ServiceTrafficDistributionPreferSameNode, corev1.ServiceTrafficDistributionPreferSameZone),
+			corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode),
 	)
 }
 

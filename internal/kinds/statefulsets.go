@@ -137,7 +137,7 @@ func validateRetention(p *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy
 		return nil
 	}
 	const keep, remove = appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType
-	return rule.Join(rule.Supported(p.WhenDeleted, at.Child("whenDeleted"), remove, keep), rule.Supported(p.WhenScaled, at.Child("whenScaled"), remove, keep))
+	return rule.Join(rule.Supported(p.WhenDeleted, at.Child("whenDeleted"), keep, remove), rule.Supported(p.WhenScaled, at.Child("whenScaled"), keep, remove))
 }
 
 // templateWithClaims is the pod template with the volumes that its claims will

@@ -54,10 +54,7 @@ func phaseOf(o Object, phase string) string {
 }
 
 func storageOf(list corev1.ResourceList) string {
-	size, ok := list[corev1.ResourceStorage]
-	if !ok {
-		return ""
-	}
+	size := list[corev1.ResourceStorage]
 	return size.String()
 }
 

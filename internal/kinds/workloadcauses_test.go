@@ -55,7 +55,7 @@ func TestWorkloads(t *testing.T) {
 		{"words", "spec: {podManagementPolicy: A, updateStrategy: {type: B}, persistentVolumeClaimRetentionPolicy: {whenDeleted: C}, serviceName: D, ordinals: {start: -1}, " + selects + template + "}", []string{
 			`spec.podManagementPolicy: Invalid value: "A": must be 'OrderedReady' or 'Parallel'`,
 			`spec.updateStrategy: Invalid value: {"type":"B"}: must be 'RollingUpdate' or 'OnDelete'`,
-			`spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: "C": supported values: "Delete", "Retain"`,
+			`spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: "C": supported values: "Retain", "Delete"`,
 			`spec.serviceName: Invalid value: "D": ` + label1123, "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0"}},
 		{"rolling", "spec: {updateStrategy: {rollingUpdate: {partition: -1, maxUnavailable: 0}}, " + selects + template + "}", []string{
 			"spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",

@@ -10,9 +10,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -137,6 +139,37 @@ func TestUsersWritesAreTrackedFromCreationOn(t *testing.T) {
 	}
 	if err := reread(t, creator.Client, cm); err != nil || cm.Data["a"] != "2" {
 		t.Errorf("after a dry run: %v %v", err, cm.Data)
+	}
+}
+
+// A writer owns what it has sent, also of what its kind sets back: it is what the
+// writer wants.
+func TestOwnersOfWhatIsSetBack(t *testing.T) {
+	s := storetest.New(t)
+	writer := asUser(t, s, "writer")
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "l", Namespace: "default"}, Spec: coordinationv1.LeaseSpec{LeaseDurationSeconds: ptr.To[int32](5)}}
+	create(t, asUser(t, s, "creator").Client, lease)
+	strategy := coordinationv1.OldestEmulationVersion
+	lease.Spec.Strategy, lease.Spec.HolderIdentity = &strategy, ptr.To("a")
+	if err := writer.Update(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"f:spec":{"f:holderIdentity":{},"f:strategy":{}}}`
+	if lease.Spec.Strategy != nil || len(lease.ManagedFields) != 2 || lease.ManagedFields[1].FieldsV1.GetRawString() != want {
+		t.Errorf("%+v, fields %+v", lease.Spec, lease.ManagedFields)
+	}
+}
+
+// A LimitRange needs no name to be created.
+func TestLimitRangeWithoutName(t *testing.T) {
+	limits := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: "default"}}
+	c := asUser(t, storetest.New(t), "creator")
+	create(t, c.Client, limits)
+	if err := uuid.Validate(limits.Name); err != nil {
+		t.Errorf("name %q: %v", limits.Name, err)
+	}
+	if err := reread(t, c.Client, limits); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -408,12 +408,12 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// A scale can be read as a table, with the columns of kinds that name none.
+// A scale can be read as a table.
 func TestScaleAsTable(t *testing.T) {
 	c := storetest.New(t).Client(storetest.Admin())
 	create(t, c, deployment("web"))
 	for projection, want := range map[storev1.Projection]string{
-		storev1.Projection_PROJECTION_TABLE:               `{"cells":["web","`,
+		storev1.Projection_PROJECTION_TABLE:               `{"cells":["web",1,0,"`,
 		storev1.Projection_PROJECTION_TABLE_WITH_METADATA: `"kind":"PartialObjectMetadata"`,
 		storev1.Projection_PROJECTION_TABLE_WITH_OBJECT:   `"kind":"Scale"`,
 		storev1.Projection_PROJECTION_METADATA:            `{"kind":"PartialObjectMetadata"`,
@@ -427,7 +427,7 @@ func TestScaleAsTable(t *testing.T) {
 		}
 		got, columns := string(resp.GetObject().GetJson()), string(resp.GetTableColumns())
 		table := projection != storev1.Projection_PROJECTION_METADATA
-		if !strings.Contains(got, want) || strings.Contains(columns, `"name":"Created At","type":"date"`) != table {
+		if !strings.Contains(got, want) || strings.Contains(columns, `"name":"Desired","type":"integer"`) != table {
 			t.Errorf("%s: %s, columns %s", projection, got, columns)
 		}
 	}

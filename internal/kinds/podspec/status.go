@@ -1,6 +1,8 @@
 package podspec
 
 import (
+	"fmt"
+	"math"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,7 +27,44 @@ func ValidateStatusUpdate(pod, old *corev1.Pod) field.ErrorList {
 	if old.Status.QOSClass != "" {
 		errs = append(errs, rule.Immutable(pod.Status.QOSClass, old.Status.QOSClass, at.Child("qosClass"))...)
 	}
-	return rule.Join(errs, validatePodIPs(&pod.Status, &old.Status, at), validateClaimStatuses(pod, at))
+	return rule.Join(errs, validatePodIPs(&pod.Status, &old.Status, at), validateClaimStatuses(pod, at), validateReported(pod, at))
+}
+
+// validateReported judges as whom containers are said to run, and that nothing is said
+// of devices of ephemeral ones, which have none.
+func validateReported(pod *corev1.Pod, at *field.Path) field.ErrorList {
+	users := func(s *corev1.ContainerStatus, at *field.Path) field.ErrorList {
+		if s.User == nil || s.User.Linux == nil {
+			return nil
+		}
+		return validateReportedUser(s.User.Linux, pod.Spec.OS, at.Child("user", "linux"))
+	}
+	ephemeral := at.Child("ephemeralContainerStatuses")
+	return rule.Join(
+		rule.Each(pod.Status.ContainerStatuses, at.Child("containerStatuses"), users),
+		rule.Each(pod.Status.InitContainerStatuses, at.Child("initContainerStatuses"), users),
+		rule.Each(pod.Status.EphemeralContainerStatuses, ephemeral, users),
+		rule.Each(pod.Status.EphemeralContainerStatuses, ephemeral, func(s *corev1.ContainerStatus, at *field.Path) field.ErrorList {
+			if len(s.AllocatedResourcesStatus) == 0 {
+				return nil
+			}
+			return field.ErrorList{field.Forbidden(at.Child("allocatedResourcesStatus"), "must not be specified in container status")}
+		}),
+	)
+}
+
+func validateReportedUser(u *corev1.LinuxContainerUser, on *corev1.PodOS, at *field.Path) field.ErrorList {
+	if on != nil && on.Name == corev1.Windows {
+		return field.ErrorList{field.Forbidden(at, "cannot be set for a windows pod")}
+	}
+	var errs field.ErrorList
+	if u.UID < 0 || u.UID > math.MaxUint32 {
+		errs = append(errs, field.Invalid(at.Child("uid"), u.UID, fmt.Sprintf("must be between 0 and %d, inclusive", int64(math.MaxUint32))))
+	}
+	errs = append(errs, rule.Invalids(at.Child("gid"), u.GID, validation.IsValidGroupID(u.GID))...)
+	return append(errs, rule.Each(u.SupplementalGroups, at.Child("supplementalGroups"), func(gid *int64, at *field.Path) field.ErrorList {
+		return rule.Invalids(at, *gid, validation.IsValidGroupID(*gid))
+	})...)
 }
 
 // validateClaimStatuses: what is said of claims is said once of each of the

@@ -99,9 +99,9 @@ func takeNew(w *Write, request *admission.Request, tracked []metav1.ManagedField
 	if obj.GetName() == "" {
 		obj.SetName(w.Name)
 	}
-	w.Name = obj.GetName()
 	prepareNew(w.Kind, obj, time.Now())
 	runPrepareForCreate(w.Kind, obj)
+	w.Name = obj.GetName()
 	runDefault(w.Kind, obj) // some depend on the name, or on what was prepared
 	return nil
 }

@@ -86,10 +86,11 @@ func (r *Registry) settle(ctx context.Context, w Write, obj kinds.Object, cur *c
 		return outcome{}, err
 	}
 	obj.SetResourceVersion(old.GetResourceVersion())
-	r.prepareUpdate(w, obj, old)
-	if err := r.tracker.track(w, obj, old); err != nil {
+	runDefault(w.Kind, obj)
+	if err := r.tracker.track(w, obj, old); err != nil { // also of what is set back
 		return outcome{}, err
 	}
+	r.prepareUpdate(w, obj, old)
 	request := w.request(admission.Update, obj, old)
 	request.Options = w.updating()
 	if err := r.admission.Mutate(ctx, request); err != nil {
