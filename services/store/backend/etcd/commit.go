@@ -9,7 +9,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -163,7 +162,7 @@ func (b *Backend) sendWaiting(group []*write) {
 }
 
 func (b *Backend) txn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
-	resp, err := b.kv.Txn(ctx, req, grpc.MaxCallSendMsgSize(2*maxRequestBytes), grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	resp, err := b.kv.Txn(ctx, req, b.sizes...)
 	switch {
 	case err == nil:
 		return resp, nil

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -46,6 +47,8 @@ type Backend struct {
 	// kv is what the client speaks to. Transactions go there directly: the
 	// client's own way of putting them together copies them several times.
 	kv etcdserverpb.KVClient
+	// sizes are how large transactions and their answers may be.
+	sizes []grpc.CallOption
 	// watcher is where watches go directly, for the same reason.
 	watcher etcdserverpb.WatchClient
 	// direct is the connection of both to an external cluster; nil without one.
@@ -71,7 +74,10 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Backend, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure etcd: %w", err)
 	}
-	b := &Backend{log: log, watches: newWatches()}
+	b := &Backend{
+		log: log, watches: newWatches(),
+		sizes: []grpc.CallOption{grpc.MaxCallSendMsgSize(2 * maxRequestBytes), grpc.MaxCallRecvMsgSize(math.MaxInt32)},
+	}
 	b.groups.send, b.groups.sendWaiting = b.send, b.sendWaiting
 	b.open, b.close = context.WithCancel(context.WithoutCancel(ctx))
 	var err error

@@ -22,7 +22,6 @@ func open(t testing.TB, dir string) *etcd.Backend {
 }
 
 func TestConformance(t *testing.T) {
-	t.Parallel()
 	b := open(t, t.TempDir())
 	t.Cleanup(func() { _ = b.Close() })
 	backendtest.Run(t, func(*testing.T) backend.Backend { return b })
