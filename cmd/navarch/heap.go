@@ -24,10 +24,12 @@ const (
 	// busyPercent is what a heap may grow by while there is much to do, by no more
 	// than freeGrowth: collections are a fifth of the work of a small heap otherwise.
 	busyPercent = 400
-	// busyWithin is how soon collections follow one another where there is much
-	// to do, and calmAfter how long after the last one there is not.
-	busyWithin = time.Second
-	calmAfter  = 5 * time.Second
+	// busyRate is how many bytes are allocated in a second where there is much to do:
+	// the usual collections would take some percent of a core. calmAfter is how long
+	// after a collection it is looked whether that is still so, and again after half of
+	// it as long as it is.
+	busyRate  = 16 << 20
+	calmAfter = 5 * time.Second
 )
 
 // percentOf returns by how much a heap may grow in which so many bytes live.
@@ -45,10 +47,10 @@ func boundHeap(ctx context.Context) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	p := newPacer(func() uint64 {
-		metrics.Read(sample)
-		return sample[0].Value.Uint64()
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	p := newPacer(func() (live, allocated uint64) {
+		metrics.Read(samples)
+		return samples[0].Value.Uint64(), samples[1].Value.Uint64()
 	})
 	afterCollections(ctx, p.collected)
 }
@@ -56,41 +58,59 @@ func boundHeap(ctx context.Context) {
 // pacer decides by how much the heap grows until the next collection. A burst of
 // work gets more; what it took is given back when it is over.
 type pacer struct {
-	live    func() uint64
+	// heap returns how many bytes live, and how many were ever allocated.
+	heap    func() (live, allocated uint64)
 	set     func(percent int)
 	release func() // collects, and gives free memory back
 
-	mu      sync.Mutex // guards the fields below
+	mu      sync.Mutex // guards the fields below, and calls of heap
 	percent int
-	last    time.Time // of a collection
-	calm    *time.Timer
+	// looked is when it was last looked how many bytes had been allocated.
+	looked    time.Time
+	allocated uint64
+	calm      *time.Timer
 }
 
-func newPacer(live func() uint64) *pacer {
-	return &pacer{live: live, set: func(percent int) { debug.SetGCPercent(percent) }, release: debug.FreeOSMemory, percent: usualPercent}
+func newPacer(heap func() (live, allocated uint64)) *pacer {
+	return &pacer{heap: heap, set: func(percent int) { debug.SetGCPercent(percent) }, release: debug.FreeOSMemory, percent: usualPercent}
+}
+
+// look returns how many bytes live, and whether there was much to do since it was
+// called last. The caller holds mu.
+func (p *pacer) look() (live uint64, busy bool) {
+	live, allocated := p.heap()
+	busy = float64(allocated-p.allocated) >= busyRate*time.Since(p.looked).Seconds()
+	p.looked, p.allocated = time.Now(), allocated
+	return live, busy
 }
 
 // collected is called after each collection.
 func (p *pacer) collected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	busy := time.Since(p.last) < busyWithin
-	p.last = time.Now()
-	live := p.live()
+	live, busy := p.look()
 	p.adopt(percentOf(live, busy || p.calm != nil))
 	switch {
+	case !busy:
 	case p.calm != nil:
 		p.calm.Reset(calmAfter)
-	case busy && percentOf(live, true) > percentOf(live, false): // else there is nothing to give back
+	case percentOf(live, true) > percentOf(live, false): // else there is nothing to give back
 		p.calm = time.AfterFunc(calmAfter, p.calmed)
 	}
 }
 
-// calmed is called when there has been no collection for a while after a burst.
+// calmed is called a while after a collection in a burst. The burst need not be over:
+// collections of a heap that may grow by much are rare.
 func (p *pacer) calmed() {
 	p.mu.Lock()
+	live, busy := p.look()
+	if busy {
+		p.calm.Reset(calmAfter / 2)
+		p.mu.Unlock()
+		return
+	}
 	p.calm = nil
-	p.adopt(percentOf(p.live(), false))
+	p.adopt(percentOf(live, false))
 	p.mu.Unlock()
 	p.release()
 }

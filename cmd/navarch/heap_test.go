@@ -22,39 +22,43 @@ func TestHeapsMayGrow(t *testing.T) {
 	}
 }
 
-// pacerOf returns the pacer of a heap of a size, and what it has set and how often
-// it has released.
-func pacerOf(live uint64) (p *pacer, percent, released *atomic.Int64) {
-	percent, released = new(atomic.Int64), new(atomic.Int64)
+// pacerOf returns the pacer of a heap of a size, what is allocated, and what it has
+// set and how often it has released.
+func pacerOf(live uint64) (p *pacer, allocated *atomic.Uint64, percent, released *atomic.Int64) {
+	allocated, percent, released = new(atomic.Uint64), new(atomic.Int64), new(atomic.Int64)
 	percent.Store(usualPercent)
-	p = newPacer(func() uint64 { return live })
+	p = newPacer(func() (uint64, uint64) { return live, allocated.Load() })
 	p.set, p.release = func(to int) { percent.Store(int64(to)) }, func() { released.Add(1) }
-	return p, percent, released
+	return p, allocated, percent, released
 }
 
 // Collections of a small heap, and what it may grow by after each:
 //
-//	alone   at once   at once      5 s later          alone
-//	 100 ──── 400 ────── 400 ──────── 100, released ── 100
+//	little to do   much   much   much, but no collection   little for a while   little
+//	     100 ────── 400 ── 400 ─────────── 400 ────────────── 100, released ────── 100
 func TestBurstsMayGrowMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, percent, released := pacerOf(50 << 20)
+		p, allocated, percent, released := pacerOf(50 << 20)
 		steps := []struct {
 			wait     time.Duration
+			rate     uint64 // of what is allocated meanwhile, in a second
 			collect  bool
 			percent  int64
 			released int64
 		}{
-			{time.Hour, true, 100, 0},
-			{busyWithin / 2, true, 400, 0},
-			{busyWithin / 2, true, 400, 0},
-			{calmAfter - time.Millisecond, true, 400, 0}, // not calm yet
-			{calmAfter - time.Millisecond, false, 400, 0},
-			{time.Millisecond, false, 100, 1},
-			{time.Hour, true, 100, 1},
-			{time.Hour, false, 100, 1},
+			{time.Hour, busyRate / 100, true, 100, 0},
+			{5 * time.Second, busyRate - 1, true, 100, 0},
+			{2 * time.Second, busyRate, true, 400, 0},
+			{time.Second, busyRate, true, 400, 0},
+			{calmAfter - time.Millisecond, 2 * busyRate, true, 400, 0}, // not calm yet
+			{calmAfter + time.Millisecond, 2 * busyRate, false, 400, 0},
+			{calmAfter/2 - 2*time.Millisecond, busyRate / 2, false, 400, 0},
+			{2 * time.Millisecond, busyRate / 2, false, 100, 1},
+			{time.Hour, busyRate / 100, true, 100, 1},
+			{time.Hour, busyRate / 100, false, 100, 1},
 		}
 		for n, s := range steps {
+			allocated.Add(s.rate * uint64(s.wait/time.Millisecond) / 1000)
 			time.Sleep(s.wait)
 			if s.collect {
 				p.collected()
@@ -72,10 +76,11 @@ func TestBurstsMayGrowMore(t *testing.T) {
 // to look for that would cost a collection of all of it.
 func TestLargeHeapsAreLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, percent, released := pacerOf(1 << 30)
+		p, allocated, percent, released := pacerOf(1 << 30)
 		for range 3 {
 			p.collected()
-			time.Sleep(busyWithin / 2)
+			allocated.Add(busyRate)
+			time.Sleep(time.Second)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,7 +62,8 @@ func (r *Registry) bindOne(ctx context.Context, w Write, b Binding) error {
 	}
 	event := r.putEvent(ctx, w, b.Event)
 	_, _, err := r.modify(ctx, w, func(cur *cache.Version) (outcome, error) {
-		pod := cur.Object().(*corev1.Pod).DeepCopy()
+		bound := *cur.Object().(*corev1.Pod) // which assign changes nothing of that the two share
+		pod := &bound
 		if err := assign(w, pod, b.Binding); err != nil {
 			return outcome{}, err
 		}
@@ -148,15 +150,16 @@ func assign(w Write, pod *corev1.Pod, b *storev1.Binding) error {
 	return nil
 }
 
+// setScheduled sets the condition in a list of the pod's own.
 func setScheduled(pod *corev1.Pod) {
 	condition := corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, ObservedGeneration: pod.Generation, LastTransitionTime: metav1.Now().Rfc3339Copy(),
 	}
-	for i, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled {
-			pod.Status.Conditions[i] = condition
-			return
-		}
+	conditions := slices.Clone(pod.Status.Conditions)
+	if i := slices.IndexFunc(conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled }); i >= 0 {
+		conditions[i] = condition
+	} else {
+		conditions = append(conditions, condition)
 	}
-	pod.Status.Conditions = append(pod.Status.Conditions, condition)
+	pod.Status.Conditions = conditions
 }

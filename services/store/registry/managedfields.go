@@ -256,7 +256,7 @@ func (t *tracker) converted(kind *kinds.Kind, obj kinds.Object) bool {
 // updateAlike is update, with what a write that touched the same fields was found
 // to make of managed fields.
 func (t *tracker) updateAlike(w Write, obj, live kinds.Object) error {
-	key, before, ok := keyOf(w, obj, live)
+	key, before, ok := t.known.keyOf(w, obj, live)
 	if ok {
 		if after, have := t.known.get(key, before, time.Now().UTC()); have {
 			obj.GetObjectKind().SetGroupVersionKind(w.Kind.GVK())

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +31,7 @@ const (
 // what a write costs.
 type outcomes struct {
 	entries *lru.Cache // writeKey → []ownership
+	buffers *sync.Pool // *[]byte, in which keys are made up
 }
 
 // writeKey is the same for two writes only if they make the same of managed fields.
@@ -44,17 +46,27 @@ type ownership struct {
 
 const ofWrite = -1
 
-func newOutcomes() outcomes { return outcomes{lru.New(outcomesKept)} }
+// usualKey is the size in bytes that few of what keys are hashed of exceed.
+const usualKey = 4 << 10
+
+func newOutcomes() outcomes {
+	return outcomes{entries: lru.New(outcomesKept), buffers: &sync.Pool{New: func() any {
+		buffer := make([]byte, 0, usualKey)
+		return &buffer
+	}}}
+}
 
 // keyOf returns the key of a write that changes live to obj, and the managed fields
 // that there are before it. It is false for a write whose outcome depends on more.
-func keyOf(w Write, obj, live kinds.Object) (writeKey, []metav1.ManagedFieldsEntry, bool) {
+func (o outcomes) keyOf(w Write, obj, live kinds.Object) (writeKey, []metav1.ManagedFieldsEntry, bool) {
 	before, ok := entriesBefore(w, obj, live)
 	if !ok || len(before) >= managersCapped {
 		return writeKey{}, nil, false
 	}
 	version := w.Kind.GVK().GroupVersion().String()
-	key := appendTexts(make([]byte, 0, 2<<10), w.Kind.GVK().String(), w.Subresource, managerName(w))
+	buffer := o.buffers.Get().(*[]byte)
+	defer o.buffers.Put(buffer)
+	key := appendTexts((*buffer)[:0], w.Kind.GVK().String(), w.Subresource, managerName(w))
 	for _, e := range before {
 		if e.APIVersion != version || e.Time == nil || e.FieldsV1 == nil {
 			return writeKey{}, nil, false // it is converted, or not as this Store writes it

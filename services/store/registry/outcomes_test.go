@@ -151,7 +151,7 @@ func TestPodsAlikeAreTrackedAlike(t *testing.T) {
 	for _, s := range steps {
 		pod, again := newPod(s.change), newPod(s.change)
 		w := Write{Kind: kind, Manager: s.manager, FromUser: true}
-		if key, before, ok := keyOf(w, pod, fields.empty(kind)); ok {
+		if key, before, ok := fields.known.keyOf(w, pod, fields.empty(kind)); ok {
 			if _, known := fields.known.get(key, before, time.Now()); known != s.known {
 				t.Errorf("the managed fields of %s are known: %t", s.name, known)
 			}
