@@ -253,7 +253,6 @@ func (r *roster) run(ctx context.Context, own *registration) {
 			break
 		}
 		r.log.WarnContext(ctx, "etcd has dropped this store's registration: it did not hear of it for too long", "ttl", r.ttl)
-		r.remove(own)
 		own = r.rejoin(ctx)
 	}
 	r.aloneTill.Store(0)
