@@ -3,12 +3,14 @@ package rest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -45,11 +47,15 @@ func (h *Handler) delete(w http.ResponseWriter, r *http.Request, t routes.Target
 	if err != nil {
 		return err
 	}
+	options.DryRun = options.DryRun || ignoresReadErrors(given)
 	resp, err := h.Store.Delete(r.Context(), &storev1.DeleteRequest{
 		Resource: resource(t), Namespace: t.Namespace, Name: t.Name, Options: options,
 	})
 	if err != nil {
 		return err
+	}
+	if ignoresReadErrors(given) {
+		return apierrors.NewConflict(t.Kind.GroupResource(), t.Name, errors.New("unsafe deletion is not allowed because the object is decodable from storage"))
 	}
 	reply.Warnings(w, resp.GetWarnings())
 	if !resp.GetDeleted() {
@@ -97,9 +103,12 @@ func (h *Handler) deleteCollection(w http.ResponseWriter, r *http.Request, t rou
 		return err
 	}
 	f.As, f.Group, f.Version = "", "", "" // answered in full whatever was asked for
-	_, options, err := deleteOptions(r, f)
+	given, options, err := deleteOptions(r, f)
 	if err != nil {
 		return err
+	}
+	if ignoresReadErrors(given) {
+		return invalidOptions(field.Invalid(field.NewPath("ignoreStoreReadErrorWithClusterBreakingPotential"), true, "is not allowed with DELETECOLLECTION, try again after removing the option"))
 	}
 	resp, err := h.Store.DeleteCollection(r.Context(), &storev1.DeleteCollectionRequest{
 		Resource: resource(t), Namespace: t.Namespace, LabelSelector: list.labels, FieldSelector: list.fields, Options: options,
@@ -206,16 +215,23 @@ var propagations = map[metav1.DeletionPropagation]storev1.PropagationPolicy{
 	metav1.DeletePropagationForeground: storev1.PropagationPolicy_PROPAGATION_POLICY_FOREGROUND,
 }
 
+// invalidOptions is the error of options of a deletion that break rules.
+func invalidOptions(errs ...*field.Error) error {
+	return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "DeleteOptions"}, "", errs)
+}
+
+// ignoresReadErrors says whether what cannot be read is to be deleted. The Store holds
+// nothing that it cannot read.
+func ignoresReadErrors(o *metav1.DeleteOptions) bool {
+	return o.IgnoreStoreReadErrorWithClusterBreakingPotential != nil && *o.IgnoreStoreReadErrorWithClusterBreakingPotential
+}
+
 // storeDeleteOptions turns the API's options into the Store's.
 func storeDeleteOptions(o *metav1.DeleteOptions) (*storev1.DeleteOptions, error) {
-	invalid := func(err *field.Error) error {
-		return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "DeleteOptions"}, "", field.ErrorList{err})
+	if errs := metavalidation.ValidateDeleteOptions(o); len(errs) > 0 {
+		return nil, invalidOptions(errs...)
 	}
-	dry, err := dryRun(o.DryRun)
-	if err != nil {
-		return nil, err
-	}
-	out := &storev1.DeleteOptions{GracePeriodSeconds: o.GracePeriodSeconds, DryRun: dry}
+	out := &storev1.DeleteOptions{GracePeriodSeconds: o.GracePeriodSeconds, DryRun: len(o.DryRun) > 0}
 	if p := o.Preconditions; p != nil {
 		if p.UID != nil {
 			out.Uid = string(*p.UID)
@@ -225,15 +241,8 @@ func storeDeleteOptions(o *metav1.DeleteOptions) (*storev1.DeleteOptions, error)
 		}
 	}
 	switch {
-	case o.PropagationPolicy != nil && o.OrphanDependents != nil:
-		return nil, invalid(field.Invalid(field.NewPath("propagationPolicy"), *o.PropagationPolicy, "orphanDependents and deletionPropagation cannot be both set"))
 	case o.PropagationPolicy != nil:
-		policy, ok := propagations[*o.PropagationPolicy]
-		if !ok {
-			return nil, invalid(field.NotSupported(field.NewPath("propagationPolicy"), *o.PropagationPolicy, []metav1.DeletionPropagation{
-				metav1.DeletePropagationForeground, metav1.DeletePropagationBackground, metav1.DeletePropagationOrphan, "nil"}))
-		}
-		out.PropagationPolicy = policy
+		out.PropagationPolicy = propagations[*o.PropagationPolicy]
 	case o.OrphanDependents != nil && *o.OrphanDependents:
 		out.PropagationPolicy = storev1.PropagationPolicy_PROPAGATION_POLICY_ORPHAN
 	case o.OrphanDependents != nil:

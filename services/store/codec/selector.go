@@ -38,7 +38,7 @@ func ParseSelector(kind *kinds.Kind, labelSelector, fieldSelector string) (Selec
 		if selectable(kind, r.Field) {
 			continue
 		}
-		if len(kind.FieldNames) == 0 {
+		if selectsByName(kind) {
 			return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", r.Field))
 		}
 		return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
@@ -46,12 +46,16 @@ func ParseSelector(kind *kinds.Kind, labelSelector, fieldSelector string) (Selec
 	return Selector{labels: l, fields: f}, nil
 }
 
+// selectsByName says whether a built-in kind names no fields: its objects are selected
+// by name and namespace, even where they have none.
+func selectsByName(kind *kinds.Kind) bool { return kind.Custom == nil && len(kind.FieldNames) == 0 }
+
 func selectable(kind *kinds.Kind, field string) bool {
 	switch field {
 	case "metadata.name":
 		return true
 	case "metadata.namespace":
-		return kind.Namespaced || len(kind.FieldNames) == 0 // what may be asked of all kinds that name none
+		return kind.Namespaced || selectsByName(kind)
 	}
 	return slices.Contains(kind.FieldNames, field) && (field != kind.WatchField || !kind.Unselectable)
 }
