@@ -40,10 +40,13 @@ containers:
   - {name: settings, mountPath: /settings}
   - {name: keys, mountPath: /keys}
 - name: other
-  command: [sh, -c, 'trap "exit 3" TERM; touch /disk/other; stat -c "%%n %%u:%%g" /disk/other > /dev/stdout; id -u; echo last words > /dev/termination-log; while true; do sleep 1; done', %s]
+  command: [sh, -c, 'trap "exit 3" TERM; echo last words > /dev/termination-log; touch /disk/other; stat -c "%%n %%u:%%g" /disk/other > /dev/stdout; id -u; while true; do sleep 1; done', %s]
   securityContext: {runAsUser: 1000, runAsGroup: 3000}
   volumeMounts: *all
 `
+
+// otherWrites is what its second container writes, before it stays.
+const otherWrites = "/disk/other 1000:200\n1000\n"
 
 // uidMap is what a pod's users are on the node: the first, and how many.
 type uidMap struct{ first, length int }
@@ -146,6 +149,7 @@ func TestOwnUsers(t *testing.T) {
 		}
 	}
 	// A container that ends is started again for the same users.
+	s.untilWrote(t, "own-b", "other", otherWrites)
 	s.Kubectl(t, "exec", "own-b", "-c", "other", "--", "kill", "1")
 	s.until(t, "own-b", "is started again", func(p *corev1.Pod) error {
 		if c := statusOf(p, "other"); c.RestartCount == 0 || c.State.Running == nil {
@@ -172,13 +176,8 @@ func (s suite) checkFiles(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	want := "80\n/bin/busybox 0:0\n/disk/init 7:8\n/disk/root 0:200\n/memory/root 0:200\n/etc/hosts 0:0\n" +
 		"/settings/color 0:200\n/keys/password 0:200\ngreensesame\n"
-	if got := s.log(t, pod.Name, corev1.PodLogOptions{Container: "root"}); got != want {
-		t.Errorf("root sees\n%s\nwant\n%s", got, want)
-	}
-	want = "/disk/other 1000:200\n1000\n"
-	if got := s.log(t, pod.Name, corev1.PodLogOptions{Container: "other"}); got != want {
-		t.Errorf("another user sees\n%s\nwant\n%s", got, want)
-	}
+	s.untilWrote(t, pod.Name, "root", want)
+	s.untilWrote(t, pod.Name, "other", otherWrites)
 	s.exec(t, pod.Name, "touch", "/disk/exec")
 	for file, uid := range map[string]uint32{"init": 7, "root": 0, "exec": 0, "other": 1000} {
 		paths, err := filepath.Glob(filepath.Join(s.Dir, "nodes", "*", "pods", string(pod.UID), "volumes", "disk", file))
@@ -195,16 +194,31 @@ func (s suite) checkFiles(t *testing.T, pod *corev1.Pod) {
 	}
 }
 
-// checkProcesses looks at who the pod's processes are on the node.
+// untilWrote waits until a container has written just that.
+func (s suite) untilWrote(t *testing.T, name, container, want string) {
+	t.Helper()
+	testcluster.Eventually(t, container+" has looked around", func() error {
+		if got := s.log(t, name, corev1.PodLogOptions{Container: container}); got != want {
+			return fmt.Errorf("%s wrote\n%s\nwant\n%s", container, got, want)
+		}
+		return nil
+	})
+}
+
+// checkProcesses looks at who the pod's processes are on the node, when their
+// programs run.
 func checkProcesses(t *testing.T, name string, users uidMap) {
 	t.Helper()
-	found := map[int]bool{}
-	for _, uid := range processes(t, "of-"+name) {
-		found[uid-users.first] = true
-	}
-	if len(found) != 2 || !found[0] || !found[1000] {
-		t.Errorf("the processes of %s are those of its users %v, want 0 and 1000", name, found)
-	}
+	testcluster.Eventually(t, "the processes of "+name+" run", func() error {
+		found := map[int]bool{}
+		for _, uid := range processes(t, "of-"+name) {
+			found[uid-users.first] = true
+		}
+		if len(found) != 2 || !found[0] || !found[1000] {
+			return fmt.Errorf("they are those of its users %v, want 0 and 1000", found)
+		}
+		return nil
+	})
 }
 
 // checkNothingLeft looks for what the node keeps of pods that are gone.
