@@ -46,7 +46,15 @@ type Status struct { //nolint:errname // it is what plugins answer, and only som
 
 // NewStatus returns a verdict. Reasons are what users read after the number of
 // nodes: "Insufficient cpu".
-func NewStatus(code Code, reasons ...string) *Status { return &Status{code: code, reasons: reasons} }
+func NewStatus(code Code, reasons ...string) *Status {
+	if code == Skip && len(reasons) == 0 {
+		return skipped
+	}
+	return &Status{code: code, reasons: reasons}
+}
+
+// skipped is what most plugins say of most pods.
+var skipped = &Status{code: Skip}
 
 // AsStatus makes an Error of err, and Success of nil.
 func AsStatus(err error) *Status {

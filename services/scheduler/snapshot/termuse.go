@@ -12,6 +12,8 @@ type termUse struct {
 	// byPlace are the IDs that a node's pods have, with repetitions.
 	byPlace map[int][]string
 	seen    uint64
+	// all are the terms, in a map that is not changed; nil if they are others by now.
+	all map[string]*PodTerm
 }
 
 type usedTerm struct {
@@ -31,6 +33,8 @@ func (s *Snapshot) AntiAffinity() iter.Seq[*PodTerm] {
 	}
 }
 
+// antiAffinity returns the terms of AntiAffinity by their IDs, in a map that must not
+// be changed.
 func (s *Snapshot) antiAffinity() map[string]*PodTerm {
 	if s.base != nil {
 		all := maps.Clone(s.base.antiAffinity())
@@ -48,11 +52,13 @@ func (s *Snapshot) antiAffinity() map[string]*PodTerm {
 		}
 	}
 	s.changes.since(&s.terms.seen, func(i int) { s.terms.set(s.nodes[i]) })
-	out := make(map[string]*PodTerm, len(s.terms.terms))
-	for id, used := range s.terms.terms {
-		out[id] = used.term
+	if s.terms.all == nil {
+		s.terms.all = make(map[string]*PodTerm, len(s.terms.terms))
+		for id, used := range s.terms.terms {
+			s.terms.all[id] = used.term
+		}
 	}
-	return out
+	return s.terms.all
 }
 
 // set takes over what a node's pods require.
@@ -60,12 +66,14 @@ func (u *termUse) set(n *NodeInfo) {
 	for _, id := range u.byPlace[n.place] {
 		if u.terms[id].uses--; u.terms[id].uses == 0 {
 			delete(u.terms, id)
+			u.all = nil
 		}
 	}
 	delete(u.byPlace, n.place)
 	for id, t := range requiredOf(n) {
 		if u.terms[id] == nil {
 			u.terms[id] = &usedTerm{term: t}
+			u.all = nil
 		}
 		u.terms[id].uses++
 		u.byPlace[n.place] = append(u.byPlace[n.place], id)
