@@ -8,8 +8,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
 )
 
@@ -192,7 +194,7 @@ func validateMetricSource(m *autoscalingv2.MetricSpec, name string, at *field.Pa
 		}
 		return errs
 	case "containerResource":
-		return rule.Join(rule.Needs(at, "name", string(m.ContainerResource.Name), "container", m.ContainerResource.Container), validateUsage(&m.ContainerResource.Target, to))
+		return rule.Join(validateContainerMetric(m.ContainerResource, at), validateUsage(&m.ContainerResource.Target, to))
 	case "resource":
 		return rule.Join(rule.Needs(at, "name", string(m.Resource.Name)), validateUsage(&m.Resource.Target, to))
 	}
@@ -236,4 +238,19 @@ func validateTarget(t *autoscalingv2.MetricTarget, at *field.Path) field.ErrorLi
 		errs = append(errs, field.Invalid(at.Child("averageUtilization"), *u, "must be greater than 0"))
 	}
 	return errs
+}
+
+// validateContainerMetric: what is measured is a resource that containers can ask for,
+// of a container that there can be.
+func validateContainerMetric(m *autoscalingv2.ContainerResourceMetricSource, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if m.Name == "" {
+		errs = append(errs, field.Required(at.Child("name"), "must specify a resource name"))
+	} else {
+		errs = append(errs, podspec.ValidateContainerResource(m.Name, at.Child("name"))...)
+	}
+	if m.Container == "" {
+		return append(errs, field.Required(at.Child("container"), "must specify a container"))
+	}
+	return append(errs, rule.Form(m.Container, at.Child("container"), validation.IsDNS1123Label)...)
 }

@@ -83,6 +83,13 @@ func TestAutoscalersAndBudgets(t *testing.T) {
 		"spec.minReplicas: Invalid value: -1: must be greater than or equal to 0"}})
 	testCreate(t, gvk("autoscaling/v1", "HorizontalPodAutoscaler"), cases)
 	testCreate(t, gvk("autoscaling/v2", "HorizontalPodAutoscaler"), append(cases, []bad{
+		{"resources of containers", "spec: {scaleTargetRef: {apiVersion: a/v1, kind: A, name: b}, maxReplicas: 1, metrics: [{type: ContainerResource, containerResource: {name: 500m, container: C, target: {type: Utilization, averageUtilization: 1}}}, " +
+			"{type: ContainerResource, containerResource: {target: {type: Utilization, averageUtilization: 1}}}]}", []string{
+			`spec.metrics[0].containerResource.name: Invalid value: "500m": must be a standard resource type or fully qualified`,
+			`spec.metrics[0].containerResource.name: Invalid value: "500m": must be a standard resource for containers`,
+			`spec.metrics[0].containerResource.container: Invalid value: "C": a lowercase RFC 1123 label`,
+			"spec.metrics[1].containerResource.name: Required value: must specify a resource name",
+			"spec.metrics[1].containerResource.container: Required value: must specify a container"}},
 		{"metrics", "spec: {maxReplicas: 1, " + target + ", metrics: [{type: Resource}, {type: Pods, pods: {metric: {name: ''}, target: {type: AverageValue, averageValue: -1}}, resource: {name: cpu, target: {type: A}}}]}", []string{
 			"spec.metrics[0].resource: Required value: must populate information for the given metric source",
 			"spec.metrics[1].pods.metric.name: Required value", `spec.metrics[1].pods.target.averageValue: Invalid value: "-1": must be positive`,
