@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"navarch.dev/navarch/internal/http2frame"
 )
 
 const (
@@ -124,30 +126,27 @@ func (c *conn) flooded() error {
 // The append methods put frames into out. Their callers hold mu.
 
 func (c *conn) appendFrame(kind http2.FrameType, flags http2.Flags, stream uint32, length int) {
-	if c.out == nil {
-		c.out = takeBuffer()
-	}
-	c.out = append(c.out, byte(length>>16), byte(length>>8), byte(length), byte(kind), byte(flags))
-	c.out = binary.BigEndian.AppendUint32(c.out, stream)
+	c.out = http2frame.Append(c.buffer(), kind, flags, stream, length)
 }
 
 func (c *conn) appendSettings(settings ...http2.Setting) {
-	const size = 6
-	c.appendFrame(http2.FrameSettings, 0, 0, size*len(settings))
-	for _, s := range settings {
-		c.out = binary.BigEndian.AppendUint16(c.out, uint16(s.ID))
-		c.out = binary.BigEndian.AppendUint32(c.out, s.Val)
-	}
+	c.out = http2frame.AppendSettings(c.buffer(), settings...)
 }
 
 func (c *conn) appendWindowUpdate(stream uint32, more int) {
-	c.appendFrame(http2.FrameWindowUpdate, 0, stream, 4)
-	c.out = binary.BigEndian.AppendUint32(c.out, uint32(more))
+	c.out = http2frame.AppendWindowUpdate(c.buffer(), stream, more)
 }
 
 func (c *conn) appendReset(stream uint32, code http2.ErrCode) {
-	c.appendFrame(http2.FrameRSTStream, 0, stream, 4)
-	c.out = binary.BigEndian.AppendUint32(c.out, uint32(code))
+	c.out = http2frame.AppendReset(c.buffer(), stream, code)
+}
+
+// buffer returns what is to be sent, with room for more.
+func (c *conn) buffer() []byte {
+	if c.out == nil {
+		c.out = takeBuffer()
+	}
+	return c.out
 }
 
 func (c *conn) appendGoAway(code http2.ErrCode) {

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"navarch.dev/navarch/internal/http2frame"
 )
 
 const (
@@ -73,27 +75,19 @@ func (c *conn) flush() {
 // The append methods put frames into out. Their callers hold mu.
 
 func (c *conn) appendFrame(kind http2.FrameType, flags http2.Flags, stream uint32, length int) {
-	c.out = append(c.out, byte(length>>16), byte(length>>8), byte(length), byte(kind), byte(flags))
-	c.out = binary.BigEndian.AppendUint32(c.out, stream)
+	c.out = http2frame.Append(c.out, kind, flags, stream, length)
 }
 
 func (c *conn) appendSettings(settings ...http2.Setting) {
-	const size = 6
-	c.appendFrame(http2.FrameSettings, 0, 0, size*len(settings))
-	for _, s := range settings {
-		c.out = binary.BigEndian.AppendUint16(c.out, uint16(s.ID))
-		c.out = binary.BigEndian.AppendUint32(c.out, s.Val)
-	}
+	c.out = http2frame.AppendSettings(c.out, settings...)
 }
 
 func (c *conn) appendWindowUpdate(stream uint32, more int) {
-	c.appendFrame(http2.FrameWindowUpdate, 0, stream, 4)
-	c.out = binary.BigEndian.AppendUint32(c.out, uint32(more))
+	c.out = http2frame.AppendWindowUpdate(c.out, stream, more)
 }
 
 func (c *conn) appendReset(stream uint32) {
-	c.appendFrame(http2.FrameRSTStream, 0, stream, 4)
-	c.out = binary.BigEndian.AppendUint32(c.out, uint32(http2.ErrCodeCancel))
+	c.out = http2frame.AppendReset(c.out, stream, http2.ErrCodeCancel)
 }
 
 // appendHeaders appends the beginning of a call, which is far smaller than a frame
