@@ -45,6 +45,17 @@ func joinEtcd(t *testing.T, address string) *member {
 	return m
 }
 
+// client returns etcd's own client, which is registered as nobody.
+func client(t *testing.T, address string) *clientv3.Client {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://" + address}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
 func (m *member) leave() {
 	_ = m.Close()
 	m.proxy.Close()
@@ -72,6 +83,7 @@ func (h *highest) raise(n int64) {
 type crowd struct {
 	t       *testing.T
 	address string
+	etcd    *clientv3.Client // asked by nobody but the test
 	members [3]atomic.Pointer[member]
 	// known is the newest revision that anybody has been told of: by an answer to a
 	// write or to a question.
@@ -150,9 +162,7 @@ func (c *crowd) disturb(rnd *rand.Rand) {
 	case m == nil:
 		c.members[slot].Store(joinEtcd(c.t, c.address))
 	case rnd.IntN(4) == 0:
-		m.proxy.Dark(true)
-		time.Sleep(shortTTL + shortTTL/2) // no event tells a Store that etcd has forgotten it
-		m.proxy.Dark(false)
+		c.forget(m)
 	case rnd.IntN(4) == 0:
 		m.proxy.Cut()
 	default:
@@ -161,9 +171,25 @@ func (c *crowd) disturb(rnd *rand.Rand) {
 	}
 }
 
+// forget keeps a Store from etcd until that has dropped its registration.
+func (c *crowd) forget(m *member) {
+	ctx, cancel := context.WithCancel(c.t.Context())
+	defer cancel()
+	dropped := c.etcd.Watch(clientv3.WithRequireLeader(ctx), "/stores/", clientv3.WithPrefix(), clientv3.WithFilterPut(), clientv3.WithCreatedNotify())
+	<-dropped // the watch is there
+	for registered := false; !registered && ctx.Err() == nil; {
+		_, err := m.Revision(ctx) // which only a Store that is registered tells
+		registered = err == nil
+	}
+	m.proxy.Dark(true)
+	<-dropped
+	m.proxy.Dark(false)
+}
+
 func TestRevisionsWhileStoresComeAndGo(t *testing.T) {
 	t.Parallel()
-	c := &crowd{t: t, address: etcdtest.Serve(t)}
+	address := etcdtest.Serve(t)
+	c := &crowd{t: t, address: address, etcd: client(t, address)}
 	c.members[0].Store(joinEtcd(t, c.address))
 	ctx, cancel := context.WithCancel(t.Context())
 	var working sync.WaitGroup
@@ -204,7 +230,7 @@ func TestAloneWithoutEtcd(t *testing.T) {
 		t.Errorf("while alone: %d, %v, want at least %d", newest, err, r.Revision)
 	}
 	for m.Alone() {
-		time.Sleep(shortLease / 10)
+		_, _ = m.Revision(t.Context()) // it answers, and cannot prolong the lease
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
@@ -293,14 +319,10 @@ func TestKnownOnceShown(t *testing.T) {
 	address := etcdtest.Serve(t)
 	first := joinEtcd(t, address)
 	defer first.leave()
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://" + address}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
+	others := client(t, address)
 	put := func(key string) {
 		t.Helper()
-		if _, err := client.Put(t.Context(), key, "v"); err != nil {
+		if _, err := others.Put(t.Context(), key, "v"); err != nil {
 			t.Fatal(err)
 		}
 	}
