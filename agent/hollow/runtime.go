@@ -210,13 +210,31 @@ func (r *hollowRuntime) UpdateContainerResources(_ context.Context, id string, r
 	if c.state != runtime.StateRunning {
 		return fmt.Errorf("container %s: %w", id, runtime.ErrNotRunning)
 	}
-	all := maps.Clone(c.annotations) // others read the one that is there
+	c.annotate(annotations)
+	c.resources = c.resources.Updated(resources)
+	return nil
+}
+
+// AnnotateContainer implements runtime.Runtime.
+func (r *hollowRuntime) AnnotateContainer(_ context.Context, id string, annotations map[string]string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.container(id)
+	if err != nil {
+		return err
+	}
+	c.annotate(annotations)
+	return nil
+}
+
+// annotate adds annotations to a copy: others read the one that is there.
+func (c *container) annotate(annotations map[string]string) {
+	all := maps.Clone(c.annotations)
 	if all == nil {
 		all = make(map[string]string, len(annotations))
 	}
 	maps.Copy(all, annotations)
-	c.annotations, c.resources = all, c.resources.Updated(resources)
-	return nil
+	c.annotations = all
 }
 
 // Exec implements runtime.Runtime: every command of a running container

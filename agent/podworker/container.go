@@ -37,8 +37,11 @@ type container struct {
 	last *corev1.ContainerStateTerminated
 	// attempt numbers the next one to be made.
 	attempt uint32
-	// lastID is the ended attempt that is kept for its state.
-	lastID string
+	// old are ended attempts, which the runtime keeps until the next one runs: they
+	// are what a new agent knows of the container. unborn is one that an earlier
+	// agent made and did not start, "" if there is none.
+	old    []string
+	unborn string
 
 	// launching is an operation under way; launched is closed once it has tried.
 	launching bool

@@ -33,7 +33,8 @@ type fakeRuntime struct {
 	containers map[string]*fakeContainer
 	// ignoreTerm names containers that only SIGKILL ends.
 	ignoreTerm map[string]bool
-	onSignal   func(id string) // before a container is signalled
+	onSignal   func(id string)                                             // before a container is signalled
+	onCreate   func(ctx context.Context, spec runtime.ContainerSpec) error // before a container is made; an error refuses it
 	// fences are what sandboxes have been put under.
 	fences map[string]*runtime.Fence
 	// shut holds back FenceSandbox until it is closed; nil does not.
@@ -142,7 +143,15 @@ func (f *fakeRuntime) ListSandboxes(context.Context) ([]runtime.SandboxStatus, e
 	return all, nil
 }
 
-func (f *fakeRuntime) CreateContainer(_ context.Context, uid string, spec runtime.ContainerSpec) error {
+func (f *fakeRuntime) CreateContainer(ctx context.Context, uid string, spec runtime.ContainerSpec) error {
+	f.mu.Lock()
+	onCreate := f.onCreate
+	f.mu.Unlock()
+	if onCreate != nil {
+		if err := onCreate(ctx, spec); err != nil {
+			return err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.containers[spec.ID] = &fakeContainer{done: make(chan struct{}), status: runtime.ContainerStatus{
@@ -290,6 +299,18 @@ func (f *fakeRuntime) UpdateContainerResources(_ context.Context, id string, r r
 	c.status.Spec.Annotations = maps.Clone(c.status.Spec.Annotations)
 	maps.Copy(c.status.Spec.Annotations, annotations)
 	f.updates = append(f.updates, update{c.status.Spec.Name, r})
+	return nil
+}
+
+func (f *fakeRuntime) AnnotateContainer(_ context.Context, id string, annotations map[string]string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.containers[id]
+	if !ok {
+		return runtime.ErrNotFound
+	}
+	c.status.Spec.Annotations = maps.Clone(c.status.Spec.Annotations)
+	maps.Copy(c.status.Spec.Annotations, annotations)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,9 +49,10 @@ type launchInput struct {
 	spec     *corev1.Container
 	role     role
 	attempt  uint32
-	restarts int    // how often the pod was restarted
-	remove   string // an older attempt to remove
-	target   string // the container to share processes with, if any
+	restarts int      // how often the pod was restarted
+	old      []string // ended attempts, to be removed once this one runs
+	unborn   string   // one that was never started
+	target   string   // the container to share processes with, if any
 	targetID string
 	sandbox  *future[struct{}]
 	attached *future[network.Attachment]
@@ -73,7 +75,8 @@ func (w *worker) launch(c *container) {
 		w.retire(c)
 	}
 	in := launchInput{
-		pod: w.podWithIPs(), spec: c.spec, role: c.role, attempt: c.attempt, restarts: w.restarts, remove: c.lastID, target: c.target,
+		pod: w.podWithIPs(), spec: c.spec, role: c.role, attempt: c.attempt, restarts: w.restarts, target: c.target,
+		old: slices.Clone(c.old), unborn: c.unborn,
 		sandbox: w.sandbox, attached: w.attached, volumes: w.volumes, devices: w.devices, after: w.before(c), tried: make(chan struct{}),
 	}
 	if t := w.find(c.target); t != nil && t.present {
@@ -87,12 +90,15 @@ func (w *worker) launch(c *container) {
 		if err == nil {
 			status, err = w.start(ctx, in, status.Spec.ID)
 		}
+		if err == nil {
+			w.m.removeOld(context.WithoutCancel(ctx), in)
+		}
 		var command *commandError
 		if errors.As(err, &command) {
 			status, err = command.status(in), nil
 		}
 		if err != nil {
-			return func() { w.launchFailed(c, in, err) }
+			return func() { w.launchFailed(c, err) }
 		}
 		return func() { w.started(c, in, status, img) }
 	})
@@ -119,7 +125,10 @@ func (w *worker) before(c *container) <-chan struct{} {
 // retire turns the current, ended attempt into the last one.
 func (w *worker) retire(c *container) {
 	t := terminated(&c.current)
-	c.last, c.lastID = &t, c.current.Spec.ID
+	c.last = &t
+	if c.current.Reason != runtime.ReasonStartError { // the runtime has none of those
+		c.old = append(c.old, c.current.Spec.ID)
+	}
 	c.attempt = c.current.Spec.Attempt + 1
 	c.present, c.ready, c.startedUp = false, false, false
 	c.endProbes()
@@ -149,7 +158,7 @@ func (w *worker) create(ctx context.Context, in launchInput) (runtime.ContainerS
 		}
 		in.pod = w.m.withIPs(in.pod, a.IPs)
 	}
-	w.m.removeOld(ctx, in)
+	w.m.makeRoom(ctx, in)
 	id := runtime.NewID()
 	spec, err := w.m.containerSpec(ctx, in, id, img, vols)
 	if err == nil {
@@ -229,11 +238,25 @@ func (m *Manager) removeContainer(ctx context.Context, id string) {
 	}
 }
 
-// removeOld removes the attempt before, whose end is known by now, and the log
-// of the one before that.
+// makeRoom removes the files that ended attempts have written, and all of one that
+// was never started.
+func (m *Manager) makeRoom(ctx context.Context, in launchInput) {
+	if in.unborn != "" {
+		m.removeContainer(ctx, in.unborn)
+	}
+	for _, id := range in.old {
+		if err := m.deps.Images.Unmount(ctx, id); err != nil {
+			m.deps.Log.WarnContext(ctx, "the files of an old container were not removed", "container", id, "error", err)
+		}
+	}
+}
+
+// removeOld removes the attempts before one that runs, and the log of the last but
+// one. Until then the runtime tells the next agent how they ended, though the Store
+// may not know: so no agent takes a container that was being made anew for lost.
 func (m *Manager) removeOld(ctx context.Context, in launchInput) {
-	if in.remove != "" {
-		m.removeContainer(ctx, in.remove)
+	for _, id := range in.old {
+		m.removeContainer(ctx, id)
 	}
 	if in.attempt < 2 || m.cfg.LogsDir == "" {
 		return
@@ -282,7 +305,10 @@ func (w *worker) started(c *container, in launchInput, status runtime.ContainerS
 	c.attempt = status.Spec.Attempt
 	c.waitReason, c.waitMessage = "", ""
 	c.pulls = backoff{}
-	c.lastID = ""
+	c.unborn = ""
+	if status.Reason != runtime.ReasonStartError {
+		c.old = nil
+	}
 	c.imageID = imageID(img)
 	if status.Reason == runtime.ReasonStartError {
 		w.m.deps.Metrics.ContainerNotStarted(c.kind(), reasonRunError)
@@ -305,9 +331,8 @@ func (w *worker) started(c *container, in launchInput, status runtime.ContainerS
 }
 
 // launchFailed notes why a container was not started.
-func (w *worker) launchFailed(c *container, in launchInput, err error) {
+func (w *worker) launchFailed(c *container, err error) {
 	c.launching = false
-	c.lastID = in.remove
 	if w.setupCtx.Err() != nil || errors.Is(err, errSetup) {
 		return
 	}

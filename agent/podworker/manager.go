@@ -235,11 +235,6 @@ func (w *worker) checkSandbox() {
 	if err == nil && status.Ready {
 		return
 	}
-	for _, c := range w.containers {
-		if c.present {
-			w.refresh(c.current.Spec.ID)
-		}
-	}
 	w.sandboxLost()
 }
 

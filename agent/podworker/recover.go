@@ -195,7 +195,7 @@ func (w *worker) adopt(found []runtime.ContainerStatus) {
 		newest[st.Spec.Name] = st
 		if c := w.find(st.Spec.Name); c != nil && ok {
 			t := terminated(&have)
-			c.last, c.lastID = &t, have.Spec.ID
+			c.last, c.old = &t, append(c.old, have.Spec.ID)
 		}
 	}
 	for _, c := range w.containers {
@@ -239,10 +239,11 @@ func (w *worker) adoptResize() {
 // started over: whether its start was under way cannot be known.
 func (w *worker) adoptContainer(c *container, st runtime.ContainerStatus) {
 	if st.State == runtime.StateCreated {
-		c.attempt, c.lastID = st.Spec.Attempt, st.Spec.ID
+		c.attempt, c.unborn = st.Spec.Attempt, st.Spec.ID
 		return
 	}
 	c.present, c.current, c.settled = true, st, true
+	c.mustRestart = toBeRestarted(&st.Spec)
 	c.attempt, c.imageID, c.waitReason, c.waitMessage = st.Spec.Attempt, st.Spec.ImageID, "", ""
 	if c.role == roleMain {
 		w.initialized = true
@@ -295,20 +296,51 @@ func (w *worker) told(c *container) *corev1.ContainerStatus {
 }
 
 // adoptTold continues with what the Store was told of a container that the
-// runtime does not have.
+// runtime does not have, or only as one that was never started.
 func (w *worker) adoptTold(c *container) {
 	told := w.told(c)
 	switch {
 	case told == nil:
+	case c.unborn != "": // the one before has ended, and this one was to follow
+		if end := told.State.Terminated; end != nil && len(c.old) == 0 {
+			c.last = end.DeepCopy()
+		}
 	case told.State.Terminated != nil:
-		c.last = told.State.Terminated.DeepCopy()
+		w.adoptEnded(c, told)
 	case told.State.Running != nil:
 		c.lose(told)
 		if c.role != roleEphemeral && (w.restarts > 0 || w.toldToRestartAll()) {
 			w.retire(c) // it would have been started again
-			c.last.Reason, c.lastID = reasonRestartingAll, ""
+			c.last.Reason, c.old = reasonRestartingAll, nil
 		}
 	}
+}
+
+// adoptEnded continues with how a container has ended, as the Store was told. What
+// has ended for good is not started again, though nothing of it is left.
+func (w *worker) adoptEnded(c *container, told *corev1.ContainerStatus) {
+	end := told.State.Terminated
+	c.current = runtime.ContainerStatus{
+		Spec: runtime.ContainerSpec{
+			ID: strings.TrimPrefix(end.ContainerID, idPrefix), Name: c.spec.Name,
+			Attempt: uint32(max(told.RestartCount, 0)), ImageID: told.ImageID,
+		},
+		State: runtime.StateExited, StartedAt: end.StartedAt.Time, FinishedAt: end.FinishedAt.Time,
+		ExitCode: int(end.ExitCode), Reason: end.Reason, Message: end.Message,
+	}
+	c.present = true
+	if !w.endedForGood(c) || c.role != roleEphemeral && w.toldToRestartAll() {
+		c.present = false
+		c.last = end.DeepCopy()
+		return
+	}
+	c.settled, c.attempt = true, c.current.Spec.Attempt
+}
+
+// endedForGood says whether a container has ended and is not started again, not even
+// with another sandbox: there init containers that succeeded run again.
+func (w *worker) endedForGood(c *container) bool {
+	return c.exited() && !c.restartable(w.pod) && (c.role != roleInit || !c.succeeded())
 }
 
 // lostExitCode stands for that of a container of which nothing is left: SIGKILL's.
@@ -369,19 +401,15 @@ func (w *worker) wasReady(c *container) bool {
 }
 
 // dropSandbox removes a sandbox that is not whole, with its dead containers,
-// so that all is made anew.
+// so that all is made anew that has not ended for good.
 func (w *worker) dropSandbox() {
 	if w.mustStayOver() {
 		return
 	}
-	for _, c := range w.containers {
-		if c.present {
-			w.retire(c)
-		}
+	if w.forsake() {
+		w.remakeSandbox()
+		w.cgroup = podResources(w.pod) // that of the next one
 	}
-	w.initialized = false
-	w.remakeSandbox()
-	w.cgroup = podResources(w.pod) // that of the next one
 }
 
 // mustStayOver says that the pod has ended and its sandbox is gone for good.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/codes"
@@ -141,15 +142,47 @@ func (w *worker) sandboxLost() {
 	if w.phase != phaseRunning || w.sandbox == nil || !w.sandbox.finished() || w.sandbox.err != nil {
 		return
 	}
-	w.event(nil, corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	for _, c := range w.containers {
 		if c.present {
+			w.refresh(c.current.Spec.ID)
+		}
+	}
+	if w.forsake() {
+		w.event(nil, corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+		w.remakeSandbox()
+	}
+}
+
+// forsake gives the containers of a dead sandbox up, so that they begin anew with
+// the next one, and says whether there is to be one: what has ended for good stays
+// as it is, and a pod all of which has, or whose init container has failed for good,
+// is over.
+func (w *worker) forsake() bool {
+	all := w.restartingAll || slices.ContainsFunc(w.containers, (*container).restartsAll)
+	for _, c := range w.containers {
+		if c.running() {
+			w.endWithSandbox(c)
+		}
+	}
+	if !all && w.completed() {
+		return false
+	}
+	for _, c := range w.containers {
+		if c.present && (all && c.role != roleEphemeral || !w.endedForGood(c)) {
 			w.retire(c)
-			c.present = false
 		}
 	}
 	w.initialized = false
-	w.remakeSandbox()
+	return true
+}
+
+// endWithSandbox notes the end of a container that is killed with its sandbox.
+func (w *worker) endWithSandbox(c *container) {
+	c.current.State, c.current.ExitCode, c.current.FinishedAt = runtime.StateExited, lostExitCode, time.Now()
+	c.current.Reason, c.current.Message = runtime.ReasonUnknown, "the pod's sandbox died, and the container was killed"
+	c.ready = false
+	c.endProbes()
+	w.m.deps.Metrics.ContainerEnded(c.kind(), lostExitCode, runtime.ReasonUnknown)
 }
 
 // remakeSandbox removes the sandbox; once that is done step begins it anew.

@@ -127,7 +127,7 @@ func (w *worker) passed(c *container) bool {
 // keepRunning starts one container if it should run and does not.
 func (w *worker) keepRunning(c *container, now time.Time, soonest func(time.Time)) {
 	switch {
-	case c.running() && !c.stopping && !c.launching && w.changed(c):
+	case c.running() && !c.stopping && !c.launching && (c.mustRestart || w.changed(c)):
 		w.event(c, corev1.EventTypeNormal, "Killing",
 			fmt.Sprintf("Container %s definition changed, will be restarted", c.spec.Name))
 		c.mustRestart = true

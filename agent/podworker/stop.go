@@ -103,8 +103,11 @@ func (w *worker) stopContainer(c *container, reason string, grace time.Duration)
 	c.endProbes()
 	id, spec, stopSignal := c.current.Spec.ID, c.spec, c.current.Spec.Image.StopSignal
 	hook, field := w.hookTarget(c), c.fieldPath()
-	ctx, left := context.WithoutCancel(w.ctx), w.left
+	ctx, left, again := context.WithoutCancel(w.ctx), w.left, c.mustRestart
 	w.operate(func() func() {
+		if again {
+			w.m.noteRestart(ctx, id)
+		}
 		end := time.Now().Add(grace)
 		if spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil {
 			limited, cancel := context.WithDeadline(ctx, end)

@@ -128,6 +128,9 @@ type Runtime interface {
 	// are kept for the caller. ContainerStatus shows both from then on, also
 	// after a Recover.
 	UpdateContainerResources(ctx context.Context, containerID string, resources Resources, annotations map[string]string) error
+	// AnnotateContainer adds annotations to those that are kept for the caller,
+	// whether the container runs or has ended.
+	AnnotateContainer(ctx context.Context, containerID string, annotations map[string]string) error
 
 	// Exec runs a command in a running container and returns its exit code. When
 	// ctx ends the command is killed. An error means that it could not be run.

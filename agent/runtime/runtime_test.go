@@ -273,13 +273,16 @@ func TestUsageAndUpdate(t *testing.T) {
 	if err := n.UpdateContainerResources(t.Context(), id, runtime.Resources{MemoryLimit: 48 << 20}, map[string]string{"a": "b"}); err != nil {
 		t.Error(err)
 	}
+	if err := n.AnnotateContainer(t.Context(), id, map[string]string{"c": "d"}); err != nil {
+		t.Error(err)
+	}
 	if err := n.UpdateSandboxResources(t.Context(), podUID, runtime.Resources{MemoryLimit: 128 << 20}); err != nil {
 		t.Error(err)
 	}
 	want := runtime.Resources{MemoryLimit: 48 << 20, CPUQuota: runtime.QuotaForMilliCPU(1500), PidsLimit: 100}
 	next := runtimetest.Open(t, cfg) // the next agent knows what was changed
 	status, err := next.ContainerStatus(t.Context(), id)
-	if err != nil || status.Spec.Resources != want || status.Spec.Annotations["a"] != "b" {
+	if err != nil || status.Spec.Resources != want || status.Spec.Annotations["a"] != "b" || status.Spec.Annotations["c"] != "d" {
 		t.Errorf("the container has %+v and %v, want %+v: %v", status.Spec.Resources, status.Spec.Annotations, want, err)
 	}
 	wantPod := runtime.Resources{CPUShares: 512, MemoryLimit: 128 << 20}
