@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	posts         = 150 // per round
-	fanOutSeconds = 5   // of each round
+	posts         = 1000 // per round: enough that no single one is the p99
+	fanOutSeconds = 5    // of each round
 
 	watchesPerConnection = 50
 	latencyTarget        = 2 // times faster than the reference
