@@ -30,15 +30,38 @@ const (
 	// it as long as it is.
 	busyRate  = 16 << 20
 	calmAfter = 5 * time.Second
+	// lookLeast is the shortest time that tells a rate.
+	lookLeast = 100 * time.Millisecond
+
+	// keptGrowth is how many bytes of what a burst took are kept for keptFor after it.
+	// Where there was one there will be another, and to touch memory that the system
+	// has just given costs more than to collect as much: 0.2 ms a MiB, on a virtual machine
+	// whose own memory is given as it is touched 3 ms. A heap in which less than keptFrom
+	// lives has small bursts.
+	keptGrowth = 256 << 20
+	keptFrom   = 64 << 20
+	keptFor    = 5 * time.Minute
+)
+
+// load is how much there is to do.
+type load int
+
+const (
+	calm   load = iota
+	rested      // calm, after a burst
+	busy
 )
 
 // percentOf returns by how much a heap may grow in which so many bytes live.
-func percentOf(live uint64, busy bool) int {
+func percentOf(live uint64, l load) int {
 	usual := int(max(leastPercent, min(usualPercent, 100*freeGrowth/max(live, 1))))
-	if !busy {
-		return usual
+	switch {
+	case l == busy:
+		return max(usual, int(min(busyPercent, 100*freeGrowth/max(live, 1))))
+	case l == rested && live >= keptFrom:
+		return max(usual, int(min(busyPercent, 100*keptGrowth/live)))
 	}
-	return max(usual, int(min(busyPercent, 100*freeGrowth/max(live, 1))))
+	return usual
 }
 
 // boundHeap keeps the heap's growth within bounds until ctx ends, unless GOGC or
@@ -56,63 +79,87 @@ func boundHeap(ctx context.Context) {
 }
 
 // pacer decides by how much the heap grows until the next collection. A burst of
-// work gets more; what it took is given back when it is over.
+// work gets more. What it took is given back when it is over: all at once, or first
+// what is more than the next burst may want.
 type pacer struct {
 	// heap returns how many bytes live, and how many were ever allocated.
 	heap    func() (live, allocated uint64)
 	set     func(percent int)
+	collect func()
 	release func() // collects, and gives free memory back
 
 	mu      sync.Mutex // guards the fields below, and calls of heap
 	percent int
+	load    load
 	// looked is when it was last looked how many bytes had been allocated.
 	looked    time.Time
 	allocated uint64
-	calm      *time.Timer
+	ease      *time.Timer // calls eased, while the load is not calm
 }
 
 func newPacer(heap func() (live, allocated uint64)) *pacer {
-	return &pacer{heap: heap, set: func(percent int) { debug.SetGCPercent(percent) }, release: debug.FreeOSMemory, percent: usualPercent}
+	return &pacer{
+		heap: heap, set: func(percent int) { debug.SetGCPercent(percent) },
+		collect: runtime.GC, release: debug.FreeOSMemory, percent: usualPercent,
+	}
 }
 
 // look returns how many bytes live, and whether there was much to do since it was
 // called last. The caller holds mu.
-func (p *pacer) look() (live uint64, busy bool) {
+func (p *pacer) look() (live uint64, much bool) {
 	live, allocated := p.heap()
-	busy = float64(allocated-p.allocated) >= busyRate*time.Since(p.looked).Seconds()
+	since := time.Since(p.looked)
+	if since < lookLeast {
+		return live, p.load == busy
+	}
+	much = float64(allocated-p.allocated) >= busyRate*since.Seconds()
 	p.looked, p.allocated = time.Now(), allocated
-	return live, busy
+	return live, much
 }
 
 // collected is called after each collection.
 func (p *pacer) collected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	live, busy := p.look()
-	p.adopt(percentOf(live, busy || p.calm != nil))
+	live, much := p.look()
+	if much && percentOf(live, busy) > percentOf(live, calm) { // else there is nothing to give back
+		p.become(busy, calmAfter)
+	}
+	p.adopt(percentOf(live, p.load))
+}
+
+// become notes the load, and when it is to be looked whether it has eased. The
+// caller holds mu.
+func (p *pacer) become(l load, look time.Duration) {
+	p.load = l
 	switch {
-	case !busy:
-	case p.calm != nil:
-		p.calm.Reset(calmAfter)
-	case percentOf(live, true) > percentOf(live, false): // else there is nothing to give back
-		p.calm = time.AfterFunc(calmAfter, p.calmed)
+	case l == calm:
+	case p.ease == nil:
+		p.ease = time.AfterFunc(look, p.eased)
+	default:
+		p.ease.Reset(look)
 	}
 }
 
-// calmed is called a while after a collection in a burst. The burst need not be over:
+// eased is called a while after a collection in a burst. The burst need not be over:
 // collections of a heap that may grow by much are rare.
-func (p *pacer) calmed() {
+func (p *pacer) eased() {
 	p.mu.Lock()
-	live, busy := p.look()
-	if busy {
-		p.calm.Reset(calmAfter / 2)
-		p.mu.Unlock()
-		return
+	live, much := p.look()
+	after := p.release
+	switch {
+	case much:
+		p.become(busy, calmAfter/2)
+		after = func() {}
+	case p.load == busy && percentOf(live, rested) > percentOf(live, calm):
+		p.become(rested, keptFor)
+		after = p.collect // so that the next burst finds room
+	default:
+		p.become(calm, 0)
 	}
-	p.calm = nil
-	p.adopt(percentOf(live, false))
+	p.adopt(percentOf(live, p.load))
 	p.mu.Unlock()
-	p.release()
+	after()
 }
 
 // adopt sets the percentage if it is another one. The caller holds mu.

@@ -11,25 +11,62 @@ import (
 
 func TestHeapsMayGrow(t *testing.T) {
 	for live, want := range map[uint64]int{0: 100, 50 << 20: 100, 512 << 20: 100, 800 << 20: 64, 1 << 30: 50, 2 << 30: 40, 20 << 30: 40} {
-		if got := percentOf(live, false); got != want {
+		if got := percentOf(live, calm); got != want {
 			t.Errorf("a heap of %d MiB may grow by %d %%, want %d", live>>20, got, want)
 		}
 	}
 	for live, want := range map[uint64]int{0: 400, 50 << 20: 400, 256 << 20: 200, 512 << 20: 100, 1 << 30: 50, 20 << 30: 40} {
-		if got := percentOf(live, true); got != want {
+		if got := percentOf(live, busy); got != want {
 			t.Errorf("a busy heap of %d MiB may grow by %d %%, want %d", live>>20, got, want)
+		}
+	}
+	for live, want := range map[uint64]int{0: 100, 63 << 20: 100, 64 << 20: 400, 128 << 20: 200, 256 << 20: 100, 512 << 20: 100, 1 << 30: 50, 20 << 30: 40} {
+		if got := percentOf(live, rested); got != want {
+			t.Errorf("a heap of %d MiB may grow by %d %% after a burst, want %d", live>>20, got, want)
 		}
 	}
 }
 
-// pacerOf returns the pacer of a heap of a size, what is allocated, and what it has
-// set and how often it has released.
-func pacerOf(live uint64) (p *pacer, allocated *atomic.Uint64, percent, released *atomic.Int64) {
-	allocated, percent, released = new(atomic.Uint64), new(atomic.Int64), new(atomic.Int64)
-	percent.Store(usualPercent)
-	p = newPacer(func() (uint64, uint64) { return live, allocated.Load() })
-	p.set, p.release = func(to int) { percent.Store(int64(to)) }, func() { released.Add(1) }
-	return p, allocated, percent, released
+// pacing is the pacer of a heap of a size, what is allocated, and what the pacer has
+// set and how often it has collected and released.
+type pacing struct {
+	*pacer
+	allocated                    atomic.Uint64
+	percent, collected, released atomic.Int64
+}
+
+func paced(live uint64) *pacing {
+	p := new(pacing)
+	p.percent.Store(usualPercent)
+	p.pacer = newPacer(func() (uint64, uint64) { return live, p.allocated.Load() })
+	p.set = func(to int) { p.percent.Store(int64(to)) }
+	p.collect = func() { p.collected.Add(1); p.pacer.collected() }
+	p.release = func() { p.released.Add(1); p.pacer.collected() }
+	return p
+}
+
+// paceStep is what happens to a heap, and what its pacer makes of it.
+type paceStep struct {
+	wait    time.Duration
+	rate    uint64 // of what is allocated meanwhile, in a second
+	collect bool   // by the runtime, at the end
+
+	percent, collected, released int64 // after it
+}
+
+func (p *pacing) run(t *testing.T, steps []paceStep) {
+	for n, s := range steps {
+		p.allocated.Add(s.rate * uint64(s.wait/time.Millisecond) / 1000)
+		time.Sleep(s.wait)
+		if s.collect {
+			p.pacer.collected()
+		}
+		synctest.Wait()
+		if percent, collected, released := p.percent.Load(), p.collected.Load(), p.released.Load(); percent != s.percent || collected != s.collected || released != s.released {
+			t.Fatalf("step %d: the heap may grow by %d %%, was collected %d times and released %d times, want %d, %d and %d",
+				n, percent, collected, released, s.percent, s.collected, s.released)
+		}
+	}
 }
 
 // Collections of a small heap, and what it may grow by after each:
@@ -38,37 +75,42 @@ func pacerOf(live uint64) (p *pacer, allocated *atomic.Uint64, percent, released
 //	     100 ────── 400 ── 400 ─────────── 400 ────────────── 100, released ────── 100
 func TestBurstsMayGrowMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, allocated, percent, released := pacerOf(50 << 20)
-		steps := []struct {
-			wait     time.Duration
-			rate     uint64 // of what is allocated meanwhile, in a second
-			collect  bool
-			percent  int64
-			released int64
-		}{
-			{time.Hour, busyRate / 100, true, 100, 0},
-			{5 * time.Second, busyRate - 1, true, 100, 0},
-			{2 * time.Second, busyRate, true, 400, 0},
-			{time.Second, busyRate, true, 400, 0},
-			{calmAfter - time.Millisecond, 2 * busyRate, true, 400, 0}, // not calm yet
-			{calmAfter + time.Millisecond, 2 * busyRate, false, 400, 0},
-			{calmAfter/2 - 2*time.Millisecond, busyRate / 2, false, 400, 0},
-			{2 * time.Millisecond, busyRate / 2, false, 100, 1},
-			{time.Hour, busyRate / 100, true, 100, 1},
-			{time.Hour, busyRate / 100, false, 100, 1},
-		}
-		for n, s := range steps {
-			allocated.Add(s.rate * uint64(s.wait/time.Millisecond) / 1000)
-			time.Sleep(s.wait)
-			if s.collect {
-				p.collected()
-			}
-			synctest.Wait()
-			if percent.Load() != s.percent || released.Load() != s.released {
-				t.Fatalf("step %d: the heap may grow by %d %% and was released %d times, want %d and %d",
-					n, percent.Load(), released.Load(), s.percent, s.released)
-			}
-		}
+		paced(50<<20).run(t, []paceStep{
+			{time.Hour, busyRate / 100, true, 100, 0, 0},
+			{5 * time.Second, busyRate - 1, true, 100, 0, 0},
+			{2 * time.Second, busyRate, true, 400, 0, 0},
+			{time.Second, busyRate, true, 400, 0, 0},
+			{calmAfter - time.Millisecond, 2 * busyRate, true, 400, 0, 0}, // not calm yet
+			{calmAfter + time.Millisecond, 2 * busyRate, false, 400, 0, 0},
+			{calmAfter/2 - 2*time.Millisecond, busyRate / 2, false, 400, 0, 0},
+			{2 * time.Millisecond, busyRate / 2, false, 100, 0, 1},
+			{time.Hour, busyRate / 100, true, 100, 0, 1},
+			{time.Hour, busyRate / 100, false, 100, 0, 1},
+		})
+	})
+}
+
+// A larger heap keeps some of what a burst took for the next one:
+//
+//	much   little for a while   much, but no collection   little for long
+//	 400 ─── 200, collected ───── 400, then 200 again ───── 100, released
+func TestBurstsLeaveRoomForTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		paced(128<<20).run(t, []paceStep{
+			{time.Hour, 0, true, 100, 0, 0},
+			{time.Second, busyRate, true, 400, 0, 0},
+			{calmAfter + time.Millisecond, busyRate / 2, false, 200, 1, 0},
+			{time.Second, 2 * busyRate, true, 400, 1, 0}, // the next
+			{calmAfter + time.Millisecond, busyRate / 2, false, 200, 2, 0},
+			{time.Minute, busyRate / 2, true, 200, 2, 0},
+			{keptFor - time.Minute - 2*time.Millisecond, busyRate / 2, false, 200, 2, 0},
+			{2 * time.Millisecond, busyRate / 2, false, 100, 2, 1},
+			{time.Hour, busyRate / 100, true, 100, 2, 1},
+			{time.Second, busyRate, true, 400, 2, 1},
+			{calmAfter + time.Millisecond, busyRate / 2, false, 200, 3, 1},
+			{keptFor, 2 * busyRate, false, 400, 3, 1}, // busy at the time to give back
+			{calmAfter / 2, busyRate / 2, false, 200, 4, 1},
+		})
 	})
 }
 
@@ -76,17 +118,11 @@ func TestBurstsMayGrowMore(t *testing.T) {
 // to look for that would cost a collection of all of it.
 func TestLargeHeapsAreLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, allocated, percent, released := pacerOf(1 << 30)
+		p := paced(1 << 30)
 		for range 3 {
-			p.collected()
-			allocated.Add(busyRate)
-			time.Sleep(time.Second)
+			p.run(t, []paceStep{{time.Second, busyRate, true, 50, 0, 0}})
 		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if percent.Load() != 50 || released.Load() != 0 {
-			t.Errorf("a heap of 1 GiB may grow by %d %% and was released %d times, want 50 and 0", percent.Load(), released.Load())
-		}
+		p.run(t, []paceStep{{time.Hour, 0, false, 50, 0, 0}})
 	})
 }
 
