@@ -205,7 +205,7 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	})
 	shown.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), metrics.State{
 		NodeName: a.cfg.NodeName, Pods: a.pods, Runtime: a.runtime, CgroupVersion: a.runtime.CgroupVersion(),
-		CertificateEnd: a.cfg.CertificateEnd, PodCertificates: certs.States,
+		CertificateEnd: a.cfg.CertificateEnd, PodCertificates: certs.States, Volumes: volumes.Counts,
 	})
 	a.wireServer(counted, prometheus.Gatherers{tel.Metrics, shown}, probes, tel.Log)
 	return nil

@@ -8,7 +8,7 @@
 //	volumes.go  the space of claimed volumes
 //
 // What a kubelet counts and an agent does not do is not among them: there is no
-// relisting of pods (PLEG), no CRI, no managers of CPUs, memory and topology.
+// relisting of pods (PLEG) but events, whose way is timed instead; no CRI, no managers of CPUs, memory and topology.
 package metrics
 
 import (
@@ -28,7 +28,7 @@ const (
 // Metrics counts what happens on a node. A nil one counts nothing. It is safe for
 // concurrent use.
 type Metrics struct {
-	podStart, podStartTotal                       prometheus.Histogram
+	podStart, podStartTotal, runtimeEvents        prometheus.Histogram
 	podWorker, operationDuration, sandboxDuration *prometheus.HistogramVec
 	imagePull                                     *prometheus.HistogramVec
 	startedPods, failedPods                       prometheus.Counter
@@ -55,6 +55,10 @@ func New(reg prometheus.Registerer) *Metrics {
 		podStart: histogram("pod_start_duration_seconds", "Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run", startBuckets),
 		podStartTotal: histogram("pod_start_total_duration_seconds",
 			"Duration in seconds to start a pod since creation, including time to pull images and run init containers, measured from pod creation timestamp to when all its containers are reported as started and observed via watch", startBuckets),
+		runtimeEvents: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "navarch_runtime_event_seconds", Help: "Time from a shim's word that a container or sandbox has changed until its pod was looked after.",
+			Buckets: prometheus.ExponentialBuckets(.0001, 4, 10),
+		}),
 		podWorker:         histograms("pod_worker_duration_seconds", "Duration in seconds to sync a single pod. Broken down by operation type: create, update, or sync", prometheus.DefBuckets, "operation_type"),
 		operationDuration: histograms("runtime_operations_duration_seconds", "Duration in seconds of runtime operations. Broken down by operation type.", operationBuckets, "operation_type"),
 		sandboxDuration:   histograms("run_podsandbox_duration_seconds", "Duration in seconds of the run_podsandbox operations. Broken down by RuntimeClass.Handler.", prometheus.DefBuckets, "runtime_handler"),
@@ -78,7 +82,7 @@ func New(reg prometheus.Registerer) *Metrics {
 		}, requestLabels),
 		requestDuration: histograms("http_requests_duration_seconds", "Duration in seconds to serve http requests", prometheus.ExponentialBuckets(.005, 2.5, 14), requestLabels...),
 	}
-	reg.MustRegister(m.podStart, m.podStartTotal, m.podWorker, m.operationDuration, m.sandboxDuration, m.imagePull, m.startedPods, m.failedPods, m.startedUsers, m.failedUsers,
+	reg.MustRegister(m.podStart, m.podStartTotal, m.runtimeEvents, m.podWorker, m.operationDuration, m.sandboxDuration, m.imagePull, m.startedPods, m.failedPods, m.startedUsers, m.failedUsers,
 		m.startedContainers, m.failedContainers, m.ended, m.rejected, m.evicted, m.operations, m.operationErrors, m.sandboxErrors, m.imagesCollected,
 		m.requests, m.inflight, m.requestDuration)
 	return m
@@ -116,6 +120,13 @@ func (m *Metrics) PodRuns(seen, created time.Time) {
 func (m *Metrics) PodLookedAfter(operation string, took time.Duration) {
 	if m != nil {
 		m.podWorker.WithLabelValues(operation).Observe(took.Seconds())
+	}
+}
+
+// EventHandled counts the time from a runtime's event until the agent had acted by it.
+func (m *Metrics) EventHandled(took time.Duration) {
+	if m != nil {
+		m.runtimeEvents.Observe(took.Seconds())
 	}
 }
 

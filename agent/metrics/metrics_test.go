@@ -18,6 +18,7 @@ import (
 	"navarch.dev/navarch/agent/metrics"
 	"navarch.dev/navarch/agent/podcertificate"
 	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/volume"
 )
 
 // lines returns what a registry shows, without comments.
@@ -64,6 +65,7 @@ func TestMetrics(t *testing.T) {
 	m.PodRuns(time.Now(), time.Time{})
 	m.PodRuns(time.Now(), time.Now())
 	m.PodLookedAfter("create", 0)
+	m.EventHandled(0)
 	m.ContainerStarted(metrics.Container)
 	m.ContainerNotStarted(metrics.InitContainer, "RunContainerError")
 	m.ContainerEnded(metrics.EphemeralContainer, 137, "OOMKilled")
@@ -81,7 +83,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("exec: %d, %v", code, err)
 	}
 	expect(t, lines(t, reg),
-		"kubelet_pod_start_duration_seconds_count 2",
+		"kubelet_pod_start_duration_seconds_count 2", "navarch_runtime_event_seconds_count 1",
 		"kubelet_pod_start_total_duration_seconds_count 1",
 		`kubelet_pod_worker_duration_seconds_count{operation_type="create"} 1`,
 		`kubelet_started_containers_total{container_type="container"} 1`,
@@ -169,12 +171,17 @@ func TestState(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(metrics.State{
 		NodeName: "n1", Pods: n, Runtime: n, CgroupVersion: 2,
+		Volumes: func() []volume.Count {
+			return []volume.Count{{Plugin: "kubernetes.io/empty-dir", Wanted: 3, Mounted: 2}}
+		},
 		PodCertificates: func() map[podcertificate.SignerState]int {
 			return map[podcertificate.SignerState]int{{Signer: "example.com/a", State: "fresh"}: 4}
 		},
 	})
 	got := lines(t, reg)
 	expect(t, got,
+		`volume_manager_total_volumes{plugin_name="kubernetes.io/empty-dir",state="desired_state_of_world"} 3`,
+		`volume_manager_total_volumes{plugin_name="kubernetes.io/empty-dir",state="actual_state_of_world"} 2`,
 		`kubelet_node_name{node="n1"} 1`, "kubelet_cgroup_version 2", "kubelet_running_pods 2",
 		`kubelet_running_containers{container_state="running"} 1`, `kubelet_running_containers{container_state="exited"} 1`,
 		`kubelet_desired_pods{static=""} 2`, `kubelet_desired_pods{static="true"} 1`, `kubelet_active_pods{static=""} 1`, `kubelet_active_pods{static="true"} 1`,

@@ -10,6 +10,7 @@ import (
 
 	"navarch.dev/navarch/agent/podcertificate"
 	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/volume"
 	"navarch.dev/navarch/internal/version"
 )
 
@@ -39,6 +40,8 @@ type State struct {
 	CertificateEnd func() time.Time
 	// PodCertificates counts the certificates of pods; nil if there can be none.
 	PodCertificates func() map[podcertificate.SignerState]int
+	// Volumes counts the volumes of pods; nil if none are set up.
+	Volumes func() []volume.Count
 }
 
 // Describe implements prometheus.Collector: what is told depends on the pods.
@@ -60,6 +63,9 @@ func (s State) Collect(out chan<- prometheus.Metric) {
 			t.tell(kubelet+"_podcertificate_states", "Gauge vector reporting the number of pod certificate projected volume sources, faceted by signer_name and state.",
 				float64(n), "signer_name", c.Signer, "state", c.State)
 		}
+	}
+	if s.Volumes != nil {
+		tellCounts(t, s.Volumes())
 	}
 	pods, err := s.Pods.Pods(ctx)
 	if err != nil {

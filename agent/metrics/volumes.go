@@ -5,7 +5,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/volume"
 )
+
+// tellCounts tells how many volumes pods are to have, and how many are set up.
+func tellCounts(t gauges, counts []volume.Count) {
+	for _, c := range counts {
+		for state, n := range map[string]int{"desired_state_of_world": c.Wanted, "actual_state_of_world": c.Mounted} {
+			t.tell("volume_manager_total_volumes", "Number of volumes in Volume Manager", float64(n), "plugin_name", c.Plugin, "state", state)
+		}
+	}
+}
 
 // tellVolumes tells the space of the filesystems that claimed volumes are in, as
 // far as running containers have them mounted. Of a volume that shares its

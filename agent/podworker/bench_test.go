@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/metrics"
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/userns"
@@ -40,6 +41,7 @@ type bench struct {
 	fence   *fakeFence
 	fenced  atomic.Int32        // how often OnFenced was told
 	users   func() *userns.Pool // of the manager to be made; nil is none
+	counts  *metrics.Metrics    // of the manager to be made; nil counts nothing
 	stop    func()
 }
 
@@ -125,7 +127,7 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 		Client: c, Pods: pods, Services: services, Runtime: rt, Images: images, Network: net,
 		Volumes: volume.New(volume.Config{Dir: filepath.Join(b.dir, "pods")}, c, objs, nil, tel.Log),
 		Users:   users, Objects: objs, Events: b.events, Log: tel.Log, Tracer: tel.Tracer(),
-		Fence: b.fence, Now: b.fence.now, OnFenced: func() { b.fenced.Add(1) },
+		Fence: b.fence, Now: b.fence.now, OnFenced: func() { b.fenced.Add(1) }, Metrics: b.counts,
 	})
 }
 

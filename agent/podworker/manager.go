@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	corev1 "k8s.io/api/core/v1"
@@ -188,6 +189,7 @@ func (m *Manager) forget(w *worker) {
 // RuntimeEvent is told that a sandbox or a container has changed by itself. It
 // does not block.
 func (m *Manager) RuntimeEvent(e runtime.Event) {
+	told := time.Now()
 	m.mu.Lock()
 	w, ok := m.workers[e.PodUID]
 	m.mu.Unlock()
@@ -195,6 +197,7 @@ func (m *Manager) RuntimeEvent(e runtime.Event) {
 		return
 	}
 	go w.send(func() {
+		defer func() { m.deps.Metrics.EventHandled(time.Since(told)) }()
 		if e.ContainerID == "" {
 			w.checkSandbox()
 			return

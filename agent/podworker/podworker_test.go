@@ -8,11 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/metrics"
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/internal/client"
 )
@@ -376,5 +378,31 @@ func TestChangedImageIsNoOutage(t *testing.T) {
 	})
 	if down.Load() {
 		t.Error("it was told that the pod was not ready")
+	}
+}
+
+// TestEventsAreTimed has the runtime tell of a container's end.
+func TestEventsAreTimed(t *testing.T) {
+	b := newStoreBench(t)
+	reg := prometheus.NewRegistry()
+	b.counts = metrics.New(reg)
+	b.start()
+	t.Cleanup(func() { b.stop() })
+	b.pod("web", nil)
+	b.until("web", "ready", isReady)
+	b.runtime.end(b.runtime.running("main"), 1)
+	b.until("web", "restarted", func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 1 })
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	timed := uint64(0)
+	for _, f := range families {
+		if f.GetName() == "navarch_runtime_event_seconds" {
+			timed = f.GetMetric()[0].GetHistogram().GetSampleCount()
+		}
+	}
+	if timed == 0 {
+		t.Error("no event was timed")
 	}
 }

@@ -29,6 +29,7 @@ func (m *Manager) claimVolume(ctx context.Context, pod *corev1.Pod, v *corev1.Vo
 	if err != nil {
 		return Volume{}, fmt.Errorf("error processing PVC %s/%s: %w", pod.Namespace, name, err)
 	}
+	m.wants(pod, v.Name, pluginOfClaimed(&pv.Spec.PersistentVolumeSource))
 	vol, err := m.found(ctx, pod, v, pv)
 	if err == nil && pv.Spec.Local != nil && !vol.Device && !readOnly {
 		err = m.giveVolume(pod, pv.Name, vol.HostPath)

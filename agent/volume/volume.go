@@ -59,9 +59,10 @@ type Manager struct {
 
 	formatting sync.Mutex // held while a device is looked at, formatted and mounted
 
-	mu       sync.Mutex             // guards all below
-	renewals map[string]*time.Timer // by pod UID
-	given    map[string][]string    // by pod UID, the volumes that are its group's
+	mu       sync.Mutex                 // guards all below
+	renewals map[string]*time.Timer     // by pod UID
+	given    map[string][]string        // by pod UID, the volumes that are its group's
+	held     map[string]map[string]held // by pod UID and volume
 }
 
 // Volumes are a pod's volumes that are set up: host paths by volume name.
@@ -86,7 +87,8 @@ func New(cfg Config, c *client.Client, o *objects.Objects, certs Certificates, l
 	if cfg.MemoryDir == "" {
 		cfg.MemoryDir = cfg.Dir
 	}
-	return &Manager{cfg: cfg, client: c, objects: o, certs: certs, log: log, renewals: make(map[string]*time.Timer), given: make(map[string][]string)}
+	return &Manager{cfg: cfg, client: c, objects: o, certs: certs, log: log, renewals: make(map[string]*time.Timer), given: make(map[string][]string),
+		held: make(map[string]map[string]held)}
 }
 
 func (m *Manager) allocatable() corev1.ResourceList {
@@ -124,6 +126,7 @@ func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod) (Volumes, error) {
 			}
 			return nil, err
 		}
+		m.has(pod, v.Name)
 		out[v.Name] = vol
 		if !refresh.IsZero() && (renewal.IsZero() || refresh.Before(renewal)) {
 			renewal = refresh
@@ -137,6 +140,9 @@ func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod) (Volumes, error) {
 }
 
 func (m *Manager) setUpOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (Volume, time.Time, error) {
+	if v.PersistentVolumeClaim == nil && v.Ephemeral == nil {
+		m.wants(pod, v.Name, pluginOf(&v.VolumeSource))
+	}
 	switch {
 	case v.EmptyDir != nil:
 		vol, err := m.emptyDir(pod, v)
@@ -200,6 +206,9 @@ func (m *Manager) TearDown(podUID string) error {
 	if err := os.RemoveAll(filepath.Join(m.cfg.MemoryDir, podUID)); err != nil {
 		return fmt.Errorf("remove the pod's projected volumes: %w", err)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.held, podUID)
 	return nil
 }
 

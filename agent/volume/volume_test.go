@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -345,4 +346,37 @@ func FuzzPayload(f *testing.F) {
 			t.Errorf("%q and %q wrote outside of the volume: %v, %v", one, two, entries, err)
 		}
 	})
+}
+
+func TestCounts(t *testing.T) {
+	b := newBench(t)
+	b.configMap("settings", map[string]string{"a": "1"})
+	b.bind("data", local("pv-data", t.TempDir()))
+	pod := claiming("data")
+	pod.Spec.Volumes = append(pod.Spec.Volumes,
+		corev1.Volume{Name: "cache", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		corev1.Volume{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		corev1.Volume{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "settings"},
+		}}})
+	b.setUp(pod, nil)
+	failing := podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{}}})
+	failing.UID = "uid-f"
+	if _, err := b.manager.SetUp(t.Context(), failing); err == nil {
+		t.Fatal("a volume was set up for which there is no plugin")
+	}
+	want := []Count{
+		{"N/A", 1, 0}, {"kubernetes.io/configmap", 1, 1}, {"kubernetes.io/empty-dir", 2, 2}, {"kubernetes.io/local-volume", 1, 1},
+	}
+	if diff := cmp.Diff(want, b.manager.Counts()); diff != "" {
+		t.Error(diff)
+	}
+	for _, uid := range []string{"uid-p", "uid-f"} {
+		if err := b.manager.TearDown(uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := b.manager.Counts(); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
 }
