@@ -25,12 +25,14 @@ func (m *Manager) claimVolume(ctx context.Context, pod *corev1.Pod, v *corev1.Vo
 	if v.PersistentVolumeClaim != nil {
 		name, readOnly = v.PersistentVolumeClaim.ClaimName, v.PersistentVolumeClaim.ReadOnly
 	}
-	pv, err := m.boundVolume(ctx, pod, name, v.Ephemeral != nil)
+	b, err := m.boundVolume(ctx, pod, name, v.Ephemeral != nil)
 	if err != nil {
 		return Volume{}, fmt.Errorf("error processing PVC %s/%s: %w", pod.Namespace, name, err)
 	}
+	b.readOnly = readOnly
+	pv := b.pv
 	m.wants(pod, v.Name, pluginOfClaimed(&pv.Spec.PersistentVolumeSource))
-	vol, err := m.found(ctx, pod, v, pv)
+	vol, err := m.found(ctx, pod, v, b)
 	if err == nil && pv.Spec.Local != nil && !vol.Device && !readOnly {
 		err = m.giveVolume(pod, pv.Name, vol.HostPath)
 	}
@@ -42,7 +44,8 @@ func (m *Manager) claimVolume(ctx context.Context, pod *corev1.Pod, v *corev1.Vo
 }
 
 // found returns a volume as the pod's containers can have it: a device or a path.
-func (m *Manager) found(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, pv *corev1.PersistentVolume) (Volume, error) {
+func (m *Manager) found(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, b bound) (Volume, error) {
+	pv := b.pv
 	mode := ptr.Deref(pv.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
 	if err := checkMode(pod, v.Name, mode); err != nil {
 		return Volume{}, err
@@ -51,37 +54,46 @@ func (m *Manager) found(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, 
 		path, err := blockDevice(pv)
 		return Volume{HostPath: path, Device: true}, err
 	}
-	path, err := m.pathOf(ctx, pod, v.Name, pv)
+	path, err := m.pathOf(ctx, pod, v.Name, b)
 	return Volume{HostPath: path}, err
 }
 
-// boundVolume returns the volume that a claim of the pod's namespace has.
-func (m *Manager) boundVolume(ctx context.Context, pod *corev1.Pod, name string, own bool) (*corev1.PersistentVolume, error) {
+// bound is a claim with the volume that it has.
+type bound struct {
+	claim *corev1.PersistentVolumeClaim
+	pv    *corev1.PersistentVolume
+	// readOnly says that the pod may not write to it.
+	readOnly bool
+}
+
+// boundVolume returns a claim of the pod's namespace with its volume.
+func (m *Manager) boundVolume(ctx context.Context, pod *corev1.Pod, name string, own bool) (bound, error) {
 	claim := &corev1.PersistentVolumeClaim{}
 	if err := m.client.Get(ctx, pod.Namespace, name, claim); err != nil {
-		return nil, fmt.Errorf("failed to fetch PVC from API server: %w", err)
+		return bound{}, fmt.Errorf("failed to fetch PVC from API server: %w", err)
 	}
 	if own {
 		if err := ephemeral.VolumeIsForPod(pod, claim); err != nil {
-			return nil, err
+			return bound{}, err
 		}
 	}
 	if claim.Status.Phase != corev1.ClaimBound || claim.Spec.VolumeName == "" {
-		return nil, errors.New("PVC is not bound")
+		return bound{}, errors.New("PVC is not bound")
 	}
 	pv := &corev1.PersistentVolume{}
 	if err := m.client.Get(ctx, "", claim.Spec.VolumeName, pv); err != nil {
-		return nil, fmt.Errorf("failed to fetch PV %q: %w", claim.Spec.VolumeName, err)
+		return bound{}, fmt.Errorf("failed to fetch PV %q: %w", claim.Spec.VolumeName, err)
 	}
 	if r := pv.Spec.ClaimRef; r == nil || r.UID != claim.UID {
-		return nil, fmt.Errorf("PV %q is not bound to this PVC", pv.Name)
+		return bound{}, fmt.Errorf("PV %q is not bound to this PVC", pv.Name)
 	}
-	return pv, nil
+	return bound{claim: claim, pv: pv}, nil
 }
 
 // pathOf returns where a volume is on this node. The folder of a volume
 // that the node itself keeps is made when it is first used.
-func (m *Manager) pathOf(ctx context.Context, pod *corev1.Pod, volume string, pv *corev1.PersistentVolume) (string, error) {
+func (m *Manager) pathOf(ctx context.Context, pod *corev1.Pod, volume string, b bound) (string, error) {
+	pv := b.pv
 	switch source := &pv.Spec.PersistentVolumeSource; {
 	case source.HostPath != nil:
 		return source.HostPath.Path, checkHostPath(source.HostPath)
@@ -97,7 +109,11 @@ func (m *Manager) pathOf(ctx context.Context, pod *corev1.Pod, volume string, pv
 			return "", err
 		}
 		if device {
-			return m.mountDevice(ctx, pod, volume, source.Local, pv.Spec.MountOptions)
+			dir, err := m.mountDevice(ctx, pod, volume, source.Local, pv.Spec.MountOptions)
+			if err == nil {
+				err = m.grow(ctx, b, source.Local.Path, dir)
+			}
+			return dir, err
 		}
 		return source.Local.Path, nil
 	case source.CSI != nil:

@@ -57,7 +57,9 @@ type Manager struct {
 	certs   Certificates
 	log     *slog.Logger
 
-	formatting sync.Mutex // held while a device is looked at, formatted and mounted
+	formatting sync.Mutex // held while a device is looked at, formatted, mounted and grown
+	// run runs the programs that make filesystems larger; tests replace it.
+	run func(ctx context.Context, program string, args ...string) error
 
 	mu       sync.Mutex                 // guards all below
 	renewals map[string]*time.Timer     // by pod UID
@@ -88,7 +90,7 @@ func New(cfg Config, c *client.Client, o *objects.Objects, certs Certificates, l
 		cfg.MemoryDir = cfg.Dir
 	}
 	return &Manager{cfg: cfg, client: c, objects: o, certs: certs, log: log, renewals: make(map[string]*time.Timer), given: make(map[string][]string),
-		held: make(map[string]map[string]held)}
+		held: make(map[string]map[string]held), run: run}
 }
 
 func (m *Manager) allocatable() corev1.ResourceList {

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -185,4 +186,37 @@ func TestNodesCertificates(t *testing.T) {
 			refusal(t, control.Guard.CheckWrite(t.Context(), writeOf(t, identity.Node("n1"), csr, nil)), c.want)
 		})
 	}
+}
+
+// TestNodesOfClaims: an agent tells how large a claim's volume has become, and no more.
+func TestNodesOfClaims(t *testing.T) {
+	control, _ := newTestControl(t)
+	const refused = "is not allowed to update fields other than the capacity and conditions of claim"
+	for _, c := range []struct {
+		name   string
+		change func(*corev1.PersistentVolumeClaim)
+		want   string
+	}{
+		{"its size", func(c *corev1.PersistentVolumeClaim) {
+			c.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("2Gi")}
+			c.Status.Conditions, c.Status.AllocatedResourceStatuses = nil, nil
+		}, ""},
+		{"its phase", func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimLost }, refused},
+		{"its volume", func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "other" }, refused},
+		{"its labels", func(c *corev1.PersistentVolumeClaim) { c.Labels = map[string]string{"a": "b"} }, refused},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			old := &corev1.PersistentVolumeClaim{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "data"},
+				Status: corev1.PersistentVolumeClaimStatus{
+					Phase: corev1.ClaimBound, Conditions: []corev1.PersistentVolumeClaimCondition{{Type: corev1.PersistentVolumeClaimFileSystemResizePending}},
+					AllocatedResourceStatuses: map[corev1.ResourceName]corev1.ClaimResourceStatus{corev1.ResourceStorage: corev1.PersistentVolumeClaimNodeResizePending},
+				},
+			}
+			changed := old.DeepCopy()
+			c.change(changed)
+			refusal(t, control.Guard.CheckWrite(t.Context(), writeOf(t, identity.Node("n1"), changed, old)), c.want)
+		})
+	}
+	refusal(t, control.Guard.CheckWrite(t.Context(), writeOf(t, identity.Node("n1"), &corev1.PersistentVolumeClaim{}, nil)), "is not allowed to create claims")
 }

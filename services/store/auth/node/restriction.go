@@ -75,6 +75,9 @@ func (g *Guard) checkContent(ctx context.Context, node string, w access.Write) e
 	case *corev1.PersistentVolume:
 		was, _ := old.(*corev1.PersistentVolume)
 		return checkVolume(node, o, was)
+	case *corev1.PersistentVolumeClaim:
+		was, _ := old.(*corev1.PersistentVolumeClaim)
+		return checkClaim(node, o, was)
 	case *resourcev1.ResourceSlice:
 		if !ofNode(o, node) {
 			return errors.New("can only create ResourceSlice with the same NodeName as the requesting node")
@@ -104,6 +107,24 @@ func checkVolume(node string, pv, old *corev1.PersistentVolume) error {
 	if !slices.Equal(pv.Finalizers, released) || !maps.Equal(pv.Labels, old.Labels) || !maps.Equal(pv.Annotations, old.Annotations) ||
 		!equality.Semantic.DeepEqual(pv.Spec, old.Spec) || !equality.Semantic.DeepEqual(pv.OwnerReferences, old.OwnerReferences) {
 		return fmt.Errorf("node %q can only take the finalizer %s off volume %q", node, localpath.Finalizer, old.Name)
+	}
+	return nil
+}
+
+// checkClaim: an agent that has made a volume's filesystem larger tells so in the
+// claim's status, and nothing else.
+func checkClaim(node string, claim, old *corev1.PersistentVolumeClaim) error {
+	if old == nil {
+		return fmt.Errorf("node %q is not allowed to create claims", node)
+	}
+	claim, old = claim.DeepCopy(), old.DeepCopy()
+	for _, c := range []*corev1.PersistentVolumeClaim{claim, old} {
+		c.ResourceVersion, c.ManagedFields = "", nil
+		c.Status.Capacity, c.Status.Conditions = nil, nil
+		c.Status.AllocatedResources, c.Status.AllocatedResourceStatuses = nil, nil
+	}
+	if !equality.Semantic.DeepEqual(claim, old) {
+		return fmt.Errorf("node %q is not allowed to update fields other than the capacity and conditions of claim %q", node, old.Name)
 	}
 	return nil
 }

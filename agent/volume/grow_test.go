@@ -1,0 +1,165 @@
+package volume
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// loopDevice returns a device of 32 MiB, and its file, that is 64 MiB long once
+// the test has made the device so.
+func loopDevice(t *testing.T) (device, file string) {
+	t.Helper()
+	for _, program := range []string{"losetup", "blkid", "mount", "mkfs.ext4", "resize2fs"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("no %s: %v", program, err)
+		}
+	}
+	file = filepath.Join(t.TempDir(), "disk")
+	must(t, os.WriteFile(file, nil, 0o600))
+	must(t, os.Truncate(file, 32<<20))
+	out, err := exec.CommandContext(t.Context(), "losetup", "--find", "--show", file).CombinedOutput()
+	if err != nil {
+		t.Skipf("this machine makes no loop devices: %v: %s", err, out)
+	}
+	device = strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil { //nolint:noctx // the test's context has ended
+			t.Errorf("detach %s: %v: %s", device, err, out)
+		}
+	})
+	return device, file
+}
+
+// sizeOf returns the size of the filesystem at a path.
+func sizeOf(t *testing.T, path string) uint64 {
+	t.Helper()
+	var fs unix.Statfs_t
+	must(t, unix.Statfs(path, &fs))
+	return fs.Blocks * uint64(fs.Bsize) //nolint:gosec // it is positive
+}
+
+// mayGrow says whether this process may make mounted filesystems larger.
+func mayGrow(t *testing.T) bool {
+	t.Helper()
+	_, text, _ := strings.Cut(read(t, "/proc/self/status"), "CapEff:")
+	text, _, _ = strings.Cut(text, "\n")
+	caps, err := strconv.ParseUint(strings.TrimSpace(text), 16, 64)
+	must(t, err)
+	return caps&(1<<unix.CAP_SYS_RESOURCE) != 0
+}
+
+// TestFilesystemGrowsWithItsDevice has a pod use a volume before and after it was
+// made larger.
+func TestFilesystemGrowsWithItsDevice(t *testing.T) {
+	device, file := loopDevice(t)
+	b := newBench(t)
+	b.bind("data", local("pv-data", device))
+	t.Cleanup(func() { must(t, b.manager.TearDown("uid-p")) })
+	b.tell("data", resource.MustParse("1Gi"), "")
+	may, ran := mayGrow(t), []string{}
+	b.manager.run = func(ctx context.Context, program string, args ...string) error {
+		ran = append(ran, strings.Join(append([]string{program}, args...), " "))
+		if !may {
+			return nil
+		}
+		return run(ctx, program, args...)
+	}
+	pod := claiming("data")
+	dir := b.setUp(pod, nil)["v"].HostPath
+	before := sizeOf(t, dir)
+	must(t, b.manager.TearDown("uid-p"))
+
+	must(t, os.Truncate(file, 64<<20))
+	if out, err := exec.CommandContext(t.Context(), "losetup", "--set-capacity", device).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	b.setUp(pod, nil)
+	if len(ran) > 0 {
+		t.Errorf("run for a volume that has not grown: %q", ran)
+	}
+
+	pv := &corev1.PersistentVolume{}
+	must(t, b.client.Get(t.Context(), "", "pv-data", pv))
+	pv.Spec.Capacity[corev1.ResourceStorage] = resource.MustParse("2Gi")
+	must(t, b.client.Update(t.Context(), pv))
+	pod.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = true
+	b.setUp(pod, nil)
+	if len(ran) > 0 {
+		t.Errorf("run for a pod that may not write: %q", ran)
+	}
+	pod.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = false
+	b.tell("data", resource.MustParse("1Gi"), corev1.PersistentVolumeClaimNodeResizePending)
+	b.setUp(pod, nil)
+	b.setUp(pod, nil) // once is enough
+	if !slices.Equal(ran, []string{"resize2fs " + device}) {
+		t.Errorf("run: %q", ran)
+	}
+	if got := sizeOf(t, dir); may && got < before*3/2 {
+		t.Errorf("the filesystem has %d bytes, and had %d before", got, before)
+	}
+	claim := &corev1.PersistentVolumeClaim{}
+	must(t, b.client.Get(t.Context(), "default", "data", claim))
+	if s := claim.Status; s.Capacity.Storage().String() != "2Gi" || len(s.AllocatedResourceStatuses) != 0 || len(s.Conditions) != 0 {
+		t.Errorf("the claim's status is %+v", s)
+	}
+}
+
+// tell writes what a claim is told of its volume's size.
+func (b *bench) tell(name string, size resource.Quantity, status corev1.ClaimResourceStatus) {
+	b.t.Helper()
+	claim := &corev1.PersistentVolumeClaim{}
+	must(b.t, b.client.Get(b.t.Context(), "default", name, claim))
+	claim.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: size}
+	if status != "" {
+		claim.Status.AllocatedResourceStatuses = map[corev1.ResourceName]corev1.ClaimResourceStatus{corev1.ResourceStorage: status}
+		claim.Status.Conditions = []corev1.PersistentVolumeClaimCondition{{Type: corev1.PersistentVolumeClaimFileSystemResizePending, Status: corev1.ConditionTrue}}
+	}
+	must(b.t, b.client.UpdateStatus(b.t.Context(), claim))
+}
+
+func TestGrown(t *testing.T) {
+	for _, tt := range []struct {
+		told, has string
+		status    corev1.ClaimResourceStatus
+		want      bool
+	}{
+		{"1Gi", "2Gi", "", true},
+		{"1Gi", "2Gi", corev1.PersistentVolumeClaimNodeResizePending, true},
+		{"1Gi", "2Gi", corev1.PersistentVolumeClaimNodeResizeInProgress, true},
+		{"1Gi", "2Gi", corev1.PersistentVolumeClaimControllerResizeInProgress, false},
+		{"1Gi", "2Gi", corev1.PersistentVolumeClaimNodeResizeInfeasible, false},
+		{"2Gi", "2Gi", corev1.PersistentVolumeClaimNodeResizePending, false},
+		{"2Gi", "1Gi", "", false},
+	} {
+		b := bound{claim: &corev1.PersistentVolumeClaim{}, pv: &corev1.PersistentVolume{}}
+		b.claim.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(tt.told)}
+		b.claim.Status.AllocatedResourceStatuses = map[corev1.ResourceName]corev1.ClaimResourceStatus{corev1.ResourceStorage: tt.status}
+		b.pv.Spec.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(tt.has)}
+		if got := b.grown(); got != tt.want {
+			t.Errorf("%s of %s, %q: %v", tt.told, tt.has, tt.status, got)
+		}
+	}
+}
+
+func TestGrowCommand(t *testing.T) {
+	for fsType, want := range map[string][]string{
+		"ext4":  {"resize2fs", "/dev/a"},
+		"xfs":   {"xfs_growfs", "-d", "/mnt"},
+		"btrfs": {"btrfs", "filesystem", "resize", "max", "/mnt"},
+		"vfat":  nil,
+	} {
+		if got, err := growCommand(fsType, "/dev/a", "/mnt"); !slices.Equal(got, want) || (err == nil) != (want != nil) {
+			t.Errorf("%s: %q, %v", fsType, got, err)
+		}
+	}
+}
