@@ -138,14 +138,14 @@ func defaultHTTPGet(get *corev1.HTTPGetAction) {
 // tagged latest or not tagged at all. What is no image's name has no tag either, but
 // counts as if it had.
 func pullPolicyFor(image string) corev1.PullPolicy {
-	if _, err := reference.ParseNormalizedNamed(image); err != nil {
-		return corev1.PullIfNotPresent
-	}
 	if strings.Contains(image, "@") {
 		return corev1.PullIfNotPresent
 	}
 	name := image[strings.LastIndex(image, "/")+1:]
 	if _, tag, found := strings.Cut(name, ":"); found && tag != "latest" {
+		return corev1.PullIfNotPresent
+	}
+	if _, err := reference.ParseNormalizedNamed(image); err != nil { // last, as it takes longest
 		return corev1.PullIfNotPresent
 	}
 	return corev1.PullAlways

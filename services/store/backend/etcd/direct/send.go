@@ -19,8 +19,9 @@ const (
 	prefix = 5
 	// pingSize is that of a ping's content.
 	pingSize = 8
-	// keptBuffer is the largest buffer that is kept for reuse.
-	keptBuffer = 64 << 10
+	// keptBuffer is the largest buffer that is kept for reuse: a transaction in which a
+	// hundred pods are bound fits into it.
+	keptBuffer = 512 << 10
 )
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
