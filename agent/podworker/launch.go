@@ -238,8 +238,8 @@ func (m *Manager) removeContainer(ctx context.Context, id string) {
 	}
 }
 
-// makeRoom removes the files that ended attempts have written, and all of one that
-// was never started.
+// makeRoom removes the files that ended attempts have written, the log of the last
+// but one, and all of one that was never started.
 func (m *Manager) makeRoom(ctx context.Context, in launchInput) {
 	if in.unborn != "" {
 		m.removeContainer(ctx, in.unborn)
@@ -249,15 +249,20 @@ func (m *Manager) makeRoom(ctx context.Context, in launchInput) {
 			m.deps.Log.WarnContext(ctx, "the files of an old container were not removed", "container", id, "error", err)
 		}
 	}
+	m.removeOldLog(ctx, in)
 }
 
-// removeOld removes the attempts before one that runs, and the log of the last but
-// one. Until then the runtime tells the next agent how they ended, though the Store
-// may not know: so no agent takes a container that was being made anew for lost.
+// removeOld removes the attempts before one that runs. Until then the runtime tells
+// the next agent how they ended, though the Store may not know: so no agent takes a
+// container that was being made anew for lost.
 func (m *Manager) removeOld(ctx context.Context, in launchInput) {
 	for _, id := range in.old {
 		m.removeContainer(ctx, id)
 	}
+}
+
+// removeOldLog removes the log of the attempt before the last one.
+func (m *Manager) removeOldLog(ctx context.Context, in launchInput) {
 	if in.attempt < 2 || m.cfg.LogsDir == "" {
 		return
 	}

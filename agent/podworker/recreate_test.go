@@ -2,12 +2,16 @@ package podworker
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"navarch.dev/navarch/agent/network"
 	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/volume"
 )
 
 // withRestartOn gives a container the rule that starts it again for an exit code.
@@ -256,4 +260,34 @@ func (f *fakeRuntime) count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.containers)
+}
+
+// TestOldLogsOfWhatNeverRuns has a container's program be none, which counts as an
+// attempt: the log of the last but one goes all the same.
+func TestOldLogsOfWhatNeverRuns(t *testing.T) {
+	b := newBench(t)
+	pod := b.pod("web", nil)
+	b.until("web", "ready", isReady)
+	b.runtime.mu.Lock()
+	b.runtime.onCreate = func(context.Context, runtime.ContainerSpec) error { return runtime.ErrCommand }
+	b.runtime.mu.Unlock()
+	log := func(attempt uint32) string {
+		return b.manager.logPath("default", "web", string(pod.UID), "main", attempt)
+	}
+	writeFile(t, log(0), "of the first attempt")
+	writeFile(t, log(1), "of the second attempt")
+	w := newWorker(t.Context(), b.manager, pod, false, nil)
+	_, _, err := w.create(t.Context(), launchInput{
+		pod: pod, spec: &pod.Spec.Containers[0], attempt: 2, sandbox: resolved(struct{}{}), attached: resolved(network.Attachment{}),
+		volumes: resolved(volume.Volumes{}), devices: resolved(struct{}{}),
+	})
+	if _, ok := errors.AsType[*commandError](err); !ok {
+		t.Fatalf("error = %v", err)
+	}
+	if _, err := os.Stat(log(0)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the log of the first attempt: %v", err)
+	}
+	if _, err := os.Stat(log(1)); err != nil {
+		t.Errorf("the log of the second attempt: %v", err)
+	}
 }
