@@ -101,6 +101,9 @@ func (m *Manager) found(ctx context.Context) (map[string][]runtime.ContainerStat
 	for _, c := range containers {
 		found[c.PodUID] = append(found[c.PodUID], c)
 	}
+	for _, s := range sandboxes {
+		found[s.Spec.UID] = withEnded(&s.Spec, found[s.Spec.UID])
+	}
 	return found, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -177,9 +178,8 @@ func TestSandboxThatDiesEndsWhatRunsOnce(t *testing.T) {
 			if away {
 				b.stop()
 			}
-			for pod, container := range map[*corev1.Pod]string{once: "job", both: "again"} {
+			for _, pod := range []*corev1.Pod{once, both} {
 				b.runtime.killSandbox(string(pod.UID))
-				b.runtime.end(b.runtime.running(container), 137)
 				if !away {
 					b.runtime.onEvent(eventOf(string(pod.UID)))
 				}
@@ -199,7 +199,26 @@ func TestSandboxThatDiesEndsWhatRunsOnce(t *testing.T) {
 			if cs := got.Status.ContainerStatuses[0]; cs.RestartCount != 0 || cs.State.Terminated == nil || cs.State.Terminated.ExitCode != 0 {
 				t.Errorf("what has succeeded: %+v", cs)
 			}
+			b.stop()
+			got = got.DeepCopy()
+			got.Status.ContainerStatuses[0].State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+			b.nextKnows(got, "done")
 		})
+	}
+}
+
+// nextKnows has the next agent find that a container has ended well, whatever the Store
+// was told.
+func (b *bench) nextKnows(pod *corev1.Pod, container string) {
+	b.t.Helper()
+	found, err := b.manager.found(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	w := newWorker(b.t.Context(), b.manager, pod, false, nil)
+	w.adopt(found[string(pod.UID)])
+	if c := w.find(container); !c.succeeded() || c.attempt != 0 {
+		b.t.Errorf("what has succeeded, for the next agent: %+v", c.current)
 	}
 }
 
@@ -246,13 +265,19 @@ func (b *bench) changeImage(name, image string) {
 	}
 }
 
-// killSandbox ends a sandbox, but for its containers.
+// killSandbox ends a sandbox with all that runs in it, and tells nobody.
 func (f *fakeRuntime) killSandbox(uid string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.sandboxes[uid]
 	s.Ready = false
 	f.sandboxes[uid] = s
+	for _, c := range f.containers {
+		if c.status.PodUID == uid && c.status.State == runtime.StateRunning {
+			c.status.State, c.status.ExitCode, c.status.FinishedAt, c.status.Reason = runtime.StateExited, 137, time.Now(), runtime.ReasonUnknown
+			close(c.done)
+		}
+	}
 }
 
 // count returns how many containers there are.

@@ -39,13 +39,13 @@ func (w *worker) setUp(now time.Time, soonest func(time.Time)) {
 // connection to the network and the sandbox. In a pod with users of its own the
 // namespace belongs to the sandbox's, and so comes after it.
 func (w *worker) makeSandbox() {
-	pod, ctx, fence := w.pod, w.setupCtx, w.wantFence()
+	pod, ctx, fence, ended := w.pod, w.setupCtx, w.wantFence(), w.endings()
 	w.noteFence(fence)
 	w.cgroup = podResources(pod)
 	switch {
 	case pod.Spec.HostNetwork:
 		w.netns, w.attached = resolved(""), resolved(network.Attachment{})
-		w.sandbox = begin(func() (struct{}, error) { return struct{}{}, w.m.createSandbox(ctx, pod, "", fence) })
+		w.sandbox = begin(func() (struct{}, error) { return struct{}{}, w.m.createSandbox(ctx, pod, "", fence, ended) })
 	case w.m.ownUsers(pod):
 		w.m.deps.Metrics.OwnUsersStarted()
 		w.usersFailed = false
@@ -53,7 +53,7 @@ func (w *worker) makeSandbox() {
 			if err := w.awaitNetwork(ctx, pod); err != nil {
 				return struct{}{}, err
 			}
-			return struct{}{}, w.m.createSandbox(ctx, pod, "", fence)
+			return struct{}{}, w.m.createSandbox(ctx, pod, "", fence, ended)
 		})
 		w.sandbox = sandbox
 		w.netns = begin(func() (string, error) {
@@ -72,7 +72,7 @@ func (w *worker) makeSandbox() {
 			if err != nil {
 				return struct{}{}, err
 			}
-			return struct{}{}, w.m.createSandbox(ctx, pod, path, fence)
+			return struct{}{}, w.m.createSandbox(ctx, pod, path, fence, ended)
 		})
 	}
 	sandbox, attached := w.sandbox, w.attached
@@ -285,8 +285,9 @@ func span[T any](ctx context.Context, w *worker, name string, f func(context.Con
 	return v, err
 }
 
-// createSandbox makes a pod's sandbox, unless it is there.
-func (m *Manager) createSandbox(ctx context.Context, pod *corev1.Pod, netns string, fence *runtime.Fence) error {
+// createSandbox makes a pod's sandbox, unless it is there. Containers that have ended
+// before are noted with it.
+func (m *Manager) createSandbox(ctx context.Context, pod *corev1.Pod, netns string, fence *runtime.Fence, ended []runtime.ContainerStatus) error {
 	if pod.Spec.HostNetwork {
 		if err := m.writeHosts(pod, nil); err != nil {
 			return err
@@ -294,6 +295,9 @@ func (m *Manager) createSandbox(ctx context.Context, pod *corev1.Pod, netns stri
 	}
 	spec, err := m.sandboxSpec(pod, netns)
 	if err != nil {
+		return err
+	}
+	if err := noteEnded(&spec, ended); err != nil {
 		return err
 	}
 	spec.Fence = fence
