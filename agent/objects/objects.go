@@ -1,5 +1,5 @@
 // Package objects follows the single objects that a node's pods refer to:
-// ConfigMaps and Secrets. Each is watched by itself, by name, for as long as a
+// ConfigMaps and Secrets, and volumes that may grow. Each is watched by itself, by name, for as long as a
 // pod refers to it, because a node may see no others. ClusterTrustBundles, which
 // everybody may see, are watched by name or by their signer.
 //
@@ -23,8 +23,9 @@ import (
 	"navarch.dev/navarch/internal/kinds"
 )
 
-// Ref names an object: Resource is "configmaps", "secrets" or
-// "clustertrustbundles". Where a Signer is named, it is all bundles of that signer.
+// Ref names an object: Resource is "configmaps", "secrets", "clustertrustbundles",
+// "persistentvolumes" or "persistentvolumeclaims". Where a Signer is named, it is all
+// bundles of that signer.
 type Ref struct {
 	Resource, Namespace, Name, Signer string
 }
@@ -37,6 +38,14 @@ func ConfigMap(namespace, name string) Ref {
 // Secret refers to a Secret.
 func Secret(namespace, name string) Ref {
 	return Ref{Resource: "secrets", Namespace: namespace, Name: name}
+}
+
+// Bound refers to a claim and the volume that it has.
+func Bound(namespace, claim, volume string) []Ref {
+	return []Ref{
+		{Resource: "persistentvolumeclaims", Namespace: namespace, Name: claim},
+		{Resource: "persistentvolumes", Name: volume},
+	}
 }
 
 // TrustBundles refers to the ClusterTrustBundles that a volume's source names: to
@@ -216,6 +225,10 @@ func (o *Objects) follow(r Ref) (*watch, error) {
 		return followKind[*corev1.Secret](o, r)
 	case "clustertrustbundles":
 		return followKind[*certificatesv1.ClusterTrustBundle](o, r)
+	case "persistentvolumes":
+		return followKind[*corev1.PersistentVolume](o, r)
+	case "persistentvolumeclaims":
+		return followKind[*corev1.PersistentVolumeClaim](o, r)
 	}
 	return nil, fmt.Errorf("follow %s: unknown resource", r)
 }

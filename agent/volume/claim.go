@@ -111,7 +111,7 @@ func (m *Manager) pathOf(ctx context.Context, pod *corev1.Pod, volume string, b 
 		if device {
 			dir, err := m.mountDevice(ctx, pod, volume, source.Local, pv.Spec.MountOptions)
 			if err == nil {
-				err = m.grow(ctx, b, source.Local.Path, dir)
+				err = m.keepGrowing(ctx, pod, volume, b, dir)
 			}
 			return dir, err
 		}

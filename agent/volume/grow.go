@@ -3,11 +3,14 @@ package volume
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/internal/kinds"
 )
 
@@ -21,10 +24,60 @@ func (b bound) grown() bool {
 	return false // somebody else has yet to make it larger, or it cannot be
 }
 
+// growTime bounds how long a filesystem is made larger while a pod runs.
+const growTime = 10 * time.Minute
+
+// keepGrowing makes the filesystem of a pod's device, mounted at dir, as large as the
+// device, now and whenever its volume or its claim has changed, as long as the pod
+// has it.
+func (m *Manager) keepGrowing(ctx context.Context, pod *corev1.Pod, volume string, b bound, dir string) error {
+	if b.readOnly {
+		return nil
+	}
+	device := b.pv.Spec.Local.Path
+	if err := m.grow(ctx, b, device, dir); err != nil {
+		return err
+	}
+	again := func() {
+		ctx, cancel := context.WithTimeout(context.Background(), growTime)
+		defer cancel()
+		now, err := m.boundVolume(ctx, pod, b.claim.Name, false)
+		if err == nil && m.isHeld(pod, volume) {
+			err = m.grow(ctx, now, device, dir)
+		}
+		if err != nil {
+			m.log.WarnContext(ctx, "the filesystem of a volume was not made larger", "namespace", pod.Namespace, "pod", pod.Name, "volume", b.pv.Name, "error", err)
+		}
+	}
+	return m.objects.Retain(growthID(string(pod.UID), volume), objects.Bound(pod.Namespace, b.claim.Name, b.pv.Name), func() { go again() })
+}
+
+// growthID is by whom the objects of a pod's growing volume are followed.
+func growthID(podUID, volume string) string { return podUID + "/" + volume }
+
+// isHeld says whether a pod has a volume still, or is to have it.
+func (m *Manager) isHeld(pod *corev1.Pod, volume string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.held[string(pod.UID)][volume]
+	return ok
+}
+
+// stopGrowing ends what keepGrowing began for a pod.
+func (m *Manager) stopGrowing(podUID string) {
+	m.mu.Lock()
+	volumes := slices.Collect(maps.Keys(m.held[podUID]))
+	delete(m.held, podUID)
+	m.mu.Unlock()
+	for _, v := range volumes {
+		m.objects.Release(growthID(podUID, v))
+	}
+}
+
 // grow makes the filesystem of a device that is mounted as large as the device, if
 // its volume has grown, and has the claim tell so.
 func (m *Manager) grow(ctx context.Context, b bound, device, dir string) error {
-	if b.readOnly || !b.grown() || slices.Contains(b.pv.Spec.MountOptions, "ro") {
+	if !b.grown() || slices.Contains(b.pv.Spec.MountOptions, "ro") {
 		return nil
 	}
 	m.formatting.Lock()

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -58,17 +59,35 @@ func mayGrow(t *testing.T) bool {
 	return caps&(1<<unix.CAP_SYS_RESOURCE) != 0
 }
 
-// TestFilesystemGrowsWithItsDevice has a pod use a volume before and after it was
-// made larger.
+// enlarge makes a loop device larger.
+func enlarge(t *testing.T, device, file string, size int64) {
+	t.Helper()
+	must(t, os.Truncate(file, size))
+	if out, err := exec.CommandContext(t.Context(), "losetup", "--set-capacity", device).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// growTo gives a volume another capacity.
+func (b *bench) growTo(volume, size string) {
+	b.t.Helper()
+	pv := &corev1.PersistentVolume{}
+	must(b.t, b.client.Get(b.t.Context(), "", volume, pv))
+	pv.Spec.Capacity[corev1.ResourceStorage] = resource.MustParse(size)
+	must(b.t, b.client.Update(b.t.Context(), pv))
+}
+
+// TestFilesystemGrowsWithItsDevice has pods use a volume before and after it is
+// made larger, and while it is.
 func TestFilesystemGrowsWithItsDevice(t *testing.T) {
 	device, file := loopDevice(t)
 	b := newBench(t)
 	b.bind("data", local("pv-data", device))
 	t.Cleanup(func() { must(t, b.manager.TearDown("uid-p")) })
 	b.tell("data", resource.MustParse("1Gi"), "")
-	may, ran := mayGrow(t), []string{}
+	may, ran := mayGrow(t), make(chan string, 10)
 	b.manager.run = func(ctx context.Context, program string, args ...string) error {
-		ran = append(ran, strings.Join(append([]string{program}, args...), " "))
+		defer func() { ran <- strings.Join(append([]string{program}, args...), " ") }()
 		if !may {
 			return nil
 		}
@@ -79,38 +98,43 @@ func TestFilesystemGrowsWithItsDevice(t *testing.T) {
 	before := sizeOf(t, dir)
 	must(t, b.manager.TearDown("uid-p"))
 
-	must(t, os.Truncate(file, 64<<20))
-	if out, err := exec.CommandContext(t.Context(), "losetup", "--set-capacity", device).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	enlarge(t, device, file, 64<<20)
 	b.setUp(pod, nil)
-	if len(ran) > 0 {
-		t.Errorf("run for a volume that has not grown: %q", ran)
-	}
-
-	pv := &corev1.PersistentVolume{}
-	must(t, b.client.Get(t.Context(), "", "pv-data", pv))
-	pv.Spec.Capacity[corev1.ResourceStorage] = resource.MustParse("2Gi")
-	must(t, b.client.Update(t.Context(), pv))
+	must(t, b.manager.TearDown("uid-p"))
+	b.growTo("pv-data", "2Gi")
 	pod.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = true
 	b.setUp(pod, nil)
+	must(t, b.manager.TearDown("uid-p"))
 	if len(ran) > 0 {
-		t.Errorf("run for a pod that may not write: %q", ran)
+		t.Errorf("run for a volume that has not grown, or for a pod that may not write: %s", <-ran)
 	}
+
 	pod.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = false
 	b.tell("data", resource.MustParse("1Gi"), corev1.PersistentVolumeClaimNodeResizePending)
 	b.setUp(pod, nil)
 	b.setUp(pod, nil) // once is enough
-	if !slices.Equal(ran, []string{"resize2fs " + device}) {
-		t.Errorf("run: %q", ran)
+	if got := <-ran; got != "resize2fs "+device || len(ran) > 0 {
+		t.Errorf("run: %s, and %d more", got, len(ran))
 	}
-	if got := sizeOf(t, dir); may && got < before*3/2 {
-		t.Errorf("the filesystem has %d bytes, and had %d before", got, before)
+	grown := sizeOf(t, dir)
+	if may && grown < before*3/2 {
+		t.Errorf("the filesystem has %d bytes, and had %d before", grown, before)
 	}
 	claim := &corev1.PersistentVolumeClaim{}
 	must(t, b.client.Get(t.Context(), "default", "data", claim))
 	if s := claim.Status; s.Capacity.Storage().String() != "2Gi" || len(s.AllocatedResourceStatuses) != 0 || len(s.Conditions) != 0 {
 		t.Errorf("the claim's status is %+v", s)
+	}
+
+	enlarge(t, device, file, 128<<20)
+	b.growTo("pv-data", "3Gi") // while the pod runs
+	select {
+	case got := <-ran:
+		if got != "resize2fs "+device || may && sizeOf(t, dir) < grown*3/2 {
+			t.Errorf("run: %s; the filesystem has %d bytes, and had %d before", got, sizeOf(t, dir), grown)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("a filesystem in use was not made larger")
 	}
 }
 

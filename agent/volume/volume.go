@@ -201,6 +201,7 @@ func (m *Manager) renew(pod *corev1.Pod, setUp func(context.Context) error) {
 // TearDown unmounts and removes all of a pod's volumes. What is gone is fine.
 func (m *Manager) TearDown(podUID string) error {
 	m.forget(podUID)
+	m.stopGrowing(podUID)
 	// The subPaths, which may bind projections, go first.
 	if err := removeTree(filepath.Join(m.cfg.Dir, podUID)); err != nil {
 		return err
@@ -208,9 +209,6 @@ func (m *Manager) TearDown(podUID string) error {
 	if err := os.RemoveAll(filepath.Join(m.cfg.MemoryDir, podUID)); err != nil {
 		return fmt.Errorf("remove the pod's projected volumes: %w", err)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.held, podUID)
 	return nil
 }
 
