@@ -41,7 +41,7 @@ func (c *conn) kick(handler *stream) {
 		c.sendOut()
 	}
 	if c.sending {
-		go c.send()
+		c.server.workers.Do(c.send)
 	}
 }
 
