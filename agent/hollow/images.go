@@ -156,6 +156,9 @@ func (*hollowImages) Mount(context.Context, string, string, *userns.Range) (imag
 // Unmount implements image.Images.
 func (*hollowImages) Unmount(context.Context, string) error { return nil }
 
+// Mounted implements image.Images.
+func (*hollowImages) Mounted(string) (string, bool) { return "", false }
+
 // Mounts implements image.Images.
 func (*hollowImages) Mounts() ([]string, error) { return nil, nil }
 

@@ -38,6 +38,9 @@ type Images interface {
 	// Unmount unmounts and removes a container's root filesystem with all that it
 	// wrote. One that is gone is no error.
 	Unmount(ctx context.Context, containerID string) error
+	// Mounted returns the ID of the image whose files are a container's root
+	// filesystem, if it has one.
+	Mounted(containerID string) (imageID string, ok bool)
 	// Mounts returns the container IDs that have a root filesystem.
 	Mounts() ([]string, error)
 	// Written returns what a container's changes to its root filesystem take of the

@@ -45,6 +45,14 @@ func (s *Store) Mounts() ([]string, error) {
 	return ids, nil
 }
 
+// Mounted implements Images.
+func (s *Store) Mounted(containerID string) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, ok := s.mounts[containerID]
+	return id, ok && id != ""
+}
+
 // Mount implements Images.
 func (s *Store) Mount(_ context.Context, imageID, containerID string, users *userns.Range) (RootFS, error) {
 	if !filepath.IsLocal(containerID) || strings.ContainsRune(containerID, '/') {

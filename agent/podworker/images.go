@@ -69,8 +69,11 @@ func imageID(img image.Image) string {
 
 // say records an event about a container from beside the worker.
 func (w *worker) say(in launchInput, eventType, reason, message string) {
-	c := container{spec: in.spec, role: in.role}
-	w.m.deps.Events.EventAt(in.pod, c.fieldPath(), eventType, reason, message)
+	field := "" // of a volume's image
+	if in.spec.Name != "" {
+		field = (&container{spec: in.spec, role: in.role}).fieldPath()
+	}
+	w.m.deps.Events.EventAt(in.pod, field, eventType, reason, message)
 }
 
 // pullFailed shows the failure first and the wait after it next.

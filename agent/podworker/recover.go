@@ -128,7 +128,7 @@ func (m *Manager) removeOrphans(ctx context.Context, found map[string][]runtime.
 		m.deps.Log.InfoContext(ctx, "ending a pod that is not wanted any more", "uid", uid)
 		errs = append(errs, m.tearDown(ctx, m.orphanRef(ctx, uid), true))
 	}
-	errs = append(errs, m.unmountStray(ctx, found), m.removeStrayLogs(wanted))
+	errs = append(errs, m.unmountStray(ctx, found, wanted), m.removeStrayLogs(wanted))
 	errs = append(errs, m.deps.Network.CollectGarbage(ctx, func(uid string) bool { return wanted[uid] != nil }))
 	if err := errors.Join(errs...); err != nil {
 		m.deps.Log.WarnContext(ctx, "not everything of pods that are gone was removed", "error", err)
@@ -146,7 +146,7 @@ func (m *Manager) orphanRef(ctx context.Context, uid string) podRef {
 
 // unmountStray unmounts root filesystems without a container: an agent that
 // died between a mount and the container's creation leaves one.
-func (m *Manager) unmountStray(ctx context.Context, found map[string][]runtime.ContainerStatus) error {
+func (m *Manager) unmountStray(ctx context.Context, found map[string][]runtime.ContainerStatus, wanted map[string]*corev1.Pod) error {
 	ids, err := m.deps.Images.Mounts()
 	if err != nil {
 		return fmt.Errorf("list the mounted images: %w", err)
@@ -155,6 +155,11 @@ func (m *Manager) unmountStray(ctx context.Context, found map[string][]runtime.C
 	for _, containers := range found {
 		for _, c := range containers {
 			known[c.Spec.ID] = true
+		}
+	}
+	for uid, pod := range wanted {
+		for i := range pod.Spec.Volumes {
+			known[imageVolumePrefix(uid)+pod.Spec.Volumes[i].Name] = true
 		}
 	}
 	var errs []error

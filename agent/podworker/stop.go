@@ -262,7 +262,8 @@ func (m *Manager) tearDown(ctx context.Context, ref podRef, remove bool) error {
 		errs = append(errs, m.deps.Images.Unmount(ctx, c.Spec.ID))
 	}
 	// Nothing of an ended pod uses its volumes, and the disk may be short.
-	errs = append(errs, m.deps.Volumes.TearDown(ref.UID))
+	// subPaths, which may bind images, go before those.
+	errs = append(errs, m.deps.Volumes.TearDown(ref.UID), m.unmountImageVolumes(ctx, ref.UID))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

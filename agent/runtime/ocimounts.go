@@ -34,10 +34,11 @@ func (b *specBuilder) mounts() []specs.Mount {
 }
 
 // mapUsers has the kernel translate the owners of what comes from the node: the
-// files' IDs are those that the pod sees.
+// files' IDs are those that the pod sees, unless they are its users' already.
 func (b *specBuilder) mapUsers(mounts []specs.Mount) {
 	for i := range mounts {
-		if mounts[i].Type == "bind" {
+		owned := func(m Mount) bool { return m.OwnUsers && filepath.Clean(m.ContainerPath) == mounts[i].Destination }
+		if mounts[i].Type == "bind" && !slices.ContainsFunc(b.spec.Mounts, owned) {
 			mounts[i].UIDMappings, mounts[i].GIDMappings = idMappings(b.pod.spec.Users), idMappings(b.pod.spec.Users)
 		}
 	}

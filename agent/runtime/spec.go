@@ -202,8 +202,10 @@ type Mount struct {
 	ContainerPath string `json:"containerPath"`
 	ReadOnly      bool   `json:"readOnly,omitempty"`
 	// RecursiveReadOnly makes the mounts below read-only as well.
-	RecursiveReadOnly bool        `json:"recursiveReadOnly,omitempty"`
-	Propagation       Propagation `json:"propagation,omitempty"`
+	RecursiveReadOnly bool `json:"recursiveReadOnly,omitempty"`
+	// OwnUsers says that the files belong to the pod's own users already.
+	OwnUsers    bool        `json:"ownUsers,omitempty"`
+	Propagation Propagation `json:"propagation,omitempty"`
 }
 
 // Device is a host device.

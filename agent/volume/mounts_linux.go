@@ -37,7 +37,7 @@ func (m *Manager) Mounts(pod *corev1.Pod, c *corev1.Container, vols Volumes, env
 			target = "/" + target
 		}
 		mounts = append(mounts, runtime.Mount{
-			HostPath: source, ContainerPath: target, ReadOnly: vm.ReadOnly || v.ReadOnly,
+			HostPath: source, ContainerPath: target, ReadOnly: vm.ReadOnly || v.ReadOnly, OwnUsers: v.OwnUsers,
 			RecursiveReadOnly: vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled,
 			Propagation:       propagation(vm.MountPropagation),
 		})

@@ -76,6 +76,8 @@ type Volume struct {
 	ReadOnly bool
 	// Device says that HostPath is a block device, which containers get as it is.
 	Device bool
+	// OwnUsers says that the files belong to the pod's own users, if it has some.
+	OwnUsers bool
 }
 
 // Certificates gets pods' certificates. *podcertificate.Manager implements it.
@@ -154,6 +156,8 @@ func (m *Manager) setUpOne(ctx context.Context, pod *corev1.Pod, v *corev1.Volum
 	case v.PersistentVolumeClaim != nil || v.Ephemeral != nil:
 		vol, err := m.claimVolume(ctx, pod, v)
 		return vol, time.Time{}, err
+	case v.Image != nil:
+		return Volume{}, time.Time{}, nil // whoever has the images mounts it
 	case v.NFS != nil:
 		return Volume{}, time.Time{}, nfsProblem("/proc/filesystems")
 	}
