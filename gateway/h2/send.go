@@ -11,8 +11,7 @@ import (
 )
 
 const (
-	// pause is how long a connection has been quiet when a handler sends by itself,
-	// and, if its answer goes on, for how long no other such handler has sent.
+	// pause is how long a connection has been quiet when a handler sends by itself.
 	pause = 100 * time.Microsecond
 	// muchOut is from how many bytes on a handler sends by itself on a busy
 	// connection, too.
@@ -26,46 +25,20 @@ const (
 
 // kick makes what is in out be sent if nobody does: by its caller, if that is the
 // handler of a stream and may, with mu free meanwhile. The caller holds mu.
-//
-// Handlers whose answers go on, as watches do, mostly have something to send at the
-// same time: of one change, or of several that came together. If one has just sent,
-// others leave it to who sends when they have had their turn, with all that has come
-// for the connection by then.
 func (c *conn) kick(handler *stream) {
 	if c.sending || len(c.out) == 0 || c.err != nil {
 		return
 	}
 	c.sending = true
-	if handler != nil && c.sendsItself(handler) {
+	// To hand over the end of an answer takes longer than to send it.
+	last := handler != nil && handler.answered && c.sender == handler.id
+	if handler != nil && (last || len(c.out) >= muchOut || time.Since(c.wrote) >= pause) {
 		c.sender = handler.id
 		c.sendOut()
 	}
 	if c.sending {
-		c.server.workers.Do(c.send)
+		go c.send()
 	}
-}
-
-// sendsItself says whether a handler sends what is in out. The caller holds mu.
-func (c *conn) sendsItself(handler *stream) bool {
-	switch {
-	case len(c.out) >= muchOut:
-		return true
-	case handler.answered:
-		// To hand over the end of an answer takes longer than to send it.
-		return c.sender == handler.id || time.Since(c.wrote) >= pause
-	}
-	quiet := c.server.quiet()
-	return quiet && time.Since(c.wrote) >= pause
-}
-
-// quiet says whether no handler whose answer goes on has had something to send for
-// a while. One has now.
-func (s *server) quiet() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := s.told
-	s.told = time.Now()
-	return s.told.Sub(before) >= pause
 }
 
 // send sends until there is nothing to send.

@@ -45,8 +45,6 @@ type server struct {
 	mu       sync.Mutex // guards the fields below; a leaf lock
 	conns    map[*conn]struct{}
 	stopping bool
-	// told is when a handler whose answer goes on last had something to send.
-	told time.Time
 }
 
 // serve serves a connection until it ends.
