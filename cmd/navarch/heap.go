@@ -41,6 +41,11 @@ const (
 	keptGrowth = 256 << 20
 	keptFrom   = 64 << 20
 	keptFor    = 5 * time.Minute
+	// restLook is how often it is looked meanwhile whether there was another burst.
+	// If it has allocated leftBehind bytes, and has not led to a collection, there is
+	// one after it.
+	restLook   = time.Second
+	leftBehind = 64 << 20
 )
 
 // load is how much there is to do.
@@ -91,10 +96,13 @@ type pacer struct {
 	mu      sync.Mutex // guards the fields below, and calls of heap
 	percent int
 	load    load
-	// looked is when it was last looked how many bytes had been allocated.
-	looked    time.Time
-	allocated uint64
-	ease      *time.Timer // calls eased, while the load is not calm
+	// looked is when it was last looked how many bytes had been allocated, swept how
+	// many had been at the last collection.
+	looked           time.Time
+	allocated, swept uint64
+	ease             *time.Timer // calls eased, while the load is not calm
+	keep             time.Time   // until when what a burst took is kept
+	again            bool        // there was much to do since the last collection
 }
 
 func newPacer(heap func() (live, allocated uint64)) *pacer {
@@ -108,13 +116,13 @@ func newPacer(heap func() (live, allocated uint64)) *pacer {
 // called last. The caller holds mu.
 func (p *pacer) look() (live uint64, much bool) {
 	live, allocated := p.heap()
-	since := time.Since(p.looked)
+	since, more := time.Since(p.looked), allocated-p.allocated
+	p.allocated = allocated
 	if since < lookLeast {
 		return live, p.load == busy
 	}
-	much = float64(allocated-p.allocated) >= busyRate*since.Seconds()
-	p.looked, p.allocated = time.Now(), allocated
-	return live, much
+	p.looked = time.Now()
+	return live, float64(more) >= busyRate*since.Seconds()
 }
 
 // collected is called after each collection.
@@ -122,6 +130,7 @@ func (p *pacer) collected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	live, much := p.look()
+	p.swept, p.again = p.allocated, false
 	if much && percentOf(live, busy) > percentOf(live, calm) { // else there is nothing to give back
 		p.become(busy, calmAfter)
 	}
@@ -143,19 +152,29 @@ func (p *pacer) become(l load, look time.Duration) {
 
 // eased is called a while after a collection in a burst. The burst need not be over:
 // collections of a heap that may grow by much are rare.
+//
+// What is kept after a burst is all free for the next one, if that does not come
+// within a second: what each leaves behind is collected.
 func (p *pacer) eased() {
 	p.mu.Lock()
 	live, much := p.look()
-	after := p.release
+	keeps := percentOf(live, rested) > percentOf(live, calm)
+	after := func() {}
 	switch {
-	case much:
+	case p.load == busy && much:
 		p.become(busy, calmAfter/2)
-		after = func() {}
-	case p.load == busy && percentOf(live, rested) > percentOf(live, calm):
-		p.become(rested, keptFor)
-		after = p.collect // so that the next burst finds room
+	case much:
+		p.again = true
+		p.become(rested, restLook)
+	case keeps && (p.load == busy || p.again && p.allocated-p.swept >= leftBehind):
+		p.keep = time.Now().Add(keptFor)
+		p.become(rested, restLook)
+		after = p.collect
+	case keeps && time.Now().Before(p.keep):
+		p.become(rested, restLook)
 	default:
 		p.become(calm, 0)
+		after = p.release
 	}
 	p.adopt(percentOf(live, p.load))
 	p.mu.Unlock()

@@ -92,24 +92,24 @@ func TestBurstsMayGrowMore(t *testing.T) {
 
 // A larger heap keeps some of what a burst took for the next one:
 //
-//	much   little for a while   much, but no collection   little for long
-//	 400 ─── 200, collected ───── 400, then 200 again ───── 100, released
+//	much   little for a while   much, but no collection   little   little for long
+//	 400 ─── 200, collected ──────────── 200 ──────────── collected ── 100, released
 func TestBurstsLeaveRoomForTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		paced(128<<20).run(t, []paceStep{
 			{time.Hour, 0, true, 100, 0, 0},
 			{time.Second, busyRate, true, 400, 0, 0},
 			{calmAfter + time.Millisecond, busyRate / 2, false, 200, 1, 0},
-			{time.Second, 2 * busyRate, true, 400, 1, 0}, // the next
-			{calmAfter + time.Millisecond, busyRate / 2, false, 200, 2, 0},
-			{time.Minute, busyRate / 2, true, 200, 2, 0},
-			{keptFor - time.Minute - 2*time.Millisecond, busyRate / 2, false, 200, 2, 0},
-			{2 * time.Millisecond, busyRate / 2, false, 100, 2, 1},
-			{time.Hour, busyRate / 100, true, 100, 2, 1},
-			{time.Second, busyRate, true, 400, 2, 1},
-			{calmAfter + time.Millisecond, busyRate / 2, false, 200, 3, 1},
-			{keptFor, 2 * busyRate, false, 400, 3, 1}, // busy at the time to give back
-			{calmAfter / 2, busyRate / 2, false, 200, 4, 1},
+			{restLook, 2 * busyRate, false, 200, 1, 0}, // the next, without a collection
+			{restLook, 2 * busyRate, false, 200, 1, 0},
+			{restLook, 0, false, 200, 2, 0},
+			{restLook / 2, 3 * busyRate, true, 400, 2, 0}, // the one after it, with one
+			{calmAfter + time.Millisecond, busyRate / 2, false, 200, 3, 0},
+			{time.Minute, busyRate / 100, true, 200, 3, 0},
+			{keptFor - time.Minute - 2*time.Second, busyRate / 300, false, 200, 3, 0},
+			{3 * time.Second, 0, false, 100, 3, 1},
+			{time.Hour, busyRate / 100, true, 100, 3, 1},
+			{time.Second, busyRate, true, 400, 3, 1},
 		})
 	})
 }
