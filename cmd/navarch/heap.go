@@ -44,7 +44,7 @@ const (
 	// restLook is how often it is looked meanwhile whether there was another burst.
 	// If it has allocated leftBehind bytes, and has not led to a collection, there is
 	// one after it.
-	restLook   = time.Second
+	restLook   = 250 * time.Millisecond
 	leftBehind = 64 << 20
 )
 
@@ -154,7 +154,7 @@ func (p *pacer) become(l load, look time.Duration) {
 // collections of a heap that may grow by much are rare.
 //
 // What is kept after a burst is all free for the next one, if that does not come
-// within a second: what each leaves behind is collected.
+// at once: what each leaves behind is collected.
 func (p *pacer) eased() {
 	p.mu.Lock()
 	live, much := p.look()

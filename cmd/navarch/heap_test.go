@@ -100,10 +100,10 @@ func TestBurstsLeaveRoomForTheNext(t *testing.T) {
 			{time.Hour, 0, true, 100, 0, 0},
 			{time.Second, busyRate, true, 400, 0, 0},
 			{calmAfter + time.Millisecond, busyRate / 2, false, 200, 1, 0},
-			{restLook, 2 * busyRate, false, 200, 1, 0}, // the next, without a collection
+			{restLook, uint64(leftBehind * time.Second / restLook), false, 200, 1, 0}, // the next, without a collection
 			{restLook, 2 * busyRate, false, 200, 1, 0},
 			{restLook, 0, false, 200, 2, 0},
-			{restLook / 2, 3 * busyRate, true, 400, 2, 0}, // the one after it, with one
+			{restLook * 3 / 4, 3 * busyRate, true, 400, 2, 0}, // the one after it, with one
 			{calmAfter + time.Millisecond, busyRate / 2, false, 200, 3, 0},
 			{time.Minute, busyRate / 100, true, 200, 3, 0},
 			{keptFor - time.Minute - 2*time.Second, busyRate / 300, false, 200, 3, 0},
