@@ -79,8 +79,8 @@ func (m *Manager) mountDevice(ctx context.Context, pod *corev1.Pod, name string,
 	if local.FSType != nil && *local.FSType != "" {
 		wanted = *local.FSType
 	}
-	m.formatting.Lock()
-	defer m.formatting.Unlock()
+	m.devices.LockKey(local.Path)
+	defer func() { _ = m.devices.UnlockKey(local.Path) }() // it is locked
 	found, err := filesystemOf(ctx, local.Path)
 	if err != nil {
 		return "", err

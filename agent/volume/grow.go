@@ -80,8 +80,8 @@ func (m *Manager) grow(ctx context.Context, b bound, device, dir string) error {
 	if !b.grown() || slices.Contains(b.pv.Spec.MountOptions, "ro") {
 		return nil
 	}
-	m.formatting.Lock()
-	defer m.formatting.Unlock()
+	m.devices.LockKey(device)
+	defer func() { _ = m.devices.UnlockKey(device) }() // it is locked
 	fsType, err := filesystemOf(ctx, device)
 	if err != nil {
 		return err

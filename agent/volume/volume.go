@@ -30,6 +30,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/keymutex"
 
 	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/objects"
@@ -48,6 +49,10 @@ type Config struct {
 	Allocatable func() corev1.ResourceList
 }
 
+// deviceLocks is how many devices can be worked on at a time; those that share a lock
+// by chance wait for each other.
+const deviceLocks = 64
+
 // Manager sets up the volumes of a node's pods. It is safe for concurrent use,
 // for different pods.
 type Manager struct {
@@ -57,7 +62,9 @@ type Manager struct {
 	certs   Certificates
 	log     *slog.Logger
 
-	formatting sync.Mutex // held while a device is looked at, formatted, mounted and grown
+	// devices locks one, by its path, while it is looked at, formatted, mounted or grown:
+	// that may take minutes, in which others are not held up.
+	devices keymutex.KeyMutex
 	// run runs the programs that make filesystems larger; tests replace it.
 	run func(ctx context.Context, program string, args ...string) error
 
@@ -92,7 +99,7 @@ func New(cfg Config, c *client.Client, o *objects.Objects, certs Certificates, l
 		cfg.MemoryDir = cfg.Dir
 	}
 	return &Manager{cfg: cfg, client: c, objects: o, certs: certs, log: log, renewals: make(map[string]*time.Timer), given: make(map[string][]string),
-		held: make(map[string]map[string]held), run: run}
+		held: make(map[string]map[string]held), devices: keymutex.NewHashed(deviceLocks), run: run}
 }
 
 func (m *Manager) allocatable() corev1.ResourceList {
