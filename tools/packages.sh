@@ -14,6 +14,8 @@ need pkg-config command -v pkg-config
 need busybox-static test -x /bin/busybox
 need nftables command -v nft
 need iproute2 command -v ip
+need e2fsprogs command -v resize2fs
+need mount command -v losetup
 need curl command -v curl
 
 if ((${#missing[@]} == 0)); then

@@ -2,9 +2,6 @@ package volume
 
 import (
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,32 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-)
 
-// loopDevice returns a device of 32 MiB, and its file, that is 64 MiB long once
-// the test has made the device so.
-func loopDevice(t *testing.T) (device, file string) {
-	t.Helper()
-	for _, program := range []string{"losetup", "blkid", "mount", "mkfs.ext4", "resize2fs"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("no %s: %v", program, err)
-		}
-	}
-	file = filepath.Join(t.TempDir(), "disk")
-	must(t, os.WriteFile(file, nil, 0o600))
-	must(t, os.Truncate(file, 32<<20))
-	out, err := exec.CommandContext(t.Context(), "losetup", "--find", "--show", file).CombinedOutput()
-	if err != nil {
-		t.Skipf("this machine makes no loop devices: %v: %s", err, out)
-	}
-	device = strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil { //nolint:noctx // the test's context has ended
-			t.Errorf("detach %s: %v: %s", device, err, out)
-		}
-	})
-	return device, file
-}
+	"navarch.dev/navarch/internal/looptest"
+)
 
 // sizeOf returns the size of the filesystem at a path.
 func sizeOf(t *testing.T, path string) uint64 {
@@ -59,15 +33,6 @@ func mayGrow(t *testing.T) bool {
 	return caps&(1<<unix.CAP_SYS_RESOURCE) != 0
 }
 
-// enlarge makes a loop device larger.
-func enlarge(t *testing.T, device, file string, size int64) {
-	t.Helper()
-	must(t, os.Truncate(file, size))
-	if out, err := exec.CommandContext(t.Context(), "losetup", "--set-capacity", device).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-}
-
 // growTo gives a volume another capacity.
 func (b *bench) growTo(volume, size string) {
 	b.t.Helper()
@@ -80,7 +45,7 @@ func (b *bench) growTo(volume, size string) {
 // TestFilesystemGrowsWithItsDevice has pods use a volume before and after it is
 // made larger, and while it is.
 func TestFilesystemGrowsWithItsDevice(t *testing.T) {
-	device, file := loopDevice(t)
+	device, file := looptest.New(t, 32<<20)
 	b := newBench(t)
 	b.bind("data", local("pv-data", device))
 	t.Cleanup(func() { must(t, b.manager.TearDown("uid-p")) })
@@ -98,7 +63,7 @@ func TestFilesystemGrowsWithItsDevice(t *testing.T) {
 	before := sizeOf(t, dir)
 	must(t, b.manager.TearDown("uid-p"))
 
-	enlarge(t, device, file, 64<<20)
+	looptest.Enlarge(t, device, file, 64<<20)
 	b.setUp(pod, nil)
 	must(t, b.manager.TearDown("uid-p"))
 	b.growTo("pv-data", "2Gi")
@@ -126,7 +91,7 @@ func TestFilesystemGrowsWithItsDevice(t *testing.T) {
 		t.Errorf("the claim's status is %+v", s)
 	}
 
-	enlarge(t, device, file, 128<<20)
+	looptest.Enlarge(t, device, file, 128<<20)
 	b.growTo("pv-data", "3Gi") // while the pod runs
 	select {
 	case got := <-ran:

@@ -3,11 +3,10 @@ package storage
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"navarch.dev/navarch/internal/looptest"
 	"navarch.dev/navarch/internal/testcluster"
 )
 
@@ -83,7 +82,8 @@ spec:
 
 // useDevices has pods use local volumes that are devices.
 func useDevices(t *testing.T, c *testcluster.Cluster) {
-	raw, empty := loopDevice(t), loopDevice(t)
+	raw, _ := looptest.New(t, 32<<20)
+	empty, _ := looptest.New(t, 32<<20)
 	c.KubectlInput(t, strings.NewReplacer("RAW", raw, "EMPTY", empty).Replace(manifest(devices)), "apply", "-f", "-")
 	succeeds(t, c, "raw")
 	if got := c.Kubectl(t, "logs", "raw", "-c", "writes"); got != "written raw" {
@@ -119,27 +119,4 @@ func useDevices(t *testing.T, c *testcluster.Cluster) {
 func succeeds(t *testing.T, c *testcluster.Cluster, pod string) {
 	t.Helper()
 	c.Kubectl(t, "wait", "pod/"+pod, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
-}
-
-// loopDevice returns a device that is an empty file.
-func loopDevice(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "disk")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(file, 32<<20); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), "losetup", "--find", "--show", file).CombinedOutput()
-	if err != nil {
-		t.Skipf("this machine makes no loop devices: %v: %s", err, out)
-	}
-	device := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil { //nolint:noctx // the test's context has ended
-			t.Errorf("detach %s: %v: %s", device, err, out)
-		}
-	})
-	return device
 }
