@@ -2,6 +2,7 @@ package podworker
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"navarch.dev/navarch/agent/runtime"
@@ -39,7 +40,7 @@ func noteEnded(spec *runtime.SandboxSpec, ended []runtime.ContainerStatus) error
 	if err != nil {
 		return err
 	}
-	spec.Annotations[annotationEnded] = noted[annotationEnded]
+	maps.Copy(spec.Annotations, noted)
 	return nil
 }
 

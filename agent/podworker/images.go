@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/internal/kinds/podspec"
 )
 
 // ensureImage returns the container's image, pulling it if its policy asks
@@ -23,14 +24,23 @@ func (w *worker) ensureImage(ctx context.Context, in launchInput) (image.Image, 
 	return span(ctx, w, "image.ensure", func(ctx context.Context) (image.Image, error) {
 		trace.SpanFromContext(ctx).SetAttributes(
 			attribute.String("container.image.name", in.spec.Image), attribute.String("k8s.container.name", in.spec.Name))
-		return w.presentImage(ctx, in)
+		return w.presentImage(ctx, imageWish{
+			pod: in.pod, field: (&container{spec: in.spec, role: in.role}).fieldPath(), ref: in.spec.Image, policy: in.spec.ImagePullPolicy,
+		})
 	})
 }
 
-// presentImage finds the image on the node or pulls it.
-func (w *worker) presentImage(ctx context.Context, in launchInput) (image.Image, error) {
-	ref := in.spec.Image
-	policy := pullPolicy(in.spec)
+// imageWish is an image that a container or a volume of a pod is to have.
+type imageWish struct {
+	pod    *corev1.Pod
+	field  string // of the pod, for its events: the container; "" is the pod as a whole
+	ref    string
+	policy corev1.PullPolicy
+}
+
+// presentImage finds an image on the node or pulls it.
+func (w *worker) presentImage(ctx context.Context, in imageWish) (image.Image, error) {
+	ref, policy := in.ref, pullPolicy(in.policy, in.ref)
 	if policy != corev1.PullAlways {
 		img, err := w.m.deps.Images.Get(ref)
 		switch {
@@ -67,13 +77,9 @@ func imageID(img image.Image) string {
 	return img.ID
 }
 
-// say records an event about a container from beside the worker.
-func (w *worker) say(in launchInput, eventType, reason, message string) {
-	field := "" // of a volume's image
-	if in.spec.Name != "" {
-		field = (&container{spec: in.spec, role: in.role}).fieldPath()
-	}
-	w.m.deps.Events.EventAt(in.pod, field, eventType, reason, message)
+// say records an event about an image from beside the worker.
+func (w *worker) say(in imageWish, eventType, reason, message string) {
+	w.m.deps.Events.EventAt(in.pod, in.field, eventType, reason, message)
 }
 
 // pullFailed shows the failure first and the wait after it next.
@@ -112,7 +118,7 @@ func (m *Manager) ImagesLoaded() {
 	for _, w := range m.workers {
 		go w.send(func() {
 			for _, c := range w.containers {
-				if pullPolicy(c.spec) != corev1.PullAlways {
+				if pullPolicy(c.spec.ImagePullPolicy, c.spec.Image) != corev1.PullAlways {
 					c.pulls.until = time.Time{}
 				}
 			}
@@ -120,18 +126,12 @@ func (m *Manager) ImagesLoaded() {
 	}
 }
 
-func pullPolicy(c *corev1.Container) corev1.PullPolicy {
-	if c.ImagePullPolicy != "" {
-		return c.ImagePullPolicy
+// pullPolicy is when an image is pulled, also where nobody has filled that in.
+func pullPolicy(policy corev1.PullPolicy, ref string) corev1.PullPolicy {
+	if policy == "" {
+		return podspec.PullPolicyFor(ref)
 	}
-	name := c.Image[strings.LastIndexByte(c.Image, '/')+1:]
-	if strings.Contains(c.Image, "@") {
-		return corev1.PullIfNotPresent
-	}
-	if _, tag, ok := strings.Cut(name, ":"); ok && tag != "latest" {
-		return corev1.PullIfNotPresent
-	}
-	return corev1.PullAlways
+	return policy
 }
 
 // keychain holds the credentials of the pod's image pull secrets. A secret

@@ -52,7 +52,7 @@ func (w *worker) mountImageVolume(ctx context.Context, pod *corev1.Pod, v *corev
 	id := imageVolumePrefix(w.uid) + v.Name
 	imageID, mounted := w.m.deps.Images.Mounted(id)
 	if !mounted {
-		img, err := w.presentImage(ctx, launchInput{pod: pod, spec: &corev1.Container{Image: v.Image.Reference, ImagePullPolicy: v.Image.PullPolicy}})
+		img, err := w.presentImage(ctx, imageWish{pod: pod, ref: v.Image.Reference, policy: v.Image.PullPolicy})
 		if err != nil {
 			return "", err
 		}

@@ -75,7 +75,7 @@ func eachContainer(spec *corev1.PodSpec) func(yield func(*corev1.Container) bool
 }
 
 func defaultContainer(c *corev1.Container) {
-	setDefault(&c.ImagePullPolicy, pullPolicyFor(c.Image))
+	setDefault(&c.ImagePullPolicy, PullPolicyFor(c.Image))
 	setDefault(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
 	setDefault(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {
@@ -134,10 +134,10 @@ func defaultHTTPGet(get *corev1.HTTPGetAction) {
 	}
 }
 
-// pullPolicyFor is Always for images that can change under their name: those
-// tagged latest or not tagged at all. What is no image's name has no tag either, but
-// counts as if it had.
-func pullPolicyFor(image string) corev1.PullPolicy {
+// PullPolicyFor returns when an image is pulled if nobody says: Always if it can
+// change under its name, as it is tagged latest or not tagged at all. What is no
+// image's name has no tag either, but counts as if it had.
+func PullPolicyFor(image string) corev1.PullPolicy {
 	if strings.Contains(image, "@") {
 		return corev1.PullIfNotPresent
 	}

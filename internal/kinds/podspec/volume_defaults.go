@@ -23,7 +23,7 @@ func defaultVolume(v *corev1.Volume) {
 			setPointer(&v.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
 		}
 	case v.Image != nil:
-		setDefault(&v.Image.PullPolicy, pullPolicyFor(v.Image.Reference))
+		setDefault(&v.Image.PullPolicy, PullPolicyFor(v.Image.Reference))
 	case v.ISCSI != nil:
 		setDefault(&v.ISCSI.ISCSIInterface, "default")
 	case v.RBD != nil:
