@@ -64,6 +64,7 @@ type container struct {
 
 	restarts backoff
 	pulls    backoff
+	awaits   imageWish // the image that pulls is about
 	// counted says that the current attempt's end has been counted in restarts.
 	counted bool
 

@@ -392,6 +392,7 @@ func (fakeImages) Pull(_ context.Context, ref string, _ authn.Keychain) (image.I
 func (fakeImages) Mount(_ context.Context, _, id string, _ *userns.Range) (image.RootFS, error) {
 	return image.RootFS{Path: "/rootfs/" + id}, nil
 }
+func (fakeImages) Mounted(string) (string, bool)         { return "", false }
 func (fakeImages) Unmount(context.Context, string) error { return nil }
 func (fakeImages) Mounts() ([]string, error)             { return nil, nil }
 

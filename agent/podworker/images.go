@@ -48,24 +48,30 @@ func (w *worker) presentImage(ctx context.Context, in imageWish) (image.Image, e
 			w.say(in, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", ref))
 			return img, nil
 		case !errors.Is(err, image.ErrNotFound):
-			return img, &launchError{reason: image.Reason(err), pull: true, err: fmt.Errorf("failed to look up image %q: %w", ref, err)}
+			return img, w.imageMissing(ctx, in, "InspectFailed", image.Reason(err), fmt.Errorf("Failed to inspect image %q: %w", ref, err))
 		case policy == corev1.PullNever:
-			return img, &launchError{
-				reason: reasonNeverPull, pull: true,
-				err: fmt.Errorf("Container image %q is not present with pull policy of Never", ref), // the words users know
-			}
+			return img, w.imageMissing(ctx, in, reasonNeverPull, reasonNeverPull, fmt.Errorf("Container image %q is not present with pull policy of Never", ref))
 		}
 	}
 	w.say(in, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", ref))
 	begun := time.Now()
 	img, err := w.m.deps.Images.Pull(ctx, ref, w.m.keychain(ctx, in.pod))
 	if err != nil {
-		return img, &launchError{reason: image.Reason(err), pull: true, err: fmt.Errorf("failed to pull image %q: %w", ref, err)}
+		return img, w.imageMissing(ctx, in, "Failed", image.Reason(err), fmt.Errorf("Failed to pull image %q: %w", ref, err))
 	}
 	w.m.deps.Metrics.ImagePulled(img.SizeBytes, time.Since(begun))
 	w.say(in, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %s. Image size: %d bytes.",
 		ref, time.Since(begun).Round(time.Millisecond), img.SizeBytes))
 	return img, nil
+}
+
+// imageMissing tells in an event why an image is not there, in the words that users
+// know, and returns that as an error.
+func (w *worker) imageMissing(ctx context.Context, in imageWish, event, reason string, err error) error {
+	if ctx.Err() == nil { // else nobody wants it any more
+		w.say(in, corev1.EventTypeWarning, event, err.Error())
+	}
+	return &launchError{reason: reason, image: &in, err: err}
 }
 
 // imageID is what the status says of an image: where it was pulled from, and
@@ -87,15 +93,15 @@ func (w *worker) pullFailed(c *container, err *launchError, now time.Time) {
 	if c.waitReason != reasonPullBackOff {
 		c.waitReason = err.reason
 	}
-	w.event(c, corev1.EventTypeWarning, "Failed", err.Error())
 	w.event(c, corev1.EventTypeWarning, "Failed", "Error: "+err.reason)
+	c.awaits = *err.image
 	c.pulls.failSlowly(now)
 	if err.reason == reasonNeverPull || err.reason == image.ReasonInvalidImageName {
 		c.waitReason = err.reason
 		return
 	}
-	message := fmt.Sprintf("Back-off pulling image %q", c.spec.Image)
-	w.event(c, corev1.EventTypeNormal, "BackOff", message)
+	message := fmt.Sprintf("Back-off pulling image %q", err.image.ref)
+	w.say(*err.image, corev1.EventTypeNormal, "BackOff", message)
 	if c.waitReason == reasonPullBackOff {
 		c.waitMessage = message + ": " + err.reason + ": " + err.Error()
 		return
@@ -118,7 +124,7 @@ func (m *Manager) ImagesLoaded() {
 	for _, w := range m.workers {
 		go w.send(func() {
 			for _, c := range w.containers {
-				if pullPolicy(c.spec.ImagePullPolicy, c.spec.Image) != corev1.PullAlways {
+				if pullPolicy(c.awaits.policy, c.awaits.ref) != corev1.PullAlways {
 					c.pulls.until = time.Time{}
 				}
 			}

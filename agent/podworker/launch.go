@@ -36,7 +36,7 @@ const AnnotationImage = "navarch.dev/image"
 // users know.
 type launchError struct {
 	reason string
-	pull   bool // it waits for an image
+	image  *imageWish // that it waits for, if it does
 	err    error
 }
 
@@ -57,6 +57,7 @@ type launchInput struct {
 	sandbox  *future[struct{}]
 	attached *future[network.Attachment]
 	volumes  *future[volume.Volumes]
+	images   map[string]*future[volume.Volume] // the image volumes among its mounts
 	devices  *future[struct{}]
 	after    <-chan struct{} // closed once the container before has been tried
 	tried    chan struct{}
@@ -77,7 +78,7 @@ func (w *worker) launch(c *container) {
 	in := launchInput{
 		pod: w.podWithIPs(), spec: c.spec, role: c.role, attempt: c.attempt, restarts: w.restarts, target: c.target,
 		old: slices.Clone(c.old), unborn: c.unborn,
-		sandbox: w.sandbox, attached: w.attached, volumes: w.volumes, devices: w.devices, after: w.before(c), tried: make(chan struct{}),
+		sandbox: w.sandbox, attached: w.attached, volumes: w.volumes, images: w.imageVolumesOf(c), devices: w.devices, after: w.before(c), tried: make(chan struct{}),
 	}
 	if t := w.find(c.target); t != nil && t.present {
 		in.targetID = t.current.Spec.ID
@@ -147,6 +148,9 @@ func (w *worker) create(ctx context.Context, in launchInput) (runtime.ContainerS
 	vols, err := in.volumes.wait(ctx)
 	if err != nil {
 		return none, img, errors.Join(errSetup, err)
+	}
+	if vols, err = in.withImages(ctx, vols); err != nil {
+		return none, img, err
 	}
 	if _, err := in.devices.wait(ctx); err != nil {
 		return none, img, errors.Join(errSetup, err)
@@ -355,7 +359,7 @@ func (w *worker) launchFailed(c *container, err error) {
 	}
 	now := time.Now()
 	c.waitMessage = known.err.Error()
-	if known.pull {
+	if known.image != nil {
 		w.pullFailed(c, known, now)
 		return
 	}

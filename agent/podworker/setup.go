@@ -212,14 +212,14 @@ var errRemaking = errors.New("the pod's sandbox is being made anew")
 
 // makeVolumes begins to set the volumes up.
 func (w *worker) makeVolumes() {
-	pod, ctx, sandbox := w.podWithIPs(), w.setupCtx, w.sandbox
+	pod, ctx := w.podWithIPs(), w.setupCtx
 	changed := func() { w.send(w.refreshVolumes) }
 	w.volumes = begin(func() (volume.Volumes, error) {
 		return span(ctx, w, "volumes.setup", func(ctx context.Context) (volume.Volumes, error) {
 			if err := w.m.deps.Objects.Retain(w.uid, objects.Of(pod), changed); err != nil {
 				return nil, err
 			}
-			return w.setUpVolumes(ctx, pod, sandbox)
+			return w.m.deps.Volumes.SetUp(ctx, pod)
 		})
 	})
 	made := w.volumes

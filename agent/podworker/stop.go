@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"syscall"
 	"time"
 
@@ -177,6 +178,7 @@ func signalOf(spec *corev1.Container, imageSignal string) runtime.Signal {
 func (w *worker) tearDown(remove bool) {
 	ctx, ref := context.WithoutCancel(w.ctx), w.ref()
 	netns, sandbox, attached, volumes, devices := w.netns, w.sandbox, w.attached, w.volumes, w.devices
+	images := maps.Clone(w.imageVolumes)
 	w.operate(func() func() {
 		// Who waits for another of them gives up before that one ends.
 		settle(netns)
@@ -184,6 +186,9 @@ func (w *worker) tearDown(remove bool) {
 		settle(attached)
 		settle(volumes)
 		settle(devices)
+		for _, mounted := range images {
+			settle(mounted)
+		}
 		w.refreshing.Wait()
 		err := w.m.tearDown(ctx, ref, remove)
 		return func() { w.tornDown(ref.UID, remove, err) }
@@ -199,7 +204,7 @@ func (w *worker) tornDown(uid string, removed bool, err error) {
 		return
 	}
 	w.m.release(uid)
-	w.netns, w.sandbox, w.attached, w.volumes, w.devices = nil, nil, nil, nil, nil
+	w.netns, w.sandbox, w.attached, w.volumes, w.devices, w.imageVolumes = nil, nil, nil, nil, nil, nil
 	w.phase = phaseOver
 	if removed {
 		w.finish()

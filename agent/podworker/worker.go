@@ -79,7 +79,10 @@ type worker struct {
 	netns    *future[string]
 	attached *future[network.Attachment]
 	volumes  *future[volume.Volumes]
-	devices  *future[struct{}]
+	// imageVolumes are the volumes that are images, those of them that containers
+	// which were launched mount.
+	imageVolumes map[string]*future[volume.Volume]
+	devices      *future[struct{}]
 	// usersFailed says that the sandbox was counted as one that failed (usersProblem).
 	usersFailed bool
 	// refreshing are the volumes' updates under way.
