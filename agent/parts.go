@@ -114,7 +114,7 @@ func (c *Config) podConfig(nodeIP netip.Addr, allocatable func() corev1.Resource
 }
 
 func (c *Config) volumeConfig(allocatable func() corev1.ResourceList) volume.Config {
-	return volume.Config{Dir: c.dir("pods"), MemoryDir: filepath.Join(c.runDir(), "projected"), LocalDir: c.dir("volumes"), Allocatable: allocatable}
+	return volume.Config{Dir: c.dir("pods"), MemoryDir: filepath.Join(c.runDir(), "projected"), LocalDir: c.dir("volumes"), Allocatable: allocatable, RecursiveReadOnly: setsMountsRecursively()}
 }
 
 // registryDir is where drivers of devices register.

@@ -4,8 +4,30 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 )
+
+// The status says how volumes are mounted, also of containers that wait.
+func TestStatusOfMounts(t *testing.T) {
+	b := newBench(t)
+	b.pod("pod", func(p *corev1.Pod) {
+		p.Spec.Volumes = []corev1.Volume{{Name: "scratch", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+		c := &p.Spec.Containers[0]
+		c.Image, c.VolumeMounts = "absent", []corev1.VolumeMount{
+			{Name: "scratch", MountPath: "/a"}, {Name: "scratch", MountPath: "/b", ReadOnly: true},
+			{Name: "scratch", MountPath: "/c", ReadOnly: true, RecursiveReadOnly: new(corev1.RecursiveReadOnlyEnabled)},
+		}
+	})
+	want := []corev1.VolumeMountStatus{
+		{Name: "scratch", MountPath: "/a"},
+		{Name: "scratch", MountPath: "/b", ReadOnly: true, RecursiveReadOnly: new(corev1.RecursiveReadOnlyDisabled)},
+		{Name: "scratch", MountPath: "/c", ReadOnly: true, RecursiveReadOnly: new(corev1.RecursiveReadOnlyEnabled)},
+	}
+	b.until("pod", "told how its volumes are mounted", func(p *corev1.Pod) bool {
+		return p != nil && len(p.Status.ContainerStatuses) == 1 && cmp.Equal(p.Status.ContainerStatuses[0].VolumeMounts, want)
+	})
+}
 
 // pod
 //   - reader mounts the volume, whose image is not there at first

@@ -103,6 +103,9 @@ type Network interface {
 type Volumes interface {
 	SetUp(ctx context.Context, pod *corev1.Pod) (volume.Volumes, error)
 	Mounts(pod *corev1.Pod, c *corev1.Container, vols volume.Volumes, env func(string) (string, bool)) ([]runtime.Mount, error)
+	// RecursiveReadOnly says whether a mount is read-only with all that is mounted
+	// below it.
+	RecursiveReadOnly(vm corev1.VolumeMount) bool
 	// Devices are the volumes that a container gets as block devices.
 	Devices(c *corev1.Container, vols volume.Volumes) ([]runtime.Device, error)
 	Usage(pod *corev1.Pod, name string) (diskusage.Usage, error)

@@ -136,9 +136,26 @@ func (w *worker) containerStatus(c *container) corev1.ContainerStatus {
 	} else if c.attempt > 0 && c.last != nil {
 		cs.RestartCount = int32(c.attempt) - 1 // the next attempt has not begun
 	}
+	cs.VolumeMounts = w.volumeMounts(c)
 	w.setState(c, &cs)
 	c.setResources(&cs)
 	return cs
+}
+
+// volumeMounts says how a container's volumes are mounted.
+func (w *worker) volumeMounts(c *container) []corev1.VolumeMountStatus {
+	var mounts []corev1.VolumeMountStatus
+	for _, m := range c.spec.VolumeMounts {
+		s := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			s.RecursiveReadOnly = new(corev1.RecursiveReadOnlyDisabled)
+			if w.m.deps.Volumes.RecursiveReadOnly(m) {
+				s.RecursiveReadOnly = new(corev1.RecursiveReadOnlyEnabled)
+			}
+		}
+		mounts = append(mounts, s)
+	}
+	return mounts
 }
 
 // imageIDBefore returns what the Store says of the image of a container.

@@ -38,8 +38,7 @@ func (m *Manager) Mounts(pod *corev1.Pod, c *corev1.Container, vols Volumes, env
 		}
 		mounts = append(mounts, runtime.Mount{
 			HostPath: source, ContainerPath: target, ReadOnly: vm.ReadOnly || v.ReadOnly, OwnUsers: v.OwnUsers,
-			RecursiveReadOnly: vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled,
-			Propagation:       propagation(vm.MountPropagation),
+			RecursiveReadOnly: m.RecursiveReadOnly(vm), Propagation: propagation(vm.MountPropagation),
 		})
 	}
 	return mounts, nil

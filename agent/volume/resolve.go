@@ -48,6 +48,9 @@ func (r *Resolver) SetUp(ctx context.Context, pod *corev1.Pod) (Volumes, error) 
 	return nil, nil
 }
 
+// RecursiveReadOnly says what a mount would be on a node that does what must be done.
+func (r *Resolver) RecursiveReadOnly(vm corev1.VolumeMount) bool { return r.m.RecursiveReadOnly(vm) }
+
 // resolve returns when a volume's token has to be renewed, if it has one.
 func (r *Resolver) resolve(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (time.Time, error) {
 	switch {

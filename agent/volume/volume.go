@@ -47,6 +47,9 @@ type Config struct {
 	LocalDir string
 	// Allocatable is what resource references of the downward API fall back to.
 	Allocatable func() corev1.ResourceList
+	// RecursiveReadOnly says that the kernel can make a mount read-only with all
+	// that is mounted below it.
+	RecursiveReadOnly bool
 }
 
 // deviceLocks is how many devices can be worked on at a time; those that share a lock
@@ -107,6 +110,21 @@ func (m *Manager) allocatable() corev1.ResourceList {
 		return nil
 	}
 	return m.cfg.Allocatable()
+}
+
+// RecursiveReadOnly says whether a mount is made read-only with all that is mounted
+// below it.
+func (m *Manager) RecursiveReadOnly(vm corev1.VolumeMount) bool {
+	if vm.RecursiveReadOnly == nil || !vm.ReadOnly {
+		return false
+	}
+	switch *vm.RecursiveReadOnly {
+	case corev1.RecursiveReadOnlyEnabled:
+		return true // it fails where the kernel cannot
+	case corev1.RecursiveReadOnlyIfPossible:
+		return m.cfg.RecursiveReadOnly
+	}
+	return false
 }
 
 // Error says which volume could not be set up; it is shown to the user.
