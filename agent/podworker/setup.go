@@ -210,14 +210,16 @@ func (w *worker) remakeSandbox() {
 
 var errRemaking = errors.New("the pod's sandbox is being made anew")
 
-// makeVolumes begins to set the volumes up.
+// makeVolumes begins to set the volumes up. What the pod refers to is retained before
+// anything else begins: images are pulled beside the volumes, with the pod's secrets.
 func (w *worker) makeVolumes() {
 	pod, ctx := w.podWithIPs(), w.setupCtx
 	changed := func() { w.send(w.refreshVolumes) }
+	retained := w.m.deps.Objects.Retain(w.uid, objects.Of(pod), changed)
 	w.volumes = begin(func() (volume.Volumes, error) {
 		return span(ctx, w, "volumes.setup", func(ctx context.Context) (volume.Volumes, error) {
-			if err := w.m.deps.Objects.Retain(w.uid, objects.Of(pod), changed); err != nil {
-				return nil, err
+			if retained != nil {
+				return nil, retained
 			}
 			return w.m.deps.Volumes.SetUp(ctx, pod)
 		})
