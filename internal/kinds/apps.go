@@ -41,8 +41,6 @@ func appsKinds() []*Kind {
 			Namespaced:   true,
 			Subresources: []string{"status", "scale"},
 			Columns:      replicaSetColumns(),
-			Fields:       fields(replicaSetFields),
-			FieldNames:   []string{"status.replicas"},
 			NamedOnce:    true,
 			Strategy:     warnedOfNames(warned(replicaSetStrategy(), specPath("template"), func(r *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &r.Spec.Template }, nil)),
 		}),

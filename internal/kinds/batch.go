@@ -26,6 +26,7 @@ func batchKinds() []*Kind {
 			Columns:      jobColumns(),
 			Fields:       fields(jobFields),
 			FieldNames:   []string{"status.successful"},
+			FieldRefusal: "field label %q not supported for Job",
 			NamedOnce:    true,
 			Strategy:     warnedOfNames(warned(jobStrategy(), specPath("template"), func(j *batchv1.Job) *corev1.PodTemplateSpec { return &j.Spec.Template }, warnOfManyIndexes)),
 		}),

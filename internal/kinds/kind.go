@@ -68,6 +68,9 @@ type Kind struct {
 	Fields FieldsFunc
 	// FieldNames are the keys that Fields returns, in order.
 	FieldNames []string
+	// FieldRefusal is how a field that is not among them is refused: a format with
+	// the field. Empty is what most kinds say.
+	FieldRefusal string
 	// WatchField is the selectable field, if there is one, by whose exact value
 	// most watchers pick: pods by the node they are on. A change wakes only the
 	// watchers of the values that it concerns.

@@ -25,10 +25,6 @@ func replicaSetColumns() []Column {
 	return append(cols, selectorColumn(func(r *appsv1.ReplicaSet) *metav1.LabelSelector { return r.Spec.Selector }, spec["selector"]))
 }
 
-func replicaSetFields(r *appsv1.ReplicaSet) map[string]string {
-	return map[string]string{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
-}
-
 func replicaSetStrategy() Strategy {
 	return specStatus(
 		func(r *appsv1.ReplicaSet) *appsv1.ReplicaSetSpec { return &r.Spec },

@@ -52,9 +52,10 @@ func resourceKinds() []*Kind {
 		}),
 		object[resourcev1.ResourceSlice, resourcev1.ResourceSliceList](Kind{
 			Group: resourcev1.GroupName, Version: "v1", Resource: "resourceslices", Kind: "ResourceSlice", Singular: "resourceslice",
-			Columns:    resourceSliceColumns(),
-			FieldNames: []string{resourcev1.ResourceSliceSelectorDriver, resourcev1.ResourceSliceSelectorNodeName, resourcev1.ResourceSliceSelectorPoolName},
-			WatchField: resourcev1.ResourceSliceSelectorNodeName,
+			Columns:      resourceSliceColumns(),
+			FieldNames:   []string{resourcev1.ResourceSliceSelectorDriver, resourcev1.ResourceSliceSelectorNodeName, resourcev1.ResourceSliceSelectorPoolName},
+			FieldRefusal: "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: %s",
+			WatchField:   resourcev1.ResourceSliceSelectorNodeName,
 			Fields: fields(func(s *resourcev1.ResourceSlice) map[string]string {
 				return map[string]string{
 					resourcev1.ResourceSliceSelectorDriver:   s.Spec.Driver,

@@ -1,11 +1,6 @@
 package codec
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -23,41 +18,14 @@ type Selector struct {
 // ParseSelector reads a label and a field selector. Only fields that the kind
 // declares selectable may be named.
 func ParseSelector(kind *kinds.Kind, labelSelector, fieldSelector string) (Selector, error) {
-	if strings.ContainsRune(labelSelector, 0) { // which labels.Parse takes for the end
-		return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %q holds a NUL", labelSelector))
-	}
-	l, err := labels.Parse(labelSelector)
+	l, f, err := kinds.ParseSelectors(labelSelector, fieldSelector)
 	if err != nil {
-		return Selector{}, apierrors.NewBadRequest(err.Error())
+		return Selector{}, err
 	}
-	f, err := fields.ParseSelector(fieldSelector)
-	if err != nil {
-		return Selector{}, apierrors.NewBadRequest(err.Error())
-	}
-	for _, r := range f.Requirements() {
-		if selectable(kind, r.Field) {
-			continue
-		}
-		if selectsByName(kind) {
-			return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", r.Field))
-		}
-		return Selector{}, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
+	if err := kind.CheckFields(f); err != nil {
+		return Selector{}, err
 	}
 	return Selector{labels: l, fields: f}, nil
-}
-
-// selectsByName says whether a built-in kind names no fields: its objects are selected
-// by name and namespace, even where they have none.
-func selectsByName(kind *kinds.Kind) bool { return kind.Custom == nil && len(kind.FieldNames) == 0 }
-
-func selectable(kind *kinds.Kind, field string) bool {
-	switch field {
-	case "metadata.name":
-		return true
-	case "metadata.namespace":
-		return kind.Namespaced || selectsByName(kind)
-	}
-	return slices.Contains(kind.FieldNames, field) && (field != kind.WatchField || !kind.Unselectable)
 }
 
 // Everything says whether the selector picks every version.

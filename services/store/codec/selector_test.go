@@ -21,7 +21,10 @@ func TestSelectableFields(t *testing.T) {
 		{"", "pods", "spec.hostname=x", "field label not supported: spec.hostname"},
 		{"", "nodes", "metadata.namespace=default", "field label not supported: metadata.namespace"},
 		{"resource.k8s.io", "resourceclaims", "metadata.name=c", ""},
-		{"resource.k8s.io", "resourceclaims", "claimedFor=x", "field label not supported: claimedFor"},
+		{"resource.k8s.io", "resourceclaims", "claimedFor=x", `"claimedFor" is not a known field selector: only "metadata.name", "metadata.namespace"`},
+		{"resource.k8s.io", "resourceslices", "spec.x=x", "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: spec.x"},
+		{"batch", "jobs", "spec.x=x", `field label "spec.x" not supported for Job`},
+		{"apps", "replicasets", "status.replicas=1", `"status.replicas" is not a known field selector: only "metadata.name", "metadata.namespace"`},
 		{"", "configmaps", "data=x", `"data" is not a known field selector: only "metadata.name", "metadata.namespace"`},
 		{"storage.k8s.io", "storageclasses", "metadata.namespace=default", ""},
 	} {
