@@ -92,6 +92,9 @@ func checkTable(t *testing.T, name, text, version, kind string) {
 	if table.Kind != "Table" || table.APIVersion != "meta.k8s.io/"+version || len(table.Rows) != 1 || len(table.ColumnDefinitions) != len(table.Rows[0].Cells) {
 		t.Fatalf("%s: %s", name, text)
 	}
+	if table.ResourceVersion == "" {
+		t.Errorf("%s: the table has no version: %s", name, text)
+	}
 	raw := table.Rows[0].Object.Raw
 	if kind == "" {
 		if raw != nil {

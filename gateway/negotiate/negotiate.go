@@ -82,6 +82,21 @@ func Select(h http.Header, offer Offer) (Format, bool) {
 	return Format{}, false
 }
 
+// Names says whether a header Accept names one of some media types, with whatever
+// parameters, or takes any.
+func Names(accept string, medias ...string) bool {
+	if accept == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(accept, ",") {
+		media, _, _ := strings.Cut(part, ";")
+		if media = strings.TrimSpace(media); media == "*/*" || slices.Contains(medias, media) {
+			return true
+		}
+	}
+	return false
+}
+
 // clause is one alternative of an Accept header.
 type clause struct {
 	media   string

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -106,6 +107,15 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 // NotAcceptable is the error of a request whose Accept header matches nothing.
 func NotAcceptable() error {
 	return WrongTransformation("only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf")
+}
+
+// NoRepresentation is the error of a request for a media type that what is asked for
+// does not have, unlike those that are named.
+func NoRepresentation(has []string) error {
+	s := apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "", "", 0, false)
+	s.ErrStatus.Reason, s.ErrStatus.Details = metav1.StatusReasonNotAcceptable, &metav1.StatusDetails{}
+	s.ErrStatus.Message = "406: Not Acceptable\n\nAvailable representations: " + strings.Join(has, ", ")
+	return s
 }
 
 // WrongTransformation is the error of a request for a transformation that does

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -98,7 +99,7 @@ func uidOf(obj *storev1.Object) (types.UID, error) {
 
 // deleteCollection serves DELETE on a collection.
 func (h *Handler) deleteCollection(w http.ResponseWriter, r *http.Request, t routes.Target, f negotiate.Format) error {
-	list, err := parseListOptions(r.URL.Query())
+	list, err := parseListOptions(r.URL.Query(), t.Kind)
 	if err != nil {
 		return err
 	}
@@ -171,9 +172,11 @@ func decodeDeleteOptions(body []byte, media string) (*metav1.DeleteOptions, erro
 	var err error
 	switch media {
 	case negotiate.JSON:
-		err = json.Unmarshal(body, o)
+		err = readDeleteOptions(body, o)
 	case negotiate.YAML:
-		err = yaml.Unmarshal(body, o)
+		if body, err = yaml.YAMLToJSON(body); err == nil {
+			err = readDeleteOptions(body, o)
+		}
 	case negotiate.Protobuf:
 		var raw []byte
 		if _, raw, err = envelope.Open(body); err == nil {
@@ -186,9 +189,25 @@ func decodeDeleteOptions(body []byte, media string) (*metav1.DeleteOptions, erro
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	if o.Kind != "" && o.Kind != "DeleteOptions" {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("the body is a %s, not a DeleteOptions", o.Kind))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("no kind %q is registered for version %q", o.Kind, cmp.Or(o.APIVersion, "v1")))
 	}
 	return o, nil
+}
+
+// readDeleteOptions reads options in JSON: what they are first, as in Kubernetes.
+func readDeleteOptions(body []byte, o *metav1.DeleteOptions) error {
+	var meta struct {
+		APIVersion string `json:"apiVersion,omitempty"`
+		Kind       string `json:"kind,omitempty"`
+	}
+	if err := json.Unmarshal(body, &meta); err != nil {
+		return fmt.Errorf("couldn't get version/kind; json parse error: %w", err)
+	}
+	o.APIVersion, o.Kind = meta.APIVersion, meta.Kind
+	if meta.Kind != "" && meta.Kind != "DeleteOptions" {
+		return nil // and so no options
+	}
+	return json.Unmarshal(body, o)
 }
 
 func queryDeleteOptions(q url.Values) (*metav1.DeleteOptions, error) {

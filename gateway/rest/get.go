@@ -23,6 +23,10 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, t routes.Target, f
 	if err != nil {
 		return err
 	}
+	bare := p == storev1.Projection_PROJECTION_TABLE
+	if bare {
+		p = storev1.Projection_PROJECTION_TABLE_WITH_METADATA // of which the table says the version
+	}
 	resp, err := h.Store.Get(r.Context(), &storev1.GetRequest{
 		Resource: resource(t), Namespace: t.Namespace, Name: t.Name, Subresource: t.Subresource,
 		ResourceVersion: q.Get("resourceVersion"), Encoding: encoding(f), Projection: p,
@@ -30,7 +34,25 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, t routes.Target, f
 	if err != nil {
 		return err
 	}
-	return h.object(w, r, http.StatusOK, f, resp.GetObject(), resp.GetTableColumns())
+	columns := resp.GetTableColumns()
+	if bare && columns != nil {
+		return h.bareTable(w, r, f, resp.GetObject().GetJson(), columns)
+	}
+	return h.object(w, r, http.StatusOK, f, resp.GetObject(), columns)
+}
+
+// bareTable writes a table of one row without the row's object.
+func (h *Handler) bareTable(w http.ResponseWriter, r *http.Request, f negotiate.Format, row, columns []byte) error {
+	var parts map[string]json.RawMessage
+	if err := json.Unmarshal(row, &parts); err != nil {
+		return fmt.Errorf("read a table's row: %w", err)
+	}
+	parts["object"] = json.RawMessage("null")
+	bare, err := json.Marshal(parts)
+	if err != nil {
+		return fmt.Errorf("write a table's row: %w", err)
+	}
+	return h.json(w, r, http.StatusOK, f, tableOf(f.Version, rowVersion(row), columns, bare))
 }
 
 // object writes one object of the Store as the response.
@@ -49,7 +71,7 @@ func (h *Handler) object(w http.ResponseWriter, r *http.Request, code int, f neg
 	body := inVersion(f, obj.GetJson())
 	// What is no row (the Status of a finished delete, a review) stays as it is.
 	if f.IsTable() && columns != nil {
-		body = tableOfRow(f.Version, columns, body)
+		body = tableOf(f.Version, rowVersion(body), columns, body)
 	}
 	return h.json(w, r, code, f, body)
 }
@@ -83,13 +105,13 @@ func (h *Handler) kindOf(obj *storev1.Object) (schema.GroupVersionKind, error) {
 	return gvk, nil
 }
 
-// tableOfRow returns a Table of one row.
-func tableOfRow(version string, columns, row []byte) []byte {
+// tableOf returns a Table of one row, of an object in a resourceVersion.
+func tableOf(version, resourceVersion string, columns, row []byte) []byte {
 	var b bytes.Buffer
 	b.Grow(len(columns) + len(row) + 160)
 	fmt.Fprintf(&b, `{"kind":"Table","apiVersion":"meta.k8s.io/%s","metadata":{`, version)
-	if v := rowVersion(row); v != "" {
-		fmt.Fprintf(&b, `"resourceVersion":%q`, v)
+	if resourceVersion != "" {
+		fmt.Fprintf(&b, `"resourceVersion":%q`, resourceVersion)
 	}
 	b.WriteString(`},"columnDefinitions":`)
 	b.Write(columns)

@@ -32,7 +32,7 @@ var listBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, li
 // own around them.
 func (h *Handler) list(w http.ResponseWriter, r *http.Request, t routes.Target, f negotiate.Format) error {
 	q := r.URL.Query()
-	o, err := parseListOptions(q)
+	o, err := parseListOptions(q, t.Kind)
 	if err != nil {
 		return err
 	}

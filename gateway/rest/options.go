@@ -18,6 +18,7 @@ import (
 
 	"navarch.dev/navarch/gateway/attributes"
 	"navarch.dev/navarch/gateway/negotiate"
+	"navarch.dev/navarch/internal/kinds"
 	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
 )
 
@@ -32,7 +33,7 @@ func integer(q url.Values, name string) (*int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("%s: %v", name, err))
+		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	return &n, nil
 }
@@ -73,8 +74,10 @@ var matches = map[metav1.ResourceVersionMatch]storev1.ResourceVersionMatch{
 	metav1.ResourceVersionMatchExact:        storev1.ResourceVersionMatch_RESOURCE_VERSION_MATCH_EXACT,
 }
 
-// parseListOptions reads and checks the parameters of a list or watch.
-func parseListOptions(q url.Values) (listOptions, error) {
+// parseListOptions reads and checks the parameters of a list or watch of a kind. Of
+// several that are wrong it tells the one that Kubernetes tells: numbers are read
+// first, then selectors, then what goes together, then what the kind has.
+func parseListOptions(q url.Values, kind *kinds.Kind) (listOptions, error) {
 	o := listOptions{
 		labels: q.Get("labelSelector"), fields: q.Get("fieldSelector"), resourceVersion: q.Get("resourceVersion"),
 		token: q.Get("continue"), watch: attributes.Flag(q, "watch"), bookmarks: attributes.Flag(q, "allowWatchBookmarks"),
@@ -83,19 +86,12 @@ func parseListOptions(q url.Values) (listOptions, error) {
 		v := attributes.Flag(q, "sendInitialEvents")
 		o.initialEvents = &v
 	}
-	limit, err := integer(q, "limit")
-	if err != nil {
+	if err := o.readNumbers(q); err != nil {
 		return o, err
 	}
-	if limit != nil {
-		o.limit = max(0, *limit)
-	}
-	seconds, err := integer(q, "timeoutSeconds")
+	_, fields, err := kinds.ParseSelectors(o.labels, o.fields)
 	if err != nil {
 		return o, err
-	}
-	if seconds != nil && *seconds > 0 {
-		o.timeout = time.Duration(min(*seconds, int64(24*time.Hour/time.Second))) * time.Second
 	}
 	match := metav1.ResourceVersionMatch(q.Get("resourceVersionMatch"))
 	o.match = matches[match]
@@ -106,7 +102,25 @@ func parseListOptions(q url.Values) (listOptions, error) {
 	if len(errs) > 0 {
 		return o, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
 	}
-	return o, nil
+	return o, kind.CheckFields(fields)
+}
+
+func (o *listOptions) readNumbers(q url.Values) error {
+	seconds, err := integer(q, "timeoutSeconds")
+	if err != nil {
+		return err
+	}
+	if seconds != nil && *seconds > 0 {
+		o.timeout = time.Duration(min(*seconds, int64(24*time.Hour/time.Second))) * time.Second
+	}
+	limit, err := integer(q, "limit")
+	if err != nil {
+		return err
+	}
+	if limit != nil {
+		o.limit = max(0, *limit)
+	}
+	return nil
 }
 
 // oneName narrows the options to the object of one name.

@@ -138,20 +138,16 @@ func (h *Handler) ServeResource(w http.ResponseWriter, r *http.Request, t routes
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, t routes.Target) {
 	format, ok := negotiate.Select(r.Header, offer(t.Kind))
 	if !ok {
-		reply.Error(w, r, reply.NotAcceptable())
+		reply.Error(w, r, notAcceptable(r, t))
 		return
 	}
 	q := r.URL.Query()
 	watch := t.Watch || t.Subresource == "" && attributes.Flag(q, "watch")
-	err := transformable(format, t, watch)
-	switch {
-	case err != nil:
-	case watch:
-		err = h.watch(w, r, t, format)
-	default:
-		err = h.readNow(w, r, t, format)
+	serve := h.readNow
+	if watch {
+		serve = h.watch
 	}
-	if err != nil {
+	if err := serve(w, r, t, format); err != nil {
 		reply.Error(w, r, err)
 	}
 }
@@ -184,6 +180,13 @@ func (h *Handler) readNow(w http.ResponseWriter, r *http.Request, t routes.Targe
 	if t.Name == "" {
 		read = h.list
 	}
+	if unfit := fits(f, t, r.URL.Query()); unfit != nil {
+		// That is told last: of what can be read.
+		if err := read(discard{make(http.Header)}, r, t, negotiate.Format{Media: negotiate.JSON}); err != nil {
+			return err
+		}
+		return unfit
+	}
 	return read(w, r, t, f)
 }
 
@@ -207,7 +210,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, t routes.Target)
 	r = r.WithContext(ctx)
 	format, ok := negotiate.Select(r.Header, offer(t.Kind))
 	if !ok {
-		reply.Error(w, r, reply.NotAcceptable())
+		reply.Error(w, r, notAcceptable(r, t))
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, h.MaxBody)

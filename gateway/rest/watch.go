@@ -58,8 +58,11 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t routes.Target,
 func watchRequest(r *http.Request, t routes.Target, f negotiate.Format) (*storev1.WatchRequest, time.Duration, error) {
 	q := r.URL.Query()
 	q.Set("watch", "true")
-	o, err := parseListOptions(q)
+	o, err := parseListOptions(q, t.Kind)
 	if err != nil {
+		return nil, 0, err
+	}
+	if err := transformable(f, t, true); err != nil {
 		return nil, 0, err
 	}
 	if t.Name != "" {

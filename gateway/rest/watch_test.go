@@ -144,7 +144,7 @@ func FuzzListOptions(f *testing.F) {
 		if err != nil {
 			return
 		}
-		o, err := parseListOptions(q)
+		o, err := parseListOptions(q, &kinds.Kind{})
 		if err == nil && (o.limit < 0 || o.timeout < 0 || o.timeout > 24*time.Hour) {
 			t.Errorf("%q gave %+v", query, o)
 		}
