@@ -37,7 +37,7 @@ func (p *peers) startNavarch(ctx context.Context, s *server, e endpoints, a arra
 	case full:
 		args = append(args, "--controller-disable-controllers="+strings.Join(unusedControllers, ","))
 	case compared:
-		idle := slices.DeleteFunc(slices.Concat(unusedControllers, []string{"deployment", "replicaset"}), func(c string) bool { return c == "customresourcedefinition" })
+		idle := slices.DeleteFunc(slices.Concat(unusedControllers, []string{"deployment", "replicaset", "validatingadmissionpolicystatus"}), func(c string) bool { return c == "customresourcedefinition" })
 		args = append(args, "--without=scheduler", "--controller-disable-controllers="+strings.Join(idle, ","))
 	default:
 		args = append(args, "--without=scheduler,controller")
