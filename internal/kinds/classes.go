@@ -145,7 +145,7 @@ func runtimeClassStrategy() Strategy {
 				validateClassTolerations(r.Scheduling.Tolerations, at.Child("tolerations")))
 		},
 		validateUpdate: func(r, old *nodev1.RuntimeClass) field.ErrorList {
-			return rule.Immutable(r.Handler, old.Handler, field.NewPath("handler"))
+			return rule.Frozen(r.Handler, old.Handler, field.NewPath("handler"))
 		},
 	})
 }

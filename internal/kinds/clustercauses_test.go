@@ -47,7 +47,8 @@ func TestNodesAndNamespaces(t *testing.T) {
 	})
 	testUpdate(t, gvk("v1", "Node"), false, []change{
 		{"fixed", "spec: {podCIDR: 10.0.0.0/24, providerID: a}", "spec: {podCIDR: 10.0.1.0/24, providerID: b}", []string{
-			`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`, `spec.providerID: Forbidden: node updates may not change providerID except from "" to valid`}},
+			`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`, "spec.providerID: Invalid value: null: field cannot be modified once set"}},
+		{"cleared", "spec: {providerID: a}", "spec: {}", []string{"spec.providerID: Invalid value: null: field cannot be cleared once set"}},
 	})
 	testUpdate(t, gvk("v1", "Node"), false, []change{
 		{"by the older field", "spec: {podCIDR: 10.0.0.0/24}", "spec: {podCIDR: a, podCIDRs: [10.0.0.0/24]}", []string{
@@ -275,7 +276,7 @@ func TestPriorityAndRuntimeClasses(t *testing.T) {
 		{"tolerations", "handler: a\nscheduling: {tolerations: [{key: a, operator: Exists, effect: NoExecute}, {key: a, operator: Exists, effect: NoExecute, tolerationSeconds: 1}]}", []string{
 			`scheduling.tolerations[1]: Duplicate value: {"key":"a","operator":"Exists","effect":"NoExecute","tolerationSeconds":1}`}},
 	})
-	testUpdate(t, runtime, false, []change{{"another handler", "handler: a", "handler: B", []string{`handler: Invalid value: "B": field is immutable`}}})
+	testUpdate(t, runtime, false, []change{{"another handler", "handler: a", "handler: B", []string{`handler: Invalid value: null: field is immutable`}}})
 }
 
 func TestIngressBackends(t *testing.T) {

@@ -42,7 +42,7 @@ func deploymentStrategy() Strategy {
 				s := &d.Status
 				errs := rule.Join(
 					validateCounts(s.Replicas, count{"updatedReplicas", s.UpdatedReplicas}, count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas}),
-					validateAvailable(s.AvailableReplicas, s.ReadyReplicas),
+					validateAvailable(s.AvailableReplicas, s.ReadyReplicas, "readyReplicas"),
 					rule.NonNegative(&s.UnavailableReplicas, field.NewPath("status", "unavailableReplicas")),
 				)
 				return append(errs, validateCollisions(s.CollisionCount, old.Status.CollisionCount)...)

@@ -165,7 +165,7 @@ func endpointSliceStrategy() Strategy {
 		},
 		validate: validateEndpointSlice,
 		validateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-			return rule.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))
+			return rule.Frozen(s.AddressType, old.AddressType, field.NewPath("addressType"))
 		},
 		warnings: func(s *discoveryv1.EndpointSlice) []string {
 			if s.AddressType == discoveryv1.AddressTypeFQDN {

@@ -180,9 +180,7 @@ func validateNodeUpdate(n, old *corev1.Node) field.ErrorList {
 	if was := old.Spec.PodCIDRs; len(was) > 0 && !slices.Equal(n.Spec.PodCIDRs, was) {
 		errs = append(errs, field.Forbidden(specPath("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"))
 	}
-	if old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
-		errs = append(errs, field.Forbidden(specPath("providerID"), "node updates may not change providerID except from \"\" to valid"))
-	}
+	errs = append(errs, rule.Kept(n.Spec.ProviderID, old.Spec.ProviderID, specPath("providerID"))...)
 	if n.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
 		errs = append(errs, field.Forbidden(specPath("externalID"), "may not be updated"))
 	}

@@ -45,7 +45,7 @@ func replicaSetStrategy() Strategy {
 				s := &r.Status
 				return rule.Join(
 					validateCounts(s.Replicas, count{"fullyLabeledReplicas", s.FullyLabeledReplicas}, count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas}),
-					validateAvailable(s.AvailableReplicas, s.ReadyReplicas),
+					validateAvailable(s.AvailableReplicas, s.ReadyReplicas, "readyReplicas"),
 				)
 			},
 			validateUpdate: func(r, old *appsv1.ReplicaSet) field.ErrorList {
@@ -81,7 +81,7 @@ func replicationControllerStrategy() Strategy {
 				s := &r.Status
 				return rule.Join(
 					validateCounts(s.Replicas, count{"fullyLabeledReplicas", s.FullyLabeledReplicas}, count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas}),
-					validateAvailable(s.AvailableReplicas, s.ReadyReplicas),
+					validateAvailable(s.AvailableReplicas, s.ReadyReplicas, "readyReplicas"),
 				)
 			},
 		})

@@ -115,7 +115,7 @@ func resourceClaimStrategy() Strategy {
 				return devicespec.ValidateClaim(&c.Spec, specPath())
 			},
 			validateUpdate: func(c, old *resourcev1.ResourceClaim) field.ErrorList {
-				return rule.Immutable(c.Spec, old.Spec, specPath())
+				return rule.Frozen(c.Spec, old.Spec, specPath())
 			},
 			validateStatus: func(c, old *resourcev1.ResourceClaim) field.ErrorList {
 				return devicespec.ValidateStatus(c, old, field.NewPath("status"))

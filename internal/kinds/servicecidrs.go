@@ -51,7 +51,7 @@ func ipAddressStrategy() Strategy {
 				rule.FormIfSet(ref.Namespace, path.Child("namespace"), content.IsPathSegmentName))
 		},
 		validateUpdate: func(a, old *networkingv1.IPAddress) field.ErrorList {
-			return rule.Immutable(a.Spec.ParentRef, old.Spec.ParentRef, specPath("parentRef"))
+			return rule.Frozen(a.Spec.ParentRef, old.Spec.ParentRef, specPath("parentRef"))
 		},
 	})
 }

@@ -48,7 +48,7 @@ func TestIPAddresses(t *testing.T) {
 	})
 	testUpdate(t, of, false, []change{
 		{"another parent", "spec: {parentRef: {resource: services, name: a}}", "spec: {parentRef: {resource: services, name: b}}",
-			[]string{`spec.parentRef: Invalid value: {"resource":"services","name":"b"}: field is immutable`}},
+			[]string{`spec.parentRef: Invalid value: null: field is immutable`}},
 	})
 	for name, sound := range map[string]bool{"10.0.0.1": true, "fd00::1": true, "10.0.0.01": false, "FD00::1": false, "::ffff:10.0.0.1": false, "a": false} {
 		if messages := isIPName(name, false); (len(messages) == 0) != sound {

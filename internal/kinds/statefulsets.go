@@ -40,7 +40,7 @@ func statefulSetStrategy() Strategy {
 				return rule.Join(
 					validateCounts(n.Replicas, count{"readyReplicas", n.ReadyReplicas}, count{"currentReplicas", n.CurrentReplicas},
 						count{"updatedReplicas", n.UpdatedReplicas}, count{"availableReplicas", n.AvailableReplicas}),
-					validateAvailable(n.AvailableReplicas, n.ReadyReplicas),
+					validateAvailable(n.AvailableReplicas, n.ReadyReplicas, "status.readyReplicas"),
 					validateCollisions(n.CollisionCount, old.Status.CollisionCount),
 				)
 			},
@@ -160,19 +160,12 @@ func templateWithClaims(s *appsv1.StatefulSet) *corev1.PodTemplateSpec {
 }
 
 func validateStatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
-	masked := s.Spec.DeepCopy()
-	masked.Replicas = old.Spec.Replicas
-	masked.Template = old.Spec.Template
-	masked.UpdateStrategy = old.Spec.UpdateStrategy
-	masked.MinReadySeconds = old.Spec.MinReadySeconds
-	masked.Ordinals = old.Spec.Ordinals
-	masked.RevisionHistoryLimit = old.Spec.RevisionHistoryLimit
-	masked.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
-	if equality.Semantic.DeepEqual(masked, &old.Spec) {
-		return nil
-	}
-	return field.ErrorList{field.Forbidden(specPath(), "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "+
-		"'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")}
+	return rule.Join(
+		rule.Immutable(s.Spec.Selector, old.Spec.Selector, specPath("selector")),
+		rule.Immutable(s.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates, specPath("volumeClaimTemplates")),
+		rule.Immutable(s.Spec.ServiceName, old.Spec.ServiceName, specPath("serviceName")),
+		rule.Immutable(s.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy, specPath("podManagementPolicy")),
+	)
 }
 
 func daemonSetColumns() []Column {

@@ -141,8 +141,8 @@ func TestVolumesAndClaims(t *testing.T) {
 	})
 	testUpdate(t, gvk("storage.k8s.io/v1", "StorageClass"), false, []change{
 		{"all of it", "{provisioner: a, parameters: {a: b}}", "{provisioner: b, parameters: {a: c}, reclaimPolicy: Retain, volumeBindingMode: WaitForFirstConsumer}", []string{
-			`provisioner: Invalid value: "b": field is immutable`, `parameters: Invalid value: {"a":"c"}: field is immutable`,
-			`reclaimPolicy: Invalid value: "Retain": field is immutable`, `volumeBindingMode: Invalid value: "WaitForFirstConsumer": field is immutable`}},
+			`provisioner: Invalid value: null: field is immutable`, `parameters: Invalid value: null: field is immutable`,
+			`reclaimPolicy: Invalid value: null: field is immutable`, `volumeBindingMode: Invalid value: null: field is immutable`}},
 	})
 	testCreate(t, gvk("storage.k8s.io/v1", "CSIDriver"), []bad{
 		{"words", "metadata: {name: d}\nspec: {fsGroupPolicy: A, volumeLifecycleModes: [B], tokenRequests: [{audience: a, expirationSeconds: 1}, {audience: a}]}", []string{

@@ -58,10 +58,10 @@ func storageClassStrategy() Strategy {
 		},
 		validateUpdate: func(s, old *storagev1.StorageClass) field.ErrorList {
 			return rule.Join(
-				rule.Immutable(s.Parameters, old.Parameters, field.NewPath("parameters")),
-				rule.Immutable(s.Provisioner, old.Provisioner, field.NewPath("provisioner")),
-				rule.Immutable(s.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")),
-				rule.Immutable(s.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
+				rule.Frozen(s.Parameters, old.Parameters, field.NewPath("parameters")),
+				rule.Frozen(s.Provisioner, old.Provisioner, field.NewPath("provisioner")),
+				rule.Frozen(s.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")),
+				rule.Frozen(s.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
 		},
 		warnings: func(s *storagev1.StorageClass) []string {
 			return deprecatedInTopologies(s.AllowedTopologies, field.NewPath("allowedTopologies"))
@@ -144,7 +144,7 @@ func volumeAttachmentStrategy() Strategy {
 				return validateAttachmentStatus(&a.Status, field.NewPath("status"))
 			},
 			validateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
-				return rule.Immutable(a.Spec, old.Spec, specPath())
+				return rule.Frozen(a.Spec, old.Spec, specPath())
 			},
 		})
 }

@@ -62,8 +62,9 @@ func TestWorkloads(t *testing.T) {
 			"spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0"}},
 	})
 	testUpdate(t, gvk("apps/v1", "StatefulSet"), false, []change{
-		{"another service", "spec: {serviceName: a}", "spec: {serviceName: b, replicas: 3}", []string{
-			"spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"}},
+		{"another service", "spec: {serviceName: a}", "spec: {serviceName: b, replicas: 3}", []string{`spec.serviceName: Invalid value: "b": field is immutable`}},
+		{"other pods", "spec: {selector: {matchLabels: {a: b}}}", "spec: {selector: {matchLabels: {a: b}}, podManagementPolicy: Parallel, minReadySeconds: 3}", []string{
+			`spec.podManagementPolicy: Invalid value: "Parallel": field is immutable`}},
 	})
 	testCreate(t, gvk("apps/v1", "DaemonSet"), []bad{
 		{"sound", "spec: {" + selects + template + "}", nil},

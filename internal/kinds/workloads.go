@@ -83,12 +83,13 @@ func validateCounts(all int32, counts ...count) field.ErrorList {
 	return errs
 }
 
-// validateAvailable: what is not ready is not available.
-func validateAvailable(available, ready int32) field.ErrorList {
+// validateAvailable: what is not ready is not available. The number of what is ready
+// has a name by which kinds call it.
+func validateAvailable(available, ready int32, name string) field.ErrorList {
 	if available <= ready {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("status", "availableReplicas"), available, "cannot be greater than readyReplicas")}
+	return field.ErrorList{field.Invalid(field.NewPath("status", "availableReplicas"), available, "cannot be greater than "+name)}
 }
 
 // validAmount says that a value must be a count or a percentage.

@@ -93,7 +93,7 @@ func ValidateStatus(claim, was *resourcev1.ResourceClaim, at *field.Path) field.
 	case s.Allocation == nil:
 		return errs
 	case old.Allocation != nil:
-		return append(errs, rule.Immutable(s.Allocation, old.Allocation, allocation)...)
+		return append(errs, rule.Kept(s.Allocation, old.Allocation, allocation)...)
 	}
 	return append(errs, requests.validateAllocation(s.Allocation, allocation)...)
 }

@@ -211,6 +211,29 @@ func Immutable(value, old any, at *field.Path) field.ErrorList {
 	return apivalidation.ValidateImmutableField(value, old, at)
 }
 
+// Frozen is Immutable in the words of the rules that are declared with the API's types,
+// which do not show the value.
+func Frozen(value, old any, at *field.Path) field.ErrorList {
+	errs := Immutable(value, old, at)
+	for _, err := range errs {
+		err.BadValue = nil
+	}
+	return errs
+}
+
+// Kept says, in the words of declared rules too, that what is set must stay.
+func Kept(value, old any, at *field.Path) field.ErrorList {
+	switch {
+	case reflect.ValueOf(old).IsZero():
+		return nil
+	case reflect.ValueOf(value).IsZero():
+		return field.ErrorList{field.Invalid(at, nil, "field cannot be cleared once set")}
+	case len(Immutable(value, old, at)) > 0:
+		return field.ErrorList{field.Invalid(at, nil, "field cannot be modified once set")}
+	}
+	return nil
+}
+
 // Seen remembers what must not come twice.
 type Seen[K comparable] map[K]struct{}
 
