@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +125,11 @@ func TestDanglingFlowSchemas(t *testing.T) {
 			}
 			if got := conditionOf(schema); got != tc.want {
 				t.Errorf("the schema is dangling: %q, want %q", got, tc.want)
+			}
+			if !slices.ContainsFunc(schema.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
+				return e.Manager == "api-priority-and-fairness-config-consumer-v1" && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == "status"
+			}) {
+				t.Errorf("the condition belongs to %+v", schema.ManagedFields)
 			}
 		}
 	})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -9,8 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"navarch.dev/navarch/internal/kinds"
-	"navarch.dev/navarch/services/store/cache"
+	storev1 "navarch.dev/navarch/proto/navarch/store/v1"
+	"navarch.dev/navarch/services/store/registry"
 )
 
 // markDangling makes the schemas' conditions say whether their priority levels
@@ -22,20 +23,34 @@ func (s *Store) markDangling(ctx context.Context, schemas []*flowcontrolv1.FlowS
 		if marked(schema, found) {
 			continue
 		}
-		writes = append(writes, func() error {
-			w, err := s.ownWrite(schema)
-			if err != nil {
-				return err
-			}
-			w.Subresource = "status"
-			_, err = s.registry.Change(ctx, w, func(cur *cache.Version) (kinds.Object, error) { return mark(cur.Object(), found), nil })
-			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-				return fmt.Errorf("write the status of FlowSchema %s: %w", schema.Name, err)
-			}
-			return nil
-		})
+		writes = append(writes, func() error { return s.applyDangling(ctx, schema, found) })
 	}
 	return together(writes)
+}
+
+// flowManager is who applies the conditions of FlowSchemas, as in Kubernetes.
+const flowManager = "api-priority-and-fairness-config-consumer-v1"
+
+func (s *Store) applyDangling(ctx context.Context, schema *flowcontrolv1.FlowSchema, found bool) error {
+	w, err := s.ownWrite(schema)
+	if err != nil {
+		return err
+	}
+	w.Subresource, w.Manager = "status", flowManager
+	condition := dangling(schema, found)
+	condition.LastTransitionTime = metav1.Now()
+	applied, err := json.Marshal(map[string]any{
+		"apiVersion": w.Kind.GVK().GroupVersion().String(), "kind": w.Kind.Kind, "metadata": map[string]any{"name": schema.Name},
+		"status": map[string]any{"conditions": []any{condition}},
+	})
+	if err != nil {
+		return fmt.Errorf("encode the status of FlowSchema %s: %w", schema.Name, err)
+	}
+	_, err = s.registry.Apply(ctx, w, registry.PatchOptions{Type: storev1.PatchType_PATCH_TYPE_APPLY, Patch: applied, Force: true})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("write the status of FlowSchema %s: %w", schema.Name, err)
+	}
+	return nil
 }
 
 // dangling is the condition of a schema whose priority level was found or not.
@@ -67,20 +82,4 @@ func marked(schema *flowcontrolv1.FlowSchema, found bool) bool {
 	want := dangling(schema, found)
 	want.LastTransitionTime = schema.Status.Conditions[i].LastTransitionTime
 	return schema.Status.Conditions[i] == want
-}
-
-// mark returns a schema with the condition that it must have.
-func mark(obj kinds.Object, found bool) kinds.Object {
-	schema, ok := obj.DeepCopyObject().(*flowcontrolv1.FlowSchema)
-	if !ok || marked(schema, found) {
-		return schema
-	}
-	condition := dangling(schema, found)
-	condition.LastTransitionTime = metav1.Now()
-	if i := danglingOf(schema); i >= 0 {
-		schema.Status.Conditions[i] = condition
-	} else {
-		schema.Status.Conditions = append(schema.Status.Conditions, condition)
-	}
-	return schema
 }
