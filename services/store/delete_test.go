@@ -100,6 +100,9 @@ func TestNamespaceIsFinalized(t *testing.T) {
 	if err := reread(t, c, ns); err != nil || ns.Status.Phase != corev1.NamespaceTerminating {
 		t.Fatalf("after delete: %v, phase %q", err, ns.Status.Phase)
 	}
+	if ns.DeletionTimestamp == nil || ns.DeletionGracePeriodSeconds != nil {
+		t.Errorf("being deleted since %v, with a grace of %v, which namespaces do not have", ns.DeletionTimestamp, ns.DeletionGracePeriodSeconds)
+	}
 	late := configMap("late", nil)
 	late.Namespace = "team"
 	if err := c.Create(ctx, late); !apierrors.IsForbidden(err) || !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {

@@ -144,8 +144,24 @@ func checkType(obj kinds.Object, want schema.GroupVersionKind) error {
 	return nil
 }
 
+// unreadable is the error of a body that is no object of its kind.
+type unreadable struct {
+	*apierrors.StatusError
+	cause error
+}
+
 func cannotHandle(gvk schema.GroupVersionKind, err error) error {
-	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", gvk.Kind, gvk.Version, gvk.Kind, err))
+	message := fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", gvk.Kind, gvk.Version, gvk.Kind, err)
+	return &unreadable{StatusError: apierrors.NewBadRequest(message), cause: err}
+}
+
+// WhyUnreadable returns what is wrong with a body, if err says that it is no object
+// of its kind, and else err.
+func WhyUnreadable(err error) error {
+	if u, ok := errors.AsType[*unreadable](err); ok {
+		return u.cause
+	}
+	return err
 }
 
 // joined lists errors on one line.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -56,16 +57,26 @@ func (r *Registry) removal(obj kinds.Object) outcome {
 }
 
 // checkPreconditions names the kind, not the resource, where one is not met, as
-// Kubernetes does.
+// Kubernetes does; of namespaces that tells in other words.
 func checkPreconditions(w Write, opts *storev1.DeleteOptions, obj kinds.Object) error {
-	kind := schema.GroupResource{Group: w.Kind.Group, Resource: w.Kind.Kind}
+	named := schema.GroupResource{Group: w.Kind.Group, Resource: w.Kind.Kind}
+	what, but := "the %s in the precondition (%s) does not match the %[1]s in record (%s).", " The object might have been "
+	_, namespace := obj.(*corev1.Namespace)
+	if namespace {
+		named, what = w.Kind.GroupResource(), "Precondition failed: %s in precondition: %s, %[1]s in object meta: %s"
+	}
+	differs := func(field, wanted, is, become string) error {
+		text := fmt.Sprintf(what, field, wanted, is)
+		if !namespace {
+			text += but + become
+		}
+		return apierrors.NewConflict(named, w.Name, errors.New(text))
+	}
 	if uid := opts.GetUid(); uid != "" && uid != string(obj.GetUID()) {
-		return apierrors.NewConflict(kind, w.Name,
-			fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", uid, obj.GetUID()))
+		return differs("UID", uid, string(obj.GetUID()), "deleted and then recreated")
 	}
 	if rv := opts.GetResourceVersion(); rv != "" && rv != obj.GetResourceVersion() {
-		return apierrors.NewConflict(kind, w.Name,
-			fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", rv, obj.GetResourceVersion()))
+		return differs("ResourceVersion", rv, obj.GetResourceVersion(), "modified")
 	}
 	return nil
 }
@@ -84,7 +95,8 @@ func markDeleted(kind *kinds.Kind, obj kinds.Object, opts *storev1.DeleteOptions
 		if obj.GetGeneration() > 0 {
 			obj.SetGeneration(obj.GetGeneration() + 1)
 		}
-		if ns, ok := obj.(*corev1.Namespace); ok {
+		if ns, ok := obj.(*corev1.Namespace); ok { // which has no grace: its content holds it
+			ns.DeletionGracePeriodSeconds = nil
 			ns.Status.Phase = corev1.NamespaceTerminating
 		}
 		if mark := kind.Strategy.MarkDeleted; mark != nil {

@@ -98,7 +98,7 @@ func unusable(after []byte, err error) error {
 	if len(shown) > maxShownPatch {
 		shown = strings.ToValidUTF8(shown[:maxShownPatch], "") + "…"
 	}
-	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), shown, err.Error())})
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), shown, codec.WhyUnreadable(err).Error())})
 }
 
 // jsonOperation is an operation of a JSON patch, to find fields that it should
