@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -11,13 +12,15 @@ import (
 )
 
 const (
-	// groupsInFlight is how many transactions etcd is asked for at a time before
-	// others wait, and are put together.
-	groupsInFlight = 2
+	// singlesInFlight is how many transactions of one write etcd is asked for at a
+	// time before others wait, and are put together. What was put together is sent
+	// alone: beside it, others would go in small groups for as long as writes come
+	// faster than etcd answers, each of which costs as much as a large one.
+	singlesInFlight = 2
 	// maxGroup is how many writes a group has at most, maxGroupOps how many
 	// operations each of them, and maxGroupBytes how large they are together: below
 	// what any etcd takes, and so little that nobody waits long for the others.
-	maxGroup      = 32
+	maxGroup      = 64
 	maxGroupOps   = 32
 	maxGroupBytes = 256 << 10
 )
@@ -59,8 +62,10 @@ type groups struct {
 	sendWaiting func(group []*write)
 
 	mu sync.Mutex // guards the fields below
-	// inFlight is how many groups are on their way.
+	// inFlight is how many groups are on their way, together says that it is one of
+	// several writes.
 	inFlight int
+	together bool
 	waiting  []*write
 }
 
@@ -69,8 +74,8 @@ type groups struct {
 func (g *groups) do(ctx context.Context, w *write) (backend.Result, error) {
 	if g.enter(w) {
 		g.send(ctx, []*write{w})
-		if next := g.next(); next != nil {
-			go g.drain(next)
+		if g.more() {
+			go g.drain()
 		}
 		return w.result, w.err
 	}
@@ -87,7 +92,7 @@ func (g *groups) do(ctx context.Context, w *write) (backend.Result, error) {
 func (g *groups) enter(w *write) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.inFlight < groupsInFlight {
+	if g.inFlight < singlesInFlight && !g.together && len(g.waiting) == 0 {
 		g.inFlight++
 		return true
 	}
@@ -105,31 +110,50 @@ func (g *groups) abandon(w *write) {
 	}
 }
 
+// more says, after an answer of etcd, whether a group is to be sent in the place of
+// what was answered: not if nobody waits, or if that is left to another one that is
+// on its way.
+func (g *groups) more() bool {
+	// On busy processors there are writers that are ready to run and would come just
+	// too late: each group is larger with them.
+	runtime.Gosched()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.together = false
+	if g.inFlight > 1 || len(g.waiting) == 0 {
+		g.inFlight--
+		return false
+	}
+	return true
+}
+
 // drain sends groups for as long as somebody waits.
-func (g *groups) drain(group []*write) {
-	for ; group != nil; group = g.next() {
-		g.sendWaiting(group)
+func (g *groups) drain() {
+	for {
+		if group := g.next(); len(group) > 0 {
+			g.sendWaiting(group)
+		}
+		if !g.more() {
+			return
+		}
 	}
 }
 
-// next returns the next group in the place of one that has been sent, nil if
-// nobody waits.
+// next returns the next group.
 func (g *groups) next() []*write {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var together group
+	var taken group
 	left := g.waiting[:0]
 	for _, w := range g.waiting {
-		if !together.take(w) {
+		if !taken.take(w) {
 			left = append(left, w)
 		}
 	}
 	clear(g.waiting[len(left):])
 	g.waiting = left
-	if len(together.writes) == 0 {
-		g.inFlight--
-	}
-	return together.writes
+	g.together = len(taken.writes) > 1
+	return taken.writes
 }
 
 // group collects writes that do not concern each other: in whichever order they

@@ -125,24 +125,34 @@ func TestWritesThatWaitGoTogether(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		for i := range groupsInFlight + 10 {
+		for i := range singlesInFlight + 10 {
 			begin(i)
 		}
-		for range groupsInFlight {
+		for range singlesInFlight {
 			s.answer <- struct{}{}
 			synctest.Wait()
 		}
 		if got, want := s.sizes(), []int{1, 1, 10}; !slices.Equal(got, want) {
 			t.Errorf("groups of %v were sent, want %v", got, want)
 		}
-		s.answer <- struct{}{}
-		synctest.Wait()
-		if done.Load() != groupsInFlight+10 || s.groups.inFlight != 0 {
+		begin(50) // nothing goes beside a group
+		begin(51)
+		if got, want := s.sizes(), []int{1, 1, 10}; !slices.Equal(got, want) {
+			t.Errorf("groups of %v are on their way, want %v", got, want)
+		}
+		for range 2 {
+			s.answer <- struct{}{}
+			synctest.Wait()
+		}
+		if got, want := s.sizes(), []int{1, 1, 10, 2}; !slices.Equal(got, want) {
+			t.Errorf("groups of %v were sent, want %v", got, want)
+		}
+		if done.Load() != singlesInFlight+12 || s.groups.inFlight != 0 {
 			t.Errorf("%d writes are done, %d groups in flight", done.Load(), s.groups.inFlight)
 		}
 		begin(100) // at once again
-		if n := len(s.sizes()); n != 4 {
-			t.Errorf("%d groups were sent, want 4", n)
+		if n := len(s.sizes()); n != 5 {
+			t.Errorf("%d groups were sent, want 5", n)
 		}
 		s.answer <- struct{}{}
 		synctest.Wait()
@@ -152,7 +162,7 @@ func TestWritesThatWaitGoTogether(t *testing.T) {
 func TestAbandonedWritesAreNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSender()
-		for i := range groupsInFlight {
+		for i := range singlesInFlight {
 			go func() { _, _ = s.groups.do(t.Context(), writeOf(backend.Op{Type: backend.Put, Key: fmt.Sprint(i)})) }()
 		}
 		synctest.Wait()
@@ -161,7 +171,7 @@ func TestAbandonedWritesAreNotSent(t *testing.T) {
 		if _, err := s.groups.do(ctx, writeOf(backend.Op{Type: backend.Put, Key: "late"})); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a write whose time is over ends with %v", err)
 		}
-		for range groupsInFlight {
+		for range singlesInFlight {
 			s.answer <- struct{}{}
 			synctest.Wait()
 		}
