@@ -60,10 +60,10 @@ func (r *Registry) removal(obj kinds.Object) outcome {
 // Kubernetes does; of namespaces that tells in other words.
 func checkPreconditions(w Write, opts *storev1.DeleteOptions, obj kinds.Object) error {
 	named := schema.GroupResource{Group: w.Kind.Group, Resource: w.Kind.Kind}
-	what, but := "the %s in the precondition (%s) does not match the %[1]s in record (%s).", " The object might have been "
+	what, but := "the %[1]s in the precondition (%[2]s) does not match the %[1]s in record (%[3]s).", " The object might have been "
 	_, namespace := obj.(*corev1.Namespace)
 	if namespace {
-		named, what = w.Kind.GroupResource(), "Precondition failed: %s in precondition: %s, %[1]s in object meta: %s"
+		named, what = w.Kind.GroupResource(), "Precondition failed: %[1]s in precondition: %[2]s, %[1]s in object meta: %[3]s"
 	}
 	differs := func(field, wanted, is, become string) error {
 		text := fmt.Sprintf(what, field, wanted, is)
