@@ -21,8 +21,10 @@ type cgroups struct {
 	unified string
 	// controllers are version 1's mount points by controller.
 	controllers map[string]string
-	// swap: a limit for memory with swap can be set.
+	// swap: swap can be limited.
 	swap bool
+	// hugePages are the sizes of huge pages that can be limited: "2MB".
+	hugePages []string
 }
 
 // podControllers are those in which the pod itself has limits.
@@ -37,7 +39,7 @@ func findCgroups() (*cgroups, error) {
 		return nil, fmt.Errorf("look at %s: %w", cgroupRoot, err)
 	}
 	if root.Type == unix.CGROUP2_SUPER_MAGIC {
-		return &cgroups{unified: cgroupRoot, swap: true}, nil
+		return &cgroups{unified: cgroupRoot, hugePages: hugePages(filepath.Join(cgroupRoot, "cgroup.controllers"))}, nil
 	}
 	// A version 2 hierarchy may be there as well, without controllers. runc makes
 	// cgroups in it, too, so that it has to be known for their removal.
@@ -105,9 +107,8 @@ func (c *cgroups) create(path string, r Resources) error {
 func (c *cgroups) createUnified(path string) error {
 	dir := c.unified
 	for _, name := range strings.Split(filepath.Clean(path), "/") {
-		for _, controller := range []string{"+cpu", "+memory", "+pids", "+cpuset", "+io"} {
-			// A controller that the kernel lacks shows when a limit is set.
-			_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(controller), 0)
+		if err := handDown(dir); err != nil {
+			return err
 		}
 		dir = filepath.Join(dir, name)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -115,6 +116,34 @@ func (c *cgroups) createUnified(path string) error {
 		}
 	}
 	return nil
+}
+
+// handDown lets the cgroups in a folder have controllers: those that limits of pods
+// need, and what else there is.
+func handDown(dir string) error {
+	file := filepath.Join(dir, "cgroup.subtree_control")
+	for _, controller := range []string{"cpu", "memory", "pids"} {
+		err := os.WriteFile(file, []byte("+"+controller), 0)
+		if errors.Is(err, unix.EBUSY) {
+			return fmt.Errorf("%s has processes of its own, so that cgroups in it cannot have limits: does the agent see a part of the machine's cgroups only? %w", dir, err)
+		}
+		if err != nil {
+			return fmt.Errorf("hand the cgroup controller %q down: %w", controller, err)
+		}
+	}
+	for _, controller := range []string{"cpuset", "io", "hugetlb"} {
+		_ = os.WriteFile(file, []byte("+"+controller), 0)
+	}
+	return nil
+}
+
+// lookForSwap finds out, by a cgroup that is there, whether swap can be limited.
+// The root of version 2 does not say.
+func (c *cgroups) lookForSwap(path string) {
+	if c.unified != "" {
+		_, err := os.Stat(filepath.Join(c.unified, path, "memory.swap.max"))
+		c.swap = err == nil
+	}
 }
 
 // shimsCgroup is the cgroup of all shims and pause processes of the node. They are

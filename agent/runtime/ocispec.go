@@ -28,7 +28,7 @@ type specBuilder struct {
 	seccompDir   string
 	cdiDirs      []string
 	minOOMScore  int
-	swap         bool
+	cgroups      *cgroups
 }
 
 // build composes the spec.
@@ -145,7 +145,7 @@ func (b *specBuilder) linux() (*specs.Linux, error) {
 	linux := &specs.Linux{
 		Namespaces:  b.namespaces(),
 		CgroupsPath: "/" + b.cgroup,
-		Resources:   b.spec.Resources.oci(b.swap),
+		Resources:   b.cgroups.oci(b.spec.Resources),
 		Sysctl:      b.pod.spec.Sysctls,
 		UIDMappings: idMappings(b.pod.spec.Users), GIDMappings: idMappings(b.pod.spec.Users),
 	}
@@ -187,6 +187,10 @@ func (b *specBuilder) namespaces() []specs.LinuxNamespace {
 		join(specs.NetworkNamespace, pause, "net")
 	case b.pod.spec.NetNSPath != "":
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: b.pod.spec.NetNSPath})
+	}
+	if b.cgroups.unified != "" && !b.spec.Security.Privileged {
+		// The container sees its own cgroup as the root, where programs look for their limits.
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	if !b.pod.spec.HostNetwork {
 		join(specs.UTSNamespace, pause, "uts")
@@ -238,31 +242,6 @@ func (b *specBuilder) localProfile(spec *specs.Spec) (*specs.LinuxSeccomp, error
 		return nil, err
 	}
 	return seccomp.LoadProfile(string(profile), spec)
-}
-
-// oci converts limits. Swap is limited to none if the kernel can.
-func (r Resources) oci(swap bool) *specs.LinuxResources {
-	resources := &specs.LinuxResources{}
-	if r.CPUShares > 0 || r.CPUQuota > 0 || r.CPUSet != "" {
-		resources.CPU = &specs.LinuxCPU{Cpus: r.CPUSet}
-		if r.CPUShares > 0 {
-			resources.CPU.Shares = &r.CPUShares
-		}
-		if r.CPUQuota > 0 {
-			period := r.Period()
-			resources.CPU.Quota, resources.CPU.Period = &r.CPUQuota, &period
-		}
-	}
-	if r.MemoryLimit > 0 {
-		resources.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit}
-		if swap {
-			resources.Memory.Swap = &r.MemoryLimit
-		}
-	}
-	if r.PidsLimit > 0 {
-		resources.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
-	}
-	return resources
 }
 
 // execProcess is a command's process: the container's own with another command.

@@ -33,8 +33,9 @@ func TestUsersOfSpecs(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := specBuilder{
-				pod:  &pod{spec: tt.sandbox, identity: shim.Identity{Pause: shim.ProcessID{Pid: 7}}},
-				spec: ContainerSpec{Command: []string{"/app"}, RootFS: t.TempDir(), Mounts: []Mount{{HostPath: "/src", ContainerPath: "/dst"}}},
+				cgroups: &cgroups{},
+				pod:     &pod{spec: tt.sandbox, identity: shim.Identity{Pause: shim.ProcessID{Pid: 7}}},
+				spec:    ContainerSpec{Command: []string{"/app"}, RootFS: t.TempDir(), Mounts: []Mount{{HostPath: "/src", ContainerPath: "/dst"}}},
 			}
 			spec, err := b.build()
 			if err != nil {

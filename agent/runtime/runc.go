@@ -68,7 +68,12 @@ func New(cfg Config, tel telemetry.Set) (*Runc, error) {
 		pods: map[string]*pod{}, containers: map[string]*container{},
 	}
 	r.minOOMScore = r.lowestOOMScore()
-	return r, r.cgroups.create(filepath.Join(cfg.CgroupParent, shimsCgroup), Resources{})
+	shims := filepath.Join(cfg.CgroupParent, shimsCgroup)
+	if err := r.cgroups.create(shims, Resources{}); err != nil {
+		return nil, fmt.Errorf("runtime: %w", err)
+	}
+	r.cgroups.lookForSwap(shims)
+	return r, nil
 }
 
 // Close ends the runtime's goroutines. Pods run on.

@@ -16,7 +16,7 @@ func (r *Runc) UpdateContainerResources(ctx context.Context, containerID string,
 	if err != nil {
 		return err
 	}
-	encoded, err := json.Marshal(resources.oci(r.cgroups.swap))
+	encoded, err := json.Marshal(r.cgroups.oci(resources))
 	if err != nil {
 		return fmt.Errorf("update container %s: %w", c.spec.Name, err)
 	}
