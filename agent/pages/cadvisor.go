@@ -109,6 +109,7 @@ func (c cadvisorCollector) Collect(out chan<- prometheus.Metric) {
 	t.tell(root, "container_cpu_usage_seconds_total", "Cumulative cpu time consumed in seconds.", counter, seconds(c.machine.CPUNanoseconds), "cpu", "total")
 	t.tell(root, "container_memory_working_set_bytes", "Current working set in bytes.", gauge, float64(c.machine.MemoryWorkingSetBytes))
 	t.tell(root, "container_start_time_seconds", startTimeHelp, gauge, unixSeconds(c.started))
+	t.tellPressure(root, c.machine.Pressure)
 	t.tellNetwork(root, c.interfaces)
 	t.tellAccount(subject{id: c.node.Cgroup}, c.node, c.started, runtime.Resources{})
 	for i := range c.pods {
@@ -205,6 +206,7 @@ func (t teller) tellAccount(s subject, a runtime.Account, started time.Time, lim
 		t.tell(s, "container_memory_failures_total", "Cumulative count of memory allocation failures.", counter, float64(n), "failure_type", kind, "scope", "hierarchy")
 	}
 	t.tellCPULimits(s, a, limits)
+	t.tellPressure(s, a.Pressure)
 	for _, d := range a.Disks {
 		t.tell(s, "container_fs_reads_bytes_total", "Cumulative count of bytes read", counter, float64(d.ReadBytes), "device", d.Device)
 		t.tell(s, "container_fs_reads_total", "Cumulative count of reads completed", counter, float64(d.Reads), "device", d.Device)

@@ -40,6 +40,7 @@ func (n counted) Accounts(context.Context) ([]runtime.PodAccount, error) {
 	}
 	pod := account
 	pod.Cgroup, pod.Disks = "/n1/poduid", nil
+	account.Pressure = &runtime.Pressure{IO: runtime.Stalls{Some: runtime.Stall{Nanoseconds: 3e9}, Full: runtime.Stall{Nanoseconds: 2e9}}}
 	return []runtime.PodAccount{{
 		Account: pod, Sandbox: runtime.SandboxStatus{Spec: runtime.SandboxSpec{Namespace: "default", Name: "web", UID: "uid"}, CreatedAt: at()},
 		Interfaces: []runtime.InterfaceAccount{{Name: "eth0", ReceiveBytes: 21, TransmitPackets: 22, TransmitErrors: 23, ReceiveDrops: 24}},
@@ -109,6 +110,9 @@ func TestCadvisorMetrics(t *testing.T) {
 		"container_memory_working_set_bytes" + container + "600",
 		"container_memory_rss" + container + "500",
 		"container_memory_failures_total" + with(with(container, "failure_type", "pgmajfault"), "scope", "hierarchy") + "6",
+		"container_pressure_io_waiting_seconds_total" + container + "3",
+		"container_pressure_io_stalled_seconds_total" + container + "2",
+		"container_pressure_cpu_waiting_seconds_total" + container + "0",
 		"container_oom_events_total" + container + "1",
 		"container_processes" + container + "2",
 		"container_threads" + container + "4",

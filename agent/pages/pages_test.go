@@ -49,8 +49,18 @@ func (n node) Read(context.Context) (*nodev1.StatsResponse, error) {
 	}
 	return &nodev1.StatsResponse{NodeName: "n1", Time: timestamppb.New(at()), Usage: used(5e9, 5000), Pods: []*nodev1.PodStats{{
 		Namespace: "default", Name: "web", Uid: "uid", Usage: used(2e9, 700),
-		Containers: []*nodev1.ContainerStats{{Name: "c", Usage: used(1e9, 600)}},
+		Containers: []*nodev1.ContainerStats{{Name: "c", Usage: pressed(used(1e9, 600))}},
 	}}}, nil
+}
+
+// pressed adds pressure of the CPU, and none of memory and disks.
+func pressed(u *nodev1.Usage) *nodev1.Usage {
+	none := &nodev1.Stalls{Some: &nodev1.Stall{}, Full: &nodev1.Stall{}}
+	u.Pressure = &nodev1.Pressure{
+		Cpu:    &nodev1.Stalls{Some: &nodev1.Stall{Nanoseconds: 4000, Avg10: 1.5, Avg60: 1, Avg300: 0.5}, Full: &nodev1.Stall{Nanoseconds: 3000}},
+		Memory: none, Io: none,
+	}
+	return u
 }
 
 // get returns the status, the type and the body of a page.
@@ -131,14 +141,20 @@ func TestSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	const now, minuteAgo = "2026-01-02T03:04:05Z", "2026-01-02T03:03:05Z"
+	stall := func(total, avg10, avg60, avg300 float64) map[string]any {
+		return map[string]any{"total": total, "avg10": avg10, "avg60": avg60, "avg300": avg300}
+	}
+	calm := map[string]any{"full": stall(0, 0, 0, 0), "some": stall(0, 0, 0, 0)}
 	want := []any{map[string]any{
 		"podRef": map[string]any{"name": "web", "namespace": "default", "uid": "uid"}, "startTime": minuteAgo,
 		"cpu":           map[string]any{"time": now, "usageCoreNanoSeconds": 2e9, "usageNanoCores": 2e8},
 		"memory":        map[string]any{"time": now, "usageBytes": 800.0, "workingSetBytes": 700.0},
 		"process_stats": map[string]any{"process_count": 3.0},
 		"containers": []any{map[string]any{
-			"name": "c", "startTime": minuteAgo, "cpu": map[string]any{"time": now, "usageCoreNanoSeconds": 1e9, "usageNanoCores": 1e8},
-			"memory": map[string]any{"time": now, "usageBytes": 700.0, "workingSetBytes": 600.0, "availableBytes": 400.0},
+			"name": "c", "startTime": minuteAgo, "cpu": map[string]any{"time": now, "usageCoreNanoSeconds": 1e9, "usageNanoCores": 1e8,
+				"psi": map[string]any{"full": stall(3000, 0, 0, 0), "some": stall(4000, 1.5, 1, 0.5)}},
+			"memory": map[string]any{"time": now, "usageBytes": 700.0, "workingSetBytes": 600.0, "availableBytes": 400.0, "psi": calm},
+			"io":     map[string]any{"time": now, "psi": calm},
 		}},
 	}}
 	if diff := cmp.Diff(want, got.Pods); diff != "" {

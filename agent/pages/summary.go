@@ -21,6 +21,7 @@ type (
 		StartTime metav1.Time   `json:"startTime"`
 		CPU       *cpuStats     `json:"cpu,omitempty"`
 		Memory    *memoryStats  `json:"memory,omitempty"`
+		IO        *ioStats      `json:"io,omitempty"`
 		Network   *networkStats `json:"network,omitempty"`
 		FS        *fsStats      `json:"fs,omitempty"`
 		Runtime   *runtimeStats `json:"runtime,omitempty"`
@@ -35,6 +36,7 @@ type (
 		Containers   []containerStats `json:"containers"`
 		CPU          *cpuStats        `json:"cpu,omitempty"`
 		Memory       *memoryStats     `json:"memory,omitempty"`
+		IO           *ioStats         `json:"io,omitempty"`
 		Network      *networkStats    `json:"network,omitempty"`
 		ProcessStats *processStats    `json:"process_stats,omitempty"`
 	}
@@ -48,11 +50,13 @@ type (
 		StartTime *metav1.Time `json:"startTime,omitempty"`
 		CPU       *cpuStats    `json:"cpu,omitempty"`
 		Memory    *memoryStats `json:"memory,omitempty"`
+		IO        *ioStats     `json:"io,omitempty"`
 	}
 	cpuStats struct {
 		Time                 metav1.Time `json:"time"`
 		UsageNanoCores       uint64      `json:"usageNanoCores"`
 		UsageCoreNanoSeconds uint64      `json:"usageCoreNanoSeconds"`
+		PSI                  *psiStats   `json:"psi,omitempty"`
 	}
 	memoryStats struct {
 		Time            metav1.Time `json:"time"`
@@ -60,6 +64,7 @@ type (
 		UsageBytes      uint64      `json:"usageBytes,omitempty"`
 		WorkingSetBytes uint64      `json:"workingSetBytes"`
 		RSSBytes        uint64      `json:"rssBytes,omitempty"`
+		PSI             *psiStats   `json:"psi,omitempty"`
 	}
 	fsStats struct {
 		Time           metav1.Time `json:"time"`
@@ -85,7 +90,7 @@ func summarize(usage *nodev1.StatsResponse, pods podsByUID, started time.Time, f
 	out := summary{
 		Node: nodeStats{
 			NodeName: usage.GetNodeName(), StartTime: metav1.NewTime(started),
-			CPU: cpuOf(usage.GetUsage(), at), Memory: memoryOf(usage.GetUsage(), at, 0),
+			CPU: cpuOf(usage.GetUsage(), at), Memory: memoryOf(usage.GetUsage(), at, 0), IO: ioOf(usage.GetUsage(), at),
 			FS: fs, Rlimit: &rlimitStats{Time: at, CurProc: usage.GetUsage().GetPids()},
 		},
 		Pods: make([]podStats, 0, len(usage.GetPods())),
@@ -96,7 +101,7 @@ func summarize(usage *nodev1.StatsResponse, pods podsByUID, started time.Time, f
 	for _, p := range usage.GetPods() {
 		pod := podStats{
 			PodRef: podReference{Name: p.GetName(), Namespace: p.GetNamespace(), UID: p.GetUid()},
-			CPU:    cpuOf(p.GetUsage(), at), Memory: memoryOf(p.GetUsage(), at, 0),
+			CPU:    cpuOf(p.GetUsage(), at), Memory: memoryOf(p.GetUsage(), at, 0), IO: ioOf(p.GetUsage(), at),
 			ProcessStats: &processStats{p.GetUsage().GetPids()},
 			Containers:   make([]containerStats, 0, len(p.GetContainers())),
 		}
@@ -108,6 +113,7 @@ func summarize(usage *nodev1.StatsResponse, pods podsByUID, started time.Time, f
 			pod.Containers = append(pod.Containers, containerStats{
 				Name: c.GetName(), StartTime: pods.started(p.GetUid(), c.GetName()),
 				CPU: cpuOf(c.GetUsage(), at), Memory: memoryOf(c.GetUsage(), at, pods.memoryLimit(p.GetUid(), c.GetName())),
+				IO: ioOf(c.GetUsage(), at),
 			})
 		}
 		out.Pods = append(out.Pods, pod)
@@ -124,13 +130,14 @@ func (s *summary) reduce() {
 }
 
 func cpuOf(u *nodev1.Usage, at metav1.Time) *cpuStats {
-	return &cpuStats{Time: at, UsageNanoCores: u.GetCpuNanocores(), UsageCoreNanoSeconds: u.GetCpuNanoseconds()}
+	return &cpuStats{Time: at, UsageNanoCores: u.GetCpuNanocores(), UsageCoreNanoSeconds: u.GetCpuNanoseconds(), PSI: psiOf(u.GetPressure().GetCpu())}
 }
 
 // memoryOf tells what is left only where there is a limit.
 func memoryOf(u *nodev1.Usage, at metav1.Time, limit uint64) *memoryStats {
 	m := &memoryStats{
 		Time: at, UsageBytes: u.GetMemoryUsageBytes(), WorkingSetBytes: u.GetMemoryWorkingSetBytes(), RSSBytes: u.GetMemoryRssBytes(),
+		PSI: psiOf(u.GetPressure().GetMemory()),
 	}
 	if limit > 0 {
 		left := limit - min(limit, m.WorkingSetBytes)

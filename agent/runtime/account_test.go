@@ -49,6 +49,8 @@ func TestAccount(t *testing.T) {
 		"pod/memory.events":       "low 0\nmax 3\noom_kill 2\n",
 		"pod/cgroup.procs":        "1\n2\n",
 		"pod/pids.current":        "5\n",
+		"pod/cpu.pressure":        "some avg10=1.50 avg60=2.00 avg300=3.25 total=7\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=2\nnonsense\n",
+		"pod/io.pressure":         "some avg10=x total=y\nfull avg60=9.00 total=4\n",
 		"pod/io.stat":             "999:10 rbytes=1 wbytes=x\n999:9 rbytes=10 wbytes=20 rios=3 wios=4 dbytes=0 dios=0\nnonsense\n",
 	})
 	controllers := map[string]string{}
@@ -62,7 +64,12 @@ func TestAccount(t *testing.T) {
 		PageFaults: 77, MajorPageFaults: 7, OOMKills: 2, Processes: 2,
 		Disks: []DiskAccount{{Device: "999:10", ReadBytes: 1}, {Device: "999:9", ReadBytes: 10, WriteBytes: 20, Reads: 3, Writes: 4}},
 	}
+	pressure := map[string]*Pressure{"version 2": {
+		CPU: Stalls{Some: Stall{7000, 1.5, 2, 3.25}, Full: Stall{Nanoseconds: 2000}},
+		IO:  Stalls{Full: Stall{Nanoseconds: 4000, Avg60: 9}},
+	}}
 	for name, c := range map[string]*cgroups{"version 1": {controllers: controllers}, "version 2": {unified: v2}} {
+		want.Pressure = pressure[name]
 		got, err := c.account("pod")
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

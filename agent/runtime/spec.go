@@ -340,6 +340,8 @@ type Usage struct {
 	MemoryWorkingSetBytes uint64
 	MemoryRSSBytes        uint64
 	Pids                  uint64
+	// Pressure is nil where the kernel does not tell, as in version 1 of cgroups.
+	Pressure *Pressure
 }
 
 // Event says that a sandbox or a container has changed by itself. It carries no

@@ -45,6 +45,7 @@ func usageV2(dir string) Usage {
 		MemoryWorkingSetBytes: less(used, stat["inactive_file"]),
 		MemoryRSSBytes:        stat["anon"],
 		Pids:                  readNumber(filepath.Join(dir, "pids.current")),
+		Pressure:              readPressure(dir, ".pressure"),
 	}
 }
 

@@ -34,7 +34,7 @@ func ReadMachine() (runtime.Usage, error) {
 		return runtime.Usage{}, err
 	}
 	memory, err := usedMemory(meminfo)
-	return runtime.Usage{CPUNanoseconds: cpu, MemoryWorkingSetBytes: memory}, err
+	return runtime.Usage{CPUNanoseconds: cpu, MemoryWorkingSetBytes: memory, Pressure: runtime.ReadPressure()}, err
 }
 
 // busyTime returns how long the CPUs together have been busy. The line is

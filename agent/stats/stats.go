@@ -123,6 +123,19 @@ func (r *Reader) pod(ctx context.Context, s runtime.SandboxStatus, l look) (*nod
 func usage(u runtime.Usage) *nodev1.Usage {
 	return &nodev1.Usage{
 		CpuNanoseconds: u.CPUNanoseconds, MemoryWorkingSetBytes: u.MemoryWorkingSetBytes,
-		MemoryRssBytes: u.MemoryRSSBytes, Pids: u.Pids, MemoryUsageBytes: u.MemoryBytes,
+		MemoryRssBytes: u.MemoryRSSBytes, Pids: u.Pids, MemoryUsageBytes: u.MemoryBytes, Pressure: pressure(u.Pressure),
 	}
+}
+
+func pressure(p *runtime.Pressure) *nodev1.Pressure {
+	if p == nil {
+		return nil
+	}
+	stall := func(s runtime.Stall) *nodev1.Stall {
+		return &nodev1.Stall{Nanoseconds: s.Nanoseconds, Avg10: s.Avg10, Avg60: s.Avg60, Avg300: s.Avg300}
+	}
+	stalls := func(s runtime.Stalls) *nodev1.Stalls {
+		return &nodev1.Stalls{Some: stall(s.Some), Full: stall(s.Full)}
+	}
+	return &nodev1.Pressure{Cpu: stalls(p.CPU), Memory: stalls(p.Memory), Io: stalls(p.IO)}
 }

@@ -1124,8 +1124,10 @@ type Usage struct {
 	Window       *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
 	// Bytes that count against the limit, file cache included; 0 for the node.
 	MemoryUsageBytes uint64 `protobuf:"varint,7,opt,name=memory_usage_bytes,json=memoryUsageBytes,proto3" json:"memory_usage_bytes,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Not there where the kernel does not tell, as in version 1 of cgroups.
+	Pressure      *Pressure `protobuf:"bytes,8,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Usage) Reset() {
@@ -1207,6 +1209,197 @@ func (x *Usage) GetMemoryUsageBytes() uint64 {
 	return 0
 }
 
+func (x *Usage) GetPressure() *Pressure {
+	if x != nil {
+		return x.Pressure
+	}
+	return nil
+}
+
+// For how long processes have waited for what others had.
+type Pressure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cpu           *Stalls                `protobuf:"bytes,1,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	Memory        *Stalls                `protobuf:"bytes,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	Io            *Stalls                `protobuf:"bytes,3,opt,name=io,proto3" json:"io,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pressure) Reset() {
+	*x = Pressure{}
+	mi := &file_navarch_node_v1_node_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pressure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pressure) ProtoMessage() {}
+
+func (x *Pressure) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_node_v1_node_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
+func (*Pressure) Descriptor() ([]byte, []int) {
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Pressure) GetCpu() *Stalls {
+	if x != nil {
+		return x.Cpu
+	}
+	return nil
+}
+
+func (x *Pressure) GetMemory() *Stalls {
+	if x != nil {
+		return x.Memory
+	}
+	return nil
+}
+
+func (x *Pressure) GetIo() *Stalls {
+	if x != nil {
+		return x.Io
+	}
+	return nil
+}
+
+// Times in which some processes waited, and in which all of them did.
+type Stalls struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Some          *Stall                 `protobuf:"bytes,1,opt,name=some,proto3" json:"some,omitempty"`
+	Full          *Stall                 `protobuf:"bytes,2,opt,name=full,proto3" json:"full,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stalls) Reset() {
+	*x = Stalls{}
+	mi := &file_navarch_node_v1_node_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stalls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stalls) ProtoMessage() {}
+
+func (x *Stalls) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_node_v1_node_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stalls.ProtoReflect.Descriptor instead.
+func (*Stalls) Descriptor() ([]byte, []int) {
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Stalls) GetSome() *Stall {
+	if x != nil {
+		return x.Some
+	}
+	return nil
+}
+
+func (x *Stalls) GetFull() *Stall {
+	if x != nil {
+		return x.Full
+	}
+	return nil
+}
+
+type Stall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Since the start.
+	Nanoseconds uint64 `protobuf:"varint,1,opt,name=nanoseconds,proto3" json:"nanoseconds,omitempty"`
+	// Percentages of the last 10, 60 and 300 seconds.
+	Avg10         float64 `protobuf:"fixed64,2,opt,name=avg10,proto3" json:"avg10,omitempty"`
+	Avg60         float64 `protobuf:"fixed64,3,opt,name=avg60,proto3" json:"avg60,omitempty"`
+	Avg300        float64 `protobuf:"fixed64,4,opt,name=avg300,proto3" json:"avg300,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stall) Reset() {
+	*x = Stall{}
+	mi := &file_navarch_node_v1_node_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stall) ProtoMessage() {}
+
+func (x *Stall) ProtoReflect() protoreflect.Message {
+	mi := &file_navarch_node_v1_node_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stall.ProtoReflect.Descriptor instead.
+func (*Stall) Descriptor() ([]byte, []int) {
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Stall) GetNanoseconds() uint64 {
+	if x != nil {
+		return x.Nanoseconds
+	}
+	return 0
+}
+
+func (x *Stall) GetAvg10() float64 {
+	if x != nil {
+		return x.Avg10
+	}
+	return 0
+}
+
+func (x *Stall) GetAvg60() float64 {
+	if x != nil {
+		return x.Avg60
+	}
+	return 0
+}
+
+func (x *Stall) GetAvg300() float64 {
+	if x != nil {
+		return x.Avg300
+	}
+	return 0
+}
+
 type ContainerStats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1217,7 +1410,7 @@ type ContainerStats struct {
 
 func (x *ContainerStats) Reset() {
 	*x = ContainerStats{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[14]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1422,7 @@ func (x *ContainerStats) String() string {
 func (*ContainerStats) ProtoMessage() {}
 
 func (x *ContainerStats) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[14]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1435,7 @@ func (x *ContainerStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStats.ProtoReflect.Descriptor instead.
 func (*ContainerStats) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ContainerStats) GetName() string {
@@ -1272,7 +1465,7 @@ type PodStats struct {
 
 func (x *PodStats) Reset() {
 	*x = PodStats{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[15]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1477,7 @@ func (x *PodStats) String() string {
 func (*PodStats) ProtoMessage() {}
 
 func (x *PodStats) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[15]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1490,7 @@ func (x *PodStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodStats.ProtoReflect.Descriptor instead.
 func (*PodStats) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PodStats) GetNamespace() string {
@@ -1347,7 +1540,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[16]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +1552,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[16]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1565,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StatsResponse) GetNodeName() string {
@@ -1420,7 +1613,7 @@ type ScrapeRequest struct {
 
 func (x *ScrapeRequest) Reset() {
 	*x = ScrapeRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[17]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1625,7 @@ func (x *ScrapeRequest) String() string {
 func (*ScrapeRequest) ProtoMessage() {}
 
 func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[17]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1638,7 @@ func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeRequest.ProtoReflect.Descriptor instead.
 func (*ScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ScrapeRequest) GetNamespace() string {
@@ -1503,7 +1696,7 @@ type ScrapeResponse struct {
 
 func (x *ScrapeResponse) Reset() {
 	*x = ScrapeResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[18]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1708,7 @@ func (x *ScrapeResponse) String() string {
 func (*ScrapeResponse) ProtoMessage() {}
 
 func (x *ScrapeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[18]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1721,7 @@ func (x *ScrapeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeResponse.ProtoReflect.Descriptor instead.
 func (*ScrapeResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ScrapeResponse) GetPage() []byte {
@@ -1553,7 +1746,7 @@ type ListPodsRequest struct {
 
 func (x *ListPodsRequest) Reset() {
 	*x = ListPodsRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[19]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +1758,7 @@ func (x *ListPodsRequest) String() string {
 func (*ListPodsRequest) ProtoMessage() {}
 
 func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[19]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +1771,7 @@ func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListPodsRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 type ListPodsResponse struct {
@@ -1590,7 +1783,7 @@ type ListPodsResponse struct {
 
 func (x *ListPodsResponse) Reset() {
 	*x = ListPodsResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[20]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1795,7 @@ func (x *ListPodsResponse) String() string {
 func (*ListPodsResponse) ProtoMessage() {}
 
 func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[20]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1808,7 @@ func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListPodsResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListPodsResponse) GetPods() []*v1.Object {
@@ -1633,7 +1826,7 @@ type ListImagesRequest struct {
 
 func (x *ListImagesRequest) Reset() {
 	*x = ListImagesRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[21]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1838,7 @@ func (x *ListImagesRequest) String() string {
 func (*ListImagesRequest) ProtoMessage() {}
 
 func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[21]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +1851,7 @@ func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListImagesRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 type Image struct {
@@ -1674,7 +1867,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[22]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1879,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[22]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1892,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Image) GetId() string {
@@ -1739,7 +1932,7 @@ type ListImagesResponse struct {
 
 func (x *ListImagesResponse) Reset() {
 	*x = ListImagesResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[23]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1944,7 @@ func (x *ListImagesResponse) String() string {
 func (*ListImagesResponse) ProtoMessage() {}
 
 func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[23]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1957,7 @@ func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListImagesResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListImagesResponse) GetImages() []*Image {
@@ -1783,7 +1976,7 @@ type LoadImageRequest struct {
 
 func (x *LoadImageRequest) Reset() {
 	*x = LoadImageRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[24]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1988,7 @@ func (x *LoadImageRequest) String() string {
 func (*LoadImageRequest) ProtoMessage() {}
 
 func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[24]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +2001,7 @@ func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageRequest.ProtoReflect.Descriptor instead.
 func (*LoadImageRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LoadImageRequest) GetData() []byte {
@@ -1827,7 +2020,7 @@ type LoadImageResponse struct {
 
 func (x *LoadImageResponse) Reset() {
 	*x = LoadImageResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[25]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +2032,7 @@ func (x *LoadImageResponse) String() string {
 func (*LoadImageResponse) ProtoMessage() {}
 
 func (x *LoadImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[25]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2045,7 @@ func (x *LoadImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageResponse.ProtoReflect.Descriptor instead.
 func (*LoadImageResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LoadImageResponse) GetImages() []*Image {
@@ -1871,7 +2064,7 @@ type RemoveImageRequest struct {
 
 func (x *RemoveImageRequest) Reset() {
 	*x = RemoveImageRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[26]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +2076,7 @@ func (x *RemoveImageRequest) String() string {
 func (*RemoveImageRequest) ProtoMessage() {}
 
 func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[26]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +2089,7 @@ func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveImageRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RemoveImageRequest) GetImage() string {
@@ -1914,7 +2107,7 @@ type RemoveImageResponse struct {
 
 func (x *RemoveImageResponse) Reset() {
 	*x = RemoveImageResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[27]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2119,7 @@ func (x *RemoveImageResponse) String() string {
 func (*RemoveImageResponse) ProtoMessage() {}
 
 func (x *RemoveImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[27]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2132,7 @@ func (x *RemoveImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveImageResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{30}
 }
 
 type PageRequest struct {
@@ -1954,7 +2147,7 @@ type PageRequest struct {
 
 func (x *PageRequest) Reset() {
 	*x = PageRequest{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[28]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2159,7 @@ func (x *PageRequest) String() string {
 func (*PageRequest) ProtoMessage() {}
 
 func (x *PageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[28]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2172,7 @@ func (x *PageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
 func (*PageRequest) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PageRequest) GetPath() string {
@@ -2009,7 +2202,7 @@ type PageStart struct {
 
 func (x *PageStart) Reset() {
 	*x = PageStart{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[29]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2214,7 @@ func (x *PageStart) String() string {
 func (*PageStart) ProtoMessage() {}
 
 func (x *PageStart) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[29]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2227,7 @@ func (x *PageStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageStart.ProtoReflect.Descriptor instead.
 func (*PageStart) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{29}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PageStart) GetStatus() uint32 {
@@ -2064,7 +2257,7 @@ type PageResponse struct {
 
 func (x *PageResponse) Reset() {
 	*x = PageResponse{}
-	mi := &file_navarch_node_v1_node_proto_msgTypes[30]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2269,7 @@ func (x *PageResponse) String() string {
 func (*PageResponse) ProtoMessage() {}
 
 func (x *PageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_navarch_node_v1_node_proto_msgTypes[30]
+	mi := &file_navarch_node_v1_node_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2282,7 @@ func (x *PageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageResponse.ProtoReflect.Descriptor instead.
 func (*PageResponse) Descriptor() ([]byte, []int) {
-	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{30}
+	return file_navarch_node_v1_node_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PageResponse) GetMessage() isPageResponse_Message {
@@ -2207,7 +2400,7 @@ const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\amessage\")\n" +
 	"\x13PortForwardResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fStatsRequest\"\xad\x02\n" +
+	"\fStatsRequest\"\xe4\x02\n" +
 	"\x05Usage\x12'\n" +
 	"\x0fcpu_nanoseconds\x18\x01 \x01(\x04R\x0ecpuNanoseconds\x127\n" +
 	"\x18memory_working_set_bytes\x18\x02 \x01(\x04R\x15memoryWorkingSetBytes\x12(\n" +
@@ -2215,7 +2408,20 @@ const file_navarch_node_v1_node_proto_rawDesc = "" +
 	"\x04pids\x18\x04 \x01(\x04R\x04pids\x12#\n" +
 	"\rcpu_nanocores\x18\x05 \x01(\x04R\fcpuNanocores\x121\n" +
 	"\x06window\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12,\n" +
-	"\x12memory_usage_bytes\x18\a \x01(\x04R\x10memoryUsageBytes\"R\n" +
+	"\x12memory_usage_bytes\x18\a \x01(\x04R\x10memoryUsageBytes\x125\n" +
+	"\bpressure\x18\b \x01(\v2\x19.navarch.node.v1.PressureR\bpressure\"\x8f\x01\n" +
+	"\bPressure\x12)\n" +
+	"\x03cpu\x18\x01 \x01(\v2\x17.navarch.node.v1.StallsR\x03cpu\x12/\n" +
+	"\x06memory\x18\x02 \x01(\v2\x17.navarch.node.v1.StallsR\x06memory\x12'\n" +
+	"\x02io\x18\x03 \x01(\v2\x17.navarch.node.v1.StallsR\x02io\"`\n" +
+	"\x06Stalls\x12*\n" +
+	"\x04some\x18\x01 \x01(\v2\x16.navarch.node.v1.StallR\x04some\x12*\n" +
+	"\x04full\x18\x02 \x01(\v2\x16.navarch.node.v1.StallR\x04full\"m\n" +
+	"\x05Stall\x12 \n" +
+	"\vnanoseconds\x18\x01 \x01(\x04R\vnanoseconds\x12\x14\n" +
+	"\x05avg10\x18\x02 \x01(\x01R\x05avg10\x12\x14\n" +
+	"\x05avg60\x18\x03 \x01(\x01R\x05avg60\x12\x16\n" +
+	"\x06avg300\x18\x04 \x01(\x01R\x06avg300\"R\n" +
 	"\x0eContainerStats\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05usage\x18\x02 \x01(\v2\x16.navarch.node.v1.UsageR\x05usage\"\xbd\x01\n" +
@@ -2306,7 +2512,7 @@ func file_navarch_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_navarch_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_navarch_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_navarch_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_navarch_node_v1_node_proto_goTypes = []any{
 	(Scheme)(0),                   // 0: navarch.node.v1.Scheme
 	(*LogsRequest)(nil),           // 1: navarch.node.v1.LogsRequest
@@ -2323,30 +2529,33 @@ var file_navarch_node_v1_node_proto_goTypes = []any{
 	(*PortForwardResponse)(nil),   // 12: navarch.node.v1.PortForwardResponse
 	(*StatsRequest)(nil),          // 13: navarch.node.v1.StatsRequest
 	(*Usage)(nil),                 // 14: navarch.node.v1.Usage
-	(*ContainerStats)(nil),        // 15: navarch.node.v1.ContainerStats
-	(*PodStats)(nil),              // 16: navarch.node.v1.PodStats
-	(*StatsResponse)(nil),         // 17: navarch.node.v1.StatsResponse
-	(*ScrapeRequest)(nil),         // 18: navarch.node.v1.ScrapeRequest
-	(*ScrapeResponse)(nil),        // 19: navarch.node.v1.ScrapeResponse
-	(*ListPodsRequest)(nil),       // 20: navarch.node.v1.ListPodsRequest
-	(*ListPodsResponse)(nil),      // 21: navarch.node.v1.ListPodsResponse
-	(*ListImagesRequest)(nil),     // 22: navarch.node.v1.ListImagesRequest
-	(*Image)(nil),                 // 23: navarch.node.v1.Image
-	(*ListImagesResponse)(nil),    // 24: navarch.node.v1.ListImagesResponse
-	(*LoadImageRequest)(nil),      // 25: navarch.node.v1.LoadImageRequest
-	(*LoadImageResponse)(nil),     // 26: navarch.node.v1.LoadImageResponse
-	(*RemoveImageRequest)(nil),    // 27: navarch.node.v1.RemoveImageRequest
-	(*RemoveImageResponse)(nil),   // 28: navarch.node.v1.RemoveImageResponse
-	(*PageRequest)(nil),           // 29: navarch.node.v1.PageRequest
-	(*PageStart)(nil),             // 30: navarch.node.v1.PageStart
-	(*PageResponse)(nil),          // 31: navarch.node.v1.PageResponse
-	nil,                           // 32: navarch.node.v1.PageStart.HeadersEntry
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
-	(*v1.Object)(nil),             // 35: navarch.store.v1.Object
+	(*Pressure)(nil),              // 15: navarch.node.v1.Pressure
+	(*Stalls)(nil),                // 16: navarch.node.v1.Stalls
+	(*Stall)(nil),                 // 17: navarch.node.v1.Stall
+	(*ContainerStats)(nil),        // 18: navarch.node.v1.ContainerStats
+	(*PodStats)(nil),              // 19: navarch.node.v1.PodStats
+	(*StatsResponse)(nil),         // 20: navarch.node.v1.StatsResponse
+	(*ScrapeRequest)(nil),         // 21: navarch.node.v1.ScrapeRequest
+	(*ScrapeResponse)(nil),        // 22: navarch.node.v1.ScrapeResponse
+	(*ListPodsRequest)(nil),       // 23: navarch.node.v1.ListPodsRequest
+	(*ListPodsResponse)(nil),      // 24: navarch.node.v1.ListPodsResponse
+	(*ListImagesRequest)(nil),     // 25: navarch.node.v1.ListImagesRequest
+	(*Image)(nil),                 // 26: navarch.node.v1.Image
+	(*ListImagesResponse)(nil),    // 27: navarch.node.v1.ListImagesResponse
+	(*LoadImageRequest)(nil),      // 28: navarch.node.v1.LoadImageRequest
+	(*LoadImageResponse)(nil),     // 29: navarch.node.v1.LoadImageResponse
+	(*RemoveImageRequest)(nil),    // 30: navarch.node.v1.RemoveImageRequest
+	(*RemoveImageResponse)(nil),   // 31: navarch.node.v1.RemoveImageResponse
+	(*PageRequest)(nil),           // 32: navarch.node.v1.PageRequest
+	(*PageStart)(nil),             // 33: navarch.node.v1.PageStart
+	(*PageResponse)(nil),          // 34: navarch.node.v1.PageResponse
+	nil,                           // 35: navarch.node.v1.PageStart.HeadersEntry
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*v1.Object)(nil),             // 38: navarch.store.v1.Object
 }
 var file_navarch_node_v1_node_proto_depIdxs = []int32{
-	33, // 0: navarch.node.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	36, // 0: navarch.node.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
 	3,  // 1: navarch.node.v1.ExecRequest.start:type_name -> navarch.node.v1.ExecStart
 	4,  // 2: navarch.node.v1.ExecRequest.resize:type_name -> navarch.node.v1.TerminalSize
 	6,  // 3: navarch.node.v1.ExecResponse.exit:type_name -> navarch.node.v1.Exit
@@ -2354,47 +2563,53 @@ var file_navarch_node_v1_node_proto_depIdxs = []int32{
 	4,  // 5: navarch.node.v1.AttachRequest.resize:type_name -> navarch.node.v1.TerminalSize
 	6,  // 6: navarch.node.v1.AttachResponse.exit:type_name -> navarch.node.v1.Exit
 	10, // 7: navarch.node.v1.PortForwardRequest.start:type_name -> navarch.node.v1.PortForwardStart
-	34, // 8: navarch.node.v1.Usage.window:type_name -> google.protobuf.Duration
-	14, // 9: navarch.node.v1.ContainerStats.usage:type_name -> navarch.node.v1.Usage
-	14, // 10: navarch.node.v1.PodStats.usage:type_name -> navarch.node.v1.Usage
-	15, // 11: navarch.node.v1.PodStats.containers:type_name -> navarch.node.v1.ContainerStats
-	33, // 12: navarch.node.v1.StatsResponse.time:type_name -> google.protobuf.Timestamp
-	14, // 13: navarch.node.v1.StatsResponse.usage:type_name -> navarch.node.v1.Usage
-	16, // 14: navarch.node.v1.StatsResponse.pods:type_name -> navarch.node.v1.PodStats
-	0,  // 15: navarch.node.v1.ScrapeRequest.scheme:type_name -> navarch.node.v1.Scheme
-	33, // 16: navarch.node.v1.ScrapeResponse.time:type_name -> google.protobuf.Timestamp
-	35, // 17: navarch.node.v1.ListPodsResponse.pods:type_name -> navarch.store.v1.Object
-	23, // 18: navarch.node.v1.ListImagesResponse.images:type_name -> navarch.node.v1.Image
-	23, // 19: navarch.node.v1.LoadImageResponse.images:type_name -> navarch.node.v1.Image
-	32, // 20: navarch.node.v1.PageStart.headers:type_name -> navarch.node.v1.PageStart.HeadersEntry
-	30, // 21: navarch.node.v1.PageResponse.start:type_name -> navarch.node.v1.PageStart
-	1,  // 22: navarch.node.v1.NodeService.Logs:input_type -> navarch.node.v1.LogsRequest
-	5,  // 23: navarch.node.v1.NodeService.Exec:input_type -> navarch.node.v1.ExecRequest
-	8,  // 24: navarch.node.v1.NodeService.Attach:input_type -> navarch.node.v1.AttachRequest
-	11, // 25: navarch.node.v1.NodeService.PortForward:input_type -> navarch.node.v1.PortForwardRequest
-	13, // 26: navarch.node.v1.NodeService.Stats:input_type -> navarch.node.v1.StatsRequest
-	18, // 27: navarch.node.v1.NodeService.Scrape:input_type -> navarch.node.v1.ScrapeRequest
-	20, // 28: navarch.node.v1.NodeService.ListPods:input_type -> navarch.node.v1.ListPodsRequest
-	22, // 29: navarch.node.v1.NodeService.ListImages:input_type -> navarch.node.v1.ListImagesRequest
-	25, // 30: navarch.node.v1.NodeService.LoadImage:input_type -> navarch.node.v1.LoadImageRequest
-	29, // 31: navarch.node.v1.NodeService.Page:input_type -> navarch.node.v1.PageRequest
-	27, // 32: navarch.node.v1.NodeService.RemoveImage:input_type -> navarch.node.v1.RemoveImageRequest
-	2,  // 33: navarch.node.v1.NodeService.Logs:output_type -> navarch.node.v1.LogsResponse
-	7,  // 34: navarch.node.v1.NodeService.Exec:output_type -> navarch.node.v1.ExecResponse
-	9,  // 35: navarch.node.v1.NodeService.Attach:output_type -> navarch.node.v1.AttachResponse
-	12, // 36: navarch.node.v1.NodeService.PortForward:output_type -> navarch.node.v1.PortForwardResponse
-	17, // 37: navarch.node.v1.NodeService.Stats:output_type -> navarch.node.v1.StatsResponse
-	19, // 38: navarch.node.v1.NodeService.Scrape:output_type -> navarch.node.v1.ScrapeResponse
-	21, // 39: navarch.node.v1.NodeService.ListPods:output_type -> navarch.node.v1.ListPodsResponse
-	24, // 40: navarch.node.v1.NodeService.ListImages:output_type -> navarch.node.v1.ListImagesResponse
-	26, // 41: navarch.node.v1.NodeService.LoadImage:output_type -> navarch.node.v1.LoadImageResponse
-	31, // 42: navarch.node.v1.NodeService.Page:output_type -> navarch.node.v1.PageResponse
-	28, // 43: navarch.node.v1.NodeService.RemoveImage:output_type -> navarch.node.v1.RemoveImageResponse
-	33, // [33:44] is the sub-list for method output_type
-	22, // [22:33] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	37, // 8: navarch.node.v1.Usage.window:type_name -> google.protobuf.Duration
+	15, // 9: navarch.node.v1.Usage.pressure:type_name -> navarch.node.v1.Pressure
+	16, // 10: navarch.node.v1.Pressure.cpu:type_name -> navarch.node.v1.Stalls
+	16, // 11: navarch.node.v1.Pressure.memory:type_name -> navarch.node.v1.Stalls
+	16, // 12: navarch.node.v1.Pressure.io:type_name -> navarch.node.v1.Stalls
+	17, // 13: navarch.node.v1.Stalls.some:type_name -> navarch.node.v1.Stall
+	17, // 14: navarch.node.v1.Stalls.full:type_name -> navarch.node.v1.Stall
+	14, // 15: navarch.node.v1.ContainerStats.usage:type_name -> navarch.node.v1.Usage
+	14, // 16: navarch.node.v1.PodStats.usage:type_name -> navarch.node.v1.Usage
+	18, // 17: navarch.node.v1.PodStats.containers:type_name -> navarch.node.v1.ContainerStats
+	36, // 18: navarch.node.v1.StatsResponse.time:type_name -> google.protobuf.Timestamp
+	14, // 19: navarch.node.v1.StatsResponse.usage:type_name -> navarch.node.v1.Usage
+	19, // 20: navarch.node.v1.StatsResponse.pods:type_name -> navarch.node.v1.PodStats
+	0,  // 21: navarch.node.v1.ScrapeRequest.scheme:type_name -> navarch.node.v1.Scheme
+	36, // 22: navarch.node.v1.ScrapeResponse.time:type_name -> google.protobuf.Timestamp
+	38, // 23: navarch.node.v1.ListPodsResponse.pods:type_name -> navarch.store.v1.Object
+	26, // 24: navarch.node.v1.ListImagesResponse.images:type_name -> navarch.node.v1.Image
+	26, // 25: navarch.node.v1.LoadImageResponse.images:type_name -> navarch.node.v1.Image
+	35, // 26: navarch.node.v1.PageStart.headers:type_name -> navarch.node.v1.PageStart.HeadersEntry
+	33, // 27: navarch.node.v1.PageResponse.start:type_name -> navarch.node.v1.PageStart
+	1,  // 28: navarch.node.v1.NodeService.Logs:input_type -> navarch.node.v1.LogsRequest
+	5,  // 29: navarch.node.v1.NodeService.Exec:input_type -> navarch.node.v1.ExecRequest
+	8,  // 30: navarch.node.v1.NodeService.Attach:input_type -> navarch.node.v1.AttachRequest
+	11, // 31: navarch.node.v1.NodeService.PortForward:input_type -> navarch.node.v1.PortForwardRequest
+	13, // 32: navarch.node.v1.NodeService.Stats:input_type -> navarch.node.v1.StatsRequest
+	21, // 33: navarch.node.v1.NodeService.Scrape:input_type -> navarch.node.v1.ScrapeRequest
+	23, // 34: navarch.node.v1.NodeService.ListPods:input_type -> navarch.node.v1.ListPodsRequest
+	25, // 35: navarch.node.v1.NodeService.ListImages:input_type -> navarch.node.v1.ListImagesRequest
+	28, // 36: navarch.node.v1.NodeService.LoadImage:input_type -> navarch.node.v1.LoadImageRequest
+	32, // 37: navarch.node.v1.NodeService.Page:input_type -> navarch.node.v1.PageRequest
+	30, // 38: navarch.node.v1.NodeService.RemoveImage:input_type -> navarch.node.v1.RemoveImageRequest
+	2,  // 39: navarch.node.v1.NodeService.Logs:output_type -> navarch.node.v1.LogsResponse
+	7,  // 40: navarch.node.v1.NodeService.Exec:output_type -> navarch.node.v1.ExecResponse
+	9,  // 41: navarch.node.v1.NodeService.Attach:output_type -> navarch.node.v1.AttachResponse
+	12, // 42: navarch.node.v1.NodeService.PortForward:output_type -> navarch.node.v1.PortForwardResponse
+	20, // 43: navarch.node.v1.NodeService.Stats:output_type -> navarch.node.v1.StatsResponse
+	22, // 44: navarch.node.v1.NodeService.Scrape:output_type -> navarch.node.v1.ScrapeResponse
+	24, // 45: navarch.node.v1.NodeService.ListPods:output_type -> navarch.node.v1.ListPodsResponse
+	27, // 46: navarch.node.v1.NodeService.ListImages:output_type -> navarch.node.v1.ListImagesResponse
+	29, // 47: navarch.node.v1.NodeService.LoadImage:output_type -> navarch.node.v1.LoadImageResponse
+	34, // 48: navarch.node.v1.NodeService.Page:output_type -> navarch.node.v1.PageResponse
+	31, // 49: navarch.node.v1.NodeService.RemoveImage:output_type -> navarch.node.v1.RemoveImageResponse
+	39, // [39:50] is the sub-list for method output_type
+	28, // [28:39] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_navarch_node_v1_node_proto_init() }
@@ -2429,7 +2644,7 @@ func file_navarch_node_v1_node_proto_init() {
 		(*PortForwardRequest_Start)(nil),
 		(*PortForwardRequest_Data)(nil),
 	}
-	file_navarch_node_v1_node_proto_msgTypes[30].OneofWrappers = []any{
+	file_navarch_node_v1_node_proto_msgTypes[33].OneofWrappers = []any{
 		(*PageResponse_Start)(nil),
 		(*PageResponse_Data)(nil),
 	}
@@ -2439,7 +2654,7 @@ func file_navarch_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_navarch_node_v1_node_proto_rawDesc), len(file_navarch_node_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
