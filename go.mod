@@ -80,7 +80,10 @@ require (
 	tags.cncf.io/container-device-interface v1.1.2
 )
 
-require tags.cncf.io/container-device-interface/specs-go v1.1.1 // indirect
+require (
+	github.com/moby/profiles/apparmor v0.1.0 // indirect
+	tags.cncf.io/container-device-interface/specs-go v1.1.1 // indirect
+)
 
 require (
 	cel.dev/expr v0.25.3 // indirect

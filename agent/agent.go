@@ -40,6 +40,7 @@ import (
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 
+	"navarch.dev/navarch/agent/apparmor"
 	"navarch.dev/navarch/agent/devices"
 	"navarch.dev/navarch/agent/eviction"
 	"navarch.dev/navarch/agent/fence"
@@ -173,6 +174,11 @@ func (a *Agent) fencing() node.Fencing {
 func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	rt := a.cfg.runtimeConfig()
 	rt.OnEvent = func(e runtime.Event) { a.pods.RuntimeEvent(e) }
+	confined := apparmor.OfMachine()
+	if confined.DefaultProblem != nil {
+		tel.Log.Warn("containers that choose no profile of AppArmor are not confined by one", "error", confined.DefaultProblem)
+	}
+	rt.AppArmorDefault = confined.Default()
 	if a.runtime, err = runtime.New(rt, tel); err != nil {
 		return fmt.Errorf("make the runtime: %w", err)
 	}
@@ -198,7 +204,9 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	probes, shown := prometheus.NewRegistry(), prometheus.NewRegistry()
 	a.counts = metrics.New(shown)
 	counted := a.counts.Runtime(a.runtime)
-	a.pods = podworker.New(a.cfg.podConfig(nodeIP, a.node.Allocatable), podworker.Deps{
+	podsIn := a.cfg.podConfig(nodeIP, a.node.Allocatable)
+	podsIn.AppArmor = confined
+	a.pods = podworker.New(podsIn, podworker.Deps{
 		Client: a.client, Pods: pods, Services: a.services, Runtime: counted, Images: a.images,
 		Network: a.network, Volumes: volumes, Devices: prepared, Users: a.users, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),
 		Fence: a.fence, Now: fence.Now, Leased: a.node.Leased(), OnFenced: a.node.RenewLease, Probes: probe.NewMetrics(probes), Metrics: a.counts,

@@ -48,8 +48,8 @@ func (m *Manager) grant(pod *corev1.Pod, uid string, static bool) (reason, messa
 	if _, ok := m.granted[uid]; ok {
 		return "", ""
 	}
-	if wantsAppArmor(pod) {
-		return "AppArmor", "Cannot enforce AppArmor: this node does not support its profiles"
+	if message := m.refuseAppArmor(pod); message != "" {
+		return "AppArmor", message
 	}
 	g := grantOf(pod)
 	if !static {

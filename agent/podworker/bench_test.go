@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"navarch.dev/navarch/agent/apparmor"
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/metrics"
 	"navarch.dev/navarch/agent/objects"
@@ -26,23 +27,24 @@ import (
 
 // bench is a Manager with fakes below it and a Store above it.
 type bench struct {
-	t       *testing.T
-	store   *storetest.Store
-	client  *client.Client
-	runtime *fakeRuntime
-	network *fakeNetwork
-	images  image.Images
-	events  *fakeEvents
-	dir     string
-	watch   *client.Informer[*corev1.Pod]
-	changed chan struct{}
-	manager *Manager
-	promise time.Duration // of the manager to be made; then fence is its fence
-	fence   *fakeFence
-	fenced  atomic.Int32        // how often OnFenced was told
-	users   func() *userns.Pool // of the manager to be made; nil is none
-	counts  *metrics.Metrics    // of the manager to be made; nil counts nothing
-	stop    func()
+	appArmor apparmor.Support
+	t        *testing.T
+	store    *storetest.Store
+	client   *client.Client
+	runtime  *fakeRuntime
+	network  *fakeNetwork
+	images   image.Images
+	events   *fakeEvents
+	dir      string
+	watch    *client.Informer[*corev1.Pod]
+	changed  chan struct{}
+	manager  *Manager
+	promise  time.Duration // of the manager to be made; then fence is its fence
+	fence    *fakeFence
+	fenced   atomic.Int32        // how often OnFenced was told
+	users    func() *userns.Pool // of the manager to be made; nil is none
+	counts   *metrics.Metrics    // of the manager to be made; nil counts nothing
+	stop     func()
 }
 
 func newBench(t *testing.T) *bench {
@@ -117,6 +119,7 @@ func (b *bench) newManager(ctx context.Context, rt runtime.Runtime, images image
 		users = b.users()
 	}
 	return New(Config{
+		AppArmor: b.appArmor,
 		NodeName: "n1", HostIPs: []string{"192.0.2.1"}, PodsDir: filepath.Join(b.dir, "pods"), LogsDir: filepath.Join(b.dir, "logs"),
 		ClusterDomain: "cluster.local", DNSServers: []string{"10.96.0.10"}, HostResolvConf: filepath.Join(b.dir, "resolv.conf"),
 		Promise: b.promise, StaticPodDir: filepath.Join(b.dir, "static"), MaxPods: 10, ParallelStarts: 4, StoragePeriod: 20 * time.Millisecond, LeaveTime: time.Minute,

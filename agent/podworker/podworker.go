@@ -40,6 +40,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
+	"navarch.dev/navarch/agent/apparmor"
 	"navarch.dev/navarch/agent/diskusage"
 	"navarch.dev/navarch/agent/image"
 	"navarch.dev/navarch/agent/metrics"
@@ -85,6 +86,8 @@ type Config struct {
 	// Promise is how long pods may run on once the node has lost the Store; 0 is
 	// for ever. See internal/fencing.
 	Promise time.Duration
+	// AppArmor is what of it the node has.
+	AppArmor apparmor.Support
 }
 
 // Network connects pods. *network.Network implements it.

@@ -34,6 +34,7 @@ func securityOf(pod *corev1.Pod, c *corev1.Container) (runtime.Security, error) 
 	if sc := c.SecurityContext; sc != nil {
 		applyContainer(&s, sc)
 	}
+	setAppArmor(&s, appArmorProfile(pod, c))
 	if s.RunAsNonRoot && s.RunAsUser != nil && *s.RunAsUser == 0 {
 		return s, fmt.Errorf("%w (%s)", errRootForbidden, inPod(pod, c))
 	}

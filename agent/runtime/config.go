@@ -30,6 +30,9 @@ type Config struct {
 	CDIDirs []string
 	// SeccompDir is where Localhost profiles are looked up.
 	SeccompDir string
+	// AppArmorDefault is the name of a loaded profile of AppArmor for containers that
+	// choose none; empty is no profile.
+	AppArmorDefault string
 	// LogMaxBytes is the size at which a container's log is rotated, LogMaxFiles
 	// how many files are kept, the one being written included.
 	LogMaxBytes int64

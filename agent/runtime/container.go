@@ -217,7 +217,8 @@ func (r *Runc) target(p *pod, spec ContainerSpec) (shim.ProcessID, error) {
 func (r *Runc) writeBundle(p *pod, bundle string, spec ContainerSpec, targetPid int) error {
 	builder := specBuilder{
 		pod: p, spec: spec, bundle: bundle, targetPid: targetPid, cgroup: r.containerCgroup(p.spec.UID, spec.ID),
-		capabilities: r.capabilitiesFor(p), seccompDir: r.cfg.SeccompDir, cdiDirs: r.cfg.CDIDirs, minOOMScore: r.minOOMScore, cgroups: r.cgroups,
+		capabilities: r.capabilitiesFor(p), seccompDir: r.cfg.SeccompDir, cdiDirs: r.cfg.CDIDirs,
+		appArmorDefault: r.cfg.AppArmorDefault, minOOMScore: r.minOOMScore, cgroups: r.cgroups,
 	}
 	if err := os.Mkdir(bundle, 0o711); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"navarch.dev/navarch/agent/apparmor"
 	"navarch.dev/navarch/agent/userns"
 )
 
@@ -27,8 +28,10 @@ type specBuilder struct {
 	capabilities []string
 	seccompDir   string
 	cdiDirs      []string
-	minOOMScore  int
-	cgroups      *cgroups
+	// appArmorDefault is Config's.
+	appArmorDefault string
+	minOOMScore     int
+	cgroups         *cgroups
 }
 
 // build composes the spec.
@@ -67,6 +70,10 @@ func (b *specBuilder) process() (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	profile, err := b.appArmor()
+	if err != nil {
+		return nil, err
+	}
 	score := max(b.spec.OOMScoreAdj, b.minOOMScore)
 	return &specs.Process{
 		Terminal: b.spec.TTY,
@@ -79,6 +86,7 @@ func (b *specBuilder) process() (*specs.Process, error) {
 		},
 		Rlimits:         b.rlimits(),
 		NoNewPrivileges: b.spec.Security.NoNewPrivileges,
+		ApparmorProfile: profile,
 		OOMScoreAdj:     &score,
 	}, nil
 }
@@ -230,6 +238,23 @@ func (b *specBuilder) addSeccomp(spec *specs.Spec) error {
 		return fmt.Errorf("seccomp profile: %w", err)
 	}
 	return nil
+}
+
+// appArmor is the profile of AppArmor that confines the container; empty is none.
+func (b *specBuilder) appArmor() (string, error) {
+	switch security := b.spec.Security; security.AppArmor {
+	case AppArmorUnconfined:
+		return "", nil
+	case "", AppArmorRuntimeDefault:
+		if security.Privileged {
+			return "", nil
+		}
+		return b.appArmorDefault, nil
+	case AppArmorLocalhost:
+		return security.AppArmorProfile, apparmor.Loaded(security.AppArmorProfile)
+	default:
+		return "", fmt.Errorf("%w: AppArmor profile type %q", ErrInvalid, security.AppArmor)
+	}
 }
 
 func (b *specBuilder) localProfile(spec *specs.Spec) (*specs.LinuxSeccomp, error) {

@@ -234,6 +234,19 @@ const (
 	SeccompLocalhost SeccompType = "Localhost"
 )
 
+// AppArmorType chooses a container's profile of AppArmor.
+type AppArmorType string
+
+const (
+	// AppArmorRuntimeDefault is Config.AppArmorDefault, but for privileged
+	// containers. The default.
+	AppArmorRuntimeDefault AppArmorType = "RuntimeDefault"
+	// AppArmorUnconfined is no profile.
+	AppArmorUnconfined AppArmorType = "Unconfined"
+	// AppArmorLocalhost is a profile that the node's administrator has loaded.
+	AppArmorLocalhost AppArmorType = "Localhost"
+)
+
 // Security is what a container may do.
 type Security struct {
 	// RunAsUser and RunAsGroup replace the image's; nil keeps it.
@@ -263,6 +276,9 @@ type Security struct {
 	// Seccomp chooses the filter; SeccompProfile is the file for SeccompLocalhost.
 	Seccomp        SeccompType `json:"seccomp,omitempty"`
 	SeccompProfile string      `json:"seccompProfile,omitempty"`
+	// AppArmor chooses the profile; AppArmorProfile is its name for AppArmorLocalhost.
+	AppArmor        AppArmorType `json:"appArmor,omitempty"`
+	AppArmorProfile string       `json:"appArmorProfile,omitempty"`
 }
 
 // State is where a container is in its life.
