@@ -56,7 +56,7 @@ func join(ips []string) string {
 
 // Resource returns a container's limit or request, as resourceFieldRef names
 // it. self is the container that asks, for references that name none. A limit
-// that is not set is the node's allocatable amount.
+// that is not set is the pod's or, if that has none, the node's allocatable amount.
 func Resource(pod *corev1.Pod, self *corev1.Container, ref *corev1.ResourceFieldSelector, allocatable corev1.ResourceList) (string, error) {
 	c := self
 	if ref.ContainerName != "" {
@@ -75,13 +75,23 @@ func Resource(pod *corev1.Pod, self *corev1.Container, ref *corev1.ResourceField
 		if c.Resources.Limits == nil {
 			c.Resources.Limits = make(map[corev1.ResourceName]resource.Quantity)
 		}
-		c.Resources.Limits[name] = allocatable[name]
+		c.Resources.Limits[name] = limitOfAll(pod, name, allocatable)
 	}
 	value, err := kubectlresource.ExtractContainerResourceValue(ref, c)
 	if err != nil {
 		return "", fmt.Errorf("resource %q: %w", ref.Resource, err)
 	}
 	return value, nil
+}
+
+// limitOfAll returns how much the containers that have no limit may use.
+func limitOfAll(pod *corev1.Pod, name corev1.ResourceName, allocatable corev1.ResourceList) resource.Quantity {
+	if r := pod.Spec.Resources; r != nil && name != corev1.ResourceEphemeralStorage {
+		if q, ok := r.Limits[name]; ok && !q.IsZero() {
+			return q
+		}
+	}
+	return allocatable[name]
 }
 
 // Find returns a pod's container by its name, nil if there is none.

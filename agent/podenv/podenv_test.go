@@ -116,3 +116,28 @@ func TestMakeNamesWhatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+// A limit that a container does not have is its pod's, and the node's only where
+// that has none either.
+func TestLimitsOfThePod(t *testing.T) {
+	node := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("8"), corev1.ResourceMemory: resource.MustParse("1Gi"), corev1.ResourceEphemeralStorage: resource.MustParse("4Ki")}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		Resources: &corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1250m")}},
+		Containers: []corev1.Container{
+			{Name: "own", Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}}},
+			{Name: "none"},
+		},
+	}}
+	for _, c := range []struct{ container, resource, want string }{
+		{"own", "limits.cpu", "1"},
+		{"none", "limits.cpu", "2"}, // rounded up
+		{"none", "limits.memory", "1073741824"},
+		{"none", "limits.ephemeral-storage", "4096"},
+		{"none", "requests.cpu", "0"},
+	} {
+		got, err := Resource(pod, nil, &corev1.ResourceFieldSelector{ContainerName: c.container, Resource: c.resource}, node)
+		if err != nil || got != c.want {
+			t.Errorf("%s of %s: %q (%v), not %q", c.resource, c.container, got, err, c.want)
+		}
+	}
+}
