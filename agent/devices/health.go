@@ -32,7 +32,8 @@ const (
 	maxHealthMessage = 1024
 )
 
-// health is what drivers say of their devices. It is safe for concurrent use.
+// health is what drivers say of their devices, each instance of a driver for
+// itself. It is safe for concurrent use.
 type health struct {
 	mu      sync.Mutex // guards reports
 	reports map[string]map[deviceName]report
@@ -50,25 +51,25 @@ type report struct {
 
 func newHealth() *health { return &health{reports: map[string]map[deviceName]report{}} }
 
-// of returns what is known of a device.
-func (h *health) of(driver string, name deviceName) report {
+// of returns what is known of a device by an instance of its driver.
+func (h *health) of(instance string, name deviceName) report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r, ok := h.reports[driver][name]; ok && time.Now().Before(r.until) {
+	if r, ok := h.reports[instance][name]; ok && time.Now().Before(r.until) {
 		return r
 	}
 	return report{state: corev1.ResourceHealthStatusUnknown}
 }
 
-// take takes a driver's report up. It returns whether anything is other than
-// before, and when the first of what is known of the driver's devices holds no more.
-func (h *health) take(driver string, all []*healthv1.DeviceHealth, now time.Time) (changed bool, next time.Time) {
+// take takes an instance's report up. It returns whether anything is other than
+// before, and when the first of what it has told of its devices holds no more.
+func (h *health) take(instance string, all []*healthv1.DeviceHealth, now time.Time) (changed bool, next time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	known := h.reports[driver]
+	known := h.reports[instance]
 	if known == nil {
 		known = map[deviceName]report{}
-		h.reports[driver] = known
+		h.reports[instance] = known
 	}
 	for _, d := range all {
 		name := deviceName{d.GetDevice().GetPoolName(), d.GetDevice().GetDeviceName()}
@@ -92,13 +93,13 @@ func (h *health) take(driver string, all []*healthv1.DeviceHealth, now time.Time
 	return changed, next
 }
 
-// drop keeps nothing of a driver, and returns whether there was anything.
-func (h *health) drop(driver string) bool {
+// drop keeps nothing of an instance, and returns whether there was anything.
+func (h *health) drop(instance string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, ok := h.reports[driver]
-	delete(h.reports, driver)
-	return ok
+	some := len(h.reports[instance]) > 0
+	delete(h.reports, instance)
+	return some
 }
 
 // holds is how long what a driver says of a device is to be believed.
@@ -144,7 +145,7 @@ func healthClient(services []string, conn *grpc.ClientConn) healthv1.DRAResource
 func (p *Plugins) follow(ctx context.Context, d *driver) {
 	for {
 		err := p.listen(ctx, d)
-		if p.health.drop(d.name) {
+		if p.health.drop(d.instance) {
 			p.reported(d.name)
 		}
 		if status.Code(err) == codes.Unimplemented {
@@ -194,7 +195,7 @@ func (p *Plugins) listen(ctx context.Context, d *driver) error {
 		case <-stale.C:
 		}
 		now := time.Now()
-		changed, next := p.health.take(d.name, said, now)
+		changed, next := p.health.take(d.instance, said, now)
 		if changed {
 			p.reported(d.name)
 		}
@@ -235,12 +236,16 @@ func (m *Manager) healthOf(c *claim, request string) []corev1.ResourceHealth {
 	defer m.mu.Unlock()
 	var out []corev1.ResourceHealth
 	for _, driver := range slices.Sorted(maps.Keys(c.Drivers)) {
+		var instance string
+		if current := m.plugins.current(driver); current != nil {
+			instance = current.instance
+		}
 		for _, d := range c.Drivers[driver].Devices {
 			id := d.id(driver)
 			if !d.isFor(request) || slices.ContainsFunc(out, func(h corev1.ResourceHealth) bool { return h.ResourceID == id }) {
 				continue
 			}
-			r := m.plugins.health.of(driver, deviceName{d.Pool, d.Device})
+			r := m.plugins.health.of(instance, deviceName{d.Pool, d.Device})
 			h := corev1.ResourceHealth{ResourceID: id, Health: r.state}
 			if r.message != "" {
 				h.Message = &r.message

@@ -120,7 +120,7 @@ func TestHealthEndsByItself(t *testing.T) {
 	p.health <- &healthv1.NodeWatchResourcesResponse{Devices: []*healthv1.DeviceHealth{said("gpu", healthv1.HealthStatus_HEALTHY, "", 1)}}
 	for _, want := range []corev1.ResourceHealthStatus{corev1.ResourceHealthStatusHealthy, corev1.ResourceHealthStatusUnknown} {
 		<-n.reported
-		if got := n.plugins.health.of("d.com", deviceName{"p", "gpu"}).state; got != want {
+		if got := n.plugins.health.of(n.plugins.current("d.com").instance, deviceName{"p", "gpu"}).state; got != want {
 			t.Errorf("%s, not %s", got, want)
 		}
 	}

@@ -71,7 +71,8 @@ func (m *Manager) prepare(ctx context.Context, pod *corev1.Pod, ref deviceclaim.
 }
 
 // claimOf returns one of a pod's claims. One that has not been prepared is read
-// from the Store: it must be the pod's to use.
+// from the Store: it must be the pod's to use, and none that had its name may be
+// prepared any more, whose devices it may have got.
 func (m *Manager) claimOf(ctx context.Context, pod *corev1.Pod, ref deviceclaim.Ref) (*claim, error) {
 	if c := m.known(string(pod.UID), pod.Namespace, ref.Claim); c != nil {
 		return c, nil
@@ -93,6 +94,11 @@ func (m *Manager) claimOf(ctx context.Context, pod *corev1.Pod, ref deviceclaim.
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, old := range m.claims {
+		if old.Namespace == found.Namespace && old.Name == found.Name && old.UID != found.UID {
+			return nil, fmt.Errorf("old ResourceClaim with same name %s and different UID %s still exists (previous pod force-deleted?!)", old.Name, old.UID)
+		}
+	}
 	c, ok := m.claims[found.UID]
 	if !ok {
 		c = &claim{Namespace: found.Namespace, Name: found.Name, UID: found.UID, Drivers: map[string]*preparation{}}

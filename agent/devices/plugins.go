@@ -62,18 +62,25 @@ type Plugins struct {
 	mu sync.Mutex // guards all below
 	// sockets are those that were seen in the folder, by path.
 	sockets map[string]*socket
-	drivers map[string]*driver
+	// drivers are the instances of each driver, the one that registered last at the
+	// end: that is called. While a driver is updated it may have two.
+	drivers map[string][]*driver
+	// absent are the drivers that have gone. Each func keeps what the driver
+	// published from being removed.
+	absent     map[string]context.CancelFunc
+	registered int // counts instances
 }
 
 // socket is a driver's socket for registration.
 type socket struct {
 	made   os.FileInfo
-	driver string // once it has registered
+	driver *driver // once it has registered
 }
 
-// driver is a driver that can be called.
+// driver is an instance of a driver that can be called.
 type driver struct {
 	name, endpoint string
+	instance       string // no other has the same
 	conn           *grpc.ClientConn
 	service        drav1.DRAPluginClient
 	// health is nil if the driver does not tell of that.
@@ -104,7 +111,7 @@ func services() []string { return []string{drav1.DRAPluginService, drav1beta1.DR
 func NewPlugins(dir, node string, c *client.Client, changed func(), reported func(driver string), log *slog.Logger) *Plugins {
 	return &Plugins{
 		dir: dir, node: node, client: c, changed: changed, reported: reported, health: newHealth(), log: log,
-		sockets: map[string]*socket{}, drivers: map[string]*driver{},
+		sockets: map[string]*socket{}, drivers: map[string][]*driver{}, absent: map[string]context.CancelFunc{},
 	}
 }
 
@@ -176,20 +183,30 @@ func (p *Plugins) scan(ctx context.Context, working *sync.WaitGroup) {
 // number of an old one.
 func same(a, b os.FileInfo) bool { return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) }
 
-// left notes that a driver has gone. If it stays away, what it published goes.
-func (p *Plugins) left(ctx context.Context, name string, wiping *sync.WaitGroup) {
-	d, ok := p.drivers[name]
-	if !ok {
+// left notes that an instance of a driver has gone. The one before it, if it is
+// still there, is called again. If the driver stays away, what it published goes.
+func (p *Plugins) left(ctx context.Context, d *driver, working *sync.WaitGroup) {
+	if d == nil {
 		return
 	}
-	p.log.InfoContext(ctx, "a driver of devices has gone", "driver", name)
-	delete(p.drivers, name)
 	d.close()
-	wiping.Go(func() {
+	rest := slices.DeleteFunc(p.drivers[d.name], func(other *driver) bool { return other == d })
+	if len(rest) > 0 {
+		p.drivers[d.name] = rest
+		p.log.InfoContext(ctx, "an instance of a driver of devices has gone", "driver", d.name)
+		working.Go(func() { p.reported(d.name) })
+		return
+	}
+	p.log.InfoContext(ctx, "a driver of devices has gone", "driver", d.name)
+	delete(p.drivers, d.name)
+	away, back := context.WithCancel(ctx)
+	p.absent[d.name] = back
+	working.Go(func() {
+		defer back()
 		select {
 		case <-time.After(wipeAfter):
-			p.wipe(ctx, name)
-		case <-ctx.Done():
+			p.wipe(ctx, d.name)
+		case <-away.Done():
 		}
 	})
 }
@@ -205,6 +222,9 @@ func (p *Plugins) register(ctx context.Context, path string, s *socket, working 
 	p.log.InfoContext(ctx, "a driver of devices has registered", "driver", d.name)
 	if d.health != nil {
 		working.Go(func() { p.follow(ctx, d) })
+	}
+	if p.instances(d.name) > 1 {
+		p.reported(d.name) // the older one's word counts no longer
 	}
 	p.changed()
 }
@@ -233,7 +253,7 @@ func (p *Plugins) welcome(ctx context.Context, path string, s *socket) (*driver,
 	return d, refused
 }
 
-// add takes a driver up, in place of an older one of its name.
+// add takes a driver up, to be called in place of an older instance of it.
 func (p *Plugins) add(info *registrationv1.PluginInfo, path string, s *socket) (*driver, error) {
 	switch {
 	case info.GetType() != registrationv1.DRAPlugin:
@@ -256,17 +276,15 @@ func (p *Plugins) add(info *registrationv1.PluginInfo, path string, s *socket) (
 	if p.sockets[path] != s {
 		return nil, errors.Join(errors.New("its socket has gone meanwhile"), conn.Close())
 	}
-	if before := p.drivers[info.GetName()]; before != nil {
-		before.close() // the newer one stands for it
-	}
-	for _, other := range p.sockets {
-		if other.driver == info.GetName() {
-			other.driver = "" // its end is not the driver's
-		}
-	}
-	s.driver = info.GetName()
 	d := newDriver(info.GetName(), endpoint, info.GetSupportedVersions(), conn)
-	p.drivers[d.name] = d
+	p.registered++
+	d.instance = fmt.Sprintf("%s#%d", d.name, p.registered)
+	s.driver = d
+	p.drivers[d.name] = append(p.drivers[d.name], d)
+	if back := p.absent[d.name]; back != nil {
+		back()
+		delete(p.absent, d.name)
+	}
 	return d, nil
 }
 
@@ -281,26 +299,43 @@ func dial(path string) (*grpc.ClientConn, error) {
 
 // get returns a driver, or an error that says that it is not there.
 func (p *Plugins) get(name string) (drav1.DRAPluginClient, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	d, ok := p.drivers[name]
-	if !ok {
+	d := p.current(name)
+	if d == nil {
 		return nil, fmt.Errorf("DRA driver %s is not registered", name)
 	}
 	return d.service, nil
 }
 
+// current returns the instance of a driver that is called, nil if there is none.
+func (p *Plugins) current(name string) *driver {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := p.drivers[name]
+	if len(all) == 0 {
+		return nil
+	}
+	return all[len(all)-1]
+}
+
+func (p *Plugins) instances(name string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.drivers[name])
+}
+
 func (p *Plugins) closeAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for name, d := range p.drivers {
-		d.close()
+	for name, all := range p.drivers {
+		for _, d := range all {
+			d.close()
+		}
 		delete(p.drivers, name)
 	}
 }
 
 // wipeStrangers removes what drivers published that have not come back since the
-// agent's start.
+// agent's start. One that was there meanwhile has its time of its own.
 func (p *Plugins) wipeStrangers(ctx context.Context) {
 	var slices resourcev1.ResourceSliceList
 	err := p.client.List(ctx, &slices, client.ListOptions{Fields: fields.OneTermEqualSelector(resourcev1.ResourceSliceSelectorNodeName, p.node)})
@@ -309,8 +344,17 @@ func (p *Plugins) wipeStrangers(ctx context.Context) {
 		return
 	}
 	for i := range slices.Items {
-		p.wipe(ctx, slices.Items[i].Spec.Driver)
+		if name := slices.Items[i].Spec.Driver; !p.seen(name) {
+			p.wipe(ctx, name)
+		}
 	}
+}
+
+// seen says whether a driver has been there and gone.
+func (p *Plugins) seen(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.absent[name] != nil
 }
 
 // wipe removes what a driver published for the node, unless the driver is there.
