@@ -141,6 +141,15 @@ func (c *container) kind() string {
 	return metrics.Container
 }
 
+// take gives the container a newer spec. Another image is another program: how
+// often the one before failed, or could not be pulled, does not hold it up.
+func (c *container) take(spec *corev1.Container) {
+	if c.spec.Image != spec.Image {
+		c.restarts, c.pulls = backoff{}, backoff{}
+	}
+	c.spec = spec
+}
+
 // noteExit counts the current attempt's end once.
 func (c *container) noteExit(now time.Time) {
 	if c.counted {

@@ -241,7 +241,7 @@ func (w *worker) adoptSpec(pod *corev1.Pod) {
 func (w *worker) followSpec() {
 	for _, fresh := range containersOf(w.pod) {
 		if c := w.find(fresh.spec.Name); c != nil {
-			c.spec = fresh.spec
+			c.take(fresh.spec)
 		} else {
 			w.containers = append(w.containers, fresh)
 		}
