@@ -21,7 +21,7 @@ func TestFlowSchemas(t *testing.T) {
 		{"late", "spec: {matchingPrecedence: 10001, " + level + "}", []string{"spec.matchingPrecedence: Invalid value: 10001: must not be greater than 10000"}},
 		{"first", "spec: {matchingPrecedence: 1, " + level + "}", []string{"spec.matchingPrecedence: Invalid value: 1: only the schema named 'exempt' may have matchingPrecedence 1"}},
 		{"a distinguisher", "spec: {distinguisherMethod: {type: A}, " + level + "}",
-			[]string{`spec.distinguisherMethod.type: Unsupported value: "A": supported values: "ByNamespace", "ByUser"`}},
+			[]string{`spec.distinguisherMethod.type: Unsupported value: {"type":"A"}: supported values: "ByNamespace", "ByUser"`}},
 		{"a level's name", "spec: {priorityLevelConfiguration: {name: A}}", []string{`spec.priorityLevelConfiguration.name: Invalid value: "A": a lowercase RFC 1123 subdomain`}},
 		{"an empty rule", "spec: {" + level + ", rules: [{}]}", []string{
 			"spec.rules[0].subjects: Required value: subjects must contain at least one value",

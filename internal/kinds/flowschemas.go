@@ -62,9 +62,12 @@ func validateFlowSchema(name string, s *flowcontrolv1.FlowSchemaSpec, at *field.
 	case precedence == 1 && name != flowcontrolv1.FlowSchemaNameExempt:
 		errs = append(errs, field.Invalid(where, precedence, "only the schema named 'exempt' may have matchingPrecedence 1"))
 	}
-	if s.DistinguisherMethod != nil {
-		errs = append(errs, rule.Supported(s.DistinguisherMethod.Type, at.Child("distinguisherMethod", "type"),
-			flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType)...)
+	if by := s.DistinguisherMethod; by != nil {
+		for _, err := range rule.Supported(by.Type, at.Child("distinguisherMethod", "type"),
+			flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType) {
+			err.BadValue = *by
+			errs = append(errs, err)
+		}
 	}
 	level := at.Child("priorityLevelConfiguration", "name")
 	if s.PriorityLevelConfiguration.Name == "" {

@@ -28,7 +28,7 @@ func TestWorkloads(t *testing.T) {
 			"spec.replicas: Invalid value: -1: must be greater than or equal to 0", "spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0",
 			"spec.revisionHistoryLimit: Invalid value: -1: must be greater than or equal to 0", "spec.progressDeadlineSeconds: Invalid value: -1: must be greater than or equal to 0",
 			"spec.progressDeadlineSeconds: Invalid value: -1: must be greater than minReadySeconds"}},
-		{"a strategy", "spec: {strategy: {type: A}, " + selects + template + "}", []string{`spec.strategy.type: Unsupported value: "A": supported values: "Recreate", "RollingUpdate"`}},
+		{"a strategy", "spec: {strategy: {type: A}, " + selects + template + "}", []string{`spec.strategy: Unsupported value: {"type":"A"}: supported values: "Recreate", "RollingUpdate"`}},
 		{"recreating", "spec: {strategy: {type: Recreate, rollingUpdate: {}}, " + selects + template + "}",
 			[]string{"spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"}},
 		{"rolling", "spec: {strategy: {rollingUpdate: {maxUnavailable: 101%, maxSurge: a}}, " + selects + template + "}", []string{
