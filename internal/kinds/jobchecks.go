@@ -119,10 +119,14 @@ func validateIndexes(s *batchv1.JobSpec, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(at, value, why))
 		}
 	}
-	if mode := deref(s.CompletionMode); mode != batchv1.IndexedCompletion {
+	switch deref(s.CompletionMode) {
+	case batchv1.IndexedCompletion:
+	case "", batchv1.NonIndexedCompletion:
 		wrong(s.BackoffLimitPerIndex != nil, at.Child("backoffLimitPerIndex"), deref(s.BackoffLimitPerIndex), "requires indexed completion mode")
 		wrong(s.MaxFailedIndexes != nil, failed, deref(s.MaxFailedIndexes), "requires indexed completion mode")
 		return errs
+	default:
+		return nil
 	}
 	if s.Completions == nil {
 		errs = append(errs, field.Required(at.Child("completions"), "when completion mode is Indexed"))

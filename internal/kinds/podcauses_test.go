@@ -203,7 +203,7 @@ func TestPodSecurity(t *testing.T) {
 			"spec.hostNetwork: Forbidden: when `hostUsers` is false", "spec.hostPID: Forbidden: when `hostUsers` is false", "spec.hostIPC: Forbidden: when `hostUsers` is false"}},
 		{"users of its own and a device", withSpec("hostUsers: false, volumes: [{name: v, persistentVolumeClaim: {claimName: c}}], initContainers: [{name: i, image: i, volumeDevices: [{name: v, devicePath: /dev/v}]}]"), []string{
 			"spec.initContainers[0].volumeDevices: Forbidden: when `hostUsers` is false"}},
-		{"no system", withSpec("os: {name: ''}"), []string{"spec.os.name: Required value: cannot be empty"}},
+		{"no system", withSpec("os: {name: ''}"), []string{"spec.os.name: Required value"}},
 		{"a system", withSpec("os: {name: plan9}"), []string{`spec.os: Unsupported value: "plan9": supported values: "linux", "windows"`}},
 		{"not for Windows", withSpec("os: {name: windows}, hostPID: true, securityContext: {runAsUser: 1}"), []string{
 			"spec.hostPID: Forbidden: cannot be set for a windows pod", "spec.securityContext.runAsUser: Forbidden: cannot be set for a windows pod"}},

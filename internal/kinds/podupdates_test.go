@@ -46,7 +46,7 @@ func TestPodUpdates(t *testing.T) {
 			"status.extendedResourceClaimStatus.resourceClaimName: Required value",
 			`status.extendedResourceClaimStatus.requestMappings[0].resourceName: Invalid value: "e.com/x": must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests`,
 			`status.extendedResourceClaimStatus.requestMappings[1].containerName: Invalid value: "d": must match the name of an entry in spec.initContainers.name or spec.containers.name`,
-			`status.extendedResourceClaimStatus.requestMappings[1].requestName: Invalid value: "R": ` + label1123}},
+			`status.extendedResourceClaimStatus.requestName: Invalid value: "R": ` + label1123}},
 		{"back to life", ended, "status: {containerStatuses: [{name: c, state: {running: {}}}]}",
 			[]string{"status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"}},
 		{"back to life with its pod", restarted, "status: {containerStatuses: [{name: c, state: {running: {}}}]}", nil},

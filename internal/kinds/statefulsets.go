@@ -140,22 +140,28 @@ func validateRetention(p *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy
 	return rule.Join(rule.Supported(p.WhenDeleted, at.Child("whenDeleted"), keep, remove), rule.Supported(p.WhenScaled, at.Child("whenScaled"), keep, remove))
 }
 
-// templateWithClaims is the pod template with the volumes that its claims will
-// become, so that mounts of them are found.
+// templateWithClaims is the pod template as the controller will have it: volumes of
+// claims take the place of others, and pods get names of their own in their service.
 func templateWithClaims(s *appsv1.StatefulSet) *corev1.PodTemplateSpec {
 	template := s.Spec.Template.DeepCopy()
-	named := map[string]bool{}
-	for _, v := range template.Spec.Volumes {
-		named[v.Name] = true
-	}
+	template.Spec.Subdomain, template.Spec.Hostname = "", ""
+	claimed := make(map[string]bool)
+	var volumes []corev1.Volume
 	for _, claim := range s.Spec.VolumeClaimTemplates {
-		if named[claim.Name] {
+		if claimed[claim.Name] {
 			continue
 		}
-		template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{Name: claim.Name, VolumeSource: corev1.VolumeSource{
+		claimed[claim.Name] = true
+		volumes = append(volumes, corev1.Volume{Name: claim.Name, VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.Name},
 		}})
 	}
+	for _, v := range template.Spec.Volumes {
+		if !claimed[v.Name] {
+			volumes = append(volumes, v)
+		}
+	}
+	template.Spec.Volumes = volumes
 	return template
 }
 

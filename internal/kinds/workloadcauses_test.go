@@ -23,6 +23,9 @@ func TestWorkloads(t *testing.T) {
 		{"a selector without sense", "spec: {selector: {matchExpressions: [{key: a, operator: Is}]}, " + template + "}", []string{
 			`spec.selector.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator`,
 			`spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"Is"}]}: invalid label selector`}},
+		{"a selector without sense, and no pods", "spec: {selector: {matchExpressions: [{key: a, operator: Is}]}, template: {spec: {restartPolicy: Never}}}", []string{
+			`spec.selector.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator`,
+			`spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"Is"}]}: invalid label selector`}},
 		{"pods that end", "spec: {" + selects + short + "}", []string{restarts, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"}},
 		{"numbers", "spec: {replicas: -1, minReadySeconds: -1, revisionHistoryLimit: -1, progressDeadlineSeconds: -1, " + selects + template + "}", []string{
 			"spec.replicas: Invalid value: -1: must be greater than or equal to 0", "spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0",
@@ -50,8 +53,14 @@ func TestWorkloads(t *testing.T) {
 		{"nothing", "spec: {}", []string{"spec.selector: Required value", "spec.template: Required value"}},
 		{"pods that end", "spec: {" + short + "}", []string{restarts, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicationController is not Supported"}},
 	})
+	const claim = "{metadata: {name: d}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}"
 	testCreate(t, gvk("apps/v1", "StatefulSet"), []bad{
 		{"sound", "spec: {serviceName: s, " + selects + template + "}", nil},
+		{"claims that stand in for volumes", "spec: {volumeClaimTemplates: [" + claim + ", " + claim + "], " + selects +
+			"template: {metadata: {labels: {a: b}}, spec: {hostname: A, subdomain: B, volumes: [{name: d}], containers: [{name: c, image: i, volumeMounts: [{name: d, mountPath: /d}]}]}}}", nil},
+		{"a selector without sense", "spec: {selector: {matchExpressions: [{key: a, operator: Is}]}, template: {spec: {restartPolicy: Never}}}", []string{
+			`spec.selector.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator`,
+			`spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"Is"}]}`, restarts}},
 		{"words", "spec: {podManagementPolicy: A, updateStrategy: {type: B}, persistentVolumeClaimRetentionPolicy: {whenDeleted: C}, serviceName: D, ordinals: {start: -1}, " + selects + template + "}", []string{
 			`spec.podManagementPolicy: Invalid value: "A": must be 'OrderedReady' or 'Parallel'`,
 			`spec.updateStrategy: Invalid value: {"type":"B"}: must be 'RollingUpdate' or 'OnDelete'`,

@@ -21,17 +21,28 @@ type workload struct{ selector, template string }
 
 // validateWorkload is what holds for every kind that makes pods from a
 // template and finds them by a selector. Pods that must be there always are
-// restarted always.
+// restarted always. A template is not judged beside a selector that is none, but for
+// that in StatefulSets.
 func validateWorkload(what workload, selector *metav1.LabelSelector, template *corev1.PodTemplateSpec) field.ErrorList {
-	return rule.Join(
-		validateWorkloadSelector(what.selector, selector, template.Labels),
-		validateWorkloadTemplate(what.template, template),
-	)
+	errs := validateWorkloadSelector(what.selector, selector, template.Labels)
+	_, err := metav1.LabelSelectorAsSelector(selector)
+	switch {
+	case err == nil:
+		return append(errs, validateWorkloadTemplate(what.template, template)...)
+	case what.selector == "statefulset":
+		return append(errs, validateRestarts(what.template, template)...)
+	}
+	return errs
 }
 
 func validateWorkloadTemplate(what string, template *corev1.PodTemplateSpec) field.ErrorList {
+	return append(podspec.ValidateTemplate(template, specPath("template")), validateRestarts(what, template)...)
+}
+
+// validateRestarts says that pods of a template must be there always.
+func validateRestarts(what string, template *corev1.PodTemplateSpec) field.ErrorList {
 	at := specPath("template")
-	errs := podspec.ValidateTemplate(template, at)
+	var errs field.ErrorList
 	if p := template.Spec.RestartPolicy; p != corev1.RestartPolicyAlways {
 		errs = append(errs, field.NotSupported(at.Child("spec", "restartPolicy"), p, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
 	}
@@ -47,8 +58,12 @@ func validateWorkloadSelector(what string, selector *metav1.LabelSelector, templ
 		return append(field.ErrorList{field.Required(at, "")}, validateMatch(selector, templateLabels)...)
 	}
 	errs := rule.Selector(selector, at)
-	if _, err := metav1.LabelSelectorAsSelector(selector); err != nil && what == "deployment" {
-		errs = append(errs, field.Invalid(at, selector, "invalid label selector"))
+	if _, err := metav1.LabelSelectorAsSelector(selector); err != nil {
+		detail := "invalid label selector"
+		if what == "statefulset" {
+			detail = ""
+		}
+		errs = append(errs, field.Invalid(at, selector, detail))
 	}
 	if len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {
 		return append(errs, field.Invalid(at, selector, "empty selector is invalid for "+what))
@@ -102,7 +117,10 @@ func validAmount(v intstr.IntOrString, path *field.Path) field.ErrorList {
 
 // isZero says whether an amount is none at all.
 func isZero(v intstr.IntOrString) bool {
-	return v.IntValue() == 0 && strings.Trim(v.StrVal, "0%") == ""
+	if percent, ok := strings.CutSuffix(v.StrVal, "%"); ok && v.Type == intstr.String {
+		v = intstr.FromString(percent)
+	}
+	return v.IntValue() == 0 // as is what is no amount
 }
 
 // notMoreThanAll says that a percentage must not exceed 100.

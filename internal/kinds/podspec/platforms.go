@@ -20,7 +20,7 @@ func validateOS(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	at := path.Child("os")
 	switch spec.OS.Name {
 	case "":
-		return field.ErrorList{field.Required(at.Child("name"), "cannot be empty")}
+		return field.ErrorList{field.Required(at.Child("name"), "")}
 	case corev1.Linux:
 		return noWindowsOptions(spec, path)
 	case corev1.Windows:

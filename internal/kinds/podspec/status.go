@@ -86,10 +86,10 @@ func validateExtendedClaim(s *corev1.PodExtendedResourceClaimStatus, spec *corev
 	if s == nil {
 		return nil
 	}
-	mappings := at.Child("requestMappings")
+	mappings, request := at.Child("requestMappings"), at.Child("requestName") // as Kubernetes calls it
 	seen := rule.Seen[corev1.ContainerExtendedResourceRequest]{}
 	errs := rule.Each(s.RequestMappings, mappings, func(m *corev1.ContainerExtendedResourceRequest, at *field.Path) field.ErrorList {
-		return rule.Join(rule.Form(m.RequestName, at.Child("requestName"), validation.IsDNS1123Label), seen.Once(*m, at), validateMapping(m, spec, at))
+		return rule.Join(rule.Form(m.RequestName, request, validation.IsDNS1123Label), seen.Once(*m, at), validateMapping(m, spec, at))
 	})
 	if len(s.RequestMappings) == 0 {
 		errs = append(errs, field.Required(mappings, "at least one request mapping is required"))
