@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -119,7 +120,7 @@ func (s *watchSink) take(resp *storev1.WatchResponse) error {
 		}
 		return nil
 	}
-	s.buf = s.buf[:0]
+	s.buf = slices.Grow(s.buf[:0], sizeOf(resp.GetEvents().GetEvents()))
 	for _, e := range resp.GetEvents().GetEvents() {
 		var err error
 		if s.buf, err = s.encoder.event(s.buf, e); err != nil {
@@ -130,6 +131,18 @@ func (s *watchSink) take(resp *storev1.WatchResponse) error {
 		s.start()
 	}
 	return s.send()
+}
+
+// eventWrapping is about how much an event is larger than the object in it.
+const eventWrapping = 64
+
+// sizeOf returns about how large events are together.
+func sizeOf(events []*storev1.WatchEvent) int {
+	n := 0
+	for _, e := range events {
+		n += len(e.GetObject().GetJson()) + len(e.GetObject().GetObject().GetValue()) + eventWrapping
+	}
+	return n
 }
 
 // keepBuffer is the most memory that an idle watch holds for its next batch.

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -55,8 +56,12 @@ func (v *Version) Encode(f Form) (*storev1.Object, error) {
 // JSON returns the object as Kubernetes JSON.
 func (v *Version) JSON() ([]byte, error) {
 	obj, err := v.encodeJSON()
-	return obj.GetJson(), err
+	return bytes.TrimSuffix(obj.GetJson(), newline), err
 }
+
+// newline ends the JSON of an object where it is an answer of its own, which need
+// not be copied for that.
+var newline = []byte("\n")
 
 func (v *Version) encodeJSON() (*storev1.Object, error) {
 	return memorized(v, func(m *memo) *lazy[*storev1.Object] { return &m.json }, func() (*storev1.Object, error) {
@@ -65,7 +70,7 @@ func (v *Version) encodeJSON() (*storev1.Object, error) {
 			return nil, err
 		}
 		b, err := marshalJSON(obj)
-		return &storev1.Object{Json: b, Trace: v.Trace}, err
+		return &storev1.Object{Json: append(b, newline...), Trace: v.Trace}, err
 	}, func(o *storev1.Object) int { return wrapperCost + len(o.GetJson()) })
 }
 

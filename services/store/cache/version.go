@@ -217,16 +217,16 @@ func withResourceVersion(kind *kinds.Kind, body []byte, rv string) []byte {
 	if rv == "" {
 		return body
 	}
+	text := protowire.SizeTag(resourceVersionField) + protowire.SizeBytes(len(rv))
+	wire := append(make([]byte, 0, len(body)+protowire.SizeTag(metadataField)+protowire.SizeBytes(text)), body...)
 	if kind.Custom != nil {
-		wire := slices.Grow(slices.Clone(body), len(rv)+2)
 		wire = protowire.AppendTag(wire, documentVersionField, protowire.BytesType)
 		return protowire.AppendString(wire, rv)
 	}
-	meta := protowire.AppendTag(nil, resourceVersionField, protowire.BytesType)
-	meta = protowire.AppendString(meta, rv)
-	wire := slices.Grow(slices.Clone(body), len(meta)+2)
 	wire = protowire.AppendTag(wire, metadataField, protowire.BytesType)
-	return protowire.AppendBytes(wire, meta)
+	wire = protowire.AppendVarint(wire, uint64(text))
+	wire = protowire.AppendTag(wire, resourceVersionField, protowire.BytesType)
+	return protowire.AppendString(wire, rv)
 }
 
 // GoneAt returns the version as the last state of an object that was removed,
