@@ -167,24 +167,31 @@ func validateJobRestart(s *batchv1.JobSpec, at *field.Path) field.ErrorList {
 	return nil
 }
 
-// validateJobUpdate: a suspended job that has not begun may still change where
-// and with what its pods will run.
 func validateJobUpdate(j, old *batchv1.Job) field.ErrorList {
 	s, was := &j.Spec, &old.Spec
-	template := s.Template.DeepCopy()
-	if deref(was.Suspend) && old.Status.StartTime == nil {
-		maskScheduling(template, &was.Template)
-	}
 	return rule.Join(
 		validateCompletionsUpdate(s, was, specPath("completions")),
 		rule.Immutable(s.Selector, was.Selector, specPath("selector")),
-		rule.Immutable(template, &was.Template, specPath("template")),
+		validateJobTemplateUpdate(&s.Template, old),
 		rule.Immutable(s.CompletionMode, was.CompletionMode, specPath("completionMode")),
 		rule.Immutable(s.PodFailurePolicy, was.PodFailurePolicy, specPath("podFailurePolicy")),
 		rule.Immutable(s.BackoffLimitPerIndex, was.BackoffLimitPerIndex, specPath("backoffLimitPerIndex")),
 		rule.Immutable(s.ManagedBy, was.ManagedBy, specPath("managedBy")),
 		rule.Immutable(s.SuccessPolicy, was.SuccessPolicy, specPath("successPolicy")),
 	)
+}
+
+// validateJobTemplateUpdate: a suspended job that has no pods may still change where
+// and with what they will run (KEP-5440).
+func validateJobTemplateUpdate(template *corev1.PodTemplateSpec, old *batchv1.Job) field.ErrorList {
+	was := &old.Spec.Template
+	resting := old.Status.StartTime == nil || hasCondition(old, batchv1.JobSuspended)
+	if !deref(old.Spec.Suspend) || !resting || old.Status.Active > 0 {
+		return rule.Immutable(template, was, specPath("template"))
+	}
+	spec := template.Spec.DeepCopy()
+	maskScheduling(spec, &was.Spec)
+	return rule.Immutable(*spec, was.Spec, specPath("template", "spec"))
 }
 
 // validateCompletionsUpdate: an indexed job may grow and shrink as a whole.

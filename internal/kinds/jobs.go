@@ -164,15 +164,21 @@ func defaultBackoff(s *batchv1.JobSpec) int32 {
 	return 6
 }
 
-func maskScheduling(template, old *corev1.PodTemplateSpec) {
-	template.Labels, template.Annotations = old.Labels, old.Annotations
-	template.Spec.NodeSelector = old.Spec.NodeSelector
-	maskNodeAffinity(&template.Spec, &old.Spec)
-	template.Spec.Tolerations = old.Spec.Tolerations
-	template.Spec.SchedulingGates = old.Spec.SchedulingGates
-	for i := range template.Spec.Containers {
-		if i < len(old.Spec.Containers) {
-			template.Spec.Containers[i].Resources = old.Spec.Containers[i].Resources
+// maskScheduling has a spec be as the old one is where pods are scheduled by it.
+func maskScheduling(spec, old *corev1.PodSpec) {
+	spec.NodeSelector, spec.Tolerations, spec.SchedulingGates = old.NodeSelector, old.Tolerations, old.SchedulingGates
+	maskNodeAffinity(spec, old)
+	maskResources(spec.Containers, old.Containers)
+	maskResources(spec.InitContainers, old.InitContainers)
+}
+
+func maskResources(containers, old []corev1.Container) {
+	if len(containers) != len(old) {
+		return
+	}
+	for i := range containers {
+		if containers[i].Name == old[i].Name {
+			containers[i].Resources = old[i].Resources
 		}
 	}
 }

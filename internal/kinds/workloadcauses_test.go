@@ -128,6 +128,11 @@ func TestJobs(t *testing.T) {
 			`spec.podFailurePolicy.rules[2].onPodConditions[0].status: Unsupported value: "A": supported values: "False", "True", "Unknown"`}},
 	})
 	const begun = "metadata: {name: j, uid: u}\nstatus: {startTime: '2026-01-01T00:00:00Z'}\nspec: {selector: {matchLabels: {a: b}}, "
+	podOf := func(image, more string) string {
+		return `"spec":{"containers":[{"name":"c","image":"` + image + `","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","imagePullPolicy":"Always"}],` +
+			`"restartPolicy":"Never","terminationGracePeriodSeconds":30,"dnsPolicy":"ClusterFirst",` + more + `"securityContext":{},"schedulerName":"default-scheduler"}`
+	}
+	const rests = "metadata: {name: j, uid: u}\nstatus: {startTime: '2026-01-01T00:00:00Z', active: 0, conditions: [{type: Suspended, status: 'True'}]}\nspec: {suspend: true, selector: {matchLabels: {a: b}}, " + once + "}"
 	testUpdate(t, gvk("batch/v1", "Job"), false, []change{
 		{"much", begun + "completions: 1, completionMode: NonIndexed, " + once + "}", begun + "completions: 2, completionMode: Indexed, parallelism: 1, backoffLimitPerIndex: 1, managedBy: a/b, " + once + "}", []string{
 			"spec.completions: Invalid value: 2: can only be modified in tandem with spec.parallelism",
@@ -135,6 +140,11 @@ func TestJobs(t *testing.T) {
 			"spec.backoffLimitPerIndex: Invalid value: 1: field is immutable", `spec.managedBy: Invalid value: "a/b": field is immutable`}},
 		{"more at once", begun + "parallelism: 1, " + once + "}", begun + "parallelism: 2, " + once + "}", nil},
 		{"where suspended pods will run", "spec: {suspend: true, " + once + "}", "spec: {suspend: true, template: {metadata: {labels: {a: b}}, spec: {nodeSelector: {a: b}, restartPolicy: Never, containers: [{name: c, image: i}]}}}", nil},
+		{"where pods will run that were suspended", rests, strings.Replace(rests, "image: i", "image: i, resources: {limits: {cpu: 1}}", 1), nil},
+		{"where pods run", strings.Replace(rests, "active: 0", "active: 1", 1), strings.Replace(rests, "spec: {restart", "spec: {nodeSelector: {a: b}, restart", 1), []string{
+			`spec.template: Invalid value: {"metadata":{},` + podOf("i", `"nodeSelector":{"a":"b"},`) + "}: field is immutable"}},
+		{"what suspended pods will run", rests, strings.Replace(rests, "image: i", "image: j", 1), []string{
+			strings.Replace("spec.template.spec: Invalid value: "+podOf("j", "")+": field is immutable", `"spec":`, "", 1)}},
 	})
 	const manual = begun + "manualSelector: true, template: {metadata: {labels: {a: b}}, spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}"
 	testUpdate(t, gvk("batch/v1", "Job"), false, []change{ // the labels are judged when a job is made
