@@ -122,9 +122,10 @@ func (c *cgroups) createUnified(path string) error {
 // need, and what else there is.
 func handDown(dir string) error {
 	file := filepath.Join(dir, "cgroup.subtree_control")
-	for _, controller := range []string{"cpu", "memory", "pids"} {
+	// Memory comes first: the others may be handed down beside processes, to threads.
+	for _, controller := range []string{"memory", "cpu", "pids"} {
 		err := os.WriteFile(file, []byte("+"+controller), 0)
-		if errors.Is(err, unix.EBUSY) {
+		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EOPNOTSUPP) {
 			return fmt.Errorf("%s has processes of its own, so that cgroups in it cannot have limits: does the agent see a part of the machine's cgroups only? %w", dir, err)
 		}
 		if err != nil {
