@@ -16,7 +16,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 DEMO_DIR ?= $(CURDIR)/.navarch
 
 MODEL_EFFORT ?= 30
-.PHONY: build navarch node-tools kubectl grpcurl clients packages demo up down images image-programs compose-up compose-down compose-test test unit integration model bench bench-peers peers lint generate check-generated fmt clean
+.PHONY: build navarch node-tools kubectl grpcurl clients packages demo up down images image-programs compose-up compose-down compose-test test unit integration test-cgroup2 model bench bench-peers peers lint generate check-generated fmt clean
 
 ## build: navarch, its shim, kubectl, runc and the CNI plugins, into bin/
 build: navarch kubectl node-tools
@@ -90,6 +90,13 @@ unit: build
 integration: build grpcurl clients
 	# One package at a time: each runs whole clusters, and one checks what they leave on the host.
 	NAVARCH_BIN_DIR=$(BIN) $(GO) test -p 1 -timeout 40m -count=1 ./test/...
+
+## test-cgroup2: the tests of real containers in a virtual machine with Debian's kernel, of cgroups of version 2 and AppArmor
+test-cgroup2: build
+	mkdir -p $(BIN)/vm
+	CGO_ENABLED=0 $(GO) test -trimpath -c -o $(BIN)/vm/ ./agent/apparmor ./agent/runtime
+	NAVARCH_BIN_DIR=$(BIN) NAVARCH_TEST_SHIM=$(BIN)/navarch-shim ./test/vm/run sh -c \
+		'cd agent/apparmor && $(BIN)/vm/apparmor.test -test.v && cd ../runtime && $(BIN)/vm/runtime.test -test.v -test.timeout 30m'
 
 ## model: the random checks of the Store, the controllers and the agents with a new seed, MODEL_EFFORT times as long as in `make unit`
 model:
