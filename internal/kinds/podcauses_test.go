@@ -260,6 +260,11 @@ func TestPodScheduling(t *testing.T) {
 
 func TestPodNamesAndPolicies(t *testing.T) {
 	testCreate(t, gvk("v1", "Pod"), []bad{
+		{"a name beside others", withSpec("hostNetwork: true, setHostnameAsFQDN: true, hostnameOverride: H_"), []string{
+			"spec.hostnameOverride: Forbidden: may not be specified when setHostnameAsFQDN is true",
+			"spec.hostnameOverride: Forbidden: may not be specified when hostNetwork is true",
+			`spec.hostnameOverride: Invalid value: "H_": ` + subdomain1123}},
+		{"a name that is none", withSpec("hostnameOverride: ''"), []string{`spec.hostnameOverride: Invalid value: "": ` + subdomain1123}},
 		{"policies", withSpec("restartPolicy: Wrong, dnsPolicy: Wrong, preemptionPolicy: Wrong, activeDeadlineSeconds: 0"), []string{
 			`spec.restartPolicy: Unsupported value: "Wrong": supported values: "Always", "OnFailure", "Never"`,
 			`spec.dnsPolicy: Unsupported value: "Wrong": supported values: "ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"`,

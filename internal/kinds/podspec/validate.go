@@ -117,13 +117,27 @@ func (c podCheck) names(at *field.Path) field.ErrorList {
 	if name := spec.RuntimeClassName; name != nil {
 		errs = append(errs, rule.Form(*name, at.Child("runtimeClassName"), validation.IsDNS1123Subdomain)...)
 	}
-	if name := spec.HostnameOverride; name != nil && *name != "" {
-		errs = append(errs, rule.Form(*name, at.Child("hostnameOverride"), validation.IsDNS1123Subdomain)...)
-		if len(*name) > longestHostname {
-			errs = append(errs, field.TooLong(at.Child("hostnameOverride"), *name, longestHostname))
-		}
+	return append(errs, c.hostnameOverride(at.Child("hostnameOverride"))...)
+}
+
+// hostnameOverride checks a name that stands for all others: there may be nothing
+// that it would contradict.
+func (c podCheck) hostnameOverride(at *field.Path) field.ErrorList {
+	name := c.spec.HostnameOverride
+	if name == nil {
+		return nil
 	}
-	return errs
+	var errs field.ErrorList
+	if c.spec.SetHostnameAsFQDN != nil && *c.spec.SetHostnameAsFQDN {
+		errs = append(errs, field.Forbidden(at, "may not be specified when setHostnameAsFQDN is true"))
+	}
+	if c.spec.HostNetwork {
+		errs = append(errs, field.Forbidden(at, "may not be specified when hostNetwork is true"))
+	}
+	if len(*name) > longestHostname {
+		errs = append(errs, field.TooLong(at, *name, longestHostname))
+	}
+	return append(errs, rule.Form(*name, at, validation.IsDNS1123Subdomain)...)
 }
 
 // resourceClaims checks the claims that containers may refer to, and remembers
