@@ -154,6 +154,9 @@ func (f *fakeRuntime) CreateContainer(ctx context.Context, uid string, spec runt
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if u := spec.Security.RunAsUser; u != nil {
+		spec.User = &runtime.User{UID: uint32(*u), GID: 7, Groups: []uint32{7, 8}}
+	}
 	f.containers[spec.ID] = &fakeContainer{done: make(chan struct{}), status: runtime.ContainerStatus{
 		PodUID: uid, Spec: spec, State: runtime.StateCreated, CreatedAt: time.Now(),
 	}}

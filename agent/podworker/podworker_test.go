@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -45,6 +46,17 @@ func TestPodRunsAndIsDeleted(t *testing.T) {
 	defer b.network.mu.Unlock()
 	if len(b.runtime.sandboxes) != 0 || len(b.network.pods) != 0 {
 		t.Errorf("left behind: sandboxes %v, network %v", b.runtime.sandboxes, b.network.pods)
+	}
+}
+
+// The status says as whom a container began, which its image has a part in.
+func TestStatusSaysAsWhomAContainerRuns(t *testing.T) {
+	b := newBench(t)
+	b.pod("web", func(p *corev1.Pod) { p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000))} })
+	got := b.until("web", "ready", isReady).Status.ContainerStatuses[0].User
+	want := &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: 1000, GID: 7, SupplementalGroups: []int64{7, 8}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -130,6 +130,7 @@ func (w *worker) containerStatus(c *container) corev1.ContainerStatus {
 	}
 	if c.present {
 		cs.ContainerID = idPrefix + c.current.Spec.ID
+		cs.User = userOf(c.current.Spec.User)
 		if cs.ImageID == "" { // the container was made by an earlier agent
 			cs.ImageID = w.imageIDBefore(cs.ContainerID, c.current.Spec.ImageID)
 		}
@@ -140,6 +141,18 @@ func (w *worker) containerStatus(c *container) corev1.ContainerStatus {
 	w.setState(c, &cs)
 	c.setResources(&cs)
 	return cs
+}
+
+// userOf says as whom a container began.
+func userOf(u *runtime.User) *corev1.ContainerUser {
+	if u == nil {
+		return nil // made by an agent that did not note it
+	}
+	out := &corev1.LinuxContainerUser{UID: int64(u.UID), GID: int64(u.GID)}
+	for _, gid := range u.Groups {
+		out.SupplementalGroups = append(out.SupplementalGroups, int64(gid))
+	}
+	return &corev1.ContainerUser{Linux: out}
 }
 
 // volumeMounts says how a container's volumes are mounted.

@@ -179,7 +179,7 @@ func (r *Runc) makeContainer(ctx context.Context, p *pod, spec ContainerSpec) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := r.writeBundle(p, bundle, spec, target.Pid); err != nil {
+	if err := r.writeBundle(p, bundle, &spec, target.Pid); err != nil {
 		return nil, err
 	}
 	state, err := p.client.Create(ctx, spec.ID, shim.CreateOptions{
@@ -214,9 +214,10 @@ func (r *Runc) target(p *pod, spec ContainerSpec) (shim.ProcessID, error) {
 	return state.Process, nil
 }
 
-func (r *Runc) writeBundle(p *pod, bundle string, spec ContainerSpec, targetPid int) error {
+// writeBundle writes what runc makes a container from, and fills in spec's User.
+func (r *Runc) writeBundle(p *pod, bundle string, spec *ContainerSpec, targetPid int) error {
 	builder := specBuilder{
-		pod: p, spec: spec, bundle: bundle, targetPid: targetPid, cgroup: r.containerCgroup(p.spec.UID, spec.ID),
+		pod: p, spec: *spec, bundle: bundle, targetPid: targetPid, cgroup: r.containerCgroup(p.spec.UID, spec.ID),
 		capabilities: r.capabilitiesFor(p), seccompDir: r.cfg.SeccompDir, cdiDirs: r.cfg.CDIDirs,
 		appArmorDefault: r.cfg.AppArmorDefault, minOOMScore: r.minOOMScore, cgroups: r.cgroups,
 	}
@@ -236,6 +237,8 @@ func (r *Runc) writeBundle(p *pod, bundle string, spec ContainerSpec, targetPid 
 	if err != nil {
 		return err
 	}
+	user := config.Process.User
+	spec.User = &User{UID: user.UID, GID: user.GID, Groups: user.AdditionalGids}
 	if err := shim.WriteFileAtomic(filepath.Join(bundle, specFile), config); err != nil {
 		return err
 	}

@@ -163,6 +163,9 @@ type ContainerSpec struct {
 
 	// Security says as whom it runs and what it may do.
 	Security Security `json:"security"`
+	// User is as whom its first process began, by what Security and the image say.
+	// The runtime fills it in.
+	User *User `json:"user,omitempty"`
 
 	// Resources are the container's limits.
 	Resources Resources `json:"resources,omitzero"`
@@ -306,6 +309,14 @@ const (
 	// ReasonUnknown: the exit code was lost with the shim or at a reboot.
 	ReasonUnknown = "ContainerStatusUnknown"
 )
+
+// User is a process' user in its container: the numbers of the user, of its group,
+// and of all groups it is in.
+type User struct {
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups,omitempty"`
+}
 
 // ContainerStatus is what is known of a container.
 type ContainerStatus struct {
