@@ -132,6 +132,9 @@ func TestPodResources(t *testing.T) {
 		{"claims", inContainer("resources: {claims: [{name: ''}, {name: a}]}"), []string{
 			"spec.containers[0].resources.claims[0]: Required value",
 			`spec.containers[0].resources.claims[1]: Not found: "a": must be one of the names in pod.spec.resourceClaims which is empty`}},
+		{"requests of claims", "spec: {resourceClaims: [{name: a, resourceClaimName: a}], containers: [{name: c, image: i, resources: {claims: [{name: a, request: R}, {name: a, request: r}, {name: a, request: r}, {name: a}, {name: a, request: s}]}}]}", []string{
+			`spec.containers[0].resources.claims[0].request: Invalid value: "R": ` + label1123, `spec.containers[0].resources.claims[2]: Duplicate value: "a/r"`,
+			`spec.containers[0].resources.claims[3]: Duplicate value: "a"`, `spec.containers[0].resources.claims[4]: Duplicate value: "a"`}},
 		{"the pod's claims", withSpec("resourceClaims: [{name: ''}, {name: a, resourceClaimName: b}, {name: a, resourceClaimName: B, resourceClaimTemplateName: d}]"), []string{
 			"spec.resourceClaims[0].name: Required value",
 			"spec.resourceClaims[0]: Invalid value: {\"name\":\"\"}: must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",

@@ -55,16 +55,12 @@ func validateAmounts(r *corev1.ResourceRequirements, name func(corev1.ResourceNa
 
 // claimNames: a container refers to the claims of its pod.
 func (c podCheck) claimNames(claims []corev1.ResourceClaim, at *field.Path) field.ErrorList {
-	seen := rule.Seen[string]{}
+	named := make(claimed)
 	return rule.Each(claims, at, func(claim *corev1.ResourceClaim, at *field.Path) field.ErrorList {
 		if claim.Name == "" {
 			return field.ErrorList{field.Required(at, "")}
 		}
-		key := claim.Name
-		if claim.Request != "" {
-			key += "/" + claim.Request
-		}
-		errs := seen.Once(key, at)
+		errs := named.once(claim, at)
 		if c.claims.Has(claim.Name) {
 			return errs
 		}
@@ -77,6 +73,29 @@ func (c podCheck) claimNames(claims []corev1.ResourceClaim, at *field.Path) fiel
 		}
 		return append(errs, unknown)
 	})
+}
+
+// claimed are the requests that a container has named of each claim; "" is the whole.
+type claimed map[string][]string
+
+// once says that a claim is named once, and a request of it too: the whole has each.
+func (c claimed) once(claim *corev1.ResourceClaim, at *field.Path) field.ErrorList {
+	before, request := c[claim.Name], claim.Request
+	if slices.Contains(before, "") {
+		return field.ErrorList{field.Duplicate(at, claim.Name)}
+	}
+	c[claim.Name] = append(before, request)
+	switch {
+	case request != "":
+		errs := rule.Form(request, at.Child("request"), validation.IsDNS1123Label)
+		if slices.Contains(before, request) {
+			errs = append(errs, field.Duplicate(at, claim.Name+"/"+request))
+		}
+		return errs
+	case len(before) > 0:
+		return field.ErrorList{field.Duplicate(at, claim.Name)}
+	}
+	return nil
 }
 
 // ValidateOverhead returns what is wrong with what a pod costs beside its
