@@ -15,6 +15,7 @@ import (
 
 	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
+	"navarch.dev/navarch/internal/kinds/volumespec"
 )
 
 func statefulSetColumns() []Column {
@@ -34,6 +35,7 @@ func statefulSetStrategy() Strategy {
 		rules[*appsv1.StatefulSet]{
 			defaults:       defaultStatefulSet,
 			validate:       validateStatefulSet,
+			validateCreate: validateNewStatefulSet,
 			validateUpdate: validateStatefulSetUpdate,
 			validateStatus: func(s, old *appsv1.StatefulSet) field.ErrorList {
 				n := &s.Status
@@ -86,13 +88,21 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 		validateRetention(spec.PersistentVolumeClaimRetentionPolicy, specPath("persistentVolumeClaimRetentionPolicy")),
 		rule.NonNegative(spec.Replicas, specPath("replicas")),
 		rule.NonNegative(&spec.MinReadySeconds, specPath("minReadySeconds")),
-		rule.FormIfSet(spec.ServiceName, specPath("serviceName"), validation.IsDNS1123Label),
 		validateWorkload(workload{"statefulset", "StatefulSet"}, spec.Selector, templateWithClaims(s)),
 	)
 	if spec.Ordinals != nil {
 		errs = append(errs, rule.NonNegative(&spec.Ordinals.Start, specPath("ordinals.start"))...)
 	}
 	return errs
+}
+
+// validateNewStatefulSet judges what nobody can change later.
+func validateNewStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
+	return rule.Join(
+		rule.FormIfSet(s.Spec.ServiceName, specPath("serviceName"), validation.IsDNS1123Label),
+		rule.Each(s.Spec.VolumeClaimTemplates, specPath("volumeClaimTemplates"), func(c *corev1.PersistentVolumeClaim, at *field.Path) field.ErrorList {
+			return volumespec.ValidateClaimSpec(&c.Spec, at.Child("spec"))
+		}))
 }
 
 func validatePodManagement(p appsv1.PodManagementPolicyType, at *field.Path) field.ErrorList {

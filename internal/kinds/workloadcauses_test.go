@@ -61,6 +61,9 @@ func TestWorkloads(t *testing.T) {
 		{"a selector without sense", "spec: {selector: {matchExpressions: [{key: a, operator: Is}]}, template: {spec: {restartPolicy: Never}}}", []string{
 			`spec.selector.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator`,
 			`spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"Is"}]}`, restarts}},
+		{"claims of nothing", "spec: {volumeClaimTemplates: [{metadata: {name: d}, spec: {accessModes: [A]}}], " + selects + template + "}", []string{
+			`spec.volumeClaimTemplates[0].spec.accessModes: Unsupported value: "A": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"`,
+			"spec.volumeClaimTemplates[0].spec.resources[storage]: Required value"}},
 		{"words", "spec: {podManagementPolicy: A, updateStrategy: {type: B}, persistentVolumeClaimRetentionPolicy: {whenDeleted: C}, serviceName: D, ordinals: {start: -1}, " + selects + template + "}", []string{
 			`spec.podManagementPolicy: Invalid value: "A": must be 'OrderedReady' or 'Parallel'`,
 			`spec.updateStrategy: Invalid value: {"type":"B"}: must be 'RollingUpdate' or 'OnDelete'`,
