@@ -364,7 +364,7 @@ func differences(navarch, kube answer, m manifest) []string {
 
 // goValues are objects in messages, of which Kubernetes shows the Go type that it
 // has them in. Below a message it shows the change that it refuses so.
-var goValues = regexp.MustCompile(`(Invalid|Unsupported|Duplicate) value: ([{\[].*[}\]]|"\{.*\}"|null)(: |$)`)
+var goValues = regexp.MustCompile(`(Invalid|Unsupported|Duplicate) value: ([{\[].*[}\]]|"\{.*(\}|…)"|null)(: |$)`)
 
 // causesOf returns what a Status says is wrong, in no order.
 func causesOf(a answer) []string {
@@ -375,7 +375,7 @@ func causesOf(a answer) []string {
 	for _, c := range causes {
 		cause, _ := c.(map[string]any)
 		text, _, _ := strings.Cut(fmt.Sprintf("%v %v", cause["field"], cause["message"]), "\n")
-		out = append(out, goValues.ReplaceAllString(text, "$1 value: {}$3"))
+		out = append(out, goValues.ReplaceAllString(text, "$1 value: {}$4"))
 	}
 	slices.Sort(out)
 	return out
