@@ -25,7 +25,7 @@ func (w *worker) admit(now time.Time) {
 	if reason, message := w.m.grant(w.pod, w.uid, w.static); reason != "" {
 		w.m.deps.Metrics.Rejected(reason)
 		w.event(nil, corev1.EventTypeWarning, reason, message)
-		w.rejected = &corev1.PodStatus{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}
+		w.turnedAway, w.rejected = true, &corev1.PodStatus{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}
 		w.beginStopping(now)
 		w.stopContainers(now)
 		return

@@ -49,6 +49,9 @@ func TestRunsNothingLessIsolated(t *testing.T) {
 		if got.Status.Reason != "AppArmor" || !strings.HasSuffix(got.Status.Message, "Cannot enforce AppArmor: AppArmor is not enabled on the host") {
 			t.Errorf("%s: reason = %q, message %q", name, got.Status.Reason, got.Status.Message)
 		}
+		if len(got.Status.ContainerStatuses)+len(got.Status.InitContainerStatuses) > 0 {
+			t.Errorf("%s: containers that never were have statuses, which kubectl shows in place of the reason", name)
+		}
 	}
 	hostUsers := true
 	b.pod("unconfined", func(p *corev1.Pod) {

@@ -98,6 +98,9 @@ func (w *worker) podWithIPs() *corev1.Pod {
 
 func (w *worker) setContainers(s *corev1.PodStatus) {
 	s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses = nil, nil, nil
+	if w.turnedAway {
+		return // it never had any, and kubectl shows the pod's reason then
+	}
 	for _, c := range w.containers {
 		cs := w.containerStatus(c)
 		switch c.role {

@@ -55,14 +55,15 @@ type worker struct {
 	seen       time.Time
 	ran, found bool
 
-	pod      *corev1.Pod // the newest version seen, with the resources it was given; never changed
-	desired  *corev1.Pod // that version as the Store has it
-	static   bool        // from a file; the Store has a mirror of it
-	mirror   *corev1.Pod // that mirror, nil if there is none
-	deleted  bool        // the Store has it no more
-	phase    phase
-	rejected *corev1.PodStatus // why it was not admitted, or was ended
-	evicted  bool              // it took more storage than it may, or what the node is short of
+	pod        *corev1.Pod // the newest version seen, with the resources it was given; never changed
+	desired    *corev1.Pod // that version as the Store has it
+	static     bool        // from a file; the Store has a mirror of it
+	mirror     *corev1.Pod // that mirror, nil if there is none
+	deleted    bool        // the Store has it no more
+	phase      phase
+	rejected   *corev1.PodStatus // why it was not admitted, or was ended
+	turnedAway bool              // it was not admitted
+	evicted    bool              // it took more storage than it may, or what the node is short of
 	// evictionGrace is how long it may take to end then.
 	evictionGrace time.Duration
 	disrupted     bool // the node was short of something
