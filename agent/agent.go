@@ -58,6 +58,7 @@ import (
 	"navarch.dev/navarch/agent/runtime"
 	"navarch.dev/navarch/agent/server"
 	"navarch.dev/navarch/agent/stats"
+	"navarch.dev/navarch/agent/sysctls"
 	"navarch.dev/navarch/agent/userns"
 	"navarch.dev/navarch/agent/volume"
 	"navarch.dev/navarch/internal/client"
@@ -206,6 +207,9 @@ func (a *Agent) wirePods(nodeIP netip.Addr, tel telemetry.Set) (err error) {
 	counted := a.counts.Runtime(a.runtime)
 	podsIn := a.cfg.podConfig(nodeIP, a.node.Allocatable)
 	podsIn.AppArmor = confined
+	if podsIn.Sysctls, err = sysctls.Parse(a.cfg.UnsafeSysctls); err != nil {
+		return err
+	}
 	a.pods = podworker.New(podsIn, podworker.Deps{
 		Client: a.client, Pods: pods, Services: a.services, Runtime: counted, Images: a.images,
 		Network: a.network, Volumes: volumes, Devices: prepared, Users: a.users, Objects: objs, Events: a.recorder, Log: tel.Log, Tracer: tel.Tracer(),

@@ -16,6 +16,7 @@ import (
 
 	"navarch.dev/navarch/agent/eviction"
 	"navarch.dev/navarch/agent/image"
+	"navarch.dev/navarch/agent/sysctls"
 	"navarch.dev/navarch/agent/userns"
 	"navarch.dev/navarch/internal/fencing"
 )
@@ -47,6 +48,9 @@ type Config struct {
 	PluginsDir string
 	// CDIDirs hold specifications of CDI devices.
 	CDIDirs []string
+	// UnsafeSysctls are kernel parameters that pods may set beside the safe ones,
+	// or prefixes of them that end in *.
+	UnsafeSysctls []string
 	// ClusterCIDR and ServiceCIDR are the cluster's networks.
 	ClusterCIDR, ServiceCIDR string
 	// ClusterDNS and ClusterDomain are for pods' resolv.conf; ResolvConf is the
@@ -134,6 +138,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.StaticPodDir, "static-pod-dir", c.StaticPodDir, "folder of static pods' manifests")
 	fs.StringVar(&c.PluginsDir, "plugins-dir", c.PluginsDir, "folder whose plugins_registry drivers of devices register in, /var/lib/kubelet for most of them; empty: the node's own folder")
 	fs.StringSliceVar(&c.CDIDirs, "cdi-spec-dirs", c.CDIDirs, "folders of specifications of CDI devices")
+	fs.StringSliceVar(&c.UnsafeSysctls, "allowed-unsafe-sysctls", c.UnsafeSysctls, "kernel parameters, or prefixes of them that end in *, that pods may set beside the safe ones")
 	fs.StringVar(&c.SeccompDir, "seccomp-dir", c.SeccompDir, "folder of seccomp profiles")
 	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", c.ClusterCIDR, "network of all pods")
 	fs.StringVar(&c.ServiceCIDR, "service-cidr", c.ServiceCIDR, "network of all Services")
@@ -201,6 +206,9 @@ func (c *Config) Validate() error {
 	}
 	if _, _, err := c.usersShare(); err != nil {
 		return err
+	}
+	if _, err := sysctls.Parse(c.UnsafeSysctls); err != nil {
+		return fmt.Errorf("allowed-unsafe-sysctls: %w", err)
 	}
 	return c.validateNumbers()
 }

@@ -51,6 +51,9 @@ func (m *Manager) grant(pod *corev1.Pod, uid string, static bool) (reason, messa
 	if message := m.refuseAppArmor(pod); message != "" {
 		return "AppArmor", message
 	}
+	if message := m.cfg.Sysctls.Refuse(pod); message != "" {
+		return "SysctlForbidden", message
+	}
 	g := grantOf(pod)
 	if !static {
 		if reason, message := m.fits(g, uid); reason != "" {

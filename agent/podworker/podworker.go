@@ -48,6 +48,7 @@ import (
 	"navarch.dev/navarch/agent/objects"
 	"navarch.dev/navarch/agent/probe"
 	"navarch.dev/navarch/agent/runtime"
+	"navarch.dev/navarch/agent/sysctls"
 	"navarch.dev/navarch/agent/userns"
 	"navarch.dev/navarch/agent/volume"
 	"navarch.dev/navarch/internal/client"
@@ -88,6 +89,8 @@ type Config struct {
 	Promise time.Duration
 	// AppArmor is what of it the node has.
 	AppArmor apparmor.Support
+	// Sysctls are the kernel parameters that pods may set.
+	Sysctls sysctls.Allowed
 }
 
 // Network connects pods. *network.Network implements it.

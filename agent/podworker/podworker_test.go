@@ -223,6 +223,13 @@ func TestRejectsWhatDoesNotFit(t *testing.T) {
 	if got.Status.Reason != "OutOfcpu" {
 		t.Errorf("reason = %q, message = %q", got.Status.Reason, got.Status.Message)
 	}
+	b.pod("unsafe", func(p *corev1.Pod) {
+		p.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "kernel.msgmax", Value: "1"}}}
+	})
+	got = b.until("unsafe", "rejected", phaseIs(corev1.PodFailed))
+	if got.Status.Reason != "SysctlForbidden" || !strings.Contains(got.Status.Message, `"kernel.msgmax" not allowlisted`) {
+		t.Errorf("reason = %q, message = %q", got.Status.Reason, got.Status.Message)
+	}
 	port := func(p *corev1.Pod) {
 		p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 8080}}
 	}
