@@ -109,6 +109,11 @@ func (w *worker) beginProbes(c *container) {
 				w.event(c, corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %s", kind, output))
 			})
 		},
+		Warned: func(kind probe.Kind, output string) {
+			w.send(func() {
+				w.event(c, corev1.EventTypeWarning, "ProbeWarning", fmt.Sprintf("%s probe warning: %s", kind, output))
+			})
+		},
 	})
 }
 

@@ -33,18 +33,25 @@ type Target struct {
 }
 
 // Check runs a probe once.
-func (t Target) Check(ctx context.Context, p *corev1.Probe) (bool, string) {
+func (t Target) Check(ctx context.Context, p *corev1.Probe) (Verdict, string) {
 	switch {
 	case p.Exec != nil:
-		return t.exec(ctx, p.Exec.Command)
+		return verdict(t.exec(ctx, p.Exec.Command))
 	case p.HTTPGet != nil:
 		return t.httpGet(ctx, p.HTTPGet)
 	case p.TCPSocket != nil:
-		return t.tcp(ctx, p.TCPSocket)
+		return verdict(t.tcp(ctx, p.TCPSocket))
 	case p.GRPC != nil:
-		return t.grpc(ctx, p.GRPC)
+		return verdict(t.grpc(ctx, p.GRPC))
 	}
-	return false, "the probe has no handler"
+	return Failed, "the probe has no handler"
+}
+
+func verdict(ok bool, output string) (Verdict, string) {
+	if ok {
+		return Succeeded, output
+	}
+	return Failed, output
 }
 
 func (t Target) exec(ctx context.Context, command []string) (bool, string) {
@@ -123,15 +130,18 @@ func probeClient(host string) *http.Client {
 	}
 }
 
-func (t Target) httpGet(ctx context.Context, h *corev1.HTTPGetAction) (bool, string) {
+// httpGet takes a redirect that is not followed for an answer.
+func (t Target) httpGet(ctx context.Context, h *corev1.HTTPGetAction) (Verdict, string) {
 	status, body, err := t.HTTPGet(ctx, h)
-	if err != nil {
-		return false, err.Error()
+	switch {
+	case err != nil:
+		return Failed, err.Error()
+	case status >= 200 && status < 300:
+		return Succeeded, body
+	case status >= 300 && status < 400:
+		return Warned, "Probe terminated redirects, Response body: " + body
 	}
-	if status >= 200 && status < 400 {
-		return true, body
-	}
-	return false, fmt.Sprintf("HTTP probe failed with statuscode: %d", status)
+	return Failed, fmt.Sprintf("HTTP probe failed with statuscode: %d", status)
 }
 
 func (t Target) tcp(ctx context.Context, h *corev1.TCPSocketAction) (bool, string) {

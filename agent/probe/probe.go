@@ -38,9 +38,21 @@ type Result struct {
 	Message string
 }
 
+// Verdict is what a single check found.
+type Verdict int
+
+const (
+	// Failed is no answer, or a bad one.
+	Failed Verdict = iota
+	// Succeeded is a good answer.
+	Succeeded
+	// Warned counts as a good answer, of which its pod is told.
+	Warned
+)
+
 // Checker runs one probe once. It is told the time limit by ctx.
 type Checker interface {
-	Check(ctx context.Context, probe *corev1.Probe) (ok bool, output string)
+	Check(ctx context.Context, probe *corev1.Probe) (found Verdict, output string)
 }
 
 // Reporter is told what probes find. Its functions must not block.
@@ -50,8 +62,8 @@ type Reporter struct {
 	Decided func(Result)
 	// Checked is called for each single check with the time that it took.
 	Checked func(kind Kind, ok bool, took time.Duration)
-	// Failed is called for each single failure.
-	Failed func(kind Kind, output string)
+	// Failed is called for each single failure, Warned for each warning.
+	Failed, Warned func(kind Kind, output string)
 }
 
 // Watch runs a container's probes until ctx ends. started is when it was
@@ -138,14 +150,18 @@ func (l *loop) period() time.Duration { return seconds(l.probe.PeriodSeconds, 10
 func (l *loop) once(ctx context.Context) {
 	begun := time.Now()
 	limited, cancel := context.WithTimeout(ctx, seconds(l.probe.TimeoutSeconds, 1))
-	ok, output := l.check.Check(limited, l.probe)
+	found, output := l.check.Check(limited, l.probe)
 	cancel()
 	if ctx.Err() != nil {
 		return
 	}
+	ok := found != Failed
 	l.report.Checked(l.kind, ok, time.Since(begun))
-	if !ok {
+	switch found {
+	case Failed:
 		l.report.Failed(l.kind, output)
+	case Warned:
+		l.report.Warned(l.kind, output)
 	}
 	if ok == l.last && l.run > 0 {
 		l.run++

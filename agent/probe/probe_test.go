@@ -23,7 +23,7 @@ type answers struct {
 	at   []time.Time
 }
 
-func (a *answers) Check(context.Context, *corev1.Probe) (bool, string) {
+func (a *answers) Check(context.Context, *corev1.Probe) (Verdict, string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.at = append(a.at, time.Now())
@@ -31,7 +31,7 @@ func (a *answers) Check(context.Context, *corev1.Probe) (bool, string) {
 	if len(a.list) > 1 {
 		a.list = a.list[1:]
 	}
-	return ok, ""
+	return verdict(ok, "")
 }
 
 type decision struct {
@@ -55,6 +55,7 @@ func watch(c *corev1.Container, check Checker, for_ time.Duration) []decision {
 			},
 			Checked: func(Kind, bool, time.Duration) {},
 			Failed:  func(Kind, string) {},
+			Warned:  func(Kind, string) {},
 		})
 	}()
 	time.Sleep(for_)
@@ -141,12 +142,40 @@ func TestHandlers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		if ok, out := target.Check(ctx, &corev1.Probe{ProbeHandler: tt.probe}); ok != tt.want {
+		if ok, out := target.Check(ctx, &corev1.Probe{ProbeHandler: tt.probe}); (ok == Succeeded) != tt.want || ok == Warned {
 			t.Errorf("%s: %v, %q", tt.name, ok, out)
 		}
 		cancel()
 	}
 	if header != "" && header != "1" {
 		t.Errorf("header = %q", header)
+	}
+}
+
+// A redirect to the container itself is followed. One to elsewhere is not: that
+// counts as an answer, and the pod is told.
+func TestRedirects(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if to := r.URL.Query().Get("to"); to != "" {
+			http.Redirect(w, r, to, http.StatusFound)
+		}
+	}))
+	defer srv.Close()
+	host, portText, _ := net.SplitHostPort(srv.Listener.Addr().String())
+	port, _ := strconv.Atoi(portText)
+	for to, want := range map[string]string{"/": "", "http://192.0.2.1/": "Probe terminated redirects, Response body: <a href=\"http://192.0.2.1/\">Found</a>.\n\n"} {
+		p := &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/?to=" + to, Port: intstr.FromInt32(int32(port))}}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var warned, failed string
+		var ready bool
+		Watch(ctx, &corev1.Container{ReadinessProbe: p}, time.Now(), true, Target{PodIP: host}, Reporter{
+			Decided: func(r Result) { ready = r.Success; cancel() },
+			Checked: func(Kind, bool, time.Duration) {},
+			Failed:  func(_ Kind, output string) { failed = output; cancel() },
+			Warned:  func(_ Kind, output string) { warned = output },
+		})
+		if !ready || warned != want || failed != "" {
+			t.Errorf("to %s: ready %v, warned %q, failed %q", to, ready, warned, failed)
+		}
 	}
 }
