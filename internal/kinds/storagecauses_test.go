@@ -172,6 +172,7 @@ func TestVolumeAttachments(t *testing.T) {
 	of := gvk("storage.k8s.io/v1", "VolumeAttachment")
 	const attached = "spec: {attacher: d.example.com, nodeName: n, source: "
 	testCreate(t, of, []bad{
+		{"no attacher's name", "spec: {attacher: A_b, nodeName: n, source: {persistentVolumeName: v}}", []string{`spec.attacher: Invalid value: "A_b": ` + subdomain1123}},
 		{"nothing", "spec: {}", []string{"spec.attacher: Required value", `spec.nodeName: Invalid value: "": ` + subdomain1123,
 			"spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"}},
 		{"both", attached + "{persistentVolumeName: V, inlineVolumeSpec: {}}}", []string{`spec.source.persistentVolumeName: Invalid value: "V": ` + subdomain1123,

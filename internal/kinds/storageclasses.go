@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"navarch.dev/navarch/internal/kinds/devicespec"
 	"navarch.dev/navarch/internal/kinds/podspec"
 	"navarch.dev/navarch/internal/kinds/rule"
+	"navarch.dev/navarch/internal/kinds/volumespec"
 )
 
 func storageClassColumns() []Column {
@@ -134,7 +134,7 @@ func volumeAttachmentStrategy() Strategy {
 		rules[*storagev1.VolumeAttachment]{
 			validate: func(a *storagev1.VolumeAttachment) field.ErrorList {
 				return rule.Join(
-					devicespec.ValidateAnyDriver(a.Spec.Attacher, specPath("attacher")),
+					volumespec.ValidateDriverName(a.Spec.Attacher, specPath("attacher")),
 					rule.Form(a.Spec.NodeName, specPath("nodeName"), validation.IsDNS1123Subdomain),
 					validateAttachmentSource(&a.Spec.Source, specPath("source")),
 				)
