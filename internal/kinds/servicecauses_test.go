@@ -76,7 +76,8 @@ func TestServices(t *testing.T) {
 			[]string{"spec.healthCheckNodePort: Forbidden: field is immutable"}},
 	})
 	testUpdate(t, gvk("v1", "Service"), true, []change{
-		{"addresses", "{}", "status: {loadBalancer: {ingress: [{ip: a}, {ip: 1.1.1.1, ipMode: A}, {hostname: 1.1.1.1, ipMode: VIP}]}}", []string{
+		{"addresses of no balancer", "{}", "status: {loadBalancer: {ingress: [{ip: a}]}}", []string{"status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"}},
+		{"addresses", "spec: {type: LoadBalancer}", "spec: {type: LoadBalancer}\nstatus: {loadBalancer: {ingress: [{ip: a}, {ip: 1.1.1.1, ipMode: A}, {hostname: 1.1.1.1, ipMode: VIP}]}}", []string{
 			`status.loadBalancer.ingress[0].ip: Invalid value: "a": must be a valid IP address,`,
 			`status.loadBalancer.ingress[1].ipMode: Unsupported value: "A": supported values: "Proxy", "VIP"`,
 			"status.loadBalancer.ingress[2].ipMode: Forbidden: may not be specified when `ip` is not set",

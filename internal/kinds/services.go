@@ -64,6 +64,9 @@ func serviceStrategy() Strategy {
 			update: func(s, old *corev1.Service) {
 				keepAllocated(s, old)
 				defaultAddresses(s)
+				if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+					s.Status.LoadBalancer = corev1.LoadBalancerStatus{} // no longer, though it may take a while to go
+				}
 			},
 			defaults:       defaultService,
 			validate:       validateService,

@@ -90,8 +90,12 @@ func validateFamiliesUpdate(spec, was *corev1.ServiceSpec) field.ErrorList {
 }
 
 func validateServiceStatus(s, old *corev1.Service) field.ErrorList {
+	at, ingress := field.NewPath("status", "loadBalancer", "ingress"), s.Status.LoadBalancer.Ingress
+	if s.Spec.Type != corev1.ServiceTypeLoadBalancer && len(ingress) > 0 {
+		return field.ErrorList{field.Forbidden(at, "may only be used when `spec.type` is 'LoadBalancer'")}
+	}
 	kept := balancerIPs(old.Status.LoadBalancer.Ingress, func(in *corev1.LoadBalancerIngress) string { return in.IP })
-	return rule.Each(s.Status.LoadBalancer.Ingress, field.NewPath("status", "loadBalancer", "ingress"), func(in *corev1.LoadBalancerIngress, at *field.Path) field.ErrorList {
+	return rule.Each(ingress, at, func(in *corev1.LoadBalancerIngress, at *field.Path) field.ErrorList {
 		errs := validateBalancerAddress(in.IP, in.Hostname, kept, at)
 		switch mode := at.Child("ipMode"); {
 		case in.IPMode == nil && in.IP != "":

@@ -134,6 +134,22 @@ func TestServiceAddresses(t *testing.T) {
 	create(t, c, service("d", clusterIP(ip)))
 }
 
+// A Service that is no balancer any more has no addresses of one.
+func TestAddressesOfBalancers(t *testing.T) {
+	ctx := t.Context()
+	c := storetest.New(t).Client(storetest.Admin())
+	s := service("a", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeLoadBalancer })
+	create(t, c, s)
+	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}
+	if err := c.UpdateStatus(ctx, s); err != nil || len(s.Status.LoadBalancer.Ingress) != 1 {
+		t.Fatalf("balanced: %v, %+v", err, s.Status)
+	}
+	s.Spec.Type = corev1.ServiceTypeClusterIP
+	if err := c.Update(ctx, s); err != nil || len(s.Status.LoadBalancer.Ingress) != 0 {
+		t.Errorf("no longer balanced: %v, %+v", err, s.Status)
+	}
+}
+
 func TestHealthCheckNodePorts(t *testing.T) {
 	ctx := t.Context()
 	c := storetest.New(t).Client(storetest.Admin())
