@@ -48,6 +48,9 @@ func (m *Manager) grant(pod *corev1.Pod, uid string, static bool) (reason, messa
 	if _, ok := m.granted[uid]; ok {
 		return "", ""
 	}
+	if reason, message := refuseSystem(&pod.Spec); reason != "" {
+		return reason, message
+	}
 	if message := m.refuseAppArmor(pod); message != "" {
 		return "AppArmor", message
 	}
@@ -61,6 +64,18 @@ func (m *Manager) grant(pod *corev1.Pod, uid string, static bool) (reason, messa
 		}
 	}
 	m.granted[uid] = g
+	return "", ""
+}
+
+// refuseSystem says why a pod that is for another operating system than the node's
+// cannot run, which the Scheduler did not place here.
+func refuseSystem(spec *corev1.PodSpec) (reason, message string) {
+	if name, ok := spec.NodeSelector[corev1.LabelOSStable]; ok && name != string(corev1.Linux) {
+		return "PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"
+	}
+	if spec.OS != nil && spec.OS.Name != corev1.Linux {
+		return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+	}
 	return "", ""
 }
 

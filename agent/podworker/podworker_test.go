@@ -223,6 +223,16 @@ func TestRejectsWhatDoesNotFit(t *testing.T) {
 	if got.Status.Reason != "OutOfcpu" {
 		t.Errorf("reason = %q, message = %q", got.Status.Reason, got.Status.Message)
 	}
+	for reason, change := range map[string]func(*corev1.PodSpec){
+		"PodOSNotSupported":                  func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} },
+		"PodOSSelectorNodeLabelDoesNotMatch": func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"} },
+	} {
+		name := strings.ToLower(reason)
+		b.pod(name, func(p *corev1.Pod) { change(&p.Spec) })
+		if got := b.until(name, "rejected", phaseIs(corev1.PodFailed)); got.Status.Reason != reason {
+			t.Errorf("reason = %q, not %q", got.Status.Reason, reason)
+		}
+	}
 	b.pod("unsafe", func(p *corev1.Pod) {
 		p.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "kernel.msgmax", Value: "1"}}}
 	})
