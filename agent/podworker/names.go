@@ -34,9 +34,10 @@ func (m *Manager) hostname(pod *corev1.Pod) string {
 	return name
 }
 
-// fqdn returns the pod's full name, if it has a subdomain.
+// fqdn returns the pod's full name, if it has a subdomain. A name that overrides
+// all others is in none.
 func (m *Manager) fqdn(pod *corev1.Pod) string {
-	if pod.Spec.Subdomain == "" {
+	if pod.Spec.Subdomain == "" || pod.Spec.HostnameOverride != nil {
 		return ""
 	}
 	host := pod.Spec.Hostname
