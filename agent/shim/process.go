@@ -27,6 +27,13 @@ func (p ProcessID) Alive() bool {
 	return err == nil && start == p.StartTime && state != 'Z' && state != 'X'
 }
 
+// isGone says that opening a process failed because there is none of that number: it
+// has been reaped, is just being (EINVAL), or the number is now a thread's (EINVAL;
+// ENOENT from Linux 6.15 on).
+func isGone(err error) bool {
+	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)
+}
+
 // Kill sends SIGKILL to the process if it is still the same one.
 func (p ProcessID) Kill() error { return p.Signal(unix.SIGKILL) }
 
@@ -37,7 +44,7 @@ func (p ProcessID) Signal(signal unix.Signal) error {
 		return nil
 	}
 	fd, err := unix.PidfdOpen(p.Pid, 0)
-	if errors.Is(err, unix.ESRCH) {
+	if isGone(err) {
 		return nil
 	}
 	if err != nil {
@@ -59,7 +66,7 @@ func (p ProcessID) Wait() error {
 		return nil
 	}
 	fd, err := unix.PidfdOpen(p.Pid, 0)
-	if errors.Is(err, unix.ESRCH) {
+	if isGone(err) {
 		return nil
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -47,5 +48,27 @@ func TestWriteFileAtomicOnFullDisk(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left in the folder: %v, %v", entries, err)
+	}
+}
+
+// TestNumberOfAThread: a process is gone whose number is a thread's, as is one that is
+// just being reaped, of which the kernel says the same.
+func TestNumberOfAThread(t *testing.T) {
+	thread, done := make(chan int), make(chan struct{})
+	go func() {
+		goruntime.LockOSThread() // ends with the goroutine
+		thread <- unix.Gettid()
+		<-done
+	}()
+	defer close(done)
+	p := ProcessID{Pid: <-thread}
+	if p.Pid == os.Getpid() {
+		t.Skip("the thread is the process's first")
+	}
+	if err := p.Kill(); err != nil {
+		t.Error(err)
+	}
+	if err := p.Wait(); err != nil {
+		t.Error(err)
 	}
 }
