@@ -56,29 +56,26 @@ func (r *Registry) removal(obj kinds.Object) outcome {
 	return outcome{ops: r.releases(obj)}
 }
 
-// checkPreconditions names the kind, not the resource, where one is not met, as
-// Kubernetes does; of namespaces that tells in other words.
+// checkPreconditions says which precondition of a deletion is not met.
 func checkPreconditions(w Write, opts *storev1.DeleteOptions, obj kinds.Object) error {
-	named := schema.GroupResource{Group: w.Kind.Group, Resource: w.Kind.Kind}
-	what, but := "the %[1]s in the precondition (%[2]s) does not match the %[1]s in record (%[3]s).", " The object might have been "
-	_, namespace := obj.(*corev1.Namespace)
-	if namespace {
-		named, what = w.Kind.GroupResource(), "Precondition failed: %[1]s in precondition: %[2]s, %[1]s in object meta: %[3]s"
-	}
-	differs := func(field, wanted, is, become string) error {
-		text := fmt.Sprintf(what, field, wanted, is)
-		if !namespace {
-			text += but + become
-		}
-		return apierrors.NewConflict(named, w.Name, errors.New(text))
-	}
 	if uid := opts.GetUid(); uid != "" && uid != string(obj.GetUID()) {
-		return differs("UID", uid, string(obj.GetUID()), "deleted and then recreated")
+		return unmet(w, obj, "UID", uid, string(obj.GetUID()), "deleted and then recreated")
 	}
 	if rv := opts.GetResourceVersion(); rv != "" && rv != obj.GetResourceVersion() {
-		return differs("ResourceVersion", rv, obj.GetResourceVersion(), "modified")
+		return unmet(w, obj, "ResourceVersion", rv, obj.GetResourceVersion(), "modified")
 	}
 	return nil
+}
+
+// unmet names the kind, not the resource, as Kubernetes does; of namespaces that
+// tells in other words.
+func unmet(w Write, obj kinds.Object, field, wanted, is, become string) error {
+	if _, ok := obj.(*corev1.Namespace); ok {
+		text := fmt.Sprintf("Precondition failed: %[1]s in precondition: %[2]s, %[1]s in object meta: %[3]s", field, wanted, is)
+		return apierrors.NewConflict(w.Kind.GroupResource(), w.Name, errors.New(text))
+	}
+	return apierrors.NewConflict(schema.GroupResource{Group: w.Kind.Group, Resource: w.Kind.Kind}, w.Name,
+		fmt.Errorf("the %[1]s in the precondition (%[2]s) does not match the %[1]s in record (%[3]s). The object might have been %[4]s", field, wanted, is, become))
 }
 
 // markDeleted marks obj as being deleted. It returns false if nothing holds
